@@ -1,0 +1,192 @@
+"""Accuracy of a representation: class-mean classifiers, nearest neighbours and a linear probe."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from hcl_jax.validation import check_choice, check_count, check_embeddings, check_labels
+
+
+def class_mean_scores(
+    embeddings: Float[Array, "n dim"], means: Float[Array, "classes dim"]
+) -> Float[Array, "n classes"]:
+    """Inner products with the class means, which are not normalised: the paper's classifier.
+
+    Args:
+        embeddings: of test images.
+        means: class means over the training set.
+
+    Returns:
+        One score for each class.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> class_mean_scores(jnp.array([[1.0, 0.0]]), jnp.eye(2)).tolist()
+        [[1.0, 0.0]]
+    """
+    _check_dims(embeddings, means)
+    return jnp.matmul(embeddings, means.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def nearest_mean_scores(
+    embeddings: Float[Array, "n dim"], means: Float[Array, "classes dim"]
+) -> Float[Array, "n classes"]:
+    """Minus half the squared distances to the class means, up to a constant for each image.
+
+    Args:
+        embeddings: of test images.
+        means: class means over the training set.
+
+    Returns:
+        One score for each class; the largest belongs to the nearest mean.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> means = jnp.array([[1.0, 0.0], [9.0, 0.0]])
+        >>> nearest_mean_scores(jnp.array([[2.0, 0.0]]), means).argmax(axis=1).tolist()
+        [0]
+    """
+    return class_mean_scores(embeddings, means) - 0.5 * jnp.sum(jnp.square(means), axis=1)
+
+
+def top_k_accuracy(
+    scores: Float[Array, "n classes"], labels: Int[Array, " n"], k: int = 1
+) -> Float[Array, ""]:
+    """The share of images whose class is among the k best scores.
+
+    Args:
+        scores: one for each image and class.
+        labels: the true classes.
+        k: 1 for top-1; at most the number of classes.
+
+    Returns:
+        A number in [0, 1]. A class counts as among the best if fewer than k classes score higher or
+        score the same and come earlier, so that k guesses are made, never more.
+
+    Raises:
+        ValueError, TypeError: on wrong shapes or a k out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> scores = jnp.array([[0.1, 0.9, 0.0], [0.5, 0.2, 0.3]])
+        >>> [top_k_accuracy(scores, jnp.array([1, 2]), k).item() for k in (1, 2)]
+        [0.5, 1.0]
+    """
+    check_embeddings("scores", scores)
+    check_labels("labels", labels, length=scores.shape[0], num_classes=scores.shape[1])
+    check_count("k", k)
+    if k > scores.shape[1]:
+        raise ValueError(f"k must be at most the {scores.shape[1]} classes, got {k}")
+    _, best = jax.lax.top_k(scores, k)
+    return jnp.mean(jnp.any(best == labels[:, None], axis=1), dtype=scores.dtype)
+
+
+def knn_accuracy(
+    train_embeddings: Float[Array, "train dim"],
+    train_labels: Int[Array, " train"],
+    embeddings: Float[Array, "n dim"],
+    labels: Int[Array, " n"],
+    *,
+    k: int = 20,
+) -> float:
+    """Accuracy of a vote among the k nearest training embeddings by cosine (scikit-learn).
+
+    Args:
+        train_embeddings: of the training set.
+        train_labels: their classes.
+        embeddings: of test images.
+        labels: their classes.
+        k: how many neighbours vote; at most the size of the training set.
+
+    Returns:
+        A number in [0, 1].
+
+    Raises:
+        ValueError, TypeError: on wrong shapes, NaN or a k out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> points, labels = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([0, 1])
+        >>> knn_accuracy(points, labels, points, labels, k=1)
+        1.0
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    check_count("k", k)
+    _check_splits(train_embeddings, train_labels, embeddings, labels)
+    if k > len(train_labels):
+        raise ValueError(f"k must be at most the {len(train_labels)} training images, got {k}")
+    classifier = KNeighborsClassifier(k, metric="cosine")
+    return _accuracy(classifier, train_embeddings, train_labels, embeddings, labels)
+
+
+def linear_probe_accuracy(
+    train_features: Float[Array, "train dim"],
+    train_labels: Int[Array, " train"],
+    features: Float[Array, "n dim"],
+    labels: Int[Array, " n"],
+    *,
+    kind: str = "ridge",
+    regularization: float = 1.0,
+) -> float:
+    """Accuracy of a linear classifier of standardised features (scikit-learn).
+
+    Args:
+        train_features: of the training set.
+        train_labels: their classes.
+        features: of test images.
+        labels: their classes.
+        kind: "ridge" (closed form, on one-hot targets) or "logistic".
+        regularization: weight of the squared norm of the coefficients; positive.
+
+    Returns:
+        A number in [0, 1].
+
+    Raises:
+        ValueError, TypeError: on wrong shapes, NaN, or an option out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> points, labels = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([0, 1])
+        >>> linear_probe_accuracy(points, labels, points, labels)
+        1.0
+    """
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    check_choice("kind", kind, ("ridge", "logistic"))
+    if not regularization > 0:
+        raise ValueError(f"regularization must be positive, got {regularization}")
+    _check_splits(train_features, train_labels, features, labels)
+    classifier: Any = (
+        RidgeClassifier(alpha=regularization)
+        if kind == "ridge"
+        else LogisticRegression(C=1 / regularization, max_iter=1000)
+    )
+    pipeline = make_pipeline(StandardScaler(), classifier)
+    return _accuracy(pipeline, train_features, train_labels, features, labels)
+
+
+def _accuracy(classifier, train_x, train_y, x, y) -> float:
+    classifier.fit(np.asarray(train_x, np.float64), np.asarray(train_y))
+    return float(classifier.score(np.asarray(x, np.float64), np.asarray(y)))
+
+
+def _check_splits(train_x, train_y, x, y):
+    check_embeddings("the training embeddings", train_x)
+    check_labels("the training labels", train_y, length=train_x.shape[0])
+    check_labels("the test labels", y, length=x.shape[0])
+    _check_dims(x, train_x)
+
+
+def _check_dims(embeddings, others):
+    check_embeddings("embeddings", embeddings)
+    check_embeddings("the means or training embeddings", others)
+    if embeddings.shape[1] != others.shape[1]:
+        raise ValueError(
+            f"both must have one dimension, got {embeddings.shape[1]} and {others.shape[1]}"
+        )

@@ -1,0 +1,180 @@
+"""Pairs: who is whose positive and who whose negative; the whole difference between UCL and SCL.
+
+Everything pairing needs to know of a row of embeddings is three integers (`Rows`). From the rows
+of the anchors and of the candidates, `supervised` and `unsupervised` make `Pairs`, which are still
+three integers a row, compared by two rules:
+
+    candidate j is a positive of anchor i  iff  group_i == group_j  and  instance_i != instance_j
+    candidate j is a negative of anchor i  iff  excluded_i != excluded_j
+
+So memory stays linear in the batch, anchors and candidates may be different sets (one device's
+shard against the whole batch), and candidates can travel between devices with their keys.
+`masks` writes the rules out as two boolean matrices.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from hcl_jax.validation import check_labels
+
+NOBODY = -1
+"""An instance number that no candidate has; an anchor that carries it is not kept from itself."""
+
+
+class Rows(NamedTuple):
+    """What pairing needs to know of n rows of embeddings.
+
+    Attributes:
+        label: the class of each row.
+        group: rows of one group are each other's positives: the class, or, where positives are
+            other views of the same image, the number of the image.
+        instance: a number of its own for each row of the global batch, non-negative.
+    """
+
+    label: Int[Array, " n"]
+    group: Int[Array, " n"]
+    instance: Int[Array, " n"]
+
+
+class Keys(NamedTuple):
+    """The integers that are compared, a row of embeddings each; see the rules above."""
+
+    group: Int[Array, " n"]
+    instance: Int[Array, " n"]
+    excluded: Int[Array, " n"]
+
+
+class Pairs(NamedTuple):
+    """The positives and negatives of anchors among candidates."""
+
+    anchors: Keys
+    candidates: Keys
+
+
+def rows(
+    labels: Int[Array, " n"],
+    *,
+    groups: Int[Array, " n"] | None = None,
+    first: Int[Array, ""] | int = 0,
+) -> Rows:
+    """Describes the rows of a batch, or of one shard of it.
+
+    Args:
+        labels: the class of each row.
+        groups: rows with equal numbers are each other's positives; by default the labels (positives
+            share the latent class, as in the paper's experiments). For two views of each image
+            (SimCLR) pass the number of the image.
+        first: the number of the first row in the global batch; on device number m of several,
+            ``m * n``.
+
+    Returns:
+        `Rows` with instances ``first, first + 1, ..``.
+
+    Raises:
+        ValueError, TypeError: if labels or groups are not integers of shape (n,).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> rows(jnp.array([7, 7, 9]), first=3).instance.tolist()
+        [3, 4, 5]
+    """
+    length = jnp.shape(labels)[0] if jnp.ndim(labels) else 0
+    check_labels("labels", labels, length=length)
+    if groups is not None:
+        check_labels("groups", groups, length=length)
+    return Rows(
+        label=jnp.asarray(labels),
+        group=jnp.asarray(labels if groups is None else groups),
+        instance=jnp.arange(length, dtype=jnp.int32) + first,
+    )
+
+
+def supervised(
+    anchors: Rows, candidates: Rows | None = None, *, self_positives: bool = False
+) -> Pairs:
+    """SCL and HSCL: negatives are the candidates of another class.
+
+    Args:
+        anchors: the rows whose losses are wanted.
+        candidates: the rows they are compared with; by default the anchors.
+        self_positives: whether an anchor is its own positive, as in the reference code.
+
+    Returns:
+        The pairs.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> positives, negatives = masks(supervised(rows(jnp.array([0, 0, 1]))))
+        >>> positives.astype(int).tolist(), negatives.astype(int).tolist()
+        ([[0, 1, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
+    """
+    candidates = anchors if candidates is None else candidates
+    return Pairs(
+        Keys(anchors.group, _instance(anchors, itself=self_positives), anchors.label),
+        Keys(candidates.group, candidates.instance, candidates.label),
+    )
+
+
+def unsupervised(
+    anchors: Rows,
+    candidates: Rows | None = None,
+    *,
+    self_positives: bool = False,
+    self_negatives: bool = False,
+) -> Pairs:
+    """UCL and HUCL: negatives are all candidates, collisions with the anchor's class included.
+
+    Args:
+        anchors: the rows whose losses are wanted.
+        candidates: the rows they are compared with; by default the anchors.
+        self_positives: whether an anchor is its own positive, as in the reference code.
+        self_negatives: whether an anchor is also among its own negatives, as in the reference code.
+
+    Returns:
+        The pairs.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> _, negatives = masks(unsupervised(rows(jnp.array([0, 0, 1]))))
+        >>> negatives.astype(int).tolist()
+        [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    """
+    candidates = anchors if candidates is None else candidates
+    return Pairs(
+        Keys(
+            anchors.group,
+            _instance(anchors, itself=self_positives),
+            _instance(anchors, itself=self_negatives),
+        ),
+        Keys(candidates.group, candidates.instance, candidates.instance),
+    )
+
+
+def masks(
+    pairs: Pairs,
+) -> tuple[Bool[Array, "anchors candidates"], Bool[Array, "anchors candidates"]]:
+    """Writes pairs out as matrices.
+
+    Args:
+        pairs: the pairs.
+
+    Returns:
+        The matrix of positives and the matrix of negatives.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> pairs = unsupervised(rows(jnp.array([0, 1])), self_positives=True)
+        >>> masks(pairs)[0].astype(int).tolist()
+        [[1, 0], [0, 1]]
+    """
+    a, c = pairs
+    positives = (a.group[:, None] == c.group) & (a.instance[:, None] != c.instance)
+    negatives = a.excluded[:, None] != c.excluded
+    return positives, negatives
+
+
+def _instance(anchors: Rows, *, itself: bool) -> Int[Array, " n"]:
+    """The anchors' side of the comparison of instances: their own numbers, or nobody's."""
+    return jnp.full_like(anchors.instance, NOBODY) if itself else anchors.instance

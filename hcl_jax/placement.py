@@ -1,0 +1,100 @@
+"""Where a training step runs: on one device, or on each of several that share the batch.
+
+A step is written once; what differs between one device and many is a `Placement`, a handful of pure
+functions. On many devices every one holds the same parameters and its own part of the batch, and
+the step is that of the global batch: losses over all candidates, gradients added up, batch
+statistics averaged, views and draws from keys of their own.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from hcl_jax import losses, parallel, sampling
+from hcl_jax.exchange import Exchange
+from hcl_jax.losses import AnchorLosses, Average
+from hcl_jax.pairs import Pairs
+from hcl_jax.tiling import varying_like
+
+
+class Placement(NamedTuple):
+    """How a step meets other devices.
+
+    Attributes:
+        device: the number of this device.
+        weights_loss: the weights estimator of the rows of this device, of (embeddings, pairs) and
+            the options of `hcl_jax.losses.contrastive_loss`.
+        samples_loss: the samples estimator, of (key, embeddings, pairs) and the options of
+            `hcl_jax.sampling.sampled_contrastive_loss`.
+        mean_loss: the mean of losses over the global batch.
+        apart: marks shared values as this device's own, so that gradients by them are its part.
+        add: adds a tree up over devices.
+        mean: averages a tree over devices.
+    """
+
+    device: Callable[[], Int[Array, ""] | int]
+    weights_loss: Callable[..., AnchorLosses]
+    samples_loss: Callable[..., AnchorLosses]
+    mean_loss: Callable[[AnchorLosses, Average], Float[Array, ""]]
+    apart: Callable[[Any, Any], Any]
+    add: Callable[[Any], Any]
+    mean: Callable[[Any], Any]
+
+
+def _weights_loss(embeddings: Float[Array, "n dim"], pairs: Pairs, **options: Any) -> AnchorLosses:
+    return losses.contrastive_loss(embeddings, embeddings, pairs, **options)
+
+
+def _samples_loss(
+    key: PRNGKeyArray, embeddings: Float[Array, "n dim"], pairs: Pairs, **options: Any
+) -> AnchorLosses:
+    return sampling.sampled_contrastive_loss(key, embeddings, embeddings, pairs, **options)
+
+
+ALONE = Placement(
+    device=lambda: 0,
+    weights_loss=_weights_loss,
+    samples_loss=_samples_loss,
+    mean_loss=losses.average_loss,
+    apart=lambda tree, like: tree,
+    add=lambda tree: tree,
+    mean=lambda tree: tree,
+)
+"""One device, which holds the whole batch."""
+
+
+@functools.cache
+def across(axis_name: str, *, exchange: Exchange | None = None) -> Placement:
+    """Several devices, each with its part of the batch, under `jax.pmap` or `jax.shard_map`.
+
+    Args:
+        axis_name: the axis of the devices.
+        exchange: how candidates travel, "gather" or "ring"; by default
+            `hcl_jax.exchange.choose_exchange`.
+
+    Returns:
+        The placement; the same object for the same arguments, so that programs compile once.
+
+    Example:
+        >>> import jax
+        >>> numbers = jax.vmap(lambda _: across("devices").device(), axis_name="devices")
+        >>> numbers(jax.numpy.zeros(3)).tolist()
+        [0, 1, 2]
+    """
+    return Placement(
+        device=lambda: lax.axis_index(axis_name),
+        weights_loss=functools.partial(
+            parallel.contrastive_loss, axis_name=axis_name, exchange=exchange
+        ),
+        samples_loss=functools.partial(parallel.sampled_loss, axis_name=axis_name),
+        mean_loss=lambda losses, average: parallel.mean_loss(
+            losses, axis_name=axis_name, average=average
+        ),
+        apart=varying_like,
+        add=lambda tree: jax.tree.map(lambda leaf: lax.psum(leaf, axis_name), tree),
+        mean=lambda tree: jax.tree.map(lambda leaf: lax.pmean(leaf, axis_name), tree),
+    )

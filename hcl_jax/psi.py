@@ -1,0 +1,221 @@
+"""The loss functions psi_k(v_1, .., v_k) of one anchor, one positive and k negatives.
+
+``v_i = f(x) . f(x_i^-) - f(x) . f(x^+)``: the similarity of the i-th negative minus that of the
+positive. The paper asks psi_k to be convex and argument-wise non-decreasing; all functions here
+are, save where a parameter says otherwise.
+
+A `Psi` also tells what the loss becomes when a weighted mean over all negatives takes the place of
+k draws (the *weights* estimator, the limit k to infinity):
+
+    InfoNCE            psi_k(v) = link(log mean_i exp(v_i / temperature))
+    separable losses   psi_k(v) = sum_i term(v_i)      (or the mean), so one mean of terms says all
+
+A `Psi` is a pytree: its numbers may be traced and annealed without recompilation.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+from hcl_jax.validation import check_choice, check_finite, check_non_negative, check_positive
+
+Scalar = Float[Array, ""] | float
+
+
+class Psi(NamedTuple):
+    """One loss function psi_k; `link` is set for InfoNCE, `term` for separable losses, or neither.
+
+    Attributes:
+        of_differences: ``v_1 .. v_k`` along the last axis to ``psi_k(v)``.
+        link: for InfoNCE, ``(x, count)`` to ``log(alpha + q e^x)``, where x is the log of the mean
+            of ``e^{v / temperature}`` over the negatives, and q is `count` if it was given as "k".
+        temperature: divides the differences inside the exponential of InfoNCE.
+        term: for separable losses, the elementwise loss of one negative.
+    """
+
+    of_differences: Callable[[Float[Array, "*n k"]], Float[Array, "*n"]]
+    link: Callable[[Float[Array, "*n"], Float[Array, "*#n"]], Float[Array, "*n"]] | None = None
+    temperature: Scalar = 1.0
+    term: Callable[[Float[Array, "*n"]], Float[Array, "*n"]] | None = None
+
+
+def infonce(*, alpha: Scalar = 1.0, q: Scalar | str = 1.0, temperature: Scalar = 1.0) -> Psi:
+    """``log(alpha + (q / k) sum_i exp(v_i / temperature))``.
+
+    Args:
+        alpha: the weight of the positive in the sum, non-negative; 1 in the paper, 0 is the
+            decoupled loss.
+        q: the weight of the negatives: a positive number, or "k" for their number (the sum over
+            negatives of SimCLR; in the weights estimator, the number of the anchor's negatives).
+        temperature: a positive number.
+
+    Returns:
+        The loss; strictly convex for ``alpha > 0``.
+
+    Raises:
+        ValueError: if a concrete number is out of its range or `q` is another string.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(infonce().of_differences(jnp.array([0.0, 0.0]))), 6)  # log 2
+        0.693147
+    """
+    check_non_negative("alpha", alpha)
+    check_positive("temperature", temperature)
+    if isinstance(q, str):
+        check_choice("q", q, ("k",))
+        weight = None
+    else:
+        check_positive("q", q)
+        weight = q
+    return Psi(
+        of_differences=Partial(_infonce, alpha, weight, temperature),
+        link=Partial(_link, alpha, weight),
+        temperature=temperature,
+    )
+
+
+def triplet_sum(*, margin: Scalar = 1.0) -> Psi:
+    """``sum_i max(0, v_i + margin)``: the triplet loss against every negative.
+
+    Args:
+        margin: by how much the positive must be more similar.
+
+    Returns:
+        A separable loss.
+
+    Raises:
+        ValueError: if `margin` is concrete and not finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> triplet_sum(margin=1.0).of_differences(jnp.array([-0.5, -2.0])).item()
+        0.5
+    """
+    check_finite("margin", margin)
+    return _separable(Partial(_hinge, margin))
+
+
+def triplet_max(*, margin: Scalar = 1.0) -> Psi:
+    """``max(0, margin + max_i v_i)``: the triplet loss against the hardest negative.
+
+    Args:
+        margin: by how much the positive must be more similar.
+
+    Returns:
+        A loss without a closed form for the weights estimator.
+
+    Raises:
+        ValueError: if `margin` is concrete and not finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> triplet_max(margin=1.0).of_differences(jnp.array([-0.5, -0.25])).item()
+        0.75
+    """
+    check_finite("margin", margin)
+    return Psi(Partial(_triplet_max, margin))
+
+
+def logistic_sum(*, scale: Scalar = 1.0) -> Psi:
+    """``sum_i log(1 + exp(scale v_i))``: the logistic loss of every negative.
+
+    Args:
+        scale: multiplies the differences, positive.
+
+    Returns:
+        A separable loss.
+
+    Raises:
+        ValueError: if `scale` is concrete and not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(logistic_sum().of_differences(jnp.array([0.0, 0.0]))), 6)  # 2 log 2
+        1.386294
+    """
+    check_positive("scale", scale)
+    return _separable(Partial(_logistic, scale))
+
+
+def squared_hinge(*, margin: Scalar = 1.0) -> Psi:
+    """``sum_i max(0, v_i + margin)^2``.
+
+    Args:
+        margin: by how much the positive must be more similar.
+
+    Returns:
+        A separable loss.
+
+    Raises:
+        ValueError: if `margin` is concrete and not finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> squared_hinge(margin=1.0).of_differences(jnp.array([-0.5, -2.0])).item()
+        0.25
+    """
+    check_finite("margin", margin)
+    return _separable(Partial(_squared_hinge, margin))
+
+
+def linear() -> Psi:
+    """``(1 / k) sum_i v_i``: convex but not strictly, so neural collapse is not its only optimum.
+
+    Returns:
+        A separable loss (a mean, where the other separable losses are sums).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> linear().of_differences(jnp.array([0.5, -1.0])).item()
+        -0.25
+    """
+    return Psi(Partial(jnp.mean, axis=-1), term=Partial(jnp.positive))
+
+
+def _separable(term):
+    return Psi(Partial(_sum_of_terms, term), term=term)
+
+
+def _sum_of_terms(term, differences):
+    return jnp.sum(term(differences), axis=-1)
+
+
+def _infonce(alpha, weight, temperature, differences):
+    count = differences.shape[-1]
+    scaled = differences / jnp.asarray(temperature, differences.dtype)
+    log_mean = jax.nn.logsumexp(scaled, axis=-1) - math.log(count)
+    return _link(alpha, weight, log_mean, count)
+
+
+def _link(alpha, weight, x, count):
+    """log(alpha + q e^x), with q the weight, or the count where the weight is None."""
+    q = count if weight is None else weight
+    return jnp.logaddexp(_log(alpha, x.dtype), _log(q, x.dtype) + x)
+
+
+def _log(number, dtype):
+    """Log of a parameter; -inf at zero, with a finite gradient there."""
+    number = jnp.asarray(number, dtype)
+    return jnp.where(number > 0, jnp.log(jnp.where(number > 0, number, 1)), -jnp.inf)
+
+
+def _hinge(margin, differences):
+    return jax.nn.relu(differences + jnp.asarray(margin, differences.dtype))
+
+
+def _squared_hinge(margin, differences):
+    return jnp.square(_hinge(margin, differences))
+
+
+def _logistic(scale, differences):
+    return jax.nn.softplus(jnp.asarray(scale, differences.dtype) * differences)
+
+
+def _triplet_max(margin, differences):
+    return _hinge(margin, jnp.max(differences, axis=-1))

@@ -1,0 +1,91 @@
+"""Argument checks that name what was found and what was expected.
+
+Shapes and dtypes are always known and always checked. Values are checked only where they are
+concrete: inside `jax.jit`, `jax.grad` or `jax.vmap` an array is traced and its numbers do not
+exist yet, so there the value checks pass without a word.
+"""
+
+from typing import Any
+
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether the numbers of `value` can be read now."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Raises ValueError if `value` is concrete and holds NaN or infinity."""
+    if is_concrete(value) and not np.all(np.isfinite(np.asarray(value, dtype=np.float64))):
+        raise ValueError(f"{name} must be finite, got {_shown(value)}")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raises ValueError if `value` is concrete and not finite or not positive."""
+    check_finite(name, value)
+    if is_concrete(value) and not np.all(np.asarray(value) > 0):
+        raise ValueError(f"{name} must be positive, got {_shown(value)}")
+
+
+def check_non_negative(name: str, value: Any) -> None:
+    """Raises ValueError if `value` is concrete and not finite or negative."""
+    check_finite(name, value)
+    if is_concrete(value) and not np.all(np.asarray(value) >= 0):
+        raise ValueError(f"{name} must not be negative, got {_shown(value)}")
+
+
+def check_count(name: str, value: int, *, minimum: int = 1) -> None:
+    """Raises unless `value` is a Python or numpy integer of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+
+
+def check_embeddings(name: str, embeddings: Any) -> None:
+    """Raises unless `embeddings` is floating point, (n, d), n, d >= 1, and finite if concrete."""
+    shape, dtype = jnp.shape(embeddings), jnp.result_type(embeddings)
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"{name} must have shape (n, dim) with n, dim >= 1, got shape {shape}")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name} must be floating point, got dtype {dtype}")
+    if is_concrete(embeddings):
+        rows = ~np.all(np.isfinite(np.asarray(embeddings, dtype=np.float64)), axis=1)
+        if rows.any():
+            raise ValueError(
+                f"{name} must be finite, but {rows.sum()} of {len(rows)} rows are not, "
+                f"the first is row {rows.argmax()}"
+            )
+
+
+def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None = None) -> None:
+    """Raises unless `labels` are integers (length,), in 0..num_classes-1 where that is given."""
+    shape, dtype = jnp.shape(labels), jnp.result_type(labels)
+    if shape != (length,):
+        raise ValueError(
+            f"{name} must have shape ({length},), one for each embedding, got shape {shape}"
+        )
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, got dtype {dtype}")
+    if num_classes is not None and is_concrete(labels):
+        values = np.asarray(labels)
+        wrong = (values < 0) | (values >= num_classes)
+        if wrong.any():
+            raise ValueError(
+                f"{name} must lie in 0..{num_classes - 1}, got {values[wrong.argmax()]} at "
+                f"position {wrong.argmax()} ({wrong.sum()} out of range)"
+            )
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def _shown(value: Any) -> str:
+    array = np.asarray(value)
+    return repr(array.item()) if array.ndim == 0 else np.array2string(array, threshold=8)

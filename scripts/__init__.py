@@ -1,0 +1,1 @@
+"""The command lines of hcl-jax; nothing imports this package."""

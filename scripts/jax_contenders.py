@@ -1,0 +1,151 @@
+"""What `scripts.benchmark_losses` measures in JAX: ours, bare multiplications, optax."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hcl_jax import hscl, scl
+from hcl_jax.blockwise import blockwise_losses
+from hcl_jax.hardening import exponential
+from hcl_jax.losses import AnchorLosses, average_loss
+from hcl_jax.pairs import rows, supervised, unsupervised
+from hcl_jax.passes import Settings
+from hcl_jax.psi import infonce
+from hcl_jax.sides import law_of
+
+
+class Contender(NamedTuple):
+    """One row of the benchmark.
+
+    Attributes:
+        name: its name.
+        mathematics: contenders of one kind must agree in loss and gradient before they are timed.
+        run: computes and waits; returns loss and gradient as numpy arrays if asked to.
+        temporaries: bytes of temporaries, where the compiler tells.
+        scale: by which measured times are multiplied, where only part of the work was done.
+    """
+
+    name: str
+    mathematics: str
+    run: Callable[[bool], Any]
+    temporaries: int | None = None
+    scale: float = 1.0
+
+
+def contenders(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    beta: float,
+    draws: int,
+    device: Any,
+    precision: Any,
+    memory_limit: float,
+) -> list[Contender]:
+    """Everything measured in JAX at one shape.
+
+    Args:
+        embeddings: rows of unit norm.
+        labels: their classes.
+        beta: the hardness.
+        draws: K.
+        device: of JAX.
+        precision: of our multiplications, see `jax.lax.Precision`.
+        memory_limit: bytes; what is known to need more is left out.
+
+    Returns:
+        The contenders.
+    """
+    z, y = jax.device_put((jnp.asarray(embeddings), jnp.asarray(labels)), device)
+    settings = Settings(precision=precision)
+
+    def ours(z, y, beta):
+        losses = blockwise_losses(
+            law_of(infonce(), exponential(beta)), z, z, supervised(rows(y)), settings
+        )
+        return average_loss(AnchorLosses(*losses))
+
+    def plain(z, y, beta):
+        losses = blockwise_losses(law_of(), z, z, supervised(rows(y)), settings)
+        return average_loss(AnchorLosses(*losses))
+
+    def sampled(z, y, beta):
+        return hscl(z, y, beta=beta, num_negatives=draws, key=jax.random.key(0))
+
+    measured = {
+        "ours, blockwise": ("hscl", ours, beta),
+        "ours, blockwise, beta = 0": ("scl", ours, 0.0),
+        "ours, blockwise, no hardening": ("scl", plain, 0.0),
+        f"ours, sampled, K = {draws}": ("sampled", sampled, beta),
+        "3 multiplications, JAX": ("3 matmuls", functools.partial(_products, 3), beta),
+        "2 multiplications, JAX": ("2 matmuls", functools.partial(_products, 2), beta),
+    }
+    matrix = 4.0 * len(z) ** 2
+    if 8 * matrix < memory_limit:
+        measured["ours, dense"] = (
+            "hscl",
+            lambda z, y, beta: hscl(z, y, beta=beta, implementation="dense"),
+            beta,
+        )
+        measured["ours, default"] = ("hscl", lambda z, y, beta: hscl(z, y, beta=beta), beta)
+        measured["ours, dense, no hardening"] = (
+            "scl",
+            lambda z, y, beta: scl(z, y, implementation="dense"),
+            beta,
+        )
+    if 3 * matrix > memory_limit:
+        measured = {k: v for k, v in measured.items() if "multiplications" not in k}
+    found = [_compiled(name, *what, z, y) for name, what in measured.items()]
+    if matrix * z.shape[1] / 4 < memory_limit and len(z) % 2 == 0:
+        pairs = jnp.arange(len(z)) // 2
+
+        def optax_ntxent(z, pairs, beta):
+            return optax.losses.ntxent(z, pairs, temperature=1.0)
+
+        def ours_ntxent(z, pairs, beta):
+            keys = unsupervised(rows(pairs))
+            losses = blockwise_losses(law_of(infonce(q="k")), z, z, keys, settings)
+            return average_loss(AnchorLosses(*losses))
+
+        found.append(_compiled("optax.losses.ntxent", "ntxent", optax_ntxent, beta, z, pairs))
+        found.append(_compiled("ours, two views", "two views", ours_ntxent, beta, z, pairs))
+    return found
+
+
+def draws_made(labels: np.ndarray, draws: int) -> int:
+    """The number of draws of the sampled estimator without self-positives.
+
+    Args:
+        labels: of the batch.
+        draws: K.
+
+    Returns:
+        K times the number of (anchor, positive) pairs.
+    """
+    counts = np.bincount(labels)
+    return int((counts * (counts - 1)).sum()) * draws
+
+
+def _compiled(name, mathematics, loss, beta, z, y):
+    function = loss if "matmuls" in mathematics else jax.value_and_grad(loss)
+    compiled = jax.jit(function).lower(z, y, beta).compile()
+    analysis = compiled.memory_analysis()
+
+    def run(wanted):
+        result = jax.block_until_ready(compiled(z, y, beta))
+        return jax.tree.map(np.asarray, result) if wanted else None
+
+    bytes_ = None if analysis is None else analysis.temp_size_in_bytes
+    return Contender(name, mathematics, run, bytes_)
+
+
+def _products(count, z, y, beta):
+    """The multiplications of a forward and backward pass with a kept (count 2, 3) matrix."""
+    s = z @ z.T
+    gradient = s @ z
+    return gradient if count == 2 else gradient + s.T @ (z + math.pi)

@@ -1,0 +1,195 @@
+"""The directory of a run: what was asked, what was measured, what came out.
+
+    config.json         the experiment, and the versions and commit it ran with
+    metrics.jsonl       one line for each evaluation and seed, appended and flushed
+    events.out.*        the same numbers for TensorBoard
+    embeddings.npz      embeddings, labels and class means at the end
+    results.json        the last evaluation of every seed; its presence says the run is finished
+
+Files other than metrics.jsonl and the event file are written beside their place and moved there, so
+that none is ever half written.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+RECORDED_PACKAGES = ("hcl-jax", "jax", "jaxlib", "flax", "optax", "numpy")
+
+
+class RunDirectoryError(Exception):
+    """A run directory that cannot be used: it holds another run, or a file that is not whole."""
+
+
+class RunDirectory:
+    """A run being written; use `open_run`."""
+
+    def __init__(self, path: Path, metrics: IO[str], tensorboard: Any):
+        self.path = path
+        self._metrics = metrics
+        self._tensorboard = tensorboard
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Appends one evaluation of one seed, and flushes it to the disk."""
+        self._metrics.write(json.dumps(record) + "\n")
+        self._metrics.flush()
+        for name, value in record.items():
+            if name not in ("seed", "step", "epoch") and isinstance(value, (int, float)):
+                tag = f"seed{record['seed']}/{name}"
+                self._tensorboard.add_scalar(tag, value, record["step"])
+
+    def finish(self, results: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes the embeddings and, last, the results."""
+        with moved_into_place(self.path / "embeddings.npz", "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        write_json(self.path / "results.json", results)
+
+
+@contextlib.contextmanager
+def open_run(path: Path, experiment: Any) -> Iterator[RunDirectory]:
+    """Begins a run in a new directory, or begins an unfinished run of the same experiment again.
+
+    Args:
+        path: the directory.
+        experiment: a dataclass; what is to run.
+
+    Yields:
+        The open run. The metrics of an unfinished run are kept as metrics.interrupted.jsonl.
+
+    Raises:
+        RunDirectoryError: if the directory holds a run of another experiment.
+    """
+    from tensorboardX import SummaryWriter
+
+    path.mkdir(parents=True, exist_ok=True)
+    check_same_experiment(path, experiment)
+    config = {"experiment": dataclasses.asdict(experiment), "environment": environment()}
+    write_json(path / "config.json", config)
+    metrics_path = path / "metrics.jsonl"
+    if metrics_path.exists():
+        metrics_path.replace(path / "metrics.interrupted.jsonl")
+        for events in path.glob("events.out.*"):
+            events.unlink()
+    with metrics_path.open("w") as metrics:
+        tensorboard = SummaryWriter(str(path))
+        try:
+            yield RunDirectory(path, metrics, tensorboard)
+        finally:
+            tensorboard.close()
+
+
+def check_same_experiment(path: Path, experiment: Any) -> None:
+    """Raises RunDirectoryError if the directory holds a run of another experiment."""
+    config_path = path / "config.json"
+    if not config_path.exists():
+        return
+    found = read_json(config_path).get("experiment")
+    asked = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    if found == asked:
+        return
+    found = found if isinstance(found, dict) else {}
+    lines = [
+        f"  {name}: the directory has {found.get(name)!r}, asked was {asked.get(name)!r}"
+        for name in sorted({*found, *asked})
+        if found.get(name) != asked.get(name)
+    ]
+    raise RunDirectoryError(
+        f"{path} holds a run of another experiment; choose another directory\n" + "\n".join(lines)
+    )
+
+
+def finished_results(path: Path, experiment: Any) -> list[dict[str, Any]] | None:
+    """The results of a finished run of this experiment, or None if it has not finished."""
+    if not (path / "results.json").exists():
+        return None
+    check_same_experiment(path, experiment)
+    return read_json(path / "results.json")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All evaluations of a run; a last line cut off by a crash is left out.
+
+    Raises:
+        RunDirectoryError: if another line is not JSON.
+    """
+    lines = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("\n"):
+            break
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise RunDirectoryError(
+                f"{path / 'metrics.jsonl'}, line {number}, is not JSON: {error}"
+            ) from error
+    return records
+
+
+def environment() -> dict[str, Any]:
+    """The versions, the commit and the machine that a result came from."""
+    import jax
+
+    versions = {}
+    for package in RECORDED_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "device": jax.devices()[0].device_kind,
+        "cores": os.cpu_count(),
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that the file is whole or not there."""
+    with moved_into_place(path, "w") as file:
+        json.dump(value, file, indent=1)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+        RunDirectoryError: if it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise RunDirectoryError(f"{path} is not JSON: {error}") from error
+
+
+@contextlib.contextmanager
+def moved_into_place(path: Path, mode: str) -> Iterator[IO[Any]]:
+    """Opens a file beside its place, and moves it there once it is whole."""
+    beside = path.with_name(path.name + ".partial")
+    try:
+        with beside.open(mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _commit() -> str | None:
+    here = Path(__file__).parent
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None

@@ -1,0 +1,38 @@
+"""What every test runs under: eight virtual devices, CPU, checked shapes, no silent rank promotion.
+
+Tests of exact mathematics turn on float64 for themselves with the `x64` fixture.
+"""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+_flags = os.environ.get("XLA_FLAGS", "")
+if "xla_force_host_platform_device_count" not in _flags:
+    os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=8".strip()
+
+import jax
+import jaxtyping
+import pytest
+from jaxtyping import install_import_hook
+
+# An int is as good as a float, as everywhere in Python.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+
+with install_import_hook(["hcl_jax"], CHECKER):
+    import hcl_jax  # noqa: F401  (imported here so that its signatures are checked in every test)
+
+
+@pytest.fixture
+def x64():
+    """Runs one test in float64."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def unchecked():
+    """Runs one test without the checked signatures, as a user does: for tests of error messages."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,115 @@
+"""Data sets: shapes, balance, the laws they claim, the same key the same bits; augmentations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hcl_jax import augmentation, data
+
+
+def test_gaussian_classes_have_the_law_they_claim():
+    found = data.gaussian_classes(
+        jax.random.key(0), num_classes=40, classes_per_group=4, dim=200, train_per_class=50
+    )
+    images, labels = np.asarray(found.train.images), np.asarray(found.train.labels)
+    np.testing.assert_array_equal(np.bincount(labels), np.full(40, 50))
+    means = np.array([images[labels == c].mean(axis=0) for c in range(40)])
+    # Each of these is a mean over at least 10 x 200 independent squares: 5 standard errors are
+    # below 5 sqrt(2 / 2000) = 16 %.
+    noise = (images - means[labels]).std() * np.sqrt(50 / 49)
+    np.testing.assert_allclose(noise, 0.3, rtol=0.02)
+    groups = means.reshape(10, 4, 200).mean(axis=1)
+    offsets = means.reshape(10, 4, 200) - groups[:, None]
+    np.testing.assert_allclose(offsets.var() * 4 / 3, 0.5**2 + 0.3**2 / 50, rtol=0.16)
+    np.testing.assert_allclose(groups.var(), 3**2 + 0.5**2 / 4, rtol=0.16)
+
+
+def test_flat_classes_are_all_far_apart():
+    found = data.gaussian_classes(jax.random.key(0), classes_per_group=1, noise=0.0)
+    points = np.unique(np.asarray(found.train.images), axis=0)
+    assert len(points) == 20
+    distances = np.linalg.norm(points[:, None] - points, axis=2)[~np.eye(20, dtype=bool)]
+    assert distances.min() > 0.5 * np.sqrt(2 * (3**2 + 0.5**2) * 64)
+
+
+def test_train_and_test_share_means_but_no_points():
+    found = data.three_gaussians(jax.random.key(1), dim=50)
+    for c in range(3):
+        train = np.asarray(found.train.images)[np.asarray(found.train.labels) == c]
+        test = np.asarray(found.test.images)[np.asarray(found.test.labels) == c]
+        gap = np.linalg.norm(train.mean(axis=0) - test.mean(axis=0))
+        assert gap < 2 * np.sqrt(50 * 2 / 100)
+        assert abs(train.mean(axis=0)).max() < 1 + 5 / np.sqrt(100)
+    both = np.concatenate([found.train.images, found.test.images])
+    assert len(np.unique(both, axis=0)) == 600
+
+
+def test_same_key_same_bits():
+    make = lambda seed: data.gaussian_classes(jax.random.key(seed), num_classes=4)  # noqa: E731
+    same, again, other = make(0), make(0), make(1)
+    jax.tree.map(np.testing.assert_array_equal, same.train, again.train)
+    assert (same.train.images != other.train.images).any()
+
+
+def test_digits_are_stratified_and_disjoint():
+    found = data.digits()
+    assert found.num_classes == 10
+    assert found.train.images.min() == 0
+    assert found.train.images.max() == 1
+    shares = [np.bincount(np.asarray(split.labels)) / len(split.labels) for split in found[:2]]
+    np.testing.assert_allclose(*shares, atol=0.003)
+    assert len(found.train.labels) + len(found.test.labels) == 1797
+
+
+def test_shift_moves_every_way_equally_often():
+    image = jnp.zeros((5, 5, 1)).at[2, 2, 0].set(1.0)
+    keys = jax.random.split(jax.random.key(0), 900)
+    shifted = jax.vmap(augmentation.random_shift(1), in_axes=(0, None))(keys, image)
+    counts = np.asarray(shifted.sum(axis=0))[..., 0]
+    assert counts.sum() == 900
+    expected = 100.0
+    chi_square = ((counts[1:4, 1:4] - expected) ** 2 / expected).sum()
+    assert chi_square < 26.1  # the 99.9 % quantile of chi-square with 8 degrees of freedom
+
+
+def test_views_are_independent_and_of_the_stated_variance():
+    images = jnp.zeros((500, 40))
+    first, second = augmentation.views(
+        jax.random.key(0), images, augmentation.gaussian_noise(0.01), 2
+    )
+    np.testing.assert_allclose(first.var(), 0.01, rtol=5 * np.sqrt(2 / 20000))
+    correlation = np.corrcoef(np.ravel(first), np.ravel(second))[0, 1]
+    assert abs(correlation) < 5 / np.sqrt(20000)
+
+
+def test_compose_gives_each_its_own_key():
+    noise = augmentation.gaussian_noise(1.0)
+    twice = augmentation.compose(noise, noise)(jax.random.key(0), jnp.zeros(20000))
+    np.testing.assert_allclose(twice.var(), 2.0, rtol=5 * np.sqrt(2 / 20000))
+    np.testing.assert_array_equal(augmentation.compose()(jax.random.key(0), jnp.ones(2)), 1)
+
+
+ERRORS = {
+    "num_classes must be at least 1, got 0": lambda: data.gaussian_classes(
+        jax.random.key(0), num_classes=0
+    ),
+    "noise must not be negative, got -1": lambda: data.gaussian_classes(
+        jax.random.key(0), noise=-1.0
+    ),
+    "train_per_class must be at least 1": lambda: data.three_gaussians(
+        jax.random.key(0), train_per_class=0
+    ),
+    "test_fraction must lie between 0 and 1, got 1.5": lambda: data.digits(test_fraction=1.5),
+    "variance must not be negative": lambda: augmentation.gaussian_noise(-0.1),
+    "max_pixels must be at least 1": lambda: augmentation.random_shift(0),
+    "num_views must be at least 1": lambda: augmentation.views(
+        jax.random.key(0), jnp.ones((2, 3)), augmentation.identity, 0
+    ),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors(message):
+    with pytest.raises(ValueError, match=message):
+        ERRORS[message]()

@@ -1,0 +1,92 @@
+"""Accuracies against loops and at the edges."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hcl_jax import evaluation
+
+RNG = np.random.default_rng(0)
+MEANS = RNG.normal(size=(4, 3))
+LABELS = RNG.integers(0, 4, size=60)
+POINTS = (MEANS[LABELS] + 0.7 * RNG.normal(size=(60, 3))).astype(np.float32)
+
+
+def test_class_mean_classifier_against_loops():
+    scores = evaluation.class_mean_scores(jnp.asarray(POINTS), jnp.asarray(MEANS, jnp.float32))
+    for k in (1, 2, 4):
+        hits = [
+            LABELS[i] in sorted(range(4), key=lambda c, z=z: -(z @ MEANS[c]))[:k]
+            for i, z in enumerate(POINTS)
+        ]
+        found = evaluation.top_k_accuracy(scores, jnp.asarray(LABELS), k)
+        np.testing.assert_allclose(found, np.mean(hits), rtol=1e-6)
+
+
+def test_nearest_mean_against_loops():
+    scores = evaluation.nearest_mean_scores(jnp.asarray(POINTS), jnp.asarray(MEANS, jnp.float32))
+    nearest = [min(range(4), key=lambda c: np.linalg.norm(z - MEANS[c])) for z in POINTS]
+    np.testing.assert_array_equal(scores.argmax(axis=1), nearest)
+
+
+def test_inner_product_and_distance_disagree_where_norms_differ():
+    means = jnp.array([[1.0, 0.0], [9.0, 0.0]])
+    point = jnp.array([[2.0, 0.0]])
+    assert evaluation.class_mean_scores(point, means).argmax() == 1
+    assert evaluation.nearest_mean_scores(point, means).argmax() == 0
+
+
+def test_ties_do_not_make_a_guess_of_everything():
+    scores = jnp.zeros((8, 4))
+    labels = jnp.arange(8) % 4
+    assert evaluation.top_k_accuracy(scores, labels, 1) == 0.25
+
+
+def test_knn_against_loops():
+    train, test = slice(0, 40), slice(40, 60)
+    unit = POINTS / np.linalg.norm(POINTS, axis=1, keepdims=True)
+    hits = []
+    for z, label in zip(unit[test], LABELS[test], strict=True):
+        nearest = np.argsort(-unit[train] @ z)[:5]
+        hits.append(np.bincount(LABELS[train][nearest], minlength=4).argmax() == label)
+    found = evaluation.knn_accuracy(
+        jnp.asarray(POINTS[train]),
+        jnp.asarray(LABELS[train]),
+        jnp.asarray(POINTS[test]),
+        jnp.asarray(LABELS[test]),
+        k=5,
+    )
+    np.testing.assert_allclose(found, np.mean(hits))
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic"])
+def test_linear_probe_separates_what_is_separable_and_only_that(kind):
+    directions = jnp.asarray(np.eye(4)[LABELS] + 0.01 * RNG.normal(size=(60, 4)), jnp.float32)
+    labels = jnp.asarray(LABELS)
+    train, test = slice(0, 40), slice(40, 60)
+    parts = directions[train], labels[train], directions[test], labels[test]
+    assert evaluation.linear_probe_accuracy(*parts, kind=kind) == 1.0
+    shuffled = parts[0], jnp.asarray(RNG.permutation(LABELS[train])), *parts[2:]
+    assert evaluation.linear_probe_accuracy(*shuffled, kind=kind) < 0.8
+
+
+ERRORS = {
+    "k must be at most the 4 classes, got 5": lambda z, y: evaluation.top_k_accuracy(
+        jnp.ones((60, 4)), y, 5
+    ),
+    "k must be at most the 60 training images": lambda z, y: evaluation.knn_accuracy(
+        z, y, z, y, k=61
+    ),
+    "kind must be one of": lambda z, y: evaluation.linear_probe_accuracy(z, y, z, y, kind="svm"),
+    "regularization must be positive": lambda z, y: evaluation.linear_probe_accuracy(
+        z, y, z, y, regularization=0
+    ),
+    "one dimension, got 3 and 2": lambda z, y: evaluation.class_mean_scores(z, jnp.ones((4, 2))),
+    "labels must lie in 0..1": lambda z, y: evaluation.top_k_accuracy(jnp.ones((60, 2)), y),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors(unchecked, message):
+    with pytest.raises(ValueError, match=message):
+        ERRORS[message](jnp.asarray(POINTS), jnp.asarray(LABELS))

@@ -1,0 +1,161 @@
+"""Metrics against loops, at neural collapse, and against independent code."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+
+from hcl_jax import geometry
+
+NUM_CLASSES, DIM = 4, 5
+LABELS = np.array([0, 1, 2, 3, 0, 0, 1, 3, 3, 2, 1])
+EMBEDDINGS = np.random.default_rng(0).normal(size=(len(LABELS), DIM))
+MEANS = np.array([EMBEDDINGS[LABELS == c].mean(axis=0) for c in range(NUM_CLASSES)])
+
+
+def test_against_loops(x64):
+    means = geometry.class_means(jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS), NUM_CLASSES)
+    np.testing.assert_allclose(means, MEANS, rtol=1e-12)
+    np.testing.assert_allclose(
+        geometry.zero_sum(means), math.dist(MEANS.mean(axis=0), [0] * DIM), rtol=1e-12
+    )
+    norms = [math.hypot(*mean) for mean in MEANS]
+    unit_norm = np.mean([abs(norm - 1) for norm in norms])
+    np.testing.assert_allclose(geometry.unit_norm(means), unit_norm, rtol=1e-12)
+    errors = [
+        abs(MEANS[j] @ MEANS[k] / norms[j] / norms[k] + 1 / 3)
+        for j, k in itertools.permutations(range(NUM_CLASSES), 2)
+    ]
+    found = geometry.equal_inner_product(means)
+    np.testing.assert_allclose(found, np.mean(errors), rtol=1e-12)
+    distances = [
+        np.mean([math.dist(z, MEANS[c]) for z in EMBEDDINGS[LABELS == c]])
+        for c in range(NUM_CLASSES)
+    ]
+    found = geometry.within_class(jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS), NUM_CLASSES)
+    np.testing.assert_allclose(found, np.mean(distances), rtol=1e-12)
+
+
+def test_spectrum_is_that_of_the_covariance(x64):
+    expected = scipy.linalg.svdvals(np.cov(MEANS.T))
+    found = geometry.singular_values(jnp.asarray(MEANS))
+    np.testing.assert_allclose(found, expected, atol=1e-14)
+    assert geometry.directions(found) == 3
+    shares = expected / expected.sum()
+    entropy = -sum(p * math.log(p) for p in shares if p > 1e-15)
+    np.testing.assert_allclose(geometry.effective_rank(found), math.exp(entropy), rtol=1e-10)
+
+
+def test_nc1_and_nc2_against_their_definitions(x64):
+    deviations = EMBEDDINGS - MEANS[LABELS]
+    within = sum(np.outer(d, d) for d in deviations) / len(deviations)
+    centred = MEANS - MEANS.mean(axis=0)
+    between = sum(np.outer(m, m) for m in centred) / NUM_CLASSES
+    expected = np.trace(within @ np.linalg.pinv(between, rcond=1e-10)) / NUM_CLASSES
+    found = geometry.nc1(jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS), NUM_CLASSES)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    norms = np.linalg.norm(centred, axis=1)
+    unit = centred / norms[:, None]
+    cosines = [unit[j] @ unit[k] for j, k in itertools.permutations(range(NUM_CLASSES), 2)]
+    parts = geometry.nc2(jnp.asarray(MEANS))
+    np.testing.assert_allclose(parts.equinorm, norms.std() / norms.mean(), rtol=1e-10)
+    np.testing.assert_allclose(parts.equiangular, np.std(cosines), rtol=1e-10)
+    expected = np.mean(np.abs(np.array(cosines) + 1 / 3))
+    np.testing.assert_allclose(parts.maximal_angle, expected, rtol=1e-10)
+
+
+def test_alignment_and_uniformity_against_loops(x64):
+    first, second = EMBEDDINGS[:5], EMBEDDINGS[5:10]
+    expected = np.mean([math.dist(a, b) ** 2 for a, b in zip(first, second, strict=True)])
+    found = geometry.alignment(jnp.asarray(first), jnp.asarray(second))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    potentials = [
+        math.exp(-2 * math.dist(a, b) ** 2) for a, b in itertools.permutations(EMBEDDINGS, 2)
+    ]
+    found = geometry.uniformity(jnp.asarray(EMBEDDINGS))
+    np.testing.assert_allclose(found, math.log(np.mean(potentials)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10, 100])
+@pytest.mark.parametrize("extra", [0, 3])
+def test_simplex_etf(x64, num_classes, extra):
+    frame = geometry.simplex_etf(num_classes, num_classes - 1 + extra)
+    gram = np.full((num_classes, num_classes), -1 / (num_classes - 1))
+    np.fill_diagonal(gram, 1)
+    np.testing.assert_allclose(frame @ frame.T, gram, atol=1e-14)
+    np.testing.assert_allclose(frame.sum(axis=0), 0, atol=1e-13)
+
+
+@pytest.mark.parametrize("num_classes", [2, 5, 20])
+def test_neural_collapse_is_zero_in_every_metric(x64, num_classes):
+    labels = jnp.tile(jnp.arange(num_classes), 3)
+    rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(num_classes - 1,) * 2))
+    frame = geometry.simplex_etf(num_classes, num_classes - 1) @ rotation
+    measured = geometry.measure(frame[labels], labels, num_classes)
+    for name in ("zero_sum", "unit_norm", "equal_inner_product", "within_class", "nc1"):
+        np.testing.assert_allclose(getattr(measured, name), 0, atol=1e-12, err_msg=name)
+    np.testing.assert_allclose(measured.etf_distance, 0, atol=1e-12)
+    assert measured.directions == num_classes - 1
+    np.testing.assert_allclose(measured.effective_rank, num_classes - 1, rtol=1e-10)
+    np.testing.assert_allclose(max(geometry.nc2(frame)), 0, atol=1e-12)
+
+
+def test_a_shifted_and_shrunk_frame_is_not_neural_collapse(x64):
+    shrunk = 0.5 * geometry.simplex_etf(4, 4) + jnp.array([0, 0, 0, 0.3])
+    assert max(geometry.nc2(shrunk)) < 1e-12
+    np.testing.assert_allclose(geometry.zero_sum(shrunk), 0.3, rtol=1e-12)
+    np.testing.assert_allclose(geometry.unit_norm(shrunk), 1 - math.hypot(0.5, 0.3), rtol=1e-12)
+
+
+def test_etf_distance_is_the_procrustes_distance_of_scipy(x64):
+    frame = np.asarray(geometry.simplex_etf(NUM_CLASSES, DIM))
+    rotation, _ = scipy.linalg.orthogonal_procrustes(frame, MEANS)
+    expected = np.linalg.norm(MEANS - frame @ rotation) / np.linalg.norm(frame)
+    np.testing.assert_allclose(geometry.etf_distance(jnp.asarray(MEANS)), expected, rtol=1e-10)
+
+
+def test_invariances(x64):
+    rotation, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(DIM, DIM)))
+    order = np.random.default_rng(3).permutation(len(LABELS))
+    plain = geometry.measure(jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS), NUM_CLASSES)
+    other = geometry.measure(
+        jnp.asarray(EMBEDDINGS[order] @ rotation), jnp.asarray((LABELS[order] + 1) % 4), NUM_CLASSES
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), plain, other)
+
+
+def test_collapse_to_a_point_is_finite():
+    labels = jnp.array([0, 1, 2])
+    for point in (jnp.zeros((3, 2)), jnp.ones((3, 2))):
+        measured = jax.jit(geometry.measure, static_argnums=2)(point, labels, 3)
+        assert all(jnp.isfinite(value).all() for value in measured)
+        assert measured.directions == 0
+        assert measured.effective_rank == 0
+
+
+ERRORS = {
+    "labels must lie in 0..3, got 4 at position 1": lambda: geometry.class_means(
+        jnp.ones((2, 1)), jnp.array([0, 4]), 4
+    ),
+    "2 of 4 classes have none, the first is class 1": lambda: geometry.class_means(
+        jnp.ones((2, 1)), jnp.array([0, 3]), 4
+    ),
+    "num_classes must be at least 1, got 0": lambda: geometry.class_means(
+        jnp.ones((2, 1)), jnp.array([0, 0]), 0
+    ),
+    "needs at least 2, got 1": lambda: geometry.singular_values(jnp.ones((1, 3))),
+    "a simplex ETF of 4 classes needs dim >= 3, got 2": lambda: geometry.simplex_etf(4, 2),
+    "at least two embeddings": lambda: geometry.uniformity(jnp.ones((1, 3))),
+    "pairs must have one shape": lambda: geometry.alignment(jnp.ones((1, 3)), jnp.ones((2, 3))),
+    "means must be finite": lambda: geometry.equal_inner_product(jnp.full((2, 2), jnp.nan)),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors(unchecked, message):
+    with pytest.raises(ValueError, match=message):
+        ERRORS[message]()

@@ -1,0 +1,101 @@
+"""Pairs against matrices written out by hand."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hcl_jax import pairs
+
+LABELS = jnp.array([0, 0, 1, 1, 1])
+
+SAME_CLASS = [
+    [1, 1, 0, 0, 0],
+    [1, 1, 0, 0, 0],
+    [0, 0, 1, 1, 1],
+    [0, 0, 1, 1, 1],
+    [0, 0, 1, 1, 1],
+]
+OTHERS_OF_CLASS = [
+    [0, 1, 0, 0, 0],
+    [1, 0, 0, 0, 0],
+    [0, 0, 0, 1, 1],
+    [0, 0, 1, 0, 1],
+    [0, 0, 1, 1, 0],
+]
+OTHER_CLASSES = [
+    [0, 0, 1, 1, 1],
+    [0, 0, 1, 1, 1],
+    [1, 1, 0, 0, 0],
+    [1, 1, 0, 0, 0],
+    [1, 1, 0, 0, 0],
+]
+EVERYONE_ELSE = [
+    [0, 1, 1, 1, 1],
+    [1, 0, 1, 1, 1],
+    [1, 1, 0, 1, 1],
+    [1, 1, 1, 0, 1],
+    [1, 1, 1, 1, 0],
+]
+EVERYONE = np.ones((5, 5))
+
+
+def check(found, positives, negatives):
+    found_positives, found_negatives = pairs.masks(found)
+    np.testing.assert_array_equal(found_positives, np.array(positives, bool))
+    np.testing.assert_array_equal(found_negatives, np.array(negatives, bool))
+
+
+def test_supervised():
+    rows = pairs.rows(LABELS)
+    check(pairs.supervised(rows), OTHERS_OF_CLASS, OTHER_CLASSES)
+    check(pairs.supervised(rows, self_positives=True), SAME_CLASS, OTHER_CLASSES)
+
+
+@pytest.mark.parametrize("self_positives", [False, True])
+@pytest.mark.parametrize("self_negatives", [False, True])
+def test_unsupervised(self_positives, self_negatives):
+    found = pairs.unsupervised(
+        pairs.rows(LABELS), self_positives=self_positives, self_negatives=self_negatives
+    )
+    positives = SAME_CLASS if self_positives else OTHERS_OF_CLASS
+    check(found, positives, EVERYONE if self_negatives else EVERYONE_ELSE)
+
+
+def test_two_views_of_each_image():
+    # Images 0, 1, 2 of classes 0, 0, 1; their second views follow.
+    rows = pairs.rows(jnp.array([0, 0, 1, 0, 0, 1]), groups=jnp.array([0, 1, 2, 0, 1, 2]))
+    other_view = [
+        [0, 0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 1],
+        [1, 0, 0, 0, 0, 0],
+        [0, 1, 0, 0, 0, 0],
+        [0, 0, 1, 0, 0, 0],
+    ]
+    other_class = [
+        [0, 0, 1, 0, 0, 1],
+        [0, 0, 1, 0, 0, 1],
+        [1, 1, 0, 1, 1, 0],
+        [0, 0, 1, 0, 0, 1],
+        [0, 0, 1, 0, 0, 1],
+        [1, 1, 0, 1, 1, 0],
+    ]
+    check(pairs.supervised(rows), other_view, other_class)
+    check(pairs.unsupervised(rows), other_view, 1 - np.eye(6))
+
+
+@pytest.mark.parametrize("make", [pairs.supervised, pairs.unsupervised])
+def test_a_shard_against_the_batch_is_rows_of_the_whole(make):
+    shard = pairs.rows(LABELS[2:4], first=2)
+    whole = pairs.masks(make(pairs.rows(LABELS)))
+    for found, expected in zip(pairs.masks(make(shard, pairs.rows(LABELS))), whole, strict=True):
+        np.testing.assert_array_equal(found, expected[2:4])
+
+
+def test_errors(unchecked):
+    with pytest.raises(ValueError, match=r"labels must have shape \(0,\).*got shape \(\)"):
+        pairs.rows(jnp.array(3))
+    with pytest.raises(TypeError, match="labels must be integers, got dtype float32"):
+        pairs.rows(jnp.array([0.0, 1.0]))
+    with pytest.raises(ValueError, match=r"groups must have shape \(5,\)"):
+        pairs.rows(LABELS, groups=jnp.array([0]))

@@ -1,0 +1,189 @@
+"""The draws follow the law: chi-square tests, which reject samplers that are a little wrong."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from hcl_jax import hardening, pairs, psi, sampling
+from hcl_jax.drawing import guide, look_up, random_bits
+from hcl_jax.sampling import sampled_contrastive_loss
+
+DRAWS = 200_000
+
+
+def drawn(weights, seed=0):
+    """How often each candidate is drawn."""
+    number = jnp.arange(DRAWS // 2, dtype=jnp.uint32)
+    bits = jnp.concatenate(random_bits(jax.random.key(seed), jnp.uint32(7), number))
+    table = guide(jnp.asarray(weights, jnp.float32)[None])
+    law = jnp.zeros(DRAWS, jnp.int32)
+    return np.bincount(jax.jit(look_up)(table, law, bits), minlength=len(weights))
+
+
+def p_value(counts, weights):
+    live = np.asarray(weights) > 0
+    assert counts[~live].sum() == 0
+    law = np.asarray(weights, float)[live]
+    return stats.chisquare(counts[live], counts.sum() * law / law.sum()).pvalue
+
+
+GENERATOR = np.random.default_rng(0)
+LAWS = {
+    "uniform": np.ones(100),
+    "tilted": np.exp(2 * GENERATOR.normal(size=300)),
+    "one heavy": np.r_[np.ones(63), 200.0],
+    "many light together": np.r_[300.0, np.full(500, 0.5), 300.0],
+    "with zeros": np.tile([0.0, 1.0, 3.0], 40),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_draws_follow_the_law(name):
+    assert p_value(drawn(LAWS[name]), LAWS[name]) > 1e-3
+
+
+def test_the_chi_square_rejects_wrong_samplers():
+    weights = np.exp(np.random.default_rng(0).normal(size=300))
+    counts = drawn(weights)
+    assert p_value(counts, weights) > 1e-3
+    assert p_value(np.roll(counts, 1), weights) < 1e-12  # off by one
+    assert p_value(drawn(weights**1.1), weights) < 1e-12  # beta 10 % too large
+    assert p_value(drawn(np.ones(300)), weights) < 1e-12  # not tilted
+    nearly = weights.copy()
+    nearly[:30] *= 1.25  # a tenth of the candidates a quarter too often
+    assert p_value(drawn(nearly), weights) < 1e-6
+
+
+def test_bits_are_independent_across_counters():
+    number = jnp.arange(50_000, dtype=jnp.uint32)
+    one = random_bits(jax.random.key(1), jnp.uint32(0), number)
+    other = random_bits(jax.random.key(1), jnp.uint32(1), number)
+    words = np.stack([*one, *other]).astype(np.float64) / 2**32
+    correlation = np.corrcoef(words) - np.eye(4)
+    assert np.abs(correlation).max() < 5 / np.sqrt(50_000)
+    assert stats.kstest(words.ravel(), "uniform").pvalue > 1e-3
+
+
+def problem():
+    z = jax.random.normal(jax.random.key(0), (30, 4))
+    z /= jnp.linalg.norm(z, axis=1, keepdims=True)
+    labels = jax.random.randint(jax.random.key(1), (30,), 0, 4).at[0].set(9)
+    return z, pairs.supervised(pairs.rows(labels))
+
+
+def test_many_draws_tend_to_the_weights_estimator():
+    from hcl_jax.losses import contrastive_loss
+
+    z, keys = problem()
+    chosen = hardening.exponential(4.0)
+
+    def mean(parts):
+        return parts.total.sum() / parts.positives.sum()
+
+    exact, gradient = jax.value_and_grad(
+        lambda z: mean(contrastive_loss(z, z, keys, hardening=chosen))
+    )(z)
+    value, sampled = jax.jit(
+        jax.value_and_grad(
+            lambda z: mean(
+                sampled_contrastive_loss(
+                    jax.random.key(2), z, z, keys, num_negatives=8192, hardening=chosen
+                )
+            )
+        )
+    )(z)
+    np.testing.assert_allclose(value, exact, rtol=2e-3)
+    np.testing.assert_allclose(sampled, gradient, atol=0.02 * jnp.abs(gradient).max())
+
+
+@pytest.mark.parametrize("function", [psi.infonce(temperature=0.5), psi.triplet_max()])
+def test_gradient_of_fixed_draws_is_that_of_differences(function):
+    """Central differences in float64, with the law of the draws constant (no hardening)."""
+    with jax.enable_x64(True):
+        z, keys = problem()
+        z = jnp.asarray(z, jnp.float64)
+        direction = jax.random.normal(jax.random.key(5), z.shape, jnp.float64)
+
+        @jax.jit
+        def loss(z):
+            parts = sampled_contrastive_loss(
+                jax.random.key(2), z, z, keys, num_negatives=5, psi=function
+            )
+            return parts.total.sum()
+
+        step = 1e-6
+        slope = (loss(z + step * direction) - loss(z - step * direction)) / (2 * step)
+        np.testing.assert_allclose(jnp.vdot(jax.grad(loss)(z), direction), slope, rtol=1e-6)
+
+
+def test_draws_do_not_depend_on_portions(monkeypatch):
+    z, keys = problem()
+
+    def run():
+        return jax.value_and_grad(
+            lambda z: sampled_contrastive_loss(
+                jax.random.key(3), z, z, keys, num_negatives=7, hardening=hardening.exponential(2.0)
+            ).total.sum()
+        )(z)
+
+    whole = run()
+    monkeypatch.setattr(sampling, "ENTRIES", 30 * 4)
+    monkeypatch.setattr(sampling, "DRAWS", 7 * 3)
+    parts = run()
+    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
+    np.testing.assert_allclose(parts[1], whole[1], atol=1e-4)
+
+
+def test_undefined_anchors_and_thresholds():
+    z, keys = problem()
+    for level in (0.3, 2.0):
+        with jax.debug_nans(True):
+            parts = jax.jit(
+                lambda z, level=level: sampled_contrastive_loss(
+                    jax.random.key(0),
+                    z,
+                    z,
+                    keys,
+                    num_negatives=4,
+                    hardening=hardening.threshold(level),
+                )
+            )(z)
+        assert jnp.all(jnp.isfinite(parts.total))
+        assert jnp.all((parts.total == 0) | parts.defined)
+    assert not parts.defined.any()
+
+
+@pytest.mark.slow
+def test_the_score_function_is_unbiased():
+    """Over many keys, the mean gradient is that of the expected loss (k = 1: a weighted sum)."""
+    from hcl_jax.losses import contrastive_loss
+
+    z, keys = problem()
+    chosen = hardening.exponential(2.0)
+    exact = jax.grad(
+        lambda z: contrastive_loss(
+            z, z, keys, psi=psi.logistic_sum(), hardening=chosen, stop_gradient_hardening=False
+        ).total.sum()
+    )(z)
+
+    @jax.jit
+    def gradient(key, z):
+        def loss(z):
+            return sampled_contrastive_loss(
+                key,
+                z,
+                z,
+                keys,
+                num_negatives=1,
+                psi=psi.logistic_sum(),
+                hardening=chosen,
+                stop_gradient_hardening=False,
+            ).total.sum()
+
+        return jax.grad(loss)(z)
+
+    many = jnp.stack([gradient(jax.random.key(seed), z) for seed in range(1500)])
+    error = (many.mean(0) - exact) / (many.std(0) / np.sqrt(len(many)) + 1e-6)
+    assert jnp.abs(error).max() < 5

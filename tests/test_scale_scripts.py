@@ -1,0 +1,52 @@
+"""The scripts about scale: verdicts on targets, reading HLO, and compiling for TPUs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import compile_for_tpu, targets
+
+
+def verdict(ratio, number):
+    target = next(t for t in targets.targets(256) if t.number == number and t.rows == 8192)
+    times = {target.numerator: ratio, target.denominator: 1.0}
+    if "ours, fastest exact" in times:
+        times["ours, blockwise"] = times.pop("ours, fastest exact")
+    judged = {v.target: v.verdict for v in targets.judge({8192: times}, 256)}
+    return judged[target]
+
+
+def test_verdicts_follow_the_direction_of_a_target():
+    assert [verdict(r, 1) for r in (1.0, 1.3, 1.4)] == ["aim met", "met", "gate missed"]
+    assert [verdict(r, 4) for r in (5000, 3000, 2999)] == ["aim met", "met", "gate missed"]
+    assert targets.judge({}, 256)[0].verdict == "not measured"
+
+
+def test_a_permute_that_encloses_nothing_is_seen():
+    start = "%s.1 = (f32[8]) collective-permute-start(%x), pairs\n"
+    done = "%d = f32[8] collective-permute-done(%s.1)"
+    idle = "%c = f32[8] copy(%x)\n"
+    assert compile_for_tpu.overlap(start + idle + done) == "0 of 1 enclose work"
+    busy = "%w = f32[8] while(%y), body=%b\n"
+    assert compile_for_tpu.overlap(start + busy + done) == "1 of 1 enclose work"
+    assert compile_for_tpu.overlap(idle) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compile_for_tpu.available(), reason="libtpu is not installed")
+def test_a_large_batch_compiles_for_tpu_within_its_memory():
+    code = """
+from scripts import compile_for_tpu as tpu
+chips = tpu.devices("v5e:2x4")
+row = tpu.compile_row("", 131072, tpu._one_device("blockwise"), chips[:1], units=2)
+assert row.compiles == "yes" and row.temporaries <= 256 * tpu.MIB, row
+row = tpu.compile_row("", 131072, tpu._spread("ring", chips), chips, units=3)
+assert row.compiles == "yes" and row.temporaries <= 256 * tpu.MIB, row
+assert row.collectives["collective-permute"] > 0 and not row.overlap.startswith("0 of"), row
+"""
+    root = Path(__file__).parent.parent
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=environment)

@@ -189,6 +189,7 @@ def projection_head(
         ValueError, TypeError: for a count below one.
 
     Example:
+        >>> import jax
         >>> head = projection_head(8, 2, None, nnx.Rngs(0))
         >>> head(jax.numpy.ones((3, 8))).shape
         (3, 2)

@@ -278,8 +278,6 @@ def test_what_blockwise_cannot_do_says_who_can():
         jax.grad(lambda beta: loss(embeddings, beta))(5.0)
     with pytest.raises(NotImplementedError, match='use implementation="dense"'):
         jax.grad(lambda z: jnp.sum(jax.grad(loss)(z) ** 2))(embeddings)
-    with pytest.raises(NotImplementedError, match='implementation="blockwise" has the same'):
-        hucl(embeddings, labels, beta=1.0, implementation="pallas")
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -1,5 +1,5 @@
-"""The Pallas kernels, interpreted: the dense form in value and gradient, also where rows do not fill
-tiles, and refusals of what they do not do."""
+"""The Pallas kernels, interpreted: the dense form in value and gradient, also where rows do not
+fill tiles, and refusals of what they do not do."""
 
 import functools
 import os

@@ -111,7 +111,7 @@ def similarity_pull(
     return total[:count, :dim]
 
 
-def _meeting(axis, down, across, anchors, candidates, dtype):
+def _meeting(axis, down, across, anchors, candidates, dtype) -> tuple[int, list[Any]]:
     """Anchors along an axis of the tile: their slopes and the keys of both, as operands."""
 
     def lanes(values, axis):

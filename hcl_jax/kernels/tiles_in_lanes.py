@@ -125,7 +125,7 @@ def scalars_of(law: Law, dtype: Any) -> tuple[Float[Array, " k"], Callable[[Any]
         >>> from hcl_jax.hardening import exponential
         >>> from hcl_jax.sides import law_of
         >>> numbers, rebuild = scalars_of(law_of(hardening=exponential(5.0)), jnp.float32)
-        >>> numbers.tolist(), rebuild(2 * numbers).log_factor(1.0).item()
+        >>> numbers.tolist(), rebuild(2 * numbers).log_factor(jnp.ones(())).item()
         ([5.0, 1.0], 10.0)
     """
     leaves, structure = jax.tree.flatten(law._replace(link=None))

@@ -115,6 +115,7 @@ def table(topology: str, rows: int) -> list[Row]:
         compile_row("dense, 1 chip", 4096, _one_device("dense"), chips[:1], units=3),
         compile_row("dense, 1 chip", rows, _one_device("dense"), chips[:1], units=3),
         compile_row("blockwise, 1 chip", rows, _one_device("blockwise"), chips[:1], units=2),
+        compile_row("pallas, 1 chip", rows, _one_device("pallas"), chips[:1], units=3),
     ]
     for exchange in ("gather", "ring"):
         function = _spread(exchange, chips)

@@ -69,7 +69,7 @@ def similarity_pull(
         law, out = rebuild(numbers), references[-1]
 
         @pl.when(pl.program_id(1) == 0)
-        def _():
+        def begin():
             out[...] = jnp.zeros(out.shape, dtype)
 
         similarities = inner_products(x[...], y[...], of_similarities)
@@ -111,7 +111,7 @@ def similarity_pull(
     return total[:count, :dim]
 
 
-def _meeting(axis, down, across, anchors, candidates, dtype) -> tuple[int, list[Any]]:
+def _meeting(axis, down, across, anchors, candidates, dtype):
     """Anchors along an axis of the tile: their slopes and the keys of both, as operands."""
 
     def lanes(values, axis):

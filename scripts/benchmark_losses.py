@@ -43,7 +43,7 @@ class Benchmark:
         draws: K of the sampled estimator.
         anchors: of the reference loop; its time is extrapolated to the whole batch.
         precision: of our multiplications on a GPU.
-        memory_gib: contenders known to need more are left out.
+        memory_gib: contenders that need more temporaries are left out.
         torch: whether the PyTorch contenders take part.
         machine: how the results name the machine.
         out: the directory of the results.

@@ -90,7 +90,8 @@ def normalization_figure(results: Sequence[Record]) -> Figure:
     for axis, label in ((left, "equal inner-product error"), (right, "directions")):
         axis.set_xticks(range(len(methods)), methods, rotation=45, ha="right")
         axis.set_ylabel(label)
-    left.legend(title="normalisation")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, title="normalisation", loc="outside right upper")
     return figure
 
 

@@ -119,6 +119,7 @@ def _measure_shape(chosen, rows, dim, versions):
             z, labels, chosen.beta, chosen.draws, where, limit, chosen.anchors
         )
     agreement = _agreement(found)
+    peaks = {c.name: _peak(c, chosen.device) for c in found}
     times, noisy = _take_turns(found, chosen)
     return {
         "rows": rows,
@@ -131,8 +132,9 @@ def _measure_shape(chosen, rows, dim, versions):
                 "name": c.name,
                 "mathematics": c.mathematics,
                 "temporaries": c.temporaries,
+                "peak": peaks[c.name],
                 "extrapolated_by": c.scale,
-                "seconds": [c.scale * t for t in times[c.name]],
+                "seconds": [c.extrapolated(t) for t in times[c.name]],
             }
             for c in found
         ],
@@ -157,16 +159,37 @@ def _agreement(found):
     return errors
 
 
+def _peak(contender, device):
+    """Bytes of one call, beyond those resident before: measured on Linux, told by XLA on a GPU."""
+    if device == "gpu":
+        if contender.temporaries is not None:
+            return contender.temporaries
+        from scripts.torch_contenders import peak_on_gpu
+
+        return peak_on_gpu(contender.run)
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+
+    def kilobytes(field):
+        return int(next(x for x in status.read_text().splitlines() if field in x).split()[1])
+
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = kilobytes("VmRSS")
+    contender.run(False)
+    return max(0, kilobytes("VmHWM") - before) * 1024
+
+
 def _take_turns(found, chosen):
     times: dict[str, list[float]] = {c.name: [] for c in found}
     floor = next((c for c in found if c.mathematics == "3 matmuls"), found[0])
     noisy, begun = 0, time.perf_counter()
     for turn in range(chosen.rounds):
-        before = _timed(floor)
+        before = jax_contenders.timed(floor)
         for contender in found:
             if len(times[contender.name]) < _turns(times[contender.name], chosen):
-                times[contender.name].append(_timed(contender))
-        after = _timed(floor)
+                times[contender.name].append(jax_contenders.timed(contender))
+        after = jax_contenders.timed(floor)
         noisy += max(before, after) > NOISY * min(before, after)
         spent = time.perf_counter() - begun
         if spent > chosen.seconds and turn + 1 >= LEAST_ROUNDS:
@@ -180,12 +203,6 @@ def _turns(times, chosen):
     if fastest > chosen.seconds / 10:
         return 1
     return LEAST_ROUNDS if fastest > chosen.seconds / 60 else chosen.rounds
-
-
-def _timed(contender):
-    start = time.perf_counter()
-    contender.run(False)
-    return time.perf_counter() - start
 
 
 def report(results: dict[str, Any]) -> str:
@@ -202,21 +219,26 @@ def report(results: dict[str, Any]) -> str:
         "# The loss, forward and backward",
         "",
         f"{results['machine']}; {versions}; commit {results['commit']}, {results['date']}.",
-        "Milliseconds: median [quartiles]. `*`: extrapolated from some anchors of the loop.",
+        "Milliseconds: median [quartiles]. `*`: extrapolated from some anchors of the loop. "
+        "Temporaries as XLA plans them; peak: resident memory of one call beyond that before it.",
     ]
     medians: dict[int, dict[str, float]] = {}
     for shape in results["shapes"]:
         lines += ["", f"## {shape['rows']} rows, {shape['dim']} features", ""]
         lines += [f"Noisy rounds: {shape['noisy_rounds']}.", ""]
-        lines += ["| contender | ms | temporaries, MiB |", "|---|---|---|"]
+        lines += ["| contender | ms | temporaries, MiB | peak, MiB |", "|---|---|---|---|"]
         medians[shape["rows"]] = {}
         for c in sorted(shape["contenders"], key=lambda c: np.median(c["seconds"])):
             low, middle, high = 1e3 * np.quantile(c["seconds"], (0.25, 0.5, 0.75))
             medians[shape["rows"]][c["name"]] = float(middle)
             star = "*" if c["extrapolated_by"] > 1 else ""
             star += " (1 run)" if len(c["seconds"]) == 1 else ""
-            size = "" if c["temporaries"] is None else f"{c['temporaries'] / 2**20:.1f}"
-            lines.append(f"| {c['name']} | {middle:.4g}{star} [{low:.4g}, {high:.4g}] | {size} |")
+            sizes = [
+                "" if size is None else f"{size / 2**20:.1f}"
+                for size in (c["temporaries"], c["peak"])
+            ]
+            numbers = f"{middle:.4g}{star} [{low:.4g}, {high:.4g}] | {' | '.join(sizes)}"
+            lines.append(f"| {c['name']} | {numbers} |")
     lines += ["", "## Targets", "", "| # | rows | ratio | measured | gate | aim | |"]
     lines.append("|---|---|---|---|---|---|---|")
     for target, ratio, verdict in targets.judge(medians, results["settings"]["draws"]):
@@ -241,7 +263,7 @@ def figure(results: dict[str, Any], path: Path) -> None:
     series: dict[str, list[tuple[int, float, float | None]]] = {}
     for shape in results["shapes"]:
         for c in shape["contenders"]:
-            point = (shape["rows"], 1e3 * float(np.median(c["seconds"])), c["temporaries"])
+            point = (shape["rows"], 1e3 * float(np.median(c["seconds"])), c["peak"])
             series.setdefault(c["name"], []).append(point)
     canvas, (times, memory) = plt.subplots(1, 2, figsize=(13, 6), layout="constrained")
     for name, points in series.items():
@@ -251,7 +273,10 @@ def figure(results: dict[str, Any], path: Path) -> None:
         kept = [(p[0], p[2] / 2**20) for p in points if p[2]]
         if kept:
             memory.loglog(*zip(*kept, strict=True), style, marker="o", ms=3, label=name)
-    for axes, label in ((times, "ms, forward and backward"), (memory, "temporaries, MiB")):
+    for axes, label in (
+        (times, "ms, forward and backward"),
+        (memory, "peak memory of one call, MiB"),
+    ):
         axes.set(xlabel="rows", ylabel=label)
         axes.legend(fontsize=6)
         axes.grid(alpha=0.3, which="both")

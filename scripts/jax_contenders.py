@@ -2,6 +2,7 @@
 
 import functools
 import math
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ from hcl_jax.passes import Settings
 from hcl_jax.psi import infonce
 from hcl_jax.sides import law_of
 
+TURN = 0.05
+"""Seconds that a turn of a fast contender lasts at least."""
+
 
 class Contender(NamedTuple):
     """One row of the benchmark.
@@ -28,7 +32,8 @@ class Contender(NamedTuple):
         mathematics: contenders of one kind must agree in loss and gradient before they are timed.
         run: computes and waits; returns loss and gradient as numpy arrays if asked to.
         temporaries: bytes of temporaries, where the compiler tells.
-        scale: by which measured times are multiplied, where only part of the work was done.
+        scale: by which times are multiplied, where only part of the work is done.
+        fixed: seconds that are not multiplied.
     """
 
     name: str
@@ -36,6 +41,11 @@ class Contender(NamedTuple):
     run: Callable[[bool], Any]
     temporaries: int | None = None
     scale: float = 1.0
+    fixed: float = 0.0
+
+    def extrapolated(self, seconds: float) -> float:
+        """The time of the whole work, from that of the part."""
+        return self.fixed + self.scale * (seconds - self.fixed)
 
 
 def contenders(
@@ -95,7 +105,10 @@ def contenders(
             beta,
         ),
     }
-    found = [_compiled(name, *what, z, y) for name, what in measured.items()]
+    found = [
+        _compiled(name, mathematics, loss, hardness, z, y)
+        for name, (mathematics, loss, hardness) in measured.items()
+    ]
     if len(z) % 2 == 0:
         pairs = jnp.arange(len(z)) // 2
 
@@ -110,7 +123,22 @@ def contenders(
         found.append(_compiled("optax.losses.ntxent", "ntxent", optax_ntxent, beta, z, pairs))
         found.append(_compiled("ours, two views", "two views", ours_ntxent, beta, z, pairs))
     return [c for c in found if (c.temporaries or 0) <= memory_limit]
-    return found
+
+
+def timed(contender: Contender) -> float:
+    """Wall time of one call, the mean of as many as take `TURN` seconds.
+
+    Args:
+        contender: what to run.
+
+    Returns:
+        Seconds.
+    """
+    start, calls, spent = time.perf_counter(), 0, 0.0
+    while spent < TURN:
+        contender.run(False)
+        calls, spent = calls + 1, time.perf_counter() - start
+    return spent / calls
 
 
 def draws_made(labels: np.ndarray, draws: int) -> int:

@@ -71,7 +71,7 @@ def decimal(value: arb, digits: int) -> str:
     mantissa, exponent = value.mid().man_exp()
     with mp.workdps(digits + 20):
         number = mp.ldexp(mp.mpf(int(mantissa)), int(exponent))
-        return mp.nstr(number, digits, strip_zeros=False)
+        return str(mp.nstr(number, digits, strip_zeros=False))
 
 
 def inequalities(

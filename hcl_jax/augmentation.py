@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax.validation import check_count, check_non_negative
 
@@ -123,14 +123,18 @@ def views(
     images: Float[Array, "batch *image"],
     augmentation: Augmentation,
     num_views: int,
+    *,
+    first: Int[Array, ""] | int = 0,
 ) -> Float[Array, "view batch *image"]:
     """Several independent views of every image.
 
     Args:
         key: draws the views.
-        images: a batch.
+        images: a batch, or the part of one that a device holds.
         augmentation: a function of one image.
         num_views: how many views of each image.
+        first: the number of the first image in the whole batch; an image has the same views on
+            whichever device it is.
 
     Returns:
         The views, along a new leading axis.
@@ -145,5 +149,10 @@ def views(
         (2, 5, 3)
     """
     check_count("num_views", num_views)
-    keys = jax.random.split(key, (num_views, len(images)))
-    return jax.vmap(jax.vmap(augmentation), in_axes=(0, None))(keys, images)
+    numbers = first + jnp.arange(len(images))
+
+    def view(key):
+        keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+        return jax.vmap(augmentation)(keys, images)
+
+    return jax.vmap(view)(jax.random.split(key, num_views))

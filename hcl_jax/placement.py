@@ -26,6 +26,9 @@ class Placement(NamedTuple):
 
     Attributes:
         device: the number of this device.
+        count: the number of devices.
+        part: of (array over all rows, axis of the rows), the rows of this device.
+        gather: of a tree of arrays whose rows are those of this device, those of all.
         weights_loss: the weights estimator of the rows of this device, of (embeddings, pairs) and
             the options of `hcl_jax.losses.contrastive_loss`.
         samples_loss: the samples estimator, of (key, embeddings, pairs) and the options of
@@ -34,15 +37,20 @@ class Placement(NamedTuple):
         apart: marks shared values as this device's own, so that gradients by them are its part.
         add: adds a tree up over devices.
         mean: averages a tree over devices.
+        largest: the largest of a number over devices.
     """
 
     device: Callable[[], Int[Array, ""] | int]
+    count: Callable[[], int]
+    part: Callable[[Array, int], Array]
+    gather: Callable[[Any], Any]
     weights_loss: Callable[..., AnchorLosses]
     samples_loss: Callable[..., AnchorLosses]
     mean_loss: Callable[[AnchorLosses, Average], Float[Array, ""]]
     apart: Callable[[Any, Any], Any]
     add: Callable[[Any], Any]
     mean: Callable[[Any], Any]
+    largest: Callable[[Array], Array]
 
 
 def _weights_loss(embeddings: Float[Array, "n dim"], pairs: Pairs, **options: Any) -> AnchorLosses:
@@ -57,12 +65,16 @@ def _samples_loss(
 
 ALONE = Placement(
     device=lambda: 0,
+    count=lambda: 1,
+    part=lambda rows, axis: rows,
+    gather=lambda tree: tree,
     weights_loss=_weights_loss,
     samples_loss=_samples_loss,
     mean_loss=losses.average_loss,
     apart=lambda tree, like: tree,
     add=lambda tree: tree,
     mean=lambda tree: tree,
+    largest=lambda number: number,
 )
 """One device, which holds the whole batch."""
 
@@ -87,6 +99,9 @@ def across(axis_name: str, *, exchange: Exchange | None = None) -> Placement:
     """
     return Placement(
         device=lambda: lax.axis_index(axis_name),
+        count=lambda: lax.axis_size(axis_name),
+        part=functools.partial(_part, axis_name),
+        gather=lambda tree: lax.all_gather(tree, axis_name, tiled=True),
         weights_loss=functools.partial(
             parallel.contrastive_loss, axis_name=axis_name, exchange=exchange
         ),
@@ -97,4 +112,16 @@ def across(axis_name: str, *, exchange: Exchange | None = None) -> Placement:
         apart=varying_like,
         add=lambda tree: jax.tree.map(lambda leaf: lax.psum(leaf, axis_name), tree),
         mean=lambda tree: jax.tree.map(lambda leaf: lax.pmean(leaf, axis_name), tree),
+        largest=lambda number: lax.pmax(number, axis_name),
     )
+
+
+def _part(axis_name, rows, axis):
+    devices, size = lax.axis_size(axis_name), rows.shape[axis]
+    if size % devices:
+        raise ValueError(
+            f"a batch of {size} cannot be spread evenly over {devices} devices; choose a batch "
+            f"size that they divide"
+        )
+    own = size // devices
+    return lax.dynamic_slice_in_dim(rows, lax.axis_index(axis_name) * own, own, axis)

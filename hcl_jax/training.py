@@ -1,12 +1,14 @@
 """The update: state, one step, one epoch. Jit and donation happen here, once.
 
 An epoch is a single compiled `lax.scan` over a data set that lives on the device. Which of the
-paper's objectives is trained (`Corner`) is data, not code: one compiled program trains all of them,
-and `jax.vmap` over keys and states trains several seeds in it at once.
+paper's objectives is trained (`hcl_jax.aims`) is data, not code: one compiled program trains all of
+them, and `jax.vmap` over keys and states trains several seeds in it at once. All functions here are
+those of one device, which may be one of several: `hcl_jax.launching` runs them.
 """
 
 import functools
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,28 +16,18 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from hcl_jax import pairs as pairing
+from hcl_jax.aims import Aim, Frame, frame_losses
 from hcl_jax.augmentation import Augmentation, identity, views
 from hcl_jax.data import Split
-from hcl_jax.hardening import Hardening, exponential
-from hcl_jax.losses import AnchorLosses, Average
+from hcl_jax.gradients import loss_and_gradient
+from hcl_jax.losses import AnchorLosses, Average, sum_and_weight
 from hcl_jax.models import Model, Variables
 from hcl_jax.normalization import Normalization, unit_ball
 from hcl_jax.pairs import Pairs, Rows
+from hcl_jax.pixels import to_unit_floats
 from hcl_jax.placement import ALONE, Placement
 from hcl_jax.psi import Psi
 from hcl_jax.validation import check_choice, check_count
-
-
-class Corner(NamedTuple):
-    """Which objective is trained; all of it may be traced.
-
-    Attributes:
-        supervised: whether negatives are of other classes (SCL, HSCL) or everyone (UCL, HUCL).
-        hardening: how hard negatives weigh; `exponential` of 0 is none.
-    """
-
-    supervised: Bool[Array, ""] | bool
-    hardening: Hardening
 
 
 class Program(NamedTuple):
@@ -46,7 +38,8 @@ class Program(NamedTuple):
         optimizer: of the parameters.
         batch_size: images in a step; the last, incomplete batch of an epoch is dropped.
         normalization: of the projections.
-        augmentation: makes views of images.
+        augmentation: makes views of images, whose values are in [0, 1] if they are uint8 at first.
+        standardization: of images, after augmentation, in training and evaluation; None is none.
         positives: "class" for positives that share the latent class (one view of each image), or
             "views" for two views of each image that are each other's positives (SimCLR).
         self_positives: as in `hcl_jax.objectives.Options`.
@@ -55,6 +48,8 @@ class Program(NamedTuple):
         average: likewise.
         psi: likewise; None is InfoNCE.
         num_negatives: likewise; None is the weights estimator.
+        parts: the network sees a batch in so many parts, to save memory (`hcl_jax.gradients`); the
+            loss is that of the whole batch all the same.
         placement: one device, or one of several that share the batch (`hcl_jax.placement.across`).
     """
 
@@ -63,6 +58,7 @@ class Program(NamedTuple):
     batch_size: int
     normalization: Normalization = unit_ball
     augmentation: Augmentation = identity
+    standardization: Callable[[Array], Array] | None = None
     positives: Literal["class", "views"] = "class"
     self_positives: bool = False
     self_negatives: bool = False
@@ -70,7 +66,16 @@ class Program(NamedTuple):
     average: Average = "pairs"
     psi: Psi | None = None
     num_negatives: int | None = None
+    parts: int = 1
     placement: Placement = ALONE
+
+    def standardized(self, images: Float[Array, "n *image"]) -> Float[Array, "n *image"]:
+        """Images (floats in [0, 1], where they are images) as the network takes them."""
+        return images if self.standardization is None else self.standardization(images)
+
+    def prepare(self, images: Array) -> Float[Array, "n *image"]:
+        """Images of a data set as the network takes them in evaluation."""
+        return self.standardized(to_unit_floats(images))
 
 
 class TrainState(NamedTuple):
@@ -83,28 +88,25 @@ class TrainState(NamedTuple):
 
 
 class StepInfo(NamedTuple):
-    """What is looked at after a step, and dropped."""
+    """What is looked at after a step, and dropped.
+
+    Attributes:
+        loss: of the global batch.
+        gradient_norm: of the gradient by all parameters.
+        parameter_norm: of the parameters before the step.
+        projection_norm: the largest of a row of projections.
+        pairs: over how many the loss is a mean: (anchor, positive) pairs, or anchors.
+        undefined: anchors without a positive or a negative.
+        non_finite: anchors whose loss is NaN or infinite.
+    """
 
     loss: Float[Array, ""]
     gradient_norm: Float[Array, ""]
+    parameter_norm: Float[Array, ""]
+    projection_norm: Float[Array, ""]
+    pairs: Array
     undefined: Int[Array, ""]
-
-
-def corner(*, supervised: bool, beta: Float[Array, ""] | float = 0.0) -> Corner:
-    """The corner of one of the paper's objectives.
-
-    Args:
-        supervised: True for SCL and HSCL, False for UCL and HUCL.
-        beta: the hardness; 0 for SCL and UCL.
-
-    Returns:
-        A pytree of two arrays, the same for all objectives.
-
-    Example:
-        >>> bool(corner(supervised=True, beta=5.0).supervised)
-        True
-    """
-    return Corner(jnp.asarray(supervised), exponential(jnp.asarray(beta, jnp.float32)))
+    non_finite: Int[Array, ""]
 
 
 def init_state(key: PRNGKeyArray, program: Program) -> TrainState:
@@ -131,10 +133,33 @@ def init_state(key: PRNGKeyArray, program: Program) -> TrainState:
     )
 
 
+def restart(state: TrainState, program: Program) -> TrainState:
+    """The state before the first step, with a network that is trained already.
+
+    Args:
+        state: of the training that has ended.
+        program: what will be trained.
+
+    Returns:
+        The state, with a key of its own.
+
+    Example:
+        >>> import jax, optax
+        >>> from hcl_jax.models import mlp
+        >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=8)
+        >>> state = init_state(jax.random.key(0), program)._replace(step=jax.numpy.int32(7))
+        >>> int(restart(state, program).step)
+        0
+    """
+    fresh = program.optimizer.init(state.variables.params)
+    key = jax.random.fold_in(state.key, state.step)
+    return TrainState(state.variables, fresh, jnp.zeros((), jnp.int32), key)
+
+
 def train_step(
     state: TrainState,
     batch: Split,
-    corner: Corner,
+    aim: Aim,
     program: Program,
 ) -> tuple[TrainState, StepInfo]:
     """One update of the parameters; pure, not jitted.
@@ -142,7 +167,7 @@ def train_step(
     Args:
         state: the state before the step.
         batch: images and labels; on several devices, those of this device.
-        corner: the objective.
+        aim: the objective.
         program: what is fixed.
 
     Returns:
@@ -151,6 +176,7 @@ def train_step(
 
     Example:
         >>> import jax, optax
+        >>> from hcl_jax.aims import corner
         >>> from hcl_jax.data import gaussian_classes
         >>> from hcl_jax.models import mlp
         >>> batch = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=4).train
@@ -167,35 +193,34 @@ def train_step(
     variables = state.variables
     own = Variables(*placement.apart(tuple(variables), images))
 
-    def loss_of(params):
-        outputs, batch_stats = program.model.apply(Variables(params, own.batch_stats), images, True)
-        embeddings = program.normalization(outputs.projections)
-        losses = _losses(draw_key, embeddings, rows, corner, program)
-        undefined = jnp.sum(~losses.defined, dtype=jnp.int32)
-        return placement.mean_loss(losses, program.average), (batch_stats, undefined)
+    def loss_of(projections):
+        losses = _losses(draw_key, program.normalization(projections), rows, aim, program)
+        return placement.mean_loss(losses, program.average), _look(losses, projections, program)
 
-    value_and_gradient = jax.value_and_grad(loss_of, has_aux=True)
-    (loss, (batch_stats, undefined)), gradient = value_and_gradient(own.params)
+    loss, looked_at, gradient, batch_stats = loss_and_gradient(
+        program.model, own, images, loss_of, parts=program.parts
+    )
     gradient = placement.add(gradient)
     updates, optimizer_state = program.optimizer.update(
         gradient, state.optimizer_state, variables.params
     )
-    params = jax.tree.map(jnp.add, variables.params, updates)
-    info = StepInfo(loss, optax.tree.norm(gradient), placement.add(undefined))
+    norms = optax.tree.norm(gradient), optax.tree.norm(variables.params)
+    params = optax.apply_updates(variables.params, updates)
     variables = Variables(params, placement.mean(batch_stats))
-    return TrainState(variables, optimizer_state, state.step + 1, state.key), info
+    after = TrainState(variables, optimizer_state, state.step + 1, state.key)
+    return after, StepInfo(loss, *norms, *looked_at)
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
 def train_epoch(
-    state: TrainState, split: Split, corner: Corner, program: Program
+    state: TrainState, split: Split, aim: Aim, program: Program
 ) -> tuple[TrainState, StepInfo]:
     """One pass over a shuffled split, as one compiled program; the state is donated.
 
     Args:
         state: the state before; its buffers are used up.
         split: images and labels, on the device.
-        corner: the objective.
+        aim: the objective.
         program: what is fixed.
 
     Returns:
@@ -206,6 +231,7 @@ def train_epoch(
 
     Example:
         >>> import jax, optax
+        >>> from hcl_jax.aims import corner
         >>> from hcl_jax.data import gaussian_classes
         >>> from hcl_jax.models import mlp
         >>> data = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)
@@ -215,25 +241,55 @@ def train_epoch(
         >>> infos.loss.shape
         (2,)
     """
-    batches = epoch_batches(state, split, program.batch_size)
+    batches = epoch_batches(state, len(split.labels), program.batch_size)
 
     def step(state, indices):
         batch = Split(split.images[indices], split.labels[indices])
-        return train_step(state, batch, corner, program)
+        return train_step(state, batch, aim, program)
 
-    return jax.lax.scan(step, state, batches)
+    return jax.lax.scan(step, state, program.placement.part(batches, 1))
+
+
+@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+def train_batches(
+    state: TrainState, batches: Split, aim: Aim, program: Program
+) -> tuple[TrainState, StepInfo]:
+    """Steps on batches that are given, for data sets too large for the device.
+
+    Args:
+        state: the state before; its buffers are used up.
+        batches: images (step, batch, ..) and labels (step, batch), of this device.
+        aim: the objective.
+        program: what is fixed.
+
+    Returns:
+        The state after the last batch, and the infos of the steps along a leading axis.
+
+    Example:
+        >>> import jax, optax
+        >>> from hcl_jax.aims import corner
+        >>> from hcl_jax.models import mlp
+        >>> program = Program(mlp(4, 3, depth=1, width=8), optax.adam(1e-3), batch_size=6)
+        >>> state = init_state(jax.random.key(1), program)
+        >>> labels = jax.numpy.zeros((2, 6), int)
+        >>> batches = Split(jax.numpy.ones((2, 6, 4)), labels)
+        >>> _, infos = train_batches(state, batches, corner(supervised=False), program)
+        >>> infos.loss.shape
+        (2,)
+    """
+    return jax.lax.scan(lambda state, batch: train_step(state, batch, aim, program), state, batches)
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="states")
 def train_epoch_of_seeds(
-    states: TrainState, split: Split, corner: Corner, program: Program
+    states: TrainState, split: Split, aim: Aim, program: Program
 ) -> tuple[TrainState, StepInfo]:
     """`train_epoch` of several seeds at once.
 
     Args:
         states: states along a leading axis; their buffers are used up.
         split: images and labels, shared by the seeds.
-        corner: the objective, shared too.
+        aim: the objective, shared too.
         program: what is fixed.
 
     Returns:
@@ -244,6 +300,7 @@ def train_epoch_of_seeds(
 
     Example:
         >>> import jax, optax
+        >>> from hcl_jax.aims import corner
         >>> from hcl_jax.data import gaussian_classes
         >>> from hcl_jax.models import mlp
         >>> data = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)
@@ -255,15 +312,39 @@ def train_epoch_of_seeds(
         >>> infos.loss.shape
         (3, 2)
     """
-    return jax.vmap(lambda state: train_epoch(state, split, corner, program))(states)
+    return each_seed(lambda state: train_epoch(state, split, aim, program))(states)
 
 
-def epoch_batches(state: TrainState, split: Split, batch_size: int) -> Int[Array, "steps batch"]:
+def each_seed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Maps over the leading axis of the arguments; a single seed runs as if alone.
+
+    Args:
+        function: of trees of arrays.
+
+    Returns:
+        The function of trees with a leading axis over seeds.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> [each_seed(jnp.sum)(jnp.ones((seeds, 3))).tolist() for seeds in (1, 2)]
+        [[3.0], [3.0, 3.0]]
+    """
+
+    def call(*trees):
+        if len(jax.tree.leaves(trees)[0]) > 1:
+            return jax.vmap(function)(*trees)
+        result = function(*jax.tree.map(lambda leaf: leaf[0], trees))
+        return jax.tree.map(lambda leaf: leaf[None], result)
+
+    return call
+
+
+def epoch_batches(state: TrainState, size: int, batch_size: int) -> Int[Array, "steps batch"]:
     """The shuffled indices of the batches of the epoch that begins at this state.
 
     Args:
         state: its key and step decide the order, so that a resumed run shuffles as the first.
-        split: what is shuffled.
+        size: of the split.
         batch_size: indices in each row; the rest of the split is dropped.
 
     Returns:
@@ -274,57 +355,17 @@ def epoch_batches(state: TrainState, split: Split, batch_size: int) -> Int[Array
 
     Example:
         >>> import jax
-        >>> split = Split(jax.numpy.ones((7, 1)), jax.numpy.zeros(7, int))
         >>> state = TrainState(None, None, jax.numpy.zeros((), int), jax.random.key(0))
-        >>> epoch_batches(state, split, 3).shape
+        >>> epoch_batches(state, 7, 3).shape
         (2, 3)
     """
     check_count("batch_size", batch_size, minimum=2)
-    size = len(split.labels)
     if batch_size > size:
         raise ValueError(f"batch_size must be at most the {size} training images, got {batch_size}")
     steps = size // batch_size
     _, _, order_key = _keys(state)
     order = jax.random.permutation(order_key, size)
     return order[: steps * batch_size].reshape(steps, batch_size)
-
-
-def embed(
-    variables: Variables,
-    images: Float[Array, "n *image"],
-    model: Model,
-    normalization: Normalization,
-    *,
-    batch_size: int = 1024,
-) -> tuple[Float[Array, "n feature"], Float[Array, "n dim"]]:
-    """Features and embeddings in evaluation mode, a batch at a time.
-
-    Args:
-        variables: of the network.
-        images: of a whole split.
-        model: the network.
-        normalization: of the projections.
-        batch_size: how many images are in memory at once.
-
-    Returns:
-        Encoder features and embeddings of every image.
-
-    Example:
-        >>> import jax
-        >>> from hcl_jax.models import mlp
-        >>> model = mlp(4, 2, depth=1, width=8)
-        >>> variables = model.init(jax.random.key(0))
-        >>> features, embeddings = embed(variables, jax.numpy.ones((5, 4)), model, unit_ball)
-        >>> features.shape, embeddings.shape
-        ((5, 8), (5, 2))
-    """
-    check_count("batch_size", batch_size)
-
-    def embed_one(image):
-        outputs, _ = model.apply(variables, image[None], False)
-        return outputs.features[0], normalization(outputs.projections)[0]
-
-    return jax.lax.map(embed_one, images, batch_size=min(batch_size, len(images)))
 
 
 def _keys(state: TrainState) -> PRNGKeyArray:
@@ -334,22 +375,36 @@ def _keys(state: TrainState) -> PRNGKeyArray:
 
 def _rows_of_views(key, batch: Split, program: Program) -> tuple[Array, Rows]:
     check_choice("positives", program.positives, ("class", "views"))
-    index, size = program.placement.device(), len(batch.labels)
+    size = len(batch.labels)
+    first = program.placement.device() * size
     num_views = 2 if program.positives == "views" else 1
-    key = jax.random.fold_in(key, index)
-    images = views(key, batch.images, program.augmentation, num_views)
-    images = images.reshape(-1, *batch.images.shape[1:])
+    images = views(key, to_unit_floats(batch.images), program.augmentation, num_views, first=first)
+    images = program.standardized(images.reshape(-1, *images.shape[2:]))
     labels = jnp.tile(batch.labels, num_views)
-    numbers = jnp.tile(jnp.arange(size, dtype=jnp.int32) + index * size, num_views)
+    numbers = jnp.tile(jnp.arange(size, dtype=jnp.int32) + first, num_views)
     groups = numbers if program.positives == "views" else None
-    return images, pairing.rows(labels, groups=groups, first=index * num_views * size)
+    return images, pairing.rows(labels, groups=groups, first=num_views * first)
 
 
-def _losses(key, embeddings, rows: Rows, corner: Corner, program: Program) -> AnchorLosses:
-    pairs = _pairs(rows, corner.supervised, program)
+def _look(losses: AnchorLosses, projections, program: Program):
+    """The rest of `StepInfo`, over all devices."""
+    add, largest = program.placement.add, program.placement.largest
+    norm = jnp.sqrt(jnp.max(jnp.sum(jnp.square(projections), axis=1)))
+    counts = (
+        sum_and_weight(losses, program.average)[1],
+        ~losses.defined,
+        ~jnp.isfinite(losses.total),
+    )
+    return largest(norm), *(add(jnp.sum(count, dtype=jnp.int32)) for count in counts)
+
+
+def _losses(key, embeddings, rows: Rows, aim: Aim, program: Program) -> AnchorLosses:
+    if isinstance(aim, Frame):
+        return frame_losses(embeddings, rows.label, aim)
+    pairs = _pairs(rows, aim.supervised, program)
     options = {
         "psi": program.psi,
-        "hardening": corner.hardening,
+        "hardening": aim.hardening,
         "stop_gradient_hardening": program.stop_gradient_hardening,
     }
     if program.num_negatives is None:

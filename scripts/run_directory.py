@@ -3,15 +3,19 @@
     config.json         the experiment, and the versions and commit it ran with
     metrics.jsonl       one line for each evaluation and seed, appended and flushed
     events.out.*        the same numbers for TensorBoard
+    checkpoints/        states to go on from
     embeddings.npz      embeddings, labels and class means at the end
+    diagnostic.json     what there is to know of a loss that was not finite
     results.json        the last evaluation of every seed; its presence says the run is finished
 
 Files other than metrics.jsonl and the event file are written beside their place and moved there, so
-that none is ever half written.
+that none is ever half written. A run that goes on from a checkpoint first takes back what was
+appended after it (`RunDirectory.rewind`).
 """
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -19,33 +23,85 @@ import platform
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-RECORDED_PACKAGES = ("hcl-jax", "jax", "jaxlib", "flax", "optax", "numpy")
+from hcl_jax.processes import is_first
+
+RECORDED_PACKAGES = ("hcl-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class RunDirectoryError(Exception):
     """A run directory that cannot be used: it holds another run, or a file that is not whole."""
 
 
+class Mark(NamedTuple):
+    """How far metrics.jsonl had been written.
+
+    Attributes:
+        length: in bytes.
+        digest: SHA-256 of those bytes.
+    """
+
+    length: int
+    digest: str
+
+
+START = Mark(0, hashlib.sha256().hexdigest())
+
+
 class RunDirectory:
     """A run being written; use `open_run`."""
 
-    def __init__(self, path: Path, metrics: IO[str], tensorboard: Any):
+    def __init__(self, path: Path):
         self.path = path
-        self._metrics = metrics
-        self._tensorboard = tensorboard
+        self._metrics = (path / "metrics.jsonl").open("ab+")
+        self._tensorboard: Any = None
+
+    def mark(self) -> Mark:
+        """How far the metrics are written; they are on the disk when this returns."""
+        os.fsync(self._metrics.fileno())
+        self._metrics.seek(0)
+        written = self._metrics.read()
+        return Mark(len(written), hashlib.sha256(written).hexdigest())
+
+    def rewind(self, mark: Mark) -> None:
+        """Takes back what was appended after a mark, here and for TensorBoard.
+
+        Args:
+            mark: from `mark`, or `START`.
+
+        Raises:
+            RunDirectoryError: if the metrics before the mark are not those that were written.
+        """
+        self._metrics.seek(0)
+        written = self._metrics.read(mark.length)
+        if Mark(len(written), hashlib.sha256(written).hexdigest()) != mark:
+            raise RunDirectoryError(
+                f"{self.path / 'metrics.jsonl'} was changed since the checkpoint: its first "
+                f"{mark.length} bytes are not those that were written; put them back, or start "
+                f"again in another directory"
+            )
+        self._metrics.truncate(mark.length)
+        self._metrics.seek(0, os.SEEK_END)
+        self._begin_tensorboard()
+        for line in written.splitlines():
+            self._show(json.loads(line))
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Appends one evaluation of one seed, and flushes it to the disk."""
-        self._metrics.write(json.dumps(record) + "\n")
+        self._metrics.write(json.dumps(record).encode() + b"\n")
         self._metrics.flush()
-        for name, value in record.items():
-            if name not in ("seed", "step", "epoch") and isinstance(value, (int, float)):
-                tag = f"seed{record['seed']}/{name}"
-                self._tensorboard.add_scalar(tag, value, record["step"])
+        self._show(record)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Everything that was appended."""
+        return read_metrics(self.path)
+
+    def diagnose(self, facts: Mapping[str, Any]) -> None:
+        """Writes what there is to know of a loss that was not finite."""
+        write_json(self.path / "diagnostic.json", facts)
 
     def finish(self, results: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> None:
         """Writes the embeddings and, last, the results."""
@@ -53,38 +109,81 @@ class RunDirectory:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         write_json(self.path / "results.json", results)
 
+    def close(self) -> None:
+        """Closes the files."""
+        self._metrics.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def _begin_tensorboard(self) -> None:
+        from tensorboardX import SummaryWriter
+
+        for events in self.path.glob("events.out.*"):
+            events.unlink()
+        self._tensorboard = SummaryWriter(str(self.path))
+
+    def _show(self, record: Mapping[str, Any]) -> None:
+        for name, value in record.items():
+            if name not in ("seed", "step", "epoch") and isinstance(value, (int, float)):
+                tag = f"seed{record['seed']}/{name}"
+                self._tensorboard.add_scalar(tag, value, record["step"])
+
+
+class UnwrittenDirectory(RunDirectory):
+    """The directory as processes see it that are not the first, which writes it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._records: list[dict[str, Any]] = []
+
+    def mark(self) -> Mark:
+        return START
+
+    def rewind(self, mark: Mark) -> None:
+        self._records = []
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        self._records.append(dict(record))
+
+    def records(self) -> list[dict[str, Any]]:
+        return self._records
+
+    def diagnose(self, facts: Mapping[str, Any]) -> None:
+        pass
+
+    def finish(self, results: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
 
 @contextlib.contextmanager
 def open_run(path: Path, experiment: Any) -> Iterator[RunDirectory]:
-    """Begins a run in a new directory, or begins an unfinished run of the same experiment again.
+    """Opens the directory of a run, new or unfinished; `RunDirectory.rewind` is to come first.
 
     Args:
         path: the directory.
         experiment: a dataclass; what is to run.
 
     Yields:
-        The open run. The metrics of an unfinished run are kept as metrics.interrupted.jsonl.
+        The open run.
 
     Raises:
         RunDirectoryError: if the directory holds a run of another experiment.
     """
-    from tensorboardX import SummaryWriter
-
-    path.mkdir(parents=True, exist_ok=True)
     check_same_experiment(path, experiment)
+    if not is_first():
+        yield UnwrittenDirectory(path)
+        return
+    path.mkdir(parents=True, exist_ok=True)
     config = {"experiment": dataclasses.asdict(experiment), "environment": environment()}
     write_json(path / "config.json", config)
-    metrics_path = path / "metrics.jsonl"
-    if metrics_path.exists():
-        metrics_path.replace(path / "metrics.interrupted.jsonl")
-        for events in path.glob("events.out.*"):
-            events.unlink()
-    with metrics_path.open("w") as metrics:
-        tensorboard = SummaryWriter(str(path))
-        try:
-            yield RunDirectory(path, metrics, tensorboard)
-        finally:
-            tensorboard.close()
+    directory = RunDirectory(path)
+    try:
+        yield directory
+    finally:
+        directory.close()
 
 
 def check_same_experiment(path: Path, experiment: Any) -> None:

@@ -1,25 +1,55 @@
-"""Runs an experiment: epochs on the device, evaluations, the run directory, the progress bar."""
+"""Runs an experiment: epochs on the devices, evaluations, checkpoints, the progress bar.
 
-import functools
+A run that was stopped, in whatever way, goes on from its last checkpoint when it is started again,
+and ends with the same numbers: the order of images, views and draws depends on the key and the
+number of the step alone, and what was measured after the checkpoint is taken back first.
+"""
+
+import contextlib
+import dataclasses
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
 from tqdm import tqdm
 
-from hcl_jax import evaluation, geometry
-from hcl_jax.data import Split
-from hcl_jax.training import Program, TrainState, embed, init_state, train_epoch_of_seeds
-from scripts.experiments import Experiment, corner_of, dataset_of, program_of
-from scripts.run_directory import RunDirectory, RunDirectoryError, finished_results, open_run
+from hcl_jax.aims import Aim, simplex_frame
+from hcl_jax.checkpoint_directory import CheckpointError
+from hcl_jax.checkpoints import Checkpoints, Restored
+from hcl_jax.image_sets import ImageSetError
+from hcl_jax.launching import AXIS, Launcher, alone, over_devices
+from hcl_jax.preemption import Preemption, preemption
+from hcl_jax.processes import is_first
+from hcl_jax.streaming import stream
+from hcl_jax.training import StepInfo, TrainState, epoch_batches
+from scripts import measuring
+from scripts.experiments import Experiment, corner_of, program_of
+from scripts.measuring import Placed
+from scripts.run_directory import (
+    START,
+    Mark,
+    RunDirectory,
+    RunDirectoryError,
+    finished_results,
+    open_run,
+)
+from scripts.runtime import ONE_DEVICE, Runtime
+from scripts.settings import dataset_of
+
+SHOWN_STEPS = 20
+"""Steps before a loss that is not finite in its diagnostic."""
 
 
 class NonFiniteLossError(Exception):
     """Training met a loss that is NaN or infinite."""
+
+
+class PreemptedError(Exception):
+    """The run was asked to stop, and can go on from a checkpoint."""
 
 
 def reported(out: Path, job: Callable[[], None]) -> int:
@@ -30,41 +60,64 @@ def reported(out: Path, job: Callable[[], None]) -> int:
         job: what to do.
 
     Returns:
-        The exit status: 0, 1 after an error that a user can understand, 130 after Ctrl-C.
+        The exit status: 0, 1 after an error that a user can understand, 130 after Ctrl-C, 143 after
+        a signal that asked to stop.
     """
     try:
         job()
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was measured so far is in {out}", file=sys.stderr)
         return 130
-    except (NonFiniteLossError, RunDirectoryError) as error:
+    except PreemptedError as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        return 143
+    except (NonFiniteLossError, RunDirectoryError, CheckpointError, ImageSetError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except ValueError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"\ncannot read or write {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 
 
-def progress_bar(experiments: Sequence[Experiment]) -> tqdm:
+def progress_bar(experiments: Sequence[Experiment], runtime: Runtime = ONE_DEVICE) -> tqdm:
     """A bar that counts the steps of these experiments; in a log file, a line now and then."""
-    total = sum(num_steps(experiment) for experiment in experiments)
-    return tqdm(total=total, unit="step", mininterval=0.5 if sys.stderr.isatty() else 15)
+    total = sum(num_steps(experiment, runtime) for experiment in experiments)
+    interval = 0.5 if sys.stderr.isatty() else 15
+    return tqdm(total=total, unit="step", mininterval=interval, disable=not is_first())
 
 
-def num_steps(experiment: Experiment) -> int:
+def num_steps(experiment: Experiment, runtime: Runtime = ONE_DEVICE) -> int:
     """The number of steps an experiment takes; its seeds take them together."""
-    program, dataset = program_of(experiment), dataset_of(experiment.data)
-    return experiment.epochs * (len(dataset.train.labels) // program.batch_size)
+    epochs = experiment.epochs - first_epoch(experiment)
+    return epochs * steps_per_epoch(experiment, runtime)
 
 
-def run(experiment: Experiment, path: Path, progress: tqdm) -> list[dict[str, Any]]:
+def steps_per_epoch(experiment: Experiment, runtime: Runtime) -> int:
+    """Whole batches in the training set."""
+    images = len(dataset_of(experiment.data, runtime.data_dir).train.labels)
+    return images // experiment.images_per_step
+
+
+def first_epoch(experiment: Experiment) -> int:
+    """The number of the epoch after which training begins: 0, or less if the network is fitted."""
+    return -experiment.fit_epochs if experiment.initialization == "near_nc" else 0
+
+
+def run(
+    experiment: Experiment, path: Path, progress: tqdm, runtime: Runtime = ONE_DEVICE
+) -> list[dict[str, Any]]:
     """Trains all seeds of an experiment and writes its run directory.
 
     Args:
         experiment: what is to run.
-        path: the run directory. A finished run of the same experiment is not run again.
+        path: the run directory. A finished run of the same experiment is not run again, and an
+            unfinished one goes on from its last checkpoint.
         progress: a bar that counts steps.
+        runtime: devices, data and checkpoints.
 
     Returns:
         The last evaluation of every seed.
@@ -72,125 +125,215 @@ def run(experiment: Experiment, path: Path, progress: tqdm) -> list[dict[str, An
     Raises:
         NonFiniteLossError: if a loss is NaN or infinite; what was written so far stays.
         RunDirectoryError: if the directory holds a run of another experiment.
+        PreemptedError: after SIGTERM, when the state is saved.
+        ValueError: if the batch does not fit the data or the devices.
     """
     results = finished_results(path, experiment)
     if results is not None:
-        progress.update(num_steps(experiment))
+        progress.update(num_steps(experiment, runtime))
         return results
-    with open_run(path, experiment) as directory:
-        return _train(experiment, directory, progress)
-
-
-def _train(experiment: Experiment, directory: RunDirectory, progress: tqdm):
-    program, dataset = program_of(experiment), dataset_of(experiment.data)
-    corner = corner_of(experiment)
-    keys = jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
-    states = _init(keys, program)
-    records = _evaluate(experiment, states, dataset, program, epoch=0, losses=None)
-    for record in records:
-        directory.append(record)
-    due = _evaluation_epochs(experiment)
-    for epoch in range(1, experiment.epochs + 1):
-        states, infos = train_epoch_of_seeds(states, dataset.train, corner, program)
-        losses = np.asarray(infos.loss)
-        _check_finite(losses, experiment, first_step=(epoch - 1) * losses.shape[1])
-        progress.update(losses.shape[1])
-        progress.set_postfix_str(
-            f"{experiment.data} {experiment.method} loss {losses.mean():.4f}", refresh=False
+    launcher = _launcher(experiment, runtime)
+    loaded = dataset_of(experiment.data, runtime.data_dir)
+    data = measuring.place(loaded, launcher, runtime.resident_gib * 2**30)
+    if data.train is None and len(experiment.seeds) > 1:
+        raise ValueError(
+            f"{experiment.data} is larger than the {runtime.resident_gib:g} GiB that may live on "
+            f"the device, and streams; then seeds run one by one, not {len(experiment.seeds)} at "
+            f"once"
         )
-        if epoch in due:
-            mean_losses = losses.mean(axis=1)
-            records = _evaluate(experiment, states, dataset, program, epoch, mean_losses)
-            for record in records:
-                directory.append(record)
-    arrays = _final_arrays(states, dataset.train, dataset.test, dataset.num_classes, program)
-    directory.finish(records, jax.tree.map(np.asarray, arrays))
-    return records
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(open_run(path, experiment))
+        checkpoints = None
+        if runtime.keep:
+            checkpoints = stack.enter_context(
+                Checkpoints(path / "checkpoints", keep=runtime.keep, best="top1")
+            )
+        asked = stack.enter_context(preemption())
+        training = _Training(
+            experiment, runtime, launcher, data, directory, checkpoints, asked, progress
+        )
+        return training.run()
+
+
+def _launcher(experiment: Experiment, runtime: Runtime) -> Launcher:
+    devices = runtime.chosen_devices()
+    count = jax.device_count() if devices is None else len(devices)
+    axis_name = AXIS if count > 1 else None
+    program = program_of(
+        experiment, steps_per_epoch=steps_per_epoch(experiment, runtime), axis_name=axis_name
+    )
+    if experiment.images_per_step % count:
+        raise ValueError(
+            f"a batch of {experiment.images_per_step} cannot be spread evenly over {count} "
+            f"devices; choose a batch size that they divide, or fewer devices"
+        )
+    return alone(program) if count == 1 else over_devices(program, devices=devices)
+
+
+@dataclasses.dataclass
+class _Training:
+    """One run in progress."""
+
+    experiment: Experiment
+    runtime: Runtime
+    launcher: Launcher
+    data: Placed
+    directory: RunDirectory
+    checkpoints: Checkpoints | None
+    asked: Preemption
+    progress: tqdm
+
+    def run(self) -> list[dict[str, Any]]:
+        """All epochs that are left; returns the last evaluation."""
+        epoch, states = self._begin()
+        due, saved = _evaluation_epochs(self.experiment), time.monotonic()
+        while epoch < self.experiment.epochs:
+            epoch += 1
+            losses, states = self._epoch(epoch, states)
+            records = []
+            if epoch in due or epoch == 0:
+                records = self._evaluate(states, epoch, losses.mean(axis=1))
+            stop = self.asked.requested_anywhere()
+            late = time.monotonic() - saved >= self.runtime.checkpoint_seconds
+            if stop or late or epoch == self.experiment.epochs:
+                self._save(epoch, states, records)
+                saved = time.monotonic()
+            if stop and epoch < self.experiment.epochs:
+                self._stop(epoch)
+        return self._finish(states)
+
+    def _begin(self) -> tuple[int, TrainState]:
+        """The epoch after which to go on, and the state there."""
+        restored = self._restored()
+        if restored is None:
+            self.directory.rewind(START)
+            states = self.launcher.init(_keys(self.experiment))
+            if first_epoch(self.experiment) == 0:
+                self._evaluate(states, 0, None)
+            return first_epoch(self.experiment), states
+        for rejected in restored.rejected:
+            self.progress.write(f"not used: {rejected}", file=sys.stderr)
+        notes = restored.notes
+        self.directory.rewind(Mark(notes["metrics_length"], notes["metrics_digest"]))
+        epochs = notes["epoch"] - first_epoch(self.experiment)
+        self.progress.update(epochs * steps_per_epoch(self.experiment, self.runtime))
+        self.progress.write(f"goes on after epoch {notes['epoch']}", file=sys.stderr)
+        return notes["epoch"], self.launcher.place(restored.state)
+
+    def _restored(self) -> Restored | None:
+        if self.checkpoints is None:
+            return None
+        shapes = jax.eval_shape(self.launcher.shapes, _keys(self.experiment))
+        return self.checkpoints.restore_latest(shapes)
+
+    def _epoch(self, epoch: int, states: TrainState) -> tuple[np.ndarray, TrainState]:
+        """Trains for one epoch; returns the losses of its steps."""
+        profiled = self.runtime.profile if epoch == first_epoch(self.experiment) + 2 else None
+        watched = jax.profiler.trace(str(profiled)) if profiled else contextlib.nullcontext()
+        with watched:
+            states, infos = self._steps(states, self._aim(epoch))
+            infos = jax.tree.map(np.asarray, infos)
+        self._check_finite(infos, epoch)
+        self.progress.update(infos.loss.shape[1])
+        self.progress.set_postfix_str(
+            f"{self.experiment.data} {self.experiment.method} loss {infos.loss.mean():.4f}",
+            refresh=False,
+        )
+        if epoch == 0:
+            states = self.launcher.restart(states)
+        return infos.loss, states
+
+    def _aim(self, epoch: int) -> Aim:
+        if epoch > 0:
+            return corner_of(self.experiment)
+        return simplex_frame(self.data.num_classes, self.experiment.embedding_dim)
+
+    def _steps(self, states: TrainState, aim: Aim) -> tuple[TrainState, StepInfo]:
+        if self.data.train is not None:
+            states, infos = self.launcher.epoch(states, self.data.train, aim)
+            return states, self.launcher.fetch(infos)
+        split, size = self.data.host.train, self.experiment.images_per_step
+        state = jax.tree.map(lambda leaf: leaf[0], self.launcher.fetch(states))
+        order = np.asarray(epoch_batches(state, len(split.labels), size))
+        found = []
+        for batches in stream(split, order, place=self.launcher.place_batches):
+            states, infos = self.launcher.batches(states, batches, aim)
+            found.append(jax.tree.map(np.asarray, self.launcher.fetch(infos)))
+        return states, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *found)
+
+    def _evaluate(self, states: TrainState, epoch: int, losses: np.ndarray | None):
+        records = measuring.evaluate(
+            self.experiment, self.launcher, states, self.data, epoch=epoch, losses=losses
+        )
+        for record in records:
+            self.directory.append(record)
+        return records
+
+    def _save(self, epoch: int, states: TrainState, records: list[dict[str, Any]]) -> None:
+        if self.checkpoints is None:
+            return
+        mark = self.directory.mark()
+        notes = {
+            "epoch": epoch,
+            "metrics_length": mark.length,
+            "metrics_digest": mark.digest,
+        }
+        if records:
+            notes["top1"] = float(np.mean([record["top1"] for record in records]))
+        number = epoch - first_epoch(self.experiment)
+        self.checkpoints.save(number, self.launcher.fetch(states), notes)
+
+    def _stop(self, epoch: int) -> None:
+        if self.checkpoints is None:
+            raise PreemptedError(f"asked to stop after epoch {epoch}, without checkpoints")
+        self.checkpoints.wait()
+        raise PreemptedError(
+            f"asked to stop; the same command goes on after epoch {epoch} of "
+            f"{self.experiment.epochs}"
+        )
+
+    def _finish(self, states: TrainState) -> list[dict[str, Any]]:
+        last = self.experiment.epochs
+        results = [r for r in self.directory.records() if r["epoch"] == last]
+        self.directory.finish(results, measuring.final_arrays(self.launcher, states, self.data))
+        return results
+
+    def _check_finite(self, infos: StepInfo, epoch: int) -> None:
+        if np.isfinite(infos.loss).all():
+            return
+        seed, step = np.argwhere(~np.isfinite(infos.loss))[0]
+        experiment = self.experiment
+        number = (max(epoch, 1) - 1) * infos.loss.shape[1] + step + 1
+        shown = slice(max(0, step - SHOWN_STEPS), step + 1)
+        steps = {name: values[seed, shown].tolist() for name, values in infos._asdict().items()}
+        self.directory.diagnose(
+            {
+                "experiment": experiment.name,
+                "seed": experiment.seeds[seed],
+                "epoch": epoch,
+                "step": int(number),
+                "steps_shown": len(steps["loss"]),
+                **{name: [_number(value) for value in values] for name, values in steps.items()},
+            }
+        )
+        raise NonFiniteLossError(
+            f"the loss is {infos.loss[seed, step]} at step {number} of {experiment.method} "
+            f"(beta = {experiment.beta:g}, seed {experiment.seeds[seed]}, {experiment.data}, "
+            f"{experiment.normalization}); everything before it is kept, and diagnostic.json has "
+            f"the losses and norms of the last steps"
+        )
+
+
+def _number(value: float) -> float | str:
+    """A number that JSON can hold, or its name."""
+    return value if np.isfinite(value) else str(value)
+
+
+def _keys(experiment: Experiment):
+    return jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
 
 
 def _evaluation_epochs(experiment: Experiment) -> set[int]:
     """Epochs spread evenly, the last one among them."""
     count = min(experiment.evaluations, experiment.epochs)
     return {round(experiment.epochs * (i + 1) / count) for i in range(count)}
-
-
-def _check_finite(losses: np.ndarray, experiment: Experiment, first_step: int) -> None:
-    if np.isfinite(losses).all():
-        return
-    seed, step = np.argwhere(~np.isfinite(losses))[0]
-    raise NonFiniteLossError(
-        f"the loss is {losses[seed, step]} at step {first_step + step + 1} of {experiment.method} "
-        f"(beta = {experiment.beta:g}, seed {experiment.seeds[seed]}, {experiment.data}, "
-        f"{experiment.normalization}); everything before it is kept"
-    )
-
-
-def _evaluate(experiment, states, dataset, program, epoch, losses) -> list[dict[str, Any]]:
-    measured, accuracies = _measure(
-        states, dataset.train, dataset.test, dataset.num_classes, program
-    )
-    measured = jax.tree.map(np.asarray, measured._asdict())
-    records = []
-    for i, seed in enumerate(experiment.seeds):
-        record = {
-            "data": experiment.data,
-            "objective": experiment.objective,
-            "beta": experiment.beta,
-            "normalization": experiment.normalization,
-            "positives": experiment.positives,
-            "seed": seed,
-            "epoch": epoch,
-            "step": int(states.step[i]),
-            "loss": None if losses is None else float(losses[i]),
-            "dim": measured["spectrum"].shape[1],
-        }
-        record |= {name: value[i].tolist() for name, value in measured.items()}
-        records.append(record | {name: float(value[i]) for name, value in accuracies.items()})
-    return records
-
-
-@functools.partial(jax.jit, static_argnames=("num_classes", "program"))
-def _measure(
-    states: TrainState, train: Split, test: Split, num_classes: int, program: Program
-) -> tuple[geometry.Geometry, dict[str, Float[Array, " seeds"]]]:
-    """Geometry on the training set and accuracies on the test set, of every seed."""
-
-    def measure_one(state):
-        embeddings = _embeddings(state, train, program)
-        means = geometry.class_means(embeddings, train.labels, num_classes)
-        scores = evaluation.class_mean_scores(_embeddings(state, test, program), means)
-        accuracies = {
-            f"top{k}": evaluation.top_k_accuracy(scores, test.labels, min(k, num_classes))
-            for k in (1, 5)
-        }
-        return geometry.measure(embeddings, train.labels, num_classes), accuracies
-
-    return jax.vmap(measure_one)(states)
-
-
-@functools.partial(jax.jit, static_argnames="program")
-def _init(keys: PRNGKeyArray, program: Program) -> TrainState:
-    return jax.vmap(lambda key: init_state(key, program))(keys)
-
-
-@functools.partial(jax.jit, static_argnames=("num_classes", "program"))
-def _final_arrays(
-    states: TrainState, train: Split, test: Split, num_classes: int, program: Program
-) -> dict[str, Array]:
-    """Embeddings of both splits and class means, with the seeds along the leading axis."""
-
-    def of_one(state):
-        embeddings = _embeddings(state, train, program)
-        return {
-            "train_embeddings": embeddings,
-            "test_embeddings": _embeddings(state, test, program),
-            "class_means": geometry.class_means(embeddings, train.labels, num_classes),
-        }
-
-    labels = {"train_labels": train.labels, "test_labels": test.labels}
-    return jax.vmap(of_one)(states) | labels
-
-
-def _embeddings(state: TrainState, split: Split, program: Program) -> Float[Array, "n dim"]:
-    _, embeddings = embed(state.variables, split.images, program.model, program.normalization)
-    return embeddings

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import hcl_jax
-from hcl_jax import augmentation, data, hardening, models, normalization, training
+from hcl_jax import aims, augmentation, data, embedding, hardening, models, normalization, training
 
 DATA = data.gaussian_classes(
     jax.random.key(0), num_classes=4, dim=8, train_per_class=12, test_per_class=3
@@ -39,7 +39,7 @@ def test_every_corner_in_two_steps(supervised, positives, beta, normalize):
     state = training.init_state(jax.random.key(0), chosen)
     before = jax.tree.map(np.asarray, state.variables.params)
     split = data.Split(DATA.train.images[:32], DATA.train.labels[:32])
-    corner = training.corner(supervised=supervised, beta=beta)
+    corner = aims.corner(supervised=supervised, beta=beta)
     state, infos = training.train_epoch(state, split, corner, chosen)
     assert state.step == 2
     assert jnp.isfinite(infos.loss).all()
@@ -60,7 +60,7 @@ def test_a_step_is_the_objective_and_the_optimizer():
         return hcl_jax.hucl(embeddings, batch.labels, beta=3.0)
 
     value, gradient = jax.value_and_grad(loss)(state.variables.params)
-    corner = training.corner(supervised=False, beta=3.0)
+    corner = aims.corner(supervised=False, beta=3.0)
     after, info = training.train_step(state, batch, corner, chosen)
     np.testing.assert_allclose(info.loss, value, rtol=1e-6)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.variables.params, gradient)
@@ -76,7 +76,7 @@ def test_one_program_trains_every_objective():
     state = training.init_state(jax.random.key(0), chosen)
     losses = []
     for supervised, beta in itertools.product((True, False), (0.0, 5.0, 30.0)):
-        corner = training.corner(supervised=supervised, beta=beta)
+        corner = aims.corner(supervised=supervised, beta=beta)
         losses.append(float(step(state, batch, corner, chosen)[1].loss))
     assert len(set(losses)) == 6
 
@@ -86,7 +86,7 @@ def test_same_key_same_bits_and_other_key_other_bits():
 
     def train(seed):
         state = training.init_state(jax.random.key(seed), chosen)
-        corner = training.corner(supervised=True, beta=2.0)
+        corner = aims.corner(supervised=True, beta=2.0)
         for _ in range(3):
             state, infos = training.train_epoch(state, DATA.train, corner, chosen)
         return state.variables, infos.loss
@@ -98,7 +98,7 @@ def test_same_key_same_bits_and_other_key_other_bits():
 
 def test_seeds_side_by_side_are_the_seeds_alone():
     chosen = program()
-    corner = training.corner(supervised=True, beta=2.0)
+    corner = aims.corner(supervised=True, beta=2.0)
     keys = jax.random.split(jax.random.key(0), 3)
     states = jax.vmap(lambda key: training.init_state(key, chosen))(keys)
     _, together = training.train_epoch_of_seeds(states, DATA.train, corner, chosen)
@@ -110,8 +110,8 @@ def test_seeds_side_by_side_are_the_seeds_alone():
 
 def test_an_epoch_visits_every_image_once_in_a_new_order():
     state = training.init_state(jax.random.key(0), program())
-    first = training.epoch_batches(state, DATA.train, 16)
-    second = training.epoch_batches(state._replace(step=jnp.int32(3)), DATA.train, 16)
+    first = training.epoch_batches(state, 48, 16)
+    second = training.epoch_batches(state._replace(step=jnp.int32(3)), 48, 16)
     for batches in (first, second):
         np.testing.assert_array_equal(np.sort(batches.ravel()), np.arange(48))
     assert (first != second).any()
@@ -120,7 +120,7 @@ def test_an_epoch_visits_every_image_once_in_a_new_order():
 def test_no_transfer_inside_an_epoch():
     chosen = program()
     state = training.init_state(jax.random.key(0), chosen)
-    corner = training.corner(supervised=True, beta=2.0)
+    corner = aims.corner(supervised=True, beta=2.0)
     with jax.transfer_guard("disallow"):
         state, infos = training.train_epoch(state, DATA.train, corner, chosen)
         jax.block_until_ready((state, infos))
@@ -133,12 +133,10 @@ def test_hard_training_reaches_neural_collapse():
     )
     chosen = program(batch_size=48, optimizer=optax.adam(3e-3))
     state = training.init_state(jax.random.key(0), chosen)
-    corner = training.corner(supervised=True, beta=5.0)
+    corner = aims.corner(supervised=True, beta=5.0)
     for _ in range(400):
         state, infos = training.train_epoch(state, flat.train, corner, chosen)
-    _, embeddings = training.embed(
-        state.variables, flat.train.images, MODEL, normalization.unit_ball
-    )
+    _, embeddings = embedding.embed(state.variables, flat.train.images, chosen)
     measured = hcl_jax.geometry.measure(embeddings, flat.train.labels, 4)
     assert measured.etf_distance < 0.02
     bound = np.log1p(np.exp(-4 / 3))
@@ -149,7 +147,7 @@ def test_hard_training_reaches_neural_collapse():
 def test_reference_conventions_and_samples_train(num_negatives):
     chosen = program(self_positives=True, self_negatives=True, num_negatives=num_negatives)
     state = training.init_state(jax.random.key(0), chosen)
-    corner = training.corner(supervised=False, beta=2.0)
+    corner = aims.corner(supervised=False, beta=2.0)
     state, infos = training.train_epoch(state, DATA.train, corner, chosen)
     assert jnp.isfinite(infos.loss).all()
     assert (infos.undefined == 0).all()
@@ -159,14 +157,14 @@ def test_undefined_anchors_are_counted():
     chosen = program()
     state = training.init_state(jax.random.key(0), chosen)
     batch = data.Split(DATA.train.images[:3], jnp.array([0, 0, 1]))
-    _, info = training.train_step(state, batch, training.corner(supervised=True), chosen)
+    _, info = training.train_step(state, batch, aims.corner(supervised=True), chosen)
     assert info.undefined == 1
 
 
 def test_any_hardening_trains():
     chosen = program()
     state = training.init_state(jax.random.key(0), chosen)
-    corner = training.Corner(jnp.asarray(True), hardening.relu_power(1.0, 3.0))
+    corner = aims.Corner(jnp.asarray(True), hardening.relu_power(1.0, 3.0))
     _, infos = training.train_epoch(state, DATA.train, corner, chosen)
     assert jnp.isfinite(infos.loss).all()
 
@@ -206,8 +204,8 @@ def test_mlp_is_the_formula():
 def test_embedding_in_batches_is_embedding_at_once():
     variables = MODEL.init(jax.random.key(0))
     images = DATA.train.images
-    small = training.embed(variables, images, MODEL, normalization.unit_ball, batch_size=7)
-    large = training.embed(variables, images, MODEL, normalization.unit_ball)
+    small = embedding.embed(variables, images, program(), batch_size=7)
+    large = embedding.embed(variables, images, program())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), small, large)
 
 
@@ -223,7 +221,7 @@ def test_errors(unchecked, message):
     chosen = program(**ERRORS[message])
     state = training.init_state(jax.random.key(0), chosen)
     with pytest.raises(ValueError, match=message):
-        training.train_epoch(state, DATA.train, training.corner(supervised=True), chosen)
+        training.train_epoch(state, DATA.train, aims.corner(supervised=True), chosen)
 
 
 def test_model_errors():

@@ -10,7 +10,7 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from hcl_jax import data, models, parallel, placement, training
+from hcl_jax import aims, data, models, parallel, placement, training
 
 DATA = data.digits()
 BATCH = 48
@@ -49,7 +49,7 @@ def spread(array, devices):
     [(2, "ring", False), (3, "gather", True), (8, "ring", True)],
 )
 def test_pmap_is_one_device(devices, exchange, supervised):
-    corner = training.corner(supervised=supervised, beta=5.0)
+    corner = aims.corner(supervised=supervised, beta=5.0)
     expected, expected_losses, expected_info = alone(corner)
     chosen = program("devices", placement.across("devices", exchange=exchange))
     step = parallel.launch(
@@ -74,7 +74,7 @@ def test_pmap_is_one_device(devices, exchange, supervised):
 
 
 def test_shard_map_is_one_device():
-    corner = training.corner(supervised=True, beta=5.0)
+    corner = aims.corner(supervised=True, beta=5.0)
     expected, expected_losses, _ = alone(corner)
     mesh = jax.make_mesh(
         (4,), ("devices",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:4]
@@ -101,7 +101,7 @@ def test_shard_map_is_one_device():
 def test_samples_and_views_train_across_devices(positives):
     """Draws and views are other ones than on one device, so only the law can be compared."""
     changes = {"positives": positives, "num_negatives": 256, "self_positives": positives == "class"}
-    corner = training.corner(supervised=True, beta=2.0)
+    corner = aims.corner(supervised=True, beta=2.0)
     _, (expected, *_), _ = alone(corner, **changes)
     chosen = program("devices", placement.across("devices"), **changes)
     step = parallel.launch(

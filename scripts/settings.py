@@ -1,0 +1,216 @@
+"""What goes with a data set: how it is loaded, its network, its views."""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+
+from hcl_jax import augmentation, data, image_sets, models, pixels, resnets, tiny_imagenet
+from hcl_jax.augmentation import Augmentation
+from hcl_jax.data import Dataset
+from hcl_jax.heads import LINEAR, PAPER, Head
+from hcl_jax.image_sets import ImageSet
+from hcl_jax.models import Model
+from hcl_jax.simclr import simclr
+
+DataName = Literal[
+    "grouped", "digits", "triangle", "cifar10", "cifar100", "stl10", "tiny_imagenet"
+]
+NetworkName = Literal["mlp", "convnet", "resnet18", "resnet50"]
+HeadName = Literal["none", "linear", "paper"]
+ViewsName = Literal["identity", "noise", "shift", "simclr"]
+
+DATA_DIR = Path("~/tensorflow_datasets")
+"""Where image data sets lie if nothing else is said."""
+
+HEADS: Mapping[str, Head | None] = {"none": None, "linear": LINEAR, "paper": PAPER}
+
+
+class Setting(NamedTuple):
+    """A data set, and what is used with it unless an experiment says otherwise.
+
+    Attributes:
+        load: from the directory of data sets, and whether the statistics are the reference code's.
+        image_shape: of one image, or the length of a vector.
+        num_classes: how many classes it has.
+        network: the encoder.
+        head: the projection head.
+        views: how views of an image are made where there are two of each.
+        batch_size: images in a step.
+        statistics: mean and standard deviation of the channels, of the set and as the reference
+            code has them; None where images are taken as they are.
+    """
+
+    load: Callable[[Path], Dataset | ImageSet]
+    image_shape: tuple[int, ...]
+    num_classes: int
+    network: NetworkName
+    head: HeadName
+    views: ViewsName
+    batch_size: int
+    statistics: image_sets.Statistics | None = None
+
+
+SETTINGS: Mapping[str, Setting] = {
+    # 20 Gaussian classes in 4 superclasses.
+    "grouped": Setting(
+        load=lambda _: data.gaussian_classes(jax.random.key(0)),
+        image_shape=(64,),
+        num_classes=20,
+        network="mlp",
+        head="linear",
+        views="noise",
+        batch_size=256,
+    ),
+    # 1797 real handwritten digits.
+    "digits": Setting(
+        load=lambda _: data.digits(),
+        image_shape=(8, 8, 1),
+        num_classes=10,
+        network="convnet",
+        head="linear",
+        views="shift",
+        batch_size=128,
+    ),
+    # Three Gaussian classes in 3072 dimensions, embedded in the plane.
+    "triangle": Setting(
+        load=lambda _: data.three_gaussians(jax.random.key(0)),
+        image_shape=(3072,),
+        num_classes=3,
+        network="mlp",
+        head="linear",
+        views="noise",
+        batch_size=150,
+    ),
+    "cifar10": Setting(
+        load=image_sets.cifar10,
+        image_shape=(32, 32, 3),
+        num_classes=10,
+        network="resnet50",
+        head="paper",
+        views="simclr",
+        batch_size=512,
+        statistics=image_sets.STATISTICS["cifar10"],
+    ),
+    "cifar100": Setting(
+        load=image_sets.cifar100,
+        image_shape=(32, 32, 3),
+        num_classes=100,
+        network="resnet50",
+        head="paper",
+        views="simclr",
+        batch_size=512,
+        statistics=image_sets.STATISTICS["cifar100"],
+    ),
+    "stl10": Setting(
+        load=image_sets.stl10,
+        image_shape=(96, 96, 3),
+        num_classes=10,
+        network="resnet50",
+        head="paper",
+        views="simclr",
+        batch_size=256,
+        statistics=image_sets.STATISTICS["stl10"],
+    ),
+    "tiny_imagenet": Setting(
+        load=tiny_imagenet.tiny_imagenet,
+        image_shape=(64, 64, 3),
+        num_classes=200,
+        network="resnet50",
+        head="paper",
+        views="simclr",
+        batch_size=512,
+        statistics=image_sets.STATISTICS["tiny_imagenet"],
+    ),
+}
+
+
+@functools.cache
+def dataset_of(name: str, data_dir: Path = DATA_DIR) -> Dataset | ImageSet:
+    """The data set of this name, loaded once."""
+    return SETTINGS[name].load(data_dir.expanduser())
+
+
+def network(
+    setting: Setting,
+    dim: int,
+    *,
+    name: NetworkName,
+    head: HeadName,
+    dtype: str = "float32",
+    axis_name: str | None = None,
+) -> Model:
+    """An encoder and a head for the images of a data set.
+
+    Args:
+        setting: of the data set.
+        dim: dimension of the projections.
+        name: of the encoder.
+        head: of the projections.
+        dtype: in which a residual network computes.
+        axis_name: an axis of devices over which batch norm takes its statistics.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: if the encoder does not take such images, or not such a dtype.
+    """
+    shape, top = setting.image_shape, HEADS[head]
+    if name == "mlp":
+        if len(shape) != 1:
+            raise ValueError(f"an mlp takes vectors, but images here have shape {shape}")
+        # The settings in which the phenomenon shows in seconds.
+        depth, width = (2, 128) if setting.num_classes == 3 else (6, 256)
+        return models.mlp(shape[0], dim, depth=depth, width=width, head=top, axis_name=axis_name)
+    if len(shape) != 3:
+        raise ValueError(f"{name} takes images, but those here are vectors of shape {shape}")
+    if name == "convnet":
+        return models.convnet(
+            (shape[0], shape[1], shape[2]),
+            dim,
+            channels=(8, 16, 32),
+            head=top,
+            axis_name=axis_name,
+        )
+    return resnets.resnet(
+        dim,
+        depth=18 if name == "resnet18" else 50,
+        image_channels=shape[-1],
+        head=top,
+        dtype=dtype,
+        axis_name=axis_name,
+    )
+
+
+def views(setting: Setting, name: ViewsName) -> Augmentation:
+    """The augmentation of this name for the images of a data set."""
+    noise = augmentation.gaussian_noise(0.01)
+    if name == "identity":
+        return augmentation.identity
+    if name == "noise":
+        return noise
+    if name == "shift":
+        return augmentation.compose(augmentation.random_shift(1), noise)
+    size = setting.image_shape[0]
+    return simclr(size, blur=size > 32)
+
+
+def standardization(
+    setting: Setting, *, reference: bool
+) -> Callable[[jax.Array], jax.Array] | None:
+    """How the channels of images are standardised.
+
+    Args:
+        setting: of the data set.
+        reference: whether with the constants of CIFAR-10 for every set, as the reference code.
+
+    Returns:
+        A function of images in [0, 1]; None for sets that are taken as they are.
+    """
+    if setting.statistics is None:
+        return None
+    chosen = image_sets.STATISTICS["cifar10"] if reference else setting.statistics
+    return functools.partial(pixels.standardize, mean=chosen.mean, std=chosen.std)

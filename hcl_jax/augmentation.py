@@ -1,7 +1,8 @@
 """Views: random changes of an image that keep its class.
 
 An augmentation is a pure function ``(key, image) -> image`` of one image; `views` maps it over a
-batch, with a key of its own for every view of every image.
+batch, with a key of its own for every view of every image. Crops, colours and blurs have files of
+their own; `hcl_jax.simclr` puts them together.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from hcl_jax.validation import check_count, check_non_negative
+from hcl_jax.validation import check_count, check_non_negative, check_probability
 
 Augmentation = Callable[[PRNGKeyArray, Float[Array, "*image"]], Float[Array, "*image"]]
 
@@ -89,6 +90,42 @@ def random_shift(max_pixels: int) -> Augmentation:
         return jax.lax.dynamic_slice(jnp.pad(image, margin), start, image.shape)
 
     return shift
+
+
+def sometimes(augmentation: Augmentation, probability: float) -> Augmentation:
+    """Applies an augmentation to each image with a probability, and else leaves it as it is.
+
+    Both outcomes are computed and one is selected, so a batch stays one program.
+
+    Args:
+        augmentation: must keep the shape of the image.
+        probability: of applying it.
+
+    Returns:
+        An augmentation.
+
+    Raises:
+        ValueError: for a probability outside [0, 1]; when applied, if the shape changes.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> sometimes(gaussian_noise(1.0), 0.0)(jax.random.key(0), jnp.ones(2)).tolist()
+        [1.0, 1.0]
+    """
+    check_probability("probability", probability)
+
+    def apply_or_leave(key, image):
+        gate, inner = jax.random.split(key)
+        changed = augmentation(inner, image)
+        if changed.shape != image.shape:
+            raise ValueError(
+                "an augmentation applied sometimes must keep the shape of the image, "
+                f"got {changed.shape} from {image.shape}"
+            )
+        return jnp.where(jax.random.bernoulli(gate, probability), changed, image)
+
+    return apply_or_leave
 
 
 def compose(*augmentations: Augmentation) -> Augmentation:

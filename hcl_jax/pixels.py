@@ -1,9 +1,74 @@
-"""Pixels as a network sees them: uint8 to [0, 1], and standardised channels."""
+"""Pixel values: from stored bytes to floats in [0, 1], and from there to standardised channels."""
+
+from collections.abc import Sequence
 
 import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+from hcl_jax.validation import check_finite, check_positive
 
 
-def to_unit_floats(images: Array) -> Array:
-    """uint8 in 0..255 to float32 in [0, 1]; floats stay as they are."""
-    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+def to_unit_floats(images: Shaped[Array, "*images"]) -> Float[Array, "*images"]:
+    """Bytes 0..255 as float32 in [0, 1]; floating-point images are passed through unchanged.
+
+    Args:
+        images: uint8 or floating point, of any shape.
+
+    Returns:
+        Floating-point images.
+
+    Raises:
+        TypeError: for any other dtype, whose largest value would be a guess.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> to_unit_floats(jnp.array([0, 255], jnp.uint8)).tolist()
+        [0.0, 1.0]
+    """
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images
+    if images.dtype != jnp.uint8:
+        raise TypeError(f"images must be uint8 or floating point, got dtype {images.dtype}")
+    return images.astype(jnp.float32) / 255
+
+
+def standardize(
+    images: Float[Array, "*batch channel"],
+    mean: Sequence[float] | np.ndarray,
+    std: Sequence[float] | np.ndarray,
+) -> Float[Array, "*batch channel"]:
+    """``(images - mean) / std``, channel by channel: the last step before the network.
+
+    Args:
+        images: any number of leading axes, channels last.
+        mean: of each channel over the data set, in the units of `images`.
+        std: of each channel, positive.
+
+    Returns:
+        Images of the same shape and dtype.
+
+    Raises:
+        ValueError: if `mean` and `std` do not have one finite number for each channel, or a
+            standard deviation is not positive.
+        TypeError: if the images are not floating point.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> standardize(jnp.ones((2, 1)), mean=(0.5,), std=(0.25,)).tolist()
+        [[2.0], [2.0]]
+    """
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise TypeError(f"images must be floating point, got dtype {images.dtype}")
+    channels = images.shape[-1]
+    for name, values in {"mean": mean, "std": std}.items():
+        if np.shape(values) != (channels,):
+            raise ValueError(
+                f"{name} must have one number for each of {channels} channels, got {values}"
+            )
+    check_finite("mean", mean)
+    check_positive("std", std)
+    shape = (1,) * (images.ndim - 1) + (channels,)
+    dtype = jnp.promote_types(images.dtype, jnp.float32)
+    centred = images.astype(dtype) - np.reshape(mean, shape).astype(dtype)
+    return (centred / np.reshape(std, shape).astype(dtype)).astype(images.dtype)

@@ -45,6 +45,36 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> None:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
 
 
+def check_interval(name: str, value: tuple[float, float]) -> None:
+    """Raises ValueError unless `value` is (low, high), finite, with 0 < low <= high."""
+    if len(value) != 2 or not 0 < value[0] <= value[1] < np.inf:
+        raise ValueError(f"{name} must be (low, high) with 0 < low <= high, got {value}")
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raises ValueError unless `value` lies between 0 and 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+
+
+def check_image(image: Any, *, channels: tuple[int, ...] = ()) -> None:
+    """Raises unless `image` is floating point, (height, width, channel), none of them 0.
+
+    Where `channels` are given, the number of channels must be one of them.
+    """
+    shape, dtype = jnp.shape(image), jnp.result_type(image)
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"an image must have shape (height, width, channel), got shape {shape}")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"an image must be floating point in [0, 1], got dtype {dtype}; "
+            "hcl_jax.pixels.to_unit_floats converts uint8"
+        )
+    if channels and shape[2] not in channels:
+        expected = " or ".join(map(str, channels))
+        raise ValueError(f"an image must have {expected} channels here, got shape {shape}")
+
+
 def check_embeddings(name: str, embeddings: Any) -> None:
     """Raises unless `embeddings` is floating point, (n, d), n, d >= 1, and finite if concrete."""
     shape, dtype = jnp.shape(embeddings), jnp.result_type(embeddings)

@@ -14,8 +14,9 @@ SOURCES = sorted(
 )
 LEAVES = {
     *("data", "augmentation", "models", "normalization", "hardening", "psi", "geometry"),
-    *("evaluation", "pairs"),
+    *("evaluation", "pairs", "pixels"),
 }
+AUGMENTATIONS = {"crops", "colors", "blur"}
 FORBIDDEN_NAMES = {
     *("utils", "util", "helpers", "helper", "common", "misc", "core", "base"),
     *("manager", "factory", "registry"),
@@ -50,6 +51,9 @@ def test_imports_flow_one_way(path):
     if package == "hcl_jax" and name.removeprefix("hcl_jax.") in LEAVES:
         own = {i.split(".")[1] for i in imported if i.count(".") >= 1}
         assert own <= {"validation"}, f"{name} is a leaf"
+    if package == "hcl_jax" and name.removeprefix("hcl_jax.") in AUGMENTATIONS:
+        own = {i.split(".")[1] for i in imported if i.count(".") >= 1}
+        assert own <= {"validation", "augmentation"}, f"{name} is an augmentation"
 
 
 def test_only_training_knows_the_others():

@@ -1,17 +1,20 @@
 """Features and projections: Flax NNX networks as pure functions.
 
-This is the only module that knows Flax. A `Model` is a pair of pure functions over a pytree of
-arrays, so everything downstream may be jitted, mapped over seeds or sharded without further ado.
+Only this module, `hcl_jax.resnets` and `hcl_jax.heads` know Flax. A `Model` is a pair of pure
+functions over a pytree of arrays, so everything downstream may be jitted, mapped over seeds or
+sharded without further ado.
 """
 
 import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from chex import ArrayTree
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hcl_jax.heads import LINEAR, Head, hidden_layer, projection_head
 from hcl_jax.validation import check_count
 
 
@@ -50,7 +53,7 @@ def mlp(
     depth: int = 5,
     width: int = 256,
     batch_norm: bool = False,
-    head_width: int | None = None,
+    head: Head | None = LINEAR,
     axis_name: str | None = None,
 ) -> Model:
     """A multilayer perceptron on vectors, and a projection head.
@@ -61,7 +64,7 @@ def mlp(
         depth: hidden layers of the encoder, each linear, (batch norm,) ReLU.
         width: units of each hidden layer; the features are the last of them.
         batch_norm: whether the hidden layers are batch-normalised.
-        head_width: hidden units of the head (see `projection_head`); None is a linear head.
+        head: makes the projections; None for none, where the features are the projections.
         axis_name: an axis of devices over which batch norm takes its statistics in training; None
             for the statistics of each device alone.
 
@@ -69,7 +72,8 @@ def mlp(
         The network as pure functions.
 
     Raises:
-        ValueError, TypeError: for a count below one.
+        ValueError, TypeError: for a count below one; when applied, for images of another shape or
+            that are not floating point.
 
     Example:
         >>> import jax
@@ -87,14 +91,16 @@ def mlp(
         layers = [
             layer
             for before, after in itertools.pairwise(widths)
-            for layer in _hidden_layer(before, after, batch_norm, axis_name, rngs)
+            for layer in hidden_layer(
+                before, after, rngs, batch_norm=batch_norm, axis_name=axis_name
+            )
         ]
         return Network(
             nnx.Sequential(*layers),
-            projection_head(width, dim, head_width, rngs, axis_name=axis_name),
+            projection_head(width, dim, head, rngs, axis_name=axis_name),
         )
 
-    return _pure(build)
+    return pure(build, (input_dim,))
 
 
 def convnet(
@@ -102,7 +108,7 @@ def convnet(
     dim: int,
     *,
     channels: Sequence[int] = (32, 64, 128),
-    head_width: int | None = None,
+    head: Head | None = LINEAR,
     axis_name: str | None = None,
 ) -> Model:
     """A small convolutional network for small images, and a projection head.
@@ -112,7 +118,7 @@ def convnet(
         dim: dimension of the projections.
         channels: of the 3 x 3 convolutions, each followed by batch norm and ReLU; all but the first
             halve the image. Features are the mean over what is left of the image.
-        head_width: hidden units of the head (see `projection_head`); None is a linear head.
+        head: makes the projections; None for none, where the features are the projections.
         axis_name: an axis of devices over which batch norm takes its statistics in training; None
             for the statistics of each device alone.
 
@@ -120,7 +126,8 @@ def convnet(
         The network as pure functions.
 
     Raises:
-        ValueError, TypeError: for a count below one.
+        ValueError, TypeError: for a count below one; when applied, for images of another shape or
+            that are not floating point.
 
     Example:
         >>> import jax
@@ -142,13 +149,13 @@ def convnet(
                 nnx.relu,
             ]
             before = after
-        layers.append(_mean_over_image)
+        layers.append(mean_over_image)
         return Network(
             nnx.Sequential(*layers),
-            projection_head(before, dim, head_width, rngs, axis_name=axis_name),
+            projection_head(before, dim, head, rngs, axis_name=axis_name),
         )
 
-    return _pure(build)
+    return pure(build, (None, None, image_shape[-1]))
 
 
 class Network(nnx.Module):
@@ -164,63 +171,41 @@ class Network(nnx.Module):
         return Outputs(features, self.head(features))
 
 
-def projection_head(
-    features: int,
-    dim: int,
-    hidden: int | None,
-    rngs: nnx.Rngs,
-    *,
-    axis_name: str | None = None,
-) -> nnx.Module:
-    """A linear head, or the head of the paper's experiments.
+def mean_over_image(
+    maps: Float[Array, "batch height width channel"],
+) -> Float[Array, "batch channel"]:
+    """The mean over the pixels, in at least float32.
 
     Args:
-        features: dimension of the encoder features.
-        dim: dimension of the projections.
-        hidden: None for a linear head; else the width of the hidden layer of linear without bias,
-            batch norm, ReLU, linear.
-        rngs: the random streams of the initialisation.
-        axis_name: as in `mlp`.
+        maps: the outputs of a convolutional network.
 
     Returns:
-        An NNX module.
-
-    Raises:
-        ValueError, TypeError: for a count below one.
+        One vector for each image.
 
     Example:
         >>> import jax
-        >>> head = projection_head(8, 2, None, nnx.Rngs(0))
-        >>> head(jax.numpy.ones((3, 8))).shape
-        (3, 2)
+        >>> mean_over_image(jax.numpy.ones((2, 4, 4, 3))).shape
+        (2, 3)
     """
-    check_count("features", features)
-    check_count("dim", dim)
-    if hidden is None:
-        return nnx.Linear(features, dim, rngs=rngs)
-    check_count("hidden", hidden)
-    return nnx.Sequential(
-        *_hidden_layer(features, hidden, True, axis_name, rngs),
-        nnx.Linear(hidden, dim, rngs=rngs),
-    )
+    return maps.mean(axis=(1, 2), dtype=jnp.promote_types(maps.dtype, jnp.float32))
 
 
-def _hidden_layer(before, after, batch_norm, axis_name, rngs):
-    if not batch_norm:
-        return [nnx.Linear(before, after, rngs=rngs), nnx.relu]
-    return [
-        nnx.Linear(before, after, use_bias=False, rngs=rngs),
-        nnx.BatchNorm(after, momentum=0.9, axis_name=axis_name, rngs=rngs),
-        nnx.relu,
-    ]
+def pure(build: Callable[[nnx.Rngs], Network], image_shape: tuple[int | None, ...]) -> Model:
+    """A network as pure functions: its NNX module, split once into a static graph and arrays.
 
+    Args:
+        build: makes the module.
+        image_shape: of one image; None for a side of any length.
 
-def _mean_over_image(maps):
-    return maps.mean(axis=(1, 2))
+    Returns:
+        The network as pure functions.
 
-
-def _pure(build: Callable[[nnx.Rngs], Network]) -> Model:
-    """Splits an NNX module, once, into a static graph and pytrees of plain arrays."""
+    Example:
+        >>> import jax
+        >>> model = pure(lambda rngs: Network(nnx.Linear(3, 4, rngs=rngs), nnx.Sequential()), (3,))
+        >>> model.init(jax.random.key(0)).params["encoder"]["kernel"].shape
+        (3, 4)
+    """
     graph, *_ = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
 
     def init(key: PRNGKeyArray) -> Variables:
@@ -230,9 +215,20 @@ def _pure(build: Callable[[nnx.Rngs], Network]) -> Model:
     def apply(
         variables: Variables, images: Float[Array, "batch *image"], training: bool
     ) -> tuple[Outputs, ArrayTree]:
+        _check_images(images, image_shape)
         module = nnx.merge(graph, variables.params, variables.batch_stats)
         module.train() if training else module.eval()
         outputs = module(images)
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
     return Model(init, apply)
+
+
+def _check_images(images, image_shape):
+    found = images.shape[1:]
+    sides = itertools.zip_longest(found, image_shape, fillvalue=-1)
+    if images.ndim == 0 or not all(side in (None, length) for length, side in sides):
+        sides = ", ".join("*" if side is None else str(side) for side in image_shape)
+        raise ValueError(f"images must have shape (batch, {sides}), got {images.shape}")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise TypeError(f"images must be floating point, got dtype {images.dtype}")

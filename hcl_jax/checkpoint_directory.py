@@ -167,6 +167,7 @@ class CheckpointDirectory:
 
     def _metric(self, step: int, metric: str) -> float | None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            value = float(self.content(step).notes[metric])
-            return value if math.isfinite(value) else None
+            value = self.content(step).notes[metric]
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                return float(value)
         return None

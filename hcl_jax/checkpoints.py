@@ -66,7 +66,8 @@ class Checkpoints:
 
     Example:
         >>> import tempfile
-        >>>         >>> state = {"kernel": jnp.arange(3.0)}
+        >>> import jax.numpy as jnp
+        >>> state = {"kernel": jnp.arange(3.0)}
         >>> with tempfile.TemporaryDirectory() as run:
         ...     with Checkpoints(Path(run), best="accuracy") as checkpoints:
         ...         checkpoints.save(10, state, {"accuracy": 0.5})
@@ -197,9 +198,10 @@ class Checkpoints:
         """Runs in the background: what comes after the arrays are written."""
         try:
             writing.result()
+            rejected, self._rejected = self._rejected, set()
             if is_first():
-                while self._rejected:
-                    self._place.set_aside(self._rejected.pop())
+                for faulty in rejected:
+                    self._place.set_aside(faulty)
                 self._place.finish(step, notes, leaves)
                 self._remove_old()
         except BaseException:

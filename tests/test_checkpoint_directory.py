@@ -1,0 +1,160 @@
+"""Whatever a killed process leaves behind, the checkpoints are the old ones or the new ones."""
+
+import itertools
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hcl_jax import manifests
+from hcl_jax.checkpoint_directory import CheckpointDirectory
+
+
+def write(directory, step, text):
+    """A checkpoint with a text for an array."""
+    directory.begin(step)
+    (directory.staging(step) / "arrays").mkdir()
+    (directory.staging(step) / "arrays" / "text").write_text(text)
+    directory.finish(step, {"text": text}, {})
+
+
+def texts(directory):
+    """The checkpoints that a reader takes for whole; all that it sees have to be."""
+    found = {}
+    for step in directory.steps():
+        assert manifests.fault(directory.of(step)) is None
+        found[step] = (directory.of(step) / "arrays" / "text").read_text()
+        assert directory.content(step).notes == {"text": found[step]}
+    return found
+
+
+class PowerCutError(BaseException):
+    """The process is gone."""
+
+
+def cut_after(monkeypatch, operations):
+    """Lets this many changes of the disk happen, and none after."""
+    left = itertools.count(operations, -1)
+
+    def until_cut(function):
+        def changing(*args, **kwargs):
+            if next(left) <= 0:
+                raise PowerCutError
+            return function(*args, **kwargs)
+
+        return changing
+
+    for module, name in [
+        *((os, name) for name in ("rename", "unlink", "rmdir", "fsync", "mkdir")),
+        *((Path, name) for name in ("rename", "unlink", "rmdir", "mkdir", "write_text")),
+    ]:
+        monkeypatch.setattr(module, name, until_cut(getattr(module, name)))
+
+
+CHANGES = {
+    "new": (lambda d: write(d, 3, "third"), {1: "first", 2: "second", 3: "third"}),
+    "replaced": (lambda d: write(d, 2, "again"), {1: "first", 2: "again"}),
+    "removed": (lambda d: d.remove(1), {2: "second"}),
+    "set aside": (lambda d: d.set_aside(2), {1: "first"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_cut_short_anywhere(tmp_path, change):
+    """Also when the recovery is cut short, anywhere, and begun again."""
+    action, wanted = CHANGES[change]
+    old, seen = {1: "first", 2: "second"}, []
+    for operations in range(60):
+        directory = CheckpointDirectory(tmp_path / str(operations))
+        directory.path.mkdir()
+        write(directory, 1, "first")
+        write(directory, 2, "second")
+        with pytest.MonkeyPatch.context() as patch:
+            cut_after(patch, operations)
+            try:
+                action(directory)
+                finished = True
+            except PowerCutError:
+                finished = False
+        for recovery in range(30):
+            copy = CheckpointDirectory(tmp_path / "copy")
+            shutil.copytree(directory.path, copy.path)
+            with pytest.MonkeyPatch.context() as patch:
+                cut_after(patch, recovery)
+                try:
+                    copy.recover()
+                    recovered = True
+                except PowerCutError:
+                    recovered = False
+            copy.recover()
+            found = texts(copy)
+            assert found in (old, wanted)
+            leftover = {path.name for path in copy.path.iterdir()} - {
+                copy.of(step).name for step in found
+            }
+            assert leftover <= {"step_000000002.faulty"}
+            shutil.rmtree(copy.path)
+            if recovered:
+                break
+        assert recovered
+        seen.append(found)
+        if finished:
+            break
+    assert finished
+    assert seen[0] == old
+    assert seen[-1] == wanted
+
+
+def test_every_bit_of_a_manifest_counts(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a").write_text("some text")
+    (tmp_path / "b" / "c d").write_text("")
+    manifests.seal(tmp_path)
+    manifest = tmp_path / manifests.MANIFEST
+    whole = manifest.read_bytes()
+    assert manifests.fault(tmp_path) is None
+    for position, bit in itertools.product(range(len(whole)), (0, 3, 5)):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << bit
+        manifest.write_bytes(flipped)
+        assert manifests.fault(tmp_path), (position, bit)
+    for length in range(len(whole)):
+        manifest.write_bytes(whole[:length])
+        assert manifests.fault(tmp_path), length
+    manifest.write_bytes(whole)
+    assert manifests.fault(tmp_path) is None
+
+
+def test_a_manifest_is_what_sha256sum_reads(tmp_path):
+    program = shutil.which("sha256sum")
+    if program is None:
+        pytest.skip("sha256sum is not installed")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a b").write_text("some text")
+    manifests.seal(tmp_path)
+    assert os.system(f"cd {tmp_path} && {program} --strict --status -c SHA256SUMS") == 0
+    (tmp_path / "folder" / "a b").write_text("Some text")
+    assert os.system(f"cd {tmp_path} && {program} --strict --status -c SHA256SUMS") != 0
+
+
+def test_faults_are_named(tmp_path):
+    (tmp_path / "a").write_text("a")
+    manifests.seal(tmp_path)
+    (tmp_path / "b").write_text("b")
+    assert manifests.fault(tmp_path) == "b is not listed in SHA256SUMS"
+    (tmp_path / "b").unlink()
+    (tmp_path / "a").unlink()
+    assert manifests.fault(tmp_path) == "a is missing"
+    (tmp_path / "a").mkdir()
+    assert manifests.fault(tmp_path) == "a is missing"
+
+
+def test_other_names_are_left_alone(tmp_path):
+    directory = CheckpointDirectory(tmp_path)
+    write(directory, 12, "twelve")
+    for name in ("step_12", "step_000000012.old", "notes", "step_000000013.faulty"):
+        (tmp_path / name).mkdir()
+    directory.recover()
+    assert directory.steps() == [12]
+    assert len(list(tmp_path.iterdir())) == 5

@@ -1,0 +1,130 @@
+"""A disk that is full or cannot be written to: a clear message, and the checkpoint before is whole."""
+
+import contextlib
+import os
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hcl_jax.checkpoint_directory import CheckpointError
+from hcl_jax.checkpoints import Checkpoints, restore_latest
+
+SMALL = {"kernel": jnp.arange(4.0)}
+LARGE = {"kernel": jax.random.normal(jax.random.key(0), (2**20,))}
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 2 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(place)]
+    try:
+        mounted = subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("a file system can be mounted only by root")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def remount(disk, mode):
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
+
+
+def assert_small_is_whole(directory, step=1):
+    restored = restore_latest(directory, SMALL)
+    assert (restored.step, restored.rejected) == (step, ())
+    np.testing.assert_array_equal(restored.state["kernel"], SMALL["kernel"])
+
+
+def test_a_full_disk_is_told_by_wait(disk):
+    runs = disk / "run"
+    with Checkpoints(runs) as checkpoints:
+        checkpoints.save(1, SMALL, {}, wait=True)
+        checkpoints.save(2, LARGE, {})
+        with pytest.raises(CheckpointError) as caught:
+            checkpoints.wait()
+        message = str(caught.value)
+        assert message.startswith(f"the checkpoint of step 2 cannot be saved in {runs}, ")
+        assert "No space left on device" in message
+        assert "\n" not in message
+        assert len(message) < 400
+        assert_small_is_whole(runs)
+        assert sorted(os.listdir(runs)) == ["lock", "step_000000001"], "the space is free again"
+        checkpoints.wait()
+        checkpoints.save(2, SMALL, {}, wait=True)
+        assert_small_is_whole(runs, step=2)
+
+
+def test_a_full_disk_is_told_by_the_next_save_and_on_leaving(disk):
+    with Checkpoints(disk) as checkpoints:
+        checkpoints.save(1, SMALL, {}, wait=True)
+        checkpoints.save(2, LARGE, {})
+        with pytest.raises(CheckpointError, match="step 2 .* No space left on device"):
+            checkpoints.save(3, SMALL, {})
+        assert_small_is_whole(disk)
+    with (
+        pytest.raises(CheckpointError, match="step 4 .* No space left on device"),
+        Checkpoints(disk) as checkpoints,
+    ):
+        checkpoints.save(4, LARGE, {})
+    assert_small_is_whole(disk)
+    with (
+        pytest.raises(ZeroDivisionError) as caught,
+        Checkpoints(disk) as checkpoints,
+    ):
+        checkpoints.save(5, LARGE, {})
+        raise ZeroDivisionError
+    assert "No space left on device" in caught.value.__notes__[0]
+    assert_small_is_whole(disk)
+
+
+@pytest.mark.parametrize("kib", [1, 2, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48])
+def test_a_disk_that_is_full_at_any_point(disk, kib):
+    """Whichever file it is that finds no room: the arrays, the notes or the hashes."""
+    with Checkpoints(disk) as checkpoints:
+        checkpoints.save(1, SMALL, {}, wait=True)
+        filler = disk / "filler"
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        filler.write_bytes(b"\0" * (free - kib * 1024))
+        with contextlib.suppress(CheckpointError):
+            checkpoints.save(2, SMALL, {"much": "x" * 5000}, wait=True)
+        assert_small_is_whole(disk, step=checkpoints._place.steps()[-1])
+        filler.unlink()
+        checkpoints.save(3, SMALL, {}, wait=True)
+        assert_small_is_whole(disk, step=3)
+
+
+def test_a_disk_that_turns_read_only(disk):
+    with Checkpoints(disk / "run") as checkpoints:
+        checkpoints.save(1, SMALL, {}, wait=True)
+        checkpoints._closing.pop_all().close()
+        remount(disk, "ro")
+        with pytest.raises(CheckpointError, match=f"step 2 .* {disk}/run.*Read-only file system"):
+            checkpoints.save(2, SMALL, {}, wait=True)
+        with pytest.raises(CheckpointError, match=f"saved in {disk}/run: Read-only file system"):
+            Checkpoints(disk / "run")
+        assert_small_is_whole(disk / "run")
+        remount(disk, "rw")
+
+
+def test_a_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    place = tmp_path / "file" / "run"
+    with pytest.raises(CheckpointError, match=f"cannot be saved in {place}: Not a directory"):
+        Checkpoints(place)
+
+
+def test_two_that_save_in_one_directory(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, SMALL, {}, wait=True)
+        with pytest.raises(CheckpointError, match=f"{tmp_path}: another process is saving"):
+            Checkpoints(tmp_path)
+        checkpoints.save(2, SMALL, {})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore_latest(SMALL).step == 2

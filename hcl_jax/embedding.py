@@ -5,8 +5,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from hcl_jax.models import Variables
-from hcl_jax.training import Program
 from hcl_jax.tiling import pad_rows, padding
+from hcl_jax.training import Program
 from hcl_jax.validation import check_count
 
 
@@ -36,7 +36,7 @@ def embed(
     check_count("batch_size", batch_size)
 
     placement = program.placement
-    shared = pad_rows(images, padding(len(images), placement.count()))
+    shared = pad_rows(images, padding(len(images), placement.device_count()))
     own = placement.part(shared, 0)
     batch_size = min(batch_size, len(own))
 

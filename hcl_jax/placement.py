@@ -26,7 +26,7 @@ class Placement(NamedTuple):
 
     Attributes:
         device: the number of this device.
-        count: the number of devices.
+        device_count: how many devices there are.
         part: of (array over all rows, axis of the rows), the rows of this device.
         gather: of a tree of arrays whose rows are those of this device, those of all.
         weights_loss: the weights estimator of the rows of this device, of (embeddings, pairs) and
@@ -41,7 +41,7 @@ class Placement(NamedTuple):
     """
 
     device: Callable[[], Int[Array, ""] | int]
-    count: Callable[[], int]
+    device_count: Callable[[], int]
     part: Callable[[Array, int], Array]
     gather: Callable[[Any], Any]
     weights_loss: Callable[..., AnchorLosses]
@@ -65,7 +65,7 @@ def _samples_loss(
 
 ALONE = Placement(
     device=lambda: 0,
-    count=lambda: 1,
+    device_count=lambda: 1,
     part=lambda rows, axis: rows,
     gather=lambda tree: tree,
     weights_loss=_weights_loss,
@@ -99,7 +99,7 @@ def across(axis_name: str, *, exchange: Exchange | None = None) -> Placement:
     """
     return Placement(
         device=lambda: lax.axis_index(axis_name),
-        count=lambda: lax.axis_size(axis_name),
+        device_count=lambda: lax.axis_size(axis_name),
         part=functools.partial(_part, axis_name),
         gather=lambda tree: lax.all_gather(tree, axis_name, tiled=True),
         weights_loss=functools.partial(

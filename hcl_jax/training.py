@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax import pairs as pairing
 from hcl_jax.aims import Aim, Frame, frame_losses
@@ -205,7 +205,7 @@ def train_step(
         gradient, state.optimizer_state, variables.params
     )
     norms = optax.tree.norm(gradient), optax.tree.norm(variables.params)
-    params = optax.apply_updates(variables.params, updates)
+    params = jax.tree.map(jnp.add, variables.params, updates)
     variables = Variables(params, placement.mean(batch_stats))
     after = TrainState(variables, optimizer_state, state.step + 1, state.key)
     return after, StepInfo(loss, *norms, *looked_at)

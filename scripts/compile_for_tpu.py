@@ -168,7 +168,7 @@ def training_row(rows: int, chips: Any) -> Row:
     import optax
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-    from hcl_jax import data, models, placement, training
+    from hcl_jax import aims, data, models, placement, training
 
     where = placement.across("devices", exchange="ring")
     program = training.Program(
@@ -193,7 +193,7 @@ def training_row(rows: int, chips: Any) -> Row:
         )
 
     state = jax.eval_shape(lambda: training.init_state(jax.random.key(0), program))
-    corner = jax.eval_shape(lambda: training.corner(supervised=True, beta=5.0))
+    corner = jax.eval_shape(lambda: aims.corner(supervised=True, beta=5.0))
     batch = jax.eval_shape(lambda: data.Split(jnp.zeros((rows, 64)), jnp.zeros(rows, jnp.int32)))
     arguments = placed(shared, state), placed(own, batch), placed(shared, corner)
     name = f"training step (MLP, ring), {len(chips)} chips"

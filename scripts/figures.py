@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hcl_jax.geometry import DIRECTION_TOLERANCE, simplex_etf
+from scripts.catalogue import PaperRow
 from scripts.experiments import Experiment
 
 Record = Mapping[str, Any]
@@ -24,12 +25,18 @@ PANELS = {
 CLASS_COLORS = ("#0072b2", "#d55e00", "#009e73")
 
 
-def geometry_figure(title: str, metrics: Mapping[str, Sequence[Record]]) -> Figure:
+def geometry_figure(
+    title: str,
+    metrics: Mapping[str, Sequence[Record]],
+    *,
+    paper: Mapping[str, PaperRow] | None = None,
+) -> Figure:
     """The paper's six panels for several methods.
 
     Args:
         title: of the figure.
         metrics: for each method, the records of its run: every evaluation of every seed.
+        paper: the paper's final values of methods, to be marked by triangles at the right.
 
     Returns:
         Four metrics against epoch, the final spectrum, and test accuracy against epoch; lines are
@@ -43,6 +50,8 @@ def geometry_figure(title: str, metrics: Mapping[str, Sequence[Record]]) -> Figu
     _spectra(axes[4], metrics)
     _lines(axes[5], metrics, "top1", "top-1 test accuracy, %", scale=100)
     axes[5].set_ylim(None, 101)
+    for method, row in (paper or {}).items():
+        _mark_paper(axes, _color(method), row)
     axes[0].legend(fontsize="small")
     return figure
 
@@ -101,12 +110,27 @@ def save(figure: Figure, directory: Path, name: str) -> None:
         figure.savefig(directory / f"{name}.{suffix}", dpi=130)
 
 
+def _mark_paper(axes, color: Any, row: PaperRow) -> None:
+    """Triangles at the right edge; what the paper only bounds is marked at the bound."""
+    values = (row.zero_sum, row.unit_norm, row.equal_inner_product, None, None, row.top1)
+    for axis, value in zip(axes, values, strict=True):
+        if value is not None:
+            axis.plot(
+                1.0,
+                float(value.lstrip("<=")),
+                marker="<",
+                color=color,
+                transform=axis.get_yaxis_transform(),
+                clip_on=False,
+            )
+
+
 def _color(method: str) -> Any:
     """Plain objectives black, hard ones from light to dark with growing hardness."""
     if not method.startswith("H"):
         return "black"
     betas = (2, 5, 10, 30)
-    beta = float(method.split()[1])
+    beta = max(float(method.split()[-1]), 1.0)
     place = np.interp(np.log(beta), np.log(betas), np.linspace(0.85, 0.1, len(betas)))
     return mpl.colormaps["plasma"](place)
 

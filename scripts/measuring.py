@@ -4,6 +4,7 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -73,7 +74,7 @@ def evaluate(
         One record for each seed.
     """
     train, test = (embeddings_of(name, launcher, states, data) for name in ("train", "test"))
-    labels = np.asarray(data.host.train.labels), np.asarray(data.host.test.labels)
+    labels = jnp.asarray(data.host.train.labels), jnp.asarray(data.host.test.labels)
     measured, accuracies = _measure(train, test, *labels, data.num_classes)
     numbers = jax.tree.map(np.asarray, measured._asdict() | accuracies)
     if experiment.probes:
@@ -99,18 +100,16 @@ def evaluate(
     return records
 
 
-def final_arrays(
-    launcher: Launcher, states: TrainState, data: Placed
-) -> dict[str, np.ndarray]:
+def final_arrays(launcher: Launcher, states: TrainState, data: Placed) -> dict[str, np.ndarray]:
     """Embeddings of both splits and class means, with the seeds along the leading axis."""
     train, test = (embeddings_of(name, launcher, states, data) for name in ("train", "test"))
-    labels = np.asarray(data.host.train.labels)
+    labels = jnp.asarray(data.host.train.labels)
     means = [geometry.class_means(one, labels, data.num_classes) for one in train]
     return {
         "train_embeddings": np.asarray(train),
         "test_embeddings": np.asarray(test),
         "class_means": np.stack([np.asarray(mean) for mean in means]),
-        "train_labels": labels,
+        "train_labels": np.asarray(labels),
         "test_labels": np.asarray(data.host.test.labels),
     }
 
@@ -126,7 +125,7 @@ def embeddings_of(
     images = getattr(data.host, name).images
     chunks = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
     found = [np.asarray(launcher.fetch(run(states, launcher.place(chunk)))) for chunk in chunks]
-    return jax.numpy.asarray(np.concatenate(found, axis=1))
+    return jnp.asarray(np.concatenate(found, axis=1))
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")
@@ -151,7 +150,7 @@ def _measure(
 
 def _probes(launcher, states, data, train, test):
     """Accuracies of nearest neighbours in embeddings, and of a linear probe of features."""
-    labels = np.asarray(data.host.train.labels), np.asarray(data.host.test.labels)
+    labels = jnp.asarray(data.host.train.labels), jnp.asarray(data.host.test.labels)
     features = [
         embeddings_of(name, launcher, states, data, features=True) for name in ("train", "test")
     ]

@@ -16,22 +16,11 @@ from typing import Any
 
 import tyro
 
-from scripts.experiments import Experiment, Objective
+from scripts.catalogue import METHODS
+from scripts.experiments import Experiment
 from scripts.run_directory import environment, read_metrics, write_json
 from scripts.running import progress_bar, reported, run
 
-METHODS: tuple[tuple[Objective, float], ...] = (
-    ("SCL", 0.0),
-    ("HSCL", 2.0),
-    ("HSCL", 5.0),
-    ("HSCL", 10.0),
-    ("HSCL", 30.0),
-    ("UCL", 0.0),
-    ("HUCL", 2.0),
-    ("HUCL", 5.0),
-    ("HUCL", 10.0),
-    ("HUCL", 30.0),
-)
 QUICK_METHODS = tuple(METHODS[i] for i in (0, 3, 5, 9))  # SCL, HSCL 10, UCL, HUCL 30
 
 

@@ -15,9 +15,7 @@ from hcl_jax.image_sets import ImageSet
 from hcl_jax.models import Model
 from hcl_jax.simclr import simclr
 
-DataName = Literal[
-    "grouped", "digits", "triangle", "cifar10", "cifar100", "stl10", "tiny_imagenet"
-]
+DataName = Literal["grouped", "digits", "triangle", "cifar10", "cifar100", "stl10", "tiny_imagenet"]
 NetworkName = Literal["mlp", "convnet", "resnet18", "resnet50"]
 HeadName = Literal["none", "linear", "paper"]
 ViewsName = Literal["identity", "noise", "shift", "simclr"]

@@ -1,43 +1,21 @@
 """Tables of results, beside the paper's."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from scripts.catalogue import PAPER, PaperRow
+from scripts.experiments import Experiment
 
-class PaperRow(NamedTuple):
-    """Final values on CIFAR-100 (unit ball, random initialisation) from the authors' notebooks.
-
-    Accuracies of SCL and HSCL are printed there; the rest was read off plots (accuracy within 0.3,
-    metrics within 0.005). `directions` are those before the cliff of the spectrum, of 99.
-    """
-
-    zero_sum: str
-    unit_norm: str
-    equal_inner_product: str
-    top1: str
-    directions: str
-
-
-PAPER: Mapping[str, PaperRow] = {
-    "SCL": PaperRow("0.04", "<=0.005", "0.235", "10.4", "10"),
-    "HSCL 2": PaperRow("0.022", "<=0.005", "0.041", "31.9", "46"),
-    "HSCL 5": PaperRow("0.017", "<=0.005", "<0.008", "58.4", "98"),
-    "HSCL 10": PaperRow("0.013", "<=0.005", "<0.005", "57.1", "99"),
-    "HSCL 30": PaperRow("0.009", "<=0.006", "<0.005", "54.5", "99"),
-    "UCL": PaperRow("0.033", "<=0.008", "0.240", "9.0", "8"),
-    "HUCL 2": PaperRow("0.024", "<=0.008", "0.044", "30.4", "45"),
-    "HUCL 5": PaperRow("0.015", "<=0.008", "0.013", "56.0", "97"),
-    "HUCL 10": PaperRow("0.18", "0.009", "0.123", "56.2", "gradual"),
-    "HUCL 30": PaperRow("0.805", "<=0.005", "0.655", "54.3", "gradual"),
-}
+NOTHING = PaperRow("", "", "", "", "")
 
 
 def method_of(result: Mapping[str, Any]) -> str:
-    """The objective and its hardness, as "HSCL 5"."""
-    hard = result["objective"].startswith("H")
-    return f"{result['objective']} {result['beta']:g}" if hard else result["objective"]
+    """The objective and its hardness, as `scripts.experiments.Experiment.method` has them."""
+    return Experiment(
+        objective=result["objective"], beta=result["beta"], hardening=result["hardening"]
+    ).method
 
 
 def geometry_table(results: Iterable[Mapping[str, Any]]) -> str:
@@ -55,7 +33,7 @@ def geometry_table(results: Iterable[Mapping[str, Any]]) -> str:
         ours = [_spread([row[name] for row in rows], 3) for name in names]
         found = _spread([row["directions"] for row in rows], 0)
         accuracy = _spread([100 * row["top1"] for row in rows], 1)
-        paper = PAPER[method]
+        paper = PAPER.get(method, NOTHING)
         cells = [
             method,
             *ours,

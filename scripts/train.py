@@ -1,55 +1,145 @@
-"""Trains one objective on one data set.
+"""Trains an experiment, by name and with overrides.
 
-    python -m scripts.train --data digits --objective HUCL --beta 2 --seeds 0 1 2
+    python -m scripts.train digits-hucl2 --seeds 0 1 2
+    python -m scripts.train cifar100-hscl5 --data-dir /data
+    python -m scripts.train --list cifar100
 
-Writes the run directory (metrics as JSON lines and for TensorBoard, embeddings, class means) and
-prints the last evaluation of every seed.
+Writes the run directory: metrics as JSON lines and for TensorBoard, checkpoints, embeddings, class
+means and a figure. A run that was stopped goes on when the same command is given again.
 """
 
 import dataclasses
 import sys
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 import tyro
 
+from hcl_jax.processes import is_first
+from scripts.catalogue import UnknownExperimentError, catalogue, expected, named
 from scripts.experiments import Experiment
+from scripts.run_directory import read_metrics
 from scripts.running import progress_bar, reported, run
+from scripts.runtime import Runtime
+
+DEFAULT = "grouped-hscl5"
 
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """One experiment, and where it is written.
+    """One experiment, how it runs, and where it is written.
 
     Attributes:
         experiment: what is trained.
-        out: the directory of run directories; the run is named after the experiment.
+        runtime: devices, data and checkpoints.
+        out: the directory of run directories.
     """
 
-    experiment: tyro.conf.OmitArgPrefixes[Experiment] = dataclasses.field(
-        default_factory=Experiment
-    )
+    experiment: tyro.conf.OmitArgPrefixes[Experiment]
+    runtime: tyro.conf.OmitArgPrefixes[Runtime] = dataclasses.field(default_factory=Runtime)
     out: Path = Path("runs/train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    settings = tyro.cli(Train, args=arguments, description=__doc__)
-    return reported(settings.out, lambda: _train(settings.experiment, settings.out))
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["--list"]:
+        print(listing(*arguments[1:2]))
+        return 0
+    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else DEFAULT
+    try:
+        start = Train(named(name))
+    except UnknownExperimentError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        settings = tyro.cli(
+            Train, args=arguments, default=start, description=f"{__doc__}\nExperiment: {name}."
+        )
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    changed = settings.experiment != start.experiment
+    path = settings.out / (f"{name}-changed" if changed else name)
+    return reported(path, lambda: train(settings.experiment, path, settings.runtime))
 
 
-def _train(experiment: Experiment, out: Path) -> None:
-    path = out / experiment.name
-    with progress_bar([experiment]) as progress:
-        results = run(experiment, path, progress)
+def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
+    """Trains, and says and draws what came out.
+
+    Args:
+        experiment: what is trained.
+        path: the run directory.
+        runtime: devices, data and checkpoints.
+    """
+    runtime.begin()
+    with progress_bar([experiment], runtime) as progress:
+        results = run(experiment, path, progress, runtime)
+    if not is_first():
+        return
+    draw(experiment, path)
     for result in results:
+        print(summary(experiment, result))
+    paper = expected(experiment)
+    if paper is not None:
         print(
-            f"{experiment.method}, seed {result['seed']}: loss {result['loss']:.4f}, "
-            f"equal-ip {result['equal_inner_product']:.4f}, "
-            f"{result['directions']} of {result['dim']} directions, "
-            f"top-1 {100 * result['top1']:.1f} %"
+            f"the paper: equal-ip {paper.equal_inner_product}, {paper.directions} of 99 "
+            f"directions, top-1 {paper.top1} %"
         )
     print(f"the run is in {path}")
+
+
+def draw(experiment: Experiment, path: Path) -> None:
+    """Draws the metrics of a run, beside the paper's final values where it gives them."""
+    from scripts import figures
+
+    title = f"{experiment.method}, {experiment.data}, {experiment.normalization}"
+    paper = expected(experiment)
+    marks = {} if paper is None else {experiment.method: paper}
+    figure = figures.geometry_figure(title, {experiment.method: read_metrics(path)}, paper=marks)
+    figures.save(figure, path, "metrics")
+
+
+def summary(experiment: Experiment, result: dict) -> str:
+    """One line on what came out of one seed."""
+    probes = "".join(
+        f", {label} {100 * result[name]:.1f} %"
+        for name, label in (("knn", "kNN"), ("linear_probe", "linear probe"))
+        if name in result
+    )
+    return (
+        f"{experiment.method}, seed {result['seed']}: loss {result['loss']:.4f}, "
+        f"equal-ip {result['equal_inner_product']:.4f}, "
+        f"{result['directions']} of {result['dim']} directions, "
+        f"top-1 {100 * result['top1']:.1f} %{probes}"
+    )
+
+
+def listing(pattern: str = "*") -> str:
+    """A Markdown table of named experiments, with the paper's numbers where there are any.
+
+    Args:
+        pattern: a part of the name, or a pattern with "*".
+
+    Returns:
+        The table.
+    """
+    wanted = pattern if "*" in pattern else f"*{pattern}*"
+    lines = [
+        "| `python -m scripts.train ...` | the paper: equal-ip | directions | top-1 % |",
+        "|---|---|---|---|",
+    ]
+    for name, experiment in catalogue().items():
+        if fnmatch(name, wanted):
+            paper = expected(experiment)
+            numbers = (
+                ["", "", ""]
+                if paper is None
+                else [paper.equal_inner_product, f"{paper.directions} of 99", paper.top1]
+            )
+            lines.append(f"| `{name}` | " + " | ".join(numbers) + " |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

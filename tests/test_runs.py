@@ -13,9 +13,10 @@ import pytest
 from tensorboardX import proto
 from tqdm import tqdm
 
-from scripts import experiments, reproduce, run_directory, running, train
+from hcl_jax import launching
+from scripts import experiments, reproduce, run_directory, settings, train
 from scripts.experiments import Experiment, program_of
-from scripts.run_directory import RunDirectoryError, open_run, read_metrics
+from scripts.run_directory import START, RunDirectoryError, open_run, read_metrics
 from scripts.running import NonFiniteLossError, run
 
 SHORT = Experiment(
@@ -69,7 +70,7 @@ def test_tensorboard_can_be_read(finished):
 
 def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     path, results = finished
-    monkeypatch.setattr(running, "train_epoch_of_seeds", None)
+    monkeypatch.setattr(launching, "train_epoch_of_seeds", None)
     assert run_quietly(SHORT, path) == results
 
 
@@ -93,39 +94,46 @@ def test_same_experiment_same_numbers(finished, tmp_path):
 
 def test_an_interrupted_run_is_readable_and_begins_again(finished, tmp_path, monkeypatch):
     _, results = finished
-    train_epoch = running.train_epoch_of_seeds
+    train_epoch = launching.train_epoch_of_seeds
     calls = []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         calls.append(None)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return train_epoch(*arguments)
+        return train_epoch(*arguments, **options)
 
-    monkeypatch.setattr(running, "train_epoch_of_seeds", interrupted)
+    monkeypatch.setattr(launching, "train_epoch_of_seeds", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_quietly(SHORT, tmp_path)
     assert [r["epoch"] for r in read_metrics(tmp_path)] == [0, 0, 2, 2]
     assert not (tmp_path / "results.json").exists()
-    monkeypatch.setattr(running, "train_epoch_of_seeds", train_epoch)
+    monkeypatch.setattr(launching, "train_epoch_of_seeds", train_epoch)
     assert run_quietly(SHORT, tmp_path) == results
-    assert len((tmp_path / "metrics.interrupted.jsonl").read_text().splitlines()) == 4
+    assert [r["epoch"] for r in read_metrics(tmp_path)] == [0, 0, 2, 2, 4, 4]
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_place(tmp_path, monkeypatch):
-    train_epoch = running.train_epoch_of_seeds
+    train_epoch = launching.train_epoch_of_seeds
 
-    def spoiled(states, split, corner, program):
+    def spoiled(states, split, aim, program):
         first_epoch = int(states.step[0]) == 0
-        states, infos = train_epoch(states, split, corner, program)
+        states, infos = train_epoch(states, split, aim, program)
         loss = infos.loss if first_epoch else infos.loss.at[1, 1].set(jnp.nan)
         return states, infos._replace(loss=loss)
 
-    monkeypatch.setattr(running, "train_epoch_of_seeds", spoiled)
+    monkeypatch.setattr(launching, "train_epoch_of_seeds", spoiled)
     message = r"loss is nan at step 4 of HSCL 5 \(beta = 5, seed 1, triangle, unit_ball\)"
     with pytest.raises(NonFiniteLossError, match=message):
         run_quietly(SHORT, tmp_path)
     assert [r["epoch"] for r in read_metrics(tmp_path)] == [0, 0]
+    diagnostic = json.loads((tmp_path / "diagnostic.json").read_text())
+    assert (diagnostic["step"], diagnostic["seed"], diagnostic["epoch"]) == (4, 1, 2)
+    assert diagnostic["loss"][1] == "nan"
+    assert diagnostic["loss"][0] > 0
+    for name in ("gradient_norm", "parameter_norm", "projection_norm", "pairs"):
+        assert len(diagnostic[name]) == 2
+        assert min(diagnostic[name]) > 0
 
 
 def test_a_torn_last_line_is_left_out_and_a_torn_middle_named(tmp_path):
@@ -160,9 +168,9 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch):
 @pytest.fixture
 def tiny_plan(monkeypatch):
     """The main job with every part, but on three classes and for one epoch."""
-    caches = (experiments.dataset_of, experiments._model, experiments._program)
-    small = experiments.SETTINGS["triangle"]
-    monkeypatch.setattr(experiments, "SETTINGS", dict.fromkeys(experiments.SETTINGS, small))
+    caches = (settings.dataset_of, experiments._program)
+    for name in ("grouped", "digits"):
+        monkeypatch.setitem(settings.SETTINGS, name, settings.SETTINGS["triangle"])
     for cache in caches:
         cache.cache_clear()
     full = reproduce.plan(quick=False)
@@ -233,7 +241,10 @@ def test_the_plan_covers_the_paper():
     [
         ({"objective": "SCL", "beta": 2.0}, "SCL has no hard negatives.*use HSCL"),
         ({"beta": -1.0}, "beta must not be negative, got -1.0"),
-        ({"data": "mnist"}, "data must be one of 'grouped', 'digits', 'triangle', got 'mnist'"),
+        ({"data": "mnist"}, "data must be one of 'grouped', 'digits', 'triangle', .* got 'mnist'"),
+        ({"parts": 0}, "parts must be at least 1"),
+        ({"warmup_epochs": 80}, "warmup_epochs must be below the 80 epochs, got 80"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"seeds": (1, 1)}, "seeds must be different and at least one"),
         ({"num_negatives": 0}, "num_negatives must be at least 1"),
@@ -247,6 +258,7 @@ def test_experiment_errors(changes, message):
 
 def test_opening_never_truncates_before_the_check(tmp_path, monkeypatch):
     with open_run(tmp_path, SHORT) as directory:
+        directory.rewind(START)
         directory.append({"seed": 0, "step": 0, "epoch": 0, "loss": 1.0})
     opened = []
     real = builtins.open
@@ -257,11 +269,16 @@ def test_opening_never_truncates_before_the_check(tmp_path, monkeypatch):
     assert read_metrics(Path(tmp_path)) == [{"seed": 0, "step": 0, "epoch": 0, "loss": 1.0}]
 
 
+ONE = ["--devices", "1", "--keep", "0"]
+
+
 def test_train_command(tmp_path, capsys):
-    arguments = ["--data", "triangle", "--objective", "UCL", "--beta", "0", "--epochs", "2"]
-    arguments += ["--num-negatives", "16", "--reference-conventions", "--seeds", "3"]
-    assert train.main([*arguments, "--out", str(tmp_path)]) == 0
+    changes = ["triangle-ucl", "--epochs", "2", "--num-negatives", "16", *ONE]
+    changes += ["--reference-conventions", "--seeds", "3"]
+    assert train.main([*changes, "--out", str(tmp_path)]) == 0
     assert "UCL, seed 3: loss" in capsys.readouterr().out
-    assert len(read_metrics(tmp_path / "triangle-unit_ball-ucl")) == 3
-    assert train.main([*arguments[:-1], "4", "--out", str(tmp_path)]) == 1
+    path = tmp_path / "triangle-ucl-changed"
+    assert len(read_metrics(path)) == 3
+    assert (path / "metrics.png").stat().st_size > 5000
+    assert train.main([*changes[:-1], "4", "--out", str(tmp_path)]) == 1
     assert "seeds: the directory has [3], asked was [4]" in capsys.readouterr().err

@@ -1,0 +1,139 @@
+"""Trains a list of experiments one after the other, and goes on where it stopped.
+
+    python -m scripts.sweep "digits-*" --runtime.devices 1
+    python -m scripts.sweep "cifar100-*scl?" "cifar100-*ucl?" --data-dir /data --seeds 0 1 2
+
+Each gets its run directory; finished ones are not run again. Afterwards one table and one figure
+for each data set and kind of pairs stand beside the paper's values.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from hcl_jax.processes import is_first
+from scripts.catalogue import catalogue
+from scripts.experiments import Experiment
+from scripts.run_directory import read_metrics, write_json
+from scripts.running import NonFiniteLossError, progress_bar, reported, run
+from scripts.runtime import Runtime
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Which experiments, how they run, and where they are written.
+
+    Attributes:
+        names: names or patterns of names, see `python -m scripts.train --list`.
+        runtime: devices, data and checkpoints.
+        seeds: of every experiment.
+        epochs: of every experiment, if not its own.
+        out: the directory of run directories.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional]
+    runtime: tyro.conf.OmitArgPrefixes[Runtime] = dataclasses.field(default_factory=Runtime)
+    seeds: tuple[int, ...] | None = None
+    epochs: int | None = None
+    out: Path = Path("runs/sweep")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    settings = tyro.cli(Sweep, args=arguments, description=__doc__)
+    failed: list[str] = []
+    status = reported(settings.out, lambda: failed.extend(_sweep(settings)))
+    return status or int(bool(failed))
+
+
+def chosen(settings: Sweep) -> dict[str, Experiment]:
+    """The experiments of a sweep, in the order of the catalogue.
+
+    Raises:
+        ValueError: for a pattern that fits no name.
+    """
+    found: dict[str, Experiment] = {}
+    for pattern in settings.names:
+        fitting = {name: e for name, e in catalogue().items() if fnmatch(name, pattern)}
+        if not fitting:
+            raise ValueError(
+                f"no experiment fits {pattern!r}; `python -m scripts.train --list` lists all"
+            )
+        found |= fitting
+    changes = {
+        name: value
+        for name, value in (("seeds", settings.seeds), ("epochs", settings.epochs))
+        if value is not None
+    }
+    return {name: dataclasses.replace(e, **changes) for name, e in found.items()}
+
+
+def _sweep(settings: Sweep) -> list[str]:
+    """Returns the names of those that failed."""
+    settings.runtime.begin()
+    experiments = chosen(settings)
+    results, failed = [], []
+    with progress_bar(list(experiments.values()), settings.runtime) as progress:
+        for name, experiment in experiments.items():
+            try:
+                results += run(experiment, settings.out / name, progress, settings.runtime)
+            except NonFiniteLossError as error:
+                failed.append(name)
+                progress.write(str(error), file=sys.stderr)
+    if is_first():
+        done = {name: e for name, e in experiments.items() if name not in failed}
+        write_report(settings.out, done, results)
+    return failed
+
+
+def write_report(out: Path, experiments: dict[str, Experiment], results: list[dict]) -> None:
+    """Writes summary.json, tables.md and the figures, and prints the tables.
+
+    Args:
+        out: the directory of the sweep.
+        experiments: by the name of their run directories.
+        results: the last evaluations of all seeds.
+    """
+    from scripts import figures
+    from scripts.catalogue import expected
+    from scripts.tables import geometry_table
+
+    write_json(
+        out / "summary.json", [{k: v for k, v in r.items() if k != "spectrum"} for r in results]
+    )
+    sections = []
+    for group, members in _groups(experiments).items():
+        metrics = {name: read_metrics(out / name) for name in members}
+        last = [r for name, e in members.items() for r in metrics[name] if r["epoch"] == e.epochs]
+        sections.append(f"## {group}\n\n{geometry_table(last)}\n")
+        paper = {e.method: row for e in members.values() if (row := expected(e)) is not None}
+        curves = {e.method: metrics[name] for name, e in members.items()}
+        figure = figures.geometry_figure(group, curves, paper=paper)
+        figures.save(figure, out, group.replace(", ", "-").replace(" ", "_"))
+    report = "\n".join(sections)
+    (out / "tables.md").write_text(report)
+    print(report)
+    print(f"tables, figures and runs are in {out}")
+
+
+def _groups(experiments: dict[str, Experiment]) -> dict[str, dict[str, Experiment]]:
+    """Experiments that differ in the method alone, by what they share."""
+    groups: dict[str, dict[str, Experiment]] = {}
+    for name, experiment in experiments.items():
+        words = [experiment.data, experiment.normalization]
+        words += ["supervised" if "SCL" in experiment.objective else "unsupervised"]
+        words += ["views"] if experiment.positives == "views" else []
+        words += ["near nc"] if experiment.initialization == "near_nc" else []
+        words += ["reference"] if experiment.reference_conventions else []
+        words += [f"batch {experiment.batch_size}"] if experiment.batch_size else []
+        groups.setdefault(", ".join(words), {})[name] = experiment
+    return groups
+
+
+if __name__ == "__main__":
+    sys.exit(main())

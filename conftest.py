@@ -2,4 +2,9 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("torch") else ["scripts/torch_contenders.py"]
+NEEDS = {
+    "scripts/torch_contenders.py": "torch",
+    "scripts/archive_builders.py": "tensorflow_datasets",
+}
+
+collect_ignore = [path for path, package in NEEDS.items() if not find_spec(package)]

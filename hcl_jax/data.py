@@ -8,15 +8,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
 from hcl_jax.validation import check_count, check_non_negative
 
 
-class Split(NamedTuple):
-    """Images (or vectors) and the class of each."""
+class DatasetError(Exception):
+    """A data set is missing or damaged, or a package that reads it is; the message says which."""
 
-    images: Float[Array, "n *image"]
+
+class Split(NamedTuple):
+    """Images (or vectors) and the class of each: float or uint8, on the device or on the host."""
+
+    images: Shaped[Array, "n *image"]
     labels: Int[Array, " n"]
 
 

@@ -1,0 +1,195 @@
+"""CIFAR-10, CIFAR-100 and STL-10 as uint8 arrays on the host, with their channel statistics.
+
+The files are those that TensorFlow Datasets prepares (`python -m scripts.prepare_data`); TensorFlow
+is not needed. Images stay uint8 until they are on the device, see `hcl_jax.streaming`.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from hcl_jax.data import Split
+from hcl_jax.prepared import Expected, read_prepared
+
+Channels = tuple[float, float, float]
+
+
+class CoarseLabels(NamedTuple):
+    """The superclass of every image, which no objective sees."""
+
+    train: Int[np.ndarray, " train"]
+    test: Int[np.ndarray, " test"]
+    names: tuple[str, ...]
+
+
+class ImageSet(NamedTuple):
+    """A training and a test split of uint8 images (n, height, width, 3) on the host.
+
+    Attributes:
+        train: images and int32 labels.
+        test: likewise.
+        num_classes: C.
+        class_names: one for each label.
+        mean: of each channel over the training set, for values in [0, 1].
+        std: likewise.
+        coarse_labels: superclasses, where the data set has them.
+    """
+
+    train: Split
+    test: Split
+    num_classes: int
+    class_names: tuple[str, ...]
+    mean: Channels
+    std: Channels
+    coarse_labels: CoarseLabels | None = None
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of each channel, for values in [0, 1]."""
+
+    mean: Channels
+    std: Channels
+
+
+CIFAR10_STATISTICS = Statistics((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+CIFAR100_STATISTICS = Statistics((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+STL10_STATISTICS = Statistics((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713))
+REFERENCE_STATISTICS = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+"""What the authors' code uses for every data set: the mean of CIFAR-10, and the mean over its
+images of the standard deviation within one image, which is smaller than that of the whole set."""
+
+
+def cifar10(data_dir: Path, *, reference_statistics: bool = False) -> ImageSet:
+    """CIFAR-10: 32 x 32 images of ten classes, 50 000 to train and 10 000 to test.
+
+    Args:
+        data_dir: the directory that `scripts.prepare_data` prepared it in.
+        reference_statistics: normalise as the authors' code does.
+
+    Returns:
+        The images in the order of the files, which is shuffled and always the same. Mean and
+        standard deviation are the widely published ones of the training set.
+
+    Raises:
+        DatasetError: if it is not prepared or damaged, or a package is missing.
+
+    Example:
+        >>> cifar10(Path("nowhere"))
+        Traceback (most recent call last):
+            ...
+        hcl_jax.data.DatasetError: cifar10 is not prepared in nowhere: looked for a directory
+        nowhere/cifar10/VERSION with dataset_info.json and array_record files. Prepare it with
+            python -m scripts.prepare_data cifar10 --data-dir nowhere
+    """
+    expected = Expected("cifar10", (32, 32, 3), {"label": 10})
+    return _image_set(
+        data_dir, expected, REFERENCE_STATISTICS if reference_statistics else CIFAR10_STATISTICS
+    )
+
+
+def cifar100(data_dir: Path, *, reference_statistics: bool = False) -> ImageSet:
+    """CIFAR-100: 32 x 32 images of 100 classes in 20 superclasses, 50 000 to train, 10 000 to test.
+
+    Args:
+        data_dir: the directory that `scripts.prepare_data` prepared it in.
+        reference_statistics: normalise as the authors' code does, with constants of CIFAR-10.
+
+    Returns:
+        The images in the order of the files, which is shuffled and always the same; labels are the
+        fine ones. Mean and standard deviation are the widely published ones of the training set.
+
+    Raises:
+        DatasetError: if it is not prepared or damaged, or a package is missing.
+
+    Example:
+        >>> cifar100(Path("nowhere"))
+        Traceback (most recent call last):
+            ...
+        hcl_jax.data.DatasetError: cifar100 is not prepared in nowhere: looked for a directory
+        nowhere/cifar100/VERSION with dataset_info.json and array_record files. Prepare it with
+            python -m scripts.prepare_data cifar100 --data-dir nowhere
+    """
+    expected = Expected("cifar100", (32, 32, 3), {"label": 100, "coarse_label": 20})
+    return _image_set(
+        data_dir, expected, REFERENCE_STATISTICS if reference_statistics else CIFAR100_STATISTICS
+    )
+
+
+def stl10(data_dir: Path) -> ImageSet:
+    """STL-10: 96 x 96 images of ten classes, 5 000 to train and 8 000 to test.
+
+    Args:
+        data_dir: the directory that `scripts.prepare_data` prepared it in.
+
+    Returns:
+        The labelled images in the order of the files, which is shuffled and always the same. Mean
+        and standard deviation are the widely published ones of the labelled training set.
+
+    Raises:
+        DatasetError: if it is not prepared or damaged, or a package is missing.
+
+    Example:
+        >>> stl10(Path("nowhere"))
+        Traceback (most recent call last):
+            ...
+        hcl_jax.data.DatasetError: stl10 is not prepared in nowhere: looked for a directory
+        nowhere/stl10/VERSION with dataset_info.json and array_record files. Prepare it with
+            python -m scripts.prepare_data stl10 --data-dir nowhere
+    """
+    return _image_set(data_dir, Expected("stl10", (96, 96, 3), {"label": 10}), STL10_STATISTICS)
+
+
+def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Statistics:
+    """Mean and standard deviation of each channel over all pixels of all images, divided by 255.
+
+    Sums are exact integers, so that the order of the images does not matter.
+
+    Args:
+        images: at least one.
+
+    Returns:
+        What `ImageSet.mean` and `ImageSet.std` state, of these images.
+
+    Raises:
+        ValueError: if there is no image.
+
+    Example:
+        >>> black_and_white = np.array([0, 255], np.uint8)[:, None, None, None]
+        >>> channel_statistics(np.broadcast_to(black_and_white, (2, 4, 4, 3)))
+        Statistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    """
+    if len(images) == 0:
+        raise ValueError("channel_statistics needs at least one image, got none")
+    count = images[..., 0].size
+    totals, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
+    for start in range(0, len(images), 1024):
+        part = images[start : start + 1024].astype(np.uint32)
+        totals += part.sum(axis=(0, 1, 2), dtype=np.uint64)
+        squares += np.square(part).sum(axis=(0, 1, 2), dtype=np.uint64)
+    # In Python's integers, whose products do not overflow.
+    mean = [int(total) / count / 255 for total in totals]
+    std = [
+        (count * int(square) - int(total) ** 2) ** 0.5 / count / 255
+        for total, square in zip(totals, squares, strict=True)
+    ]
+    return Statistics((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+
+
+def _image_set(data_dir: Path, expected: Expected, statistics: Statistics) -> ImageSet:
+    train, test, names = read_prepared(data_dir, expected)
+    coarse = None
+    if "coarse_label" in names:
+        coarse = CoarseLabels(
+            train.labels["coarse_label"], test.labels["coarse_label"], names["coarse_label"]
+        )
+    return ImageSet(
+        train=Split(train.images, train.labels["label"]),
+        test=Split(test.images, test.labels["label"]),
+        num_classes=expected.classes["label"],
+        class_names=names["label"],
+        mean=statistics.mean,
+        std=statistics.std,
+        coarse_labels=coarse,
+    )

@@ -1,0 +1,114 @@
+"""Builders of TensorFlow Datasets that read the original archives without TensorFlow.
+
+TFDS downloads, checks, describes and writes the data sets; only its reading of the archives and its
+encoding of arrays as PNG go through TensorFlow, and those are replaced here. What is written is
+what TFDS itself writes, and `tfds.data_source` reads it.
+"""
+
+import contextlib
+import functools
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+from tensorflow_datasets.datasets.stl10 import stl10_dataset_builder
+from tensorflow_datasets.image_classification import cifar
+
+CIFAR_BYTES = 3 * 32 * 32
+STL10_BYTES = 3 * 96 * 96
+
+
+class _CifarArchive:
+    """One record is a byte for each label, then red, green and blue planes, row by row."""
+
+    def _split_generators(self: Any, dl_manager: Any) -> dict[str, Iterator]:
+        info = self._cifar_info
+        archive = dl_manager.download(info.url)
+        for label, name in zip(info.label_keys, info.label_files, strict=True):
+            self.info.features[label].names = _lines(archive, info.prefix + name)
+        return {
+            split: self._generate_examples(archive, split, files)
+            for split, files in (("train", info.train_files), ("test", info.test_files))
+        }
+
+    def _generate_examples(self: Any, archive: Path, split: str, files: list[str]) -> Iterator:
+        keys = self._cifar_info.label_keys
+        index = 0
+        for name in files:
+            with _member(archive, self._cifar_info.prefix + name) as file:
+                for record in _records(file, name, len(keys) + CIFAR_BYTES):
+                    planes = record[len(keys) :].reshape(3, 32, 32)
+                    labels = dict(zip(keys, record[: len(keys)].tolist(), strict=True))
+                    image = _image(planes.transpose(1, 2, 0))
+                    yield index, {"id": f"{split}_{index:05d}", "image": image, **labels}
+                    index += 1
+
+
+class Cifar10(_CifarArchive, cifar.Cifar10, skip_registration=True):
+    """CIFAR-10."""
+
+
+class Cifar100(_CifarArchive, cifar.Cifar100, skip_registration=True):
+    """CIFAR-100."""
+
+
+class Stl10(stl10_dataset_builder.Builder, skip_registration=True):
+    """STL-10, the labelled images: planes are column by column, labels begin at one."""
+
+    name = "stl10"
+    pkg_dir_path = Path(stl10_dataset_builder.__file__).parent
+    url_infos = stl10_dataset_builder.Builder.url_infos
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+        archive = dl_manager.download(stl10_dataset_builder.URL)
+        names = _lines(archive, "stl10_binary/class_names.txt")
+        self.info.features["label"].names = names
+        return {split: self._generate_examples(archive, split) for split in ("train", "test")}
+
+    def _generate_examples(self, archive: Path, split: str) -> Iterator:
+        with _member(archive, f"stl10_binary/{split}_y.bin") as file:
+            labels = np.frombuffer(file.read(), np.uint8).astype(int) - 1
+        with _member(archive, f"stl10_binary/{split}_X.bin") as file:
+            images = _records(file, f"{split}_X.bin", STL10_BYTES)
+            for index, (record, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+                planes = record.reshape(3, 96, 96)
+                yield index, {"image": _image(planes.transpose(2, 1, 0)), "label": label}
+
+
+BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
+    "cifar10": Cifar10,
+    "cifar100": Cifar100,
+    "stl10": Stl10,
+}
+
+
+@contextlib.contextmanager
+def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
+    """A file inside a tar archive."""
+    with tarfile.open(archive) as tar:
+        file = tar.extractfile(name)
+        if file is None:
+            raise ValueError(f"{name} in {archive} is not a file")
+        yield file
+
+
+def _lines(archive: Path, name: str) -> list[str]:
+    with _member(archive, name) as file:
+        return [line for line in file.read().decode().splitlines() if line]
+
+
+def _records(file: IO[bytes], name: str, size: int) -> Iterator[np.ndarray]:
+    """The records of a file, one in memory at a time."""
+    for data in iter(functools.partial(file.read, size), b""):
+        if len(data) != size:
+            raise ValueError(f"{name} ends within a record of {size} bytes")
+        yield np.frombuffer(data, np.uint8)
+
+
+def _image(array: np.ndarray) -> Image.Image:
+    """A Pillow image, which TFDS writes as PNG without TensorFlow."""
+    return Image.fromarray(np.ascontiguousarray(array))

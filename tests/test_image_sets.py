@@ -1,0 +1,390 @@
+"""CIFAR and STL-10: archives of generated images through TFDS and back, damage, statistics."""
+
+import hashlib
+import io
+import json
+import shutil
+import sys
+import tarfile
+import warnings
+
+import numpy as np
+import pytest
+
+from hcl_jax import image_sets, prepared
+from hcl_jax.data import DatasetError
+from scripts import prepare_data
+
+COUNTS = {"train": 30, "test": 12}
+NAMES = [f"class {c}" for c in range(100)]
+COARSE = [f"superclass {c}" for c in range(20)]
+IMAGES = {"cifar10": (32, 32, 3), "cifar100": (32, 32, 3), "stl10": (96, 96, 3)}
+CLASSES = {"cifar10": 10, "cifar100": 100, "stl10": 10}
+
+
+@pytest.fixture(scope="module")
+def tfds():
+    for module in prepare_data.PACKAGES:
+        pytest.importorskip(module)
+    return pytest.importorskip("tensorflow_datasets")
+
+
+def generated(name):
+    """Images and labels of a split that no two records share."""
+    rng = np.random.default_rng(len(name))
+    splits = {}
+    for split, count in COUNTS.items():
+        images = rng.integers(0, 256, (count, *IMAGES[name]), dtype=np.uint8)
+        labels = rng.permutation(np.arange(count) % CLASSES[name]).astype(np.uint8)
+        splits[split] = (images, labels, rng.integers(0, 20, count, dtype=np.uint8))
+    return splits
+
+
+def archive_members(name):
+    """The files of the published binary archive, written byte by byte as its page describes."""
+    splits = generated(name)
+    if name == "stl10":
+        members = {"stl10_binary/class_names.txt": "\n".join(NAMES[:10]).encode()}
+        for split, (images, labels, _) in splits.items():
+            columns = b"".join(
+                bytes(image[row, column, c] for c in range(3) for column in range(96)
+                      for row in range(96))
+                for image in images
+            )  # fmt: skip
+            members |= {
+                f"stl10_binary/{split}_X.bin": columns,
+                f"stl10_binary/{split}_y.bin": bytes(int(label) + 1 for label in labels),
+            }
+        return members
+    records = {
+        split: [
+            (bytes([coarse]) if name == "cifar100" else b"")
+            + bytes([label])
+            + b"".join(image[:, :, c].tobytes() for c in range(3))
+            for image, label, coarse in zip(*arrays, strict=True)
+        ]
+        for split, arrays in splits.items()
+    }
+    if name == "cifar100":
+        return {
+            "cifar-100-binary/coarse_label_names.txt": "\n".join(COARSE).encode() + b"\n",
+            "cifar-100-binary/fine_label_names.txt": "\n".join(NAMES).encode() + b"\n",
+            "cifar-100-binary/train.bin": b"".join(records["train"]),
+            "cifar-100-binary/test.bin": b"".join(records["test"]),
+        }
+    batches = {f"data_batch_{b + 1}.bin": records["train"][6 * b : 6 * b + 6] for b in range(5)}
+    batches["test_batch.bin"] = records["test"]
+    members = {f"cifar-10-batches-bin/{file}": b"".join(part) for file, part in batches.items()}
+    return members | {
+        "cifar-10-batches-bin/batches.meta.txt": "\n".join(NAMES[:10]).encode() + b"\n\n"
+    }
+
+
+def write_archive(name, directory):
+    path = directory / prepare_data.ARCHIVES[name]
+    with tarfile.open(path, "w:gz") as tar:
+        for member, data in archive_members(name).items():
+            info = tarfile.TarInfo(member)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def accept(monkeypatch, name, path):
+    """Tells TFDS the checksum of a generated archive in place of that of the published one."""
+    from tensorflow_datasets.core.download import checksums
+
+    from scripts.archive_builders import BUILDERS
+
+    builder = BUILDERS[name]
+    known = checksums.get_all_url_infos() | (builder.url_infos or {})
+    (url,) = [url for url, info in known.items() if info.filename == path.name]
+    data = path.read_bytes()
+    info = checksums.UrlInfo(
+        size=len(data), checksum=hashlib.sha256(data).hexdigest(), filename=path.name
+    )
+    monkeypatch.setattr(builder, "url_infos", {url: info})
+
+
+@pytest.fixture(scope="module", params=["cifar10", "cifar100", "stl10"])
+def made(request, tfds, tmp_path_factory):
+    """A data set that the command line prepared from a generated archive."""
+    name, directory = request.param, tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        accept(monkeypatch, name, write_archive(name, directory))
+        arguments = [name, "--data-dir", str(directory), "--archive-dir", str(directory)]
+        assert prepare_data.main(arguments) == 0
+    shutil.rmtree(directory / "decoded")
+    return name, directory
+
+
+@pytest.fixture
+def cifar100_copy(made, tmp_path):
+    name, directory = made
+    if name != "cifar100":
+        pytest.skip("one data set is enough")
+    shutil.copytree(directory / name, tmp_path / name)
+    return next((tmp_path / name).iterdir())
+
+
+def load(name, directory):
+    return getattr(image_sets, name)(directory)
+
+
+def in_order(images):
+    """A permutation that sorts images by content: TFDS shuffles them."""
+    return np.lexsort(images.reshape(len(images), -1)[:, :8].T)
+
+
+def test_archives_come_back_bit_for_bit(made):
+    name, directory = made
+    loaded = load(name, directory)
+    assert "tensorflow" not in sys.modules
+    assert loaded.num_classes == CLASSES[name]
+    assert loaded.class_names == tuple(NAMES[: CLASSES[name]])
+    for split, (images, labels, coarse) in generated(name).items():
+        found = getattr(loaded, split)
+        assert found.images.dtype == np.uint8
+        assert found.labels.dtype == np.int32
+        ours, theirs = in_order(found.images), in_order(images)
+        np.testing.assert_array_equal(found.images[ours], images[theirs])
+        np.testing.assert_array_equal(found.labels[ours], labels[theirs])
+        if name == "cifar100":
+            assert loaded.coarse_labels.names == tuple(COARSE)
+            kept = getattr(loaded.coarse_labels, split)
+            np.testing.assert_array_equal(kept[ours], coarse[theirs])
+        else:
+            assert loaded.coarse_labels is None
+
+
+def test_tfds_reads_the_same(made, tfds):
+    name, directory = made
+    loaded = load(name, directory)
+    for split in COUNTS:
+        source = tfds.data_source(name, split=split, data_dir=directory)
+        found = getattr(loaded, split)
+        assert len(source) == len(found.labels)
+        for example, image, label in zip(source, *found, strict=True):
+            np.testing.assert_array_equal(example["image"], image)
+            assert example["label"] == label
+
+
+def test_second_time_is_read_from_one_file(made, monkeypatch):
+    name, directory = made
+    first = load(name, directory)
+    monkeypatch.setattr(prepared, "_decode", None)
+    again = load(name, directory)
+    np.testing.assert_array_equal(first.train.images, again.train.images)
+    np.testing.assert_array_equal(first.test.labels, again.test.labels)
+    assert first.class_names == again.class_names
+
+
+def test_tfds_own_builder_with_tensorflow_writes_the_same(made, tfds, tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
+    name, directory = made
+    accept(monkeypatch, name, directory / prepare_data.ARCHIVES[name])
+    from scripts.archive_builders import BUILDERS
+
+    builder = tfds.builder(name, data_dir=tmp_path, file_format="array_record")
+    monkeypatch.setattr(type(builder), "url_infos", BUILDERS[name].url_infos)
+    config = tfds.download.DownloadConfig(manual_dir=directory)
+    builder.download_and_prepare(download_dir=tmp_path / "downloads", download_config=config)
+    theirs, ours = load(name, tmp_path), load(name, directory)
+    np.testing.assert_array_equal(theirs.train.images, ours.train.images)
+    np.testing.assert_array_equal(theirs.test.labels, ours.test.labels)
+    assert theirs.class_names == ours.class_names
+
+
+def test_wrong_archive_is_refused(tfds, tmp_path, capsys):
+    write_archive("cifar10", tmp_path)
+    arguments = ["cifar10", "--data-dir", str(tmp_path / "data"), "--archive-dir", str(tmp_path)]
+    assert prepare_data.main(arguments) == 1
+    assert "wrong checksum" in capsys.readouterr().err
+    assert not list((tmp_path / "data").rglob("dataset_info.json"))
+
+
+def test_archive_that_is_not_there(tfds, tmp_path, capsys):
+    arguments = ["stl10", "--data-dir", str(tmp_path), "--archive-dir", str(tmp_path / "nowhere")]
+    assert prepare_data.main(arguments) == 1
+    assert f"{tmp_path / 'nowhere' / 'stl10_binary.tar.gz'}, does not exist" in (
+        capsys.readouterr().err
+    )
+
+
+def truncate(directory):
+    path = directory / "cifar100-train.array_record-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def overwrite(directory):
+    path = directory / "cifar100-test.array_record-00000-of-00001"
+    data = bytearray(path.read_bytes())
+    # The middle of the first quarter that is not padding: inside the records.
+    filled = max(i for i in range(len(data) // 2) if data[i])
+    data[filled // 2 : filled // 2 + 64] = bytes(64)
+    path.write_bytes(data)
+
+
+def edit_json(name, change):
+    def edit(directory):
+        path = directory / name
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return edit
+
+
+def fewer_records(info):
+    info["splits"][0]["shardLengths"] = ["29"]
+
+
+def no_test_split(info):
+    info["splits"] = [split for split in info["splits"] if split["name"] == "train"]
+
+
+def other_format(info):
+    info["fileFormat"] = "tfrecord"
+
+
+def other_shape(features):
+    features["featuresDict"]["features"]["image"]["image"]["shape"]["dimensions"][0] = "64"
+
+
+def other_count(features):
+    features["featuresDict"]["features"]["label"]["classLabel"]["numClasses"] = "99"
+
+
+def no_coarse_label(features):
+    del features["featuresDict"]["features"]["coarse_label"]
+
+
+DAMAGE = {
+    "truncated record file": (truncate, r"cifar100-train.array_record-\S+ is missing, truncated"),
+    "overwritten records": (overwrite, r"cifar100-test.array_record-\S+ is damaged"),
+    "missing record file": (
+        lambda directory: (directory / "cifar100-test.array_record-00000-of-00001").unlink(),
+        "cifar100-test.array_record-00000-of-00001 is missing",
+    ),
+    "count": (edit_json("dataset_info.json", fewer_records), "30 records, but .* says 29"),
+    "split": (edit_json("dataset_info.json", no_test_split), "no split 'test', only train"),
+    "format": (edit_json("dataset_info.json", other_format), "holds tfrecord files"),
+    "shape": (edit_json("features.json", other_shape), r"holds images of shape \(64, 32, 3\)"),
+    "classes": (edit_json("features.json", other_count), "100 classes of 'label', but .* has 99"),
+    "feature": (edit_json("features.json", no_coarse_label), "no feature 'coarse_label'"),
+    "names": (
+        lambda directory: (directory / "label.labels.txt").unlink(),
+        "label.labels.txt, miss",
+    ),
+    "metadata": (
+        lambda directory: (directory / "features.json").write_text("{"),
+        "metadata in .*cifar100.* cannot be read",
+    ),
+    "unprepared": (
+        lambda directory: (directory / "dataset_info.json").unlink(),
+        "python -m scripts.prepare_data cifar100 --data-dir",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_named(cifar100_copy, damage):
+    do, message = DAMAGE[damage]
+    do(cifar100_copy)
+    with pytest.raises(DatasetError, match=message):
+        image_sets.cifar100(cifar100_copy.parent.parent)
+    assert not (cifar100_copy.parent.parent / "decoded").exists()
+
+
+def test_damage_after_decoding_is_named(cifar100_copy):
+    data_dir = cifar100_copy.parent.parent
+    image_sets.cifar100(data_dir)
+    truncate(cifar100_copy)
+    with pytest.raises(DatasetError, match="truncated"):
+        image_sets.cifar100(data_dir)
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        (prepared.Expected("x", (32, 32, 1), {"label": 100}), r"shape \(32, 32, 3\) and dtype"),
+        (prepared.Expected("x", (32, 32, 3), {"label": 5}), r"holds label \d+, out of 0..4"),
+    ],
+)
+def test_records_that_contradict_the_metadata(cifar100_copy, monkeypatch, expected, message):
+    monkeypatch.setattr(prepared, "_check_features", lambda *_: None)
+    (cifar100_copy.parent).rename(cifar100_copy.parent.parent / "x")
+    with pytest.raises(DatasetError, match=message):
+        prepared.read_prepared(cifar100_copy.parent.parent, expected)
+
+
+def test_highest_version_is_read(cifar100_copy):
+    data_dir = cifar100_copy.parent.parent
+    shutil.copytree(cifar100_copy, cifar100_copy.parent / "10.0.0")
+    for other in ("9.9.9", "incomplete.X_11.0.0"):
+        (cifar100_copy.parent / other).mkdir()
+        (cifar100_copy.parent / other / "dataset_info.json").write_text("{")
+    edit_json("dataset_info.json", lambda info: info.update(version="10.0.0"))(
+        cifar100_copy.parent / "10.0.0"
+    )
+    image_sets.cifar100(data_dir)
+    assert [path.name for path in (data_dir / "decoded").iterdir()] == ["cifar100-10.0.0.npz"]
+
+
+@pytest.mark.parametrize("module", ["tensorflow_datasets", "array_record", "PIL"])
+def test_missing_package_is_named_with_its_extra(cifar100_copy, monkeypatch, module):
+    for name in [name for name in sys.modules if name.split(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DatasetError, match=rf"{module}.* pip install -e '.\[tfds\]'"):
+        image_sets.cifar100(cifar100_copy.parent.parent)
+
+
+def test_data_directory_that_cannot_be_written(cifar100_copy):
+    (cifar100_copy.parent.parent / "decoded").write_text("a file where a directory should be")
+    with pytest.warns(RuntimeWarning, match="could not be kept"):
+        loaded = image_sets.cifar100(cifar100_copy.parent.parent)
+    assert len(loaded.train.labels) == COUNTS["train"]
+
+
+def test_statistics_of_random_images():
+    images = np.random.default_rng(0).integers(0, 256, (1500, 5, 7, 3), dtype=np.uint8)
+    images[..., 1] //= 2
+    found = image_sets.channel_statistics(images)
+    values = images / 255.0
+    np.testing.assert_allclose(found.mean, values.mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(found.std, values.std(axis=(0, 1, 2)), rtol=1e-12)
+
+
+def test_statistics_do_not_overflow_or_cancel():
+    images = np.full((50000, 32, 32, 3), 255, np.uint8)
+    images[0, 0, 0] = 254
+    mean, std = image_sets.channel_statistics(images)
+    count = 50000 * 1024
+    np.testing.assert_allclose(mean, 1 - 1 / 255 / count, rtol=1e-15)
+    np.testing.assert_allclose(std, (count - 1) ** 0.5 / count / 255, rtol=1e-12)
+
+
+def test_statistics_need_an_image():
+    with pytest.raises(ValueError, match="at least one image"):
+        image_sets.channel_statistics(np.zeros((0, 2, 2, 3), np.uint8))
+
+
+def test_reference_statistics_are_those_of_cifar10(made):
+    name, directory = made
+    if name == "stl10":
+        pytest.skip("the option is of CIFAR")
+    function = getattr(image_sets, name)
+    reference = function(directory, reference_statistics=True)
+    assert reference.mean == (0.4914, 0.4822, 0.4465)
+    assert reference.std == (0.2023, 0.1994, 0.2010)
+    assert function(directory).std != reference.std
+    if name == "cifar100":
+        assert function(directory).mean == (0.5071, 0.4865, 0.4409)
+
+
+def test_nothing_warns_while_reading(made):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shutil.rmtree(made[1] / "decoded", ignore_errors=True)
+        load(*made)

@@ -1,0 +1,273 @@
+"""Images per second of every augmentation, beside the training step that they must not bound.
+
+    python -m scripts.benchmark_views [--seconds 60] [--out DIR]
+
+For 512 images of 32 x 32 and 64 of 224 x 224 pixels: each augmentation alone, SimCLR's whole
+pipeline, and forward and backward through the convolutions of a ResNet-18 on the same batch. The
+convolutions alone, without batch norm, shortcuts, loss and optimiser, are less than a training
+step, so the shares shown are more than the shares in a step. All take turns, round by round.
+Writes ``views.json`` with every single time and ``views.md`` with medians and quartiles.
+"""
+
+import dataclasses
+import datetime
+import functools
+import itertools
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from hcl_jax import augmentation
+from hcl_jax.blur import gaussian_blur
+from hcl_jax.colors import color_jitter, grayscale
+from hcl_jax.crops import horizontal_flip, random_crop, random_resized_crop
+from hcl_jax.pixels import standardize, to_unit_floats
+from hcl_jax.simclr import simclr
+
+BATCHES = ((512, 32), (64, 224))
+"""Images in a batch, and their height and width."""
+
+STEP = "convolutions of a ResNet-18, forward and backward"
+PIPELINE = "SimCLR, whole pipeline"
+LEAST_ROUNDS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Time the views.
+
+    Attributes:
+        rounds: how often every contender takes its turn.
+        seconds: after this long no new round begins at one batch (three are run at least).
+        machine: how the results name the machine.
+        out: the directory of the results.
+    """
+
+    rounds: int = 15
+    seconds: float = 60.0
+    machine: str = platform.processor() or platform.machine()
+    out: Path = Path("benchmarks")
+
+
+class Contender(NamedTuple):
+    """A compiled program on a batch: its name, how to run it, and what compiling took."""
+
+    name: str
+    run: Callable[[], Any]
+    compile_seconds: float
+    instructions: int
+
+
+def main() -> None:
+    """The command line."""
+    chosen = tyro.cli(Benchmark, description=__doc__)
+    results = measure(chosen)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / "views.json").write_text(json.dumps(results, indent=1) + "\n")
+    (chosen.out / "views.md").write_text(report(results))
+    print(report(results))
+
+
+def measure(chosen: Benchmark, batches: tuple[tuple[int, int], ...] = BATCHES) -> dict[str, Any]:
+    """Runs everything.
+
+    Args:
+        chosen: what to run.
+        batches: images in a batch, and their side.
+
+    Returns:
+        Settings, versions and raw times, ready for JSON.
+    """
+    return {
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+        "machine": chosen.machine,
+        "device": str(jax.devices()[0]),
+        "versions": {"python": platform.python_version(), "jax": jax.__version__},
+        "settings": {**dataclasses.asdict(chosen), "out": None},
+        "batches": [_measure_batch(chosen, batch, side) for batch, side in batches],
+    }
+
+
+def augmentations(side: int) -> dict[str, augmentation.Augmentation]:
+    """What is timed on images of one size, by name.
+
+    Args:
+        side: height and width of images and views.
+
+    Returns:
+        Augmentations.
+    """
+    large = side > 64
+    strength = 1.0 if large else 0.5
+    blurs = {"Gaussian blur": gaussian_blur(2 * (side // 20) + 1, probability=0.5)}
+    return {
+        "random resized crop": random_resized_crop(side),
+        "padded random crop": random_crop(side),
+        "horizontal flip": horizontal_flip(),
+        "colour jitter": color_jitter(probability=0.8),
+        "grayscale": grayscale(),
+        **blurs,
+        PIPELINE: simclr(side, strength=strength, blur=large),
+    }
+
+
+def _measure_batch(chosen, batch, side):
+    generator = np.random.default_rng(side)
+    images = jnp.asarray(generator.integers(0, 256, (batch, side, side, 3)), jnp.uint8)
+    found = [_views(name, images, a) for name, a in augmentations(side).items()]
+    found.append(_pixels(images))
+    found.append(_step(images))
+    times: dict[str, list[float]] = {c.name: [] for c in found}
+    begun = time.perf_counter()
+    for turn in range(chosen.rounds):
+        for contender in found:
+            times[contender.name].append(_timed(contender.run))
+        if time.perf_counter() - begun > chosen.seconds and turn + 1 >= LEAST_ROUNDS:
+            break
+    return {
+        "batch": batch,
+        "side": side,
+        "contenders": [{**c._asdict(), "run": None, "seconds": times[c.name]} for c in found],
+    }
+
+
+def _views(name, images, chosen):
+    make = functools.partial(augmentation.views, augmentation=chosen, num_views=1)
+    return _compiled(name, make, jax.random.key(0), to_unit_floats(images))
+
+
+def _pixels(images):
+    def convert(images):
+        return standardize(to_unit_floats(images), (0.49, 0.48, 0.45), (0.2, 0.2, 0.2))
+
+    return _compiled("bytes to standardised floats", convert, images)
+
+
+def _step(images):
+    weights = resnet18_kernels(jax.random.key(1), images.shape[1])
+
+    def loss(weights, images):
+        return jnp.mean(jnp.square(convolved(weights, images)))
+
+    return _compiled(STEP, jax.value_and_grad(loss), weights, to_unit_floats(images) - 0.5)
+
+
+def resnet18_kernels(key: jax.Array, side: int) -> list[jax.Array]:
+    """Kernels (height, width, in, out) of a ResNet-18's convolutions in order, without shortcuts.
+
+    Args:
+        key: draws them.
+        side: of the images; above 64 the stem is ImageNet's 7 x 7, else CIFAR's 3 x 3.
+
+    Returns:
+        Seventeen kernels, with the variance that keeps activations at their scale.
+    """
+    stem = 7 if side > 64 else 3
+    widths = [3] + [64] * 5 + [128] * 4 + [256] * 4 + [512] * 4
+    shapes = [(stem, stem, 3, 64)] + [(3, 3, a, b) for a, b in itertools.pairwise(widths[1:])]
+    keys = jax.random.split(key, len(shapes))
+    return [
+        jax.random.normal(k, s) * (2 / np.prod(s[:3])) ** 0.5
+        for k, s in zip(keys, shapes, strict=True)
+    ]
+
+
+def convolved(weights: list[jax.Array], images: jax.Array) -> jax.Array:
+    """The convolutions of a ResNet-18, each with a ReLU, at its resolutions.
+
+    Args:
+        weights: of `resnet18_kernels`.
+        images: (batch, height, width, 3).
+
+    Returns:
+        Feature maps (batch, height / 32 or height / 8, width likewise, 512).
+    """
+    large = weights[0].shape[0] == 7
+    for number, kernel in enumerate(weights):
+        widens = number > 1 and kernel.shape[2] != kernel.shape[3]
+        stride = 2 if widens or (number == 0 and large) else 1
+        images = jax.lax.conv_general_dilated(
+            images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        images = jax.nn.relu(images)
+        if number == 0 and large:
+            images = jax.lax.reduce_window(
+                images, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME"
+            )
+    return images
+
+
+def _compiled(name, function, *arguments):
+    begun = time.perf_counter()
+    program = jax.jit(function).lower(*arguments).compile()
+    spent = time.perf_counter() - begun
+    jax.block_until_ready(program(*arguments))
+    instructions = sum(" = " in line for line in (program.as_text() or "").splitlines())
+    return Contender(name, lambda: jax.block_until_ready(program(*arguments)), spent, instructions)
+
+
+def _timed(run):
+    """Seconds of one call, the mean of as many as last 50 ms."""
+    begun, calls, spent = time.perf_counter(), 0, 0.0
+    while spent < 0.05:
+        run()
+        calls, spent = calls + 1, time.perf_counter() - begun
+    return spent / calls
+
+
+def report(results: dict[str, Any]) -> str:
+    """Tables in Markdown.
+
+    Args:
+        results: of `measure`.
+
+    Returns:
+        Text.
+    """
+    versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
+    lines = [
+        "# Views on the device",
+        "",
+        f"`python -m scripts.benchmark_views`: {results['machine']}, {results['device']}; "
+        f"{versions}; commit {results['commit']}, {results['date']}.",
+        "One view of every image, float32. Milliseconds a batch: median [quartiles]. The share is "
+        "that of the convolutions of a ResNet-18 (forward and backward, without batch norm, "
+        "shortcuts, loss or optimiser), which is an upper bound of the share in a training step.",
+    ]
+    for part in results["batches"]:
+        medians = {c["name"]: float(np.median(c["seconds"])) for c in part["contenders"]}
+        lines += ["", f"## {part['batch']} images of {part['side']} x {part['side']} x 3", ""]
+        lines.append("| | ms | images/s | share, % | compile, s | HLO instructions |")
+        lines.append("|---" * 6 + "|")
+        for c in part["contenders"]:
+            low, middle, high = 1e3 * np.quantile(c["seconds"], (0.25, 0.5, 0.75))
+            cells = [
+                c["name"],
+                f"{middle:.3g} [{low:.3g}, {high:.3g}]",
+                f"{part['batch'] / medians[c['name']]:.3g}",
+                f"{100 * medians[c['name']] / medians[STEP]:.2g}",
+                f"{c['compile_seconds']:.1f}",
+                str(c["instructions"]),
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _commit():
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 Orbax takes half a second to import, so that is left until the first array is written or read.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +41,7 @@ def begin_to_write(path: Path, arrays: Mapping[str, jax.Array]) -> Writing:
     """
     from orbax.checkpoint import v1 as ocp
 
+    logging.getLogger("absl").addFilter(_is_news)
     context = ocp.Context()
     context.array.saving.use_compression = False
     with context:
@@ -74,6 +76,11 @@ def read(path: Path, like: Mapping[str, jax.Array | jax.ShapeDtypeStruct]) -> di
     }
     found = ocp.load(str(path), wanted) if wanted else {}
     return {name: _placed(found.get(name), leaf) for name, leaf in like.items()}
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a message of Orbax says more than the error that `Writing.result` raises."""
+    return "_SignalingThread.run() raised an exception" not in record.getMessage()
 
 
 def _is_empty(leaf: jax.Array | jax.ShapeDtypeStruct) -> bool:

@@ -4,7 +4,7 @@
         arrays/              the arrays of the state, as Orbax writes them
         checkpoint.json      the notes of the caller, the dtype and shape of every array
         SHA256SUMS           the hash of every file (`hcl_jax.manifests`)
-    step_000000500.saving    not finished; removed at the next start, as is .removing
+    step_000000500.1.saving  not finished; removed at the next start, as is .removing
     step_000000400.replaced  made way for a new checkpoint of its step; put back if that is missing
     step_000000300.faulty    was not whole; set aside when training went on from an earlier one
     lock                     held by the process that saves here
@@ -121,33 +121,30 @@ class CheckpointDirectory:
                 shutil.rmtree(path)
             else:
                 path.rename(path.with_suffix(""))
-        for suffix in (".saving", ".removing"):
-            for path in self.path.glob(f"step_*{suffix}"):
-                shutil.rmtree(path)
+        for path in self.path.glob("step_*.removing"):
+            shutil.rmtree(path)
+        self.clear()
 
-    def begin(self, step: int) -> None:
-        """Makes the empty directory in which a checkpoint is written."""
-        self.discard(step)
-        self.staging(step).mkdir()
+    def clear(self) -> None:
+        """Removes what is left of checkpoints that will not be finished."""
+        for path in self.path.glob("step_*.saving"):
+            shutil.rmtree(path)
 
-    def staging(self, step: int) -> Path:
-        """Where the checkpoint of a step is written."""
-        return self.of(step).with_suffix(".saving")
+    def staging(self, step: int, attempt: int) -> Path:
+        """Where a checkpoint is written; each attempt elsewhere, since a failed one may linger."""
+        return self.path / f"{self.of(step).name}.{attempt}.saving"
 
-    def discard(self, step: int) -> None:
-        """Removes what was written of a checkpoint that cannot be finished."""
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.staging(step))
-
-    def finish(self, step: int, notes: Mapping[str, Any], leaves: Mapping[str, Leaf]) -> None:
+    def finish(
+        self, staging: Path, step: int, notes: Mapping[str, Any], leaves: Mapping[str, Leaf]
+    ) -> None:
         """Seals a checkpoint whose arrays are written, and gives it its name."""
         content = {"step": step, "notes": notes, "leaves": leaves}
-        (self.staging(step) / CONTENT).write_text(json.dumps(content, indent=1) + "\n")
-        manifests.seal(self.staging(step))
+        (staging / CONTENT).write_text(json.dumps(content, indent=1) + "\n")
+        manifests.seal(staging)
         replaced = self.of(step).with_suffix(".replaced")
         if self.of(step).exists():
             self.of(step).rename(replaced)
-        self.staging(step).rename(self.of(step))
+        staging.rename(self.of(step))
         manifests.sync_directory(self.path)
         if replaced.exists():
             shutil.rmtree(replaced)

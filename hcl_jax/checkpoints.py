@@ -13,6 +13,9 @@ same calls, on a directory that they share.
 
 import contextlib
 import json
+import os
+import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -84,6 +87,7 @@ class Checkpoints:
         self._place = CheckpointDirectory(directory)
         self._keep, self._best, self._mode = keep, best, mode
         self._rejected: set[int] = set()
+        self._attempts = 0
         self._pending: tuple[int, Future[None]] | None = None
         with contextlib.ExitStack() as closing:
             with _known_everywhere(f"checkpoints cannot be saved in {self._place.path}"):
@@ -126,12 +130,15 @@ class Checkpoints:
         leaves, kept_notes = named_leaves(state), json.loads(json.dumps(dict(notes)))
         self.wait()
         self._check_step(step)
+        self._attempts += 1
+        staging = self._place.staging(step, self._attempts)
         with _known_everywhere(self._failure_to_save(step)):
             if is_first():
-                self._place.begin(step)
-            writing = array_files.begin_to_write(self._place.staging(step) / ARRAYS, leaves)
+                self._place.clear()
+                staging.mkdir()
+            writing = array_files.begin_to_write(staging / ARRAYS, leaves)
         described = {name: describe(leaf) for name, leaf in leaves.items()}
-        future = self._thread.submit(self._publish, step, kept_notes, described, writing)
+        future = self._thread.submit(self._publish, staging, step, kept_notes, described, writing)
         self._pending = (step, future)
         if wait:
             self.wait()
@@ -194,7 +201,9 @@ class Checkpoints:
             "where those before it stay as they are"
         )
 
-    def _publish(self, step: int, notes: dict, leaves: dict, writing: array_files.Writing) -> None:
+    def _publish(
+        self, staging: Path, step: int, notes: dict, leaves: dict, writing: array_files.Writing
+    ) -> None:
         """Runs in the background: what comes after the arrays are written."""
         try:
             writing.result()
@@ -202,11 +211,10 @@ class Checkpoints:
             if is_first():
                 for faulty in rejected:
                     self._place.set_aside(faulty)
-                self._place.finish(step, notes, leaves)
+                self._place.finish(staging, step, notes, leaves)
                 self._remove_old()
         except BaseException:
-            with contextlib.suppress(OSError):
-                self._place.discard(step)
+            shutil.rmtree(staging, ignore_errors=True)
             raise
 
     def _remove_old(self) -> None:
@@ -313,6 +321,9 @@ def _known_everywhere(what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
+    """What the system says, also where it is only quoted in the text of the error."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if quoted := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(quoted[1]))
     return str(error) or type(error).__name__

@@ -13,10 +13,10 @@ from hcl_jax.checkpoint_directory import CheckpointDirectory
 
 def write(directory, step, text):
     """A checkpoint with a text for an array."""
-    directory.begin(step)
-    (directory.staging(step) / "arrays").mkdir()
-    (directory.staging(step) / "arrays" / "text").write_text(text)
-    directory.finish(step, {"text": text}, {})
+    staging = directory.staging(step, 1)
+    (staging / "arrays").mkdir(parents=True)
+    (staging / "arrays" / "text").write_text(text)
+    directory.finish(staging, step, {"text": text}, {})
 
 
 def texts(directory):

@@ -1,8 +1,9 @@
-"""A disk that is full or cannot be written to: a clear message, and the checkpoint before is whole."""
+"""A disk that is full or read-only: a clear message, and the checkpoint before is whole."""
 
 import contextlib
 import os
 import subprocess
+import time
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,9 @@ import pytest
 
 from hcl_jax.checkpoint_directory import CheckpointError
 from hcl_jax.checkpoints import Checkpoints, restore_latest
+
+# TensorStore may end a write that Orbax has given up, and then finds no one to tell.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 SMALL = {"kernel": jnp.arange(4.0)}
 LARGE = {"kernel": jax.random.normal(jax.random.key(0), (2**20,))}
@@ -29,6 +33,7 @@ def disk(tmp_path):
     if not mounted:
         pytest.skip("a file system can be mounted only by root")
     yield place
+    time.sleep(0.2)  # for what has been given up to end under this module's filter of warnings
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
@@ -49,15 +54,14 @@ def test_a_full_disk_is_told_by_wait(disk):
         checkpoints.save(2, LARGE, {})
         with pytest.raises(CheckpointError) as caught:
             checkpoints.wait()
-        message = str(caught.value)
-        assert message.startswith(f"the checkpoint of step 2 cannot be saved in {runs}, ")
-        assert "No space left on device" in message
-        assert "\n" not in message
-        assert len(message) < 400
+        assert str(caught.value) == (
+            f"the checkpoint of step 2 cannot be saved in {runs}, where those before it stay as "
+            "they are: No space left on device"
+        )
         assert_small_is_whole(runs)
-        assert sorted(os.listdir(runs)) == ["lock", "step_000000001"], "the space is free again"
         checkpoints.wait()
         checkpoints.save(2, SMALL, {}, wait=True)
+        assert sorted(os.listdir(runs)) == ["lock", "step_000000001", "step_000000002"]
         assert_small_is_whole(runs, step=2)
 
 
@@ -65,21 +69,26 @@ def test_a_full_disk_is_told_by_the_next_save_and_on_leaving(disk):
     with Checkpoints(disk) as checkpoints:
         checkpoints.save(1, SMALL, {}, wait=True)
         checkpoints.save(2, LARGE, {})
-        with pytest.raises(CheckpointError, match="step 2 .* No space left on device"):
+        with pytest.raises(CheckpointError, match=r"step 2 .* No space left on device"):
             checkpoints.save(3, SMALL, {})
         assert_small_is_whole(disk)
     with (
-        pytest.raises(CheckpointError, match="step 4 .* No space left on device"),
+        pytest.raises(CheckpointError, match=r"step 4 .* No space left on device"),
         Checkpoints(disk) as checkpoints,
     ):
         checkpoints.save(4, LARGE, {})
     assert_small_is_whole(disk)
-    with (
-        pytest.raises(ZeroDivisionError) as caught,
-        Checkpoints(disk) as checkpoints,
-    ):
-        checkpoints.save(5, LARGE, {})
-        raise ZeroDivisionError
+
+
+def test_a_full_disk_does_not_hide_another_error(disk):
+    def fail():
+        with Checkpoints(disk) as checkpoints:
+            checkpoints.save(1, SMALL, {})
+            checkpoints.save(2, LARGE, {})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        fail()
     assert "No space left on device" in caught.value.__notes__[0]
     assert_small_is_whole(disk)
 

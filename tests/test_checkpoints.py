@@ -83,9 +83,9 @@ def test_every_bit_comes_back(tmp_path, leaf):
 
 def test_training_goes_on_as_if_nothing_had_happened(tmp_path):
     """The state is donated as soon as `save` returns, while it is being written."""
-    digits = data.digits()
-    model = models.mlp(64, 9, depth=1, width=64)
-    program = training.Program(model, optax.adam(1e-2), batch_size=256)
+    split = data.gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=64).train
+    model = models.mlp(64, 3, depth=2, width=32, batch_norm=True)
+    program = training.Program(model, optax.adam(1e-2), batch_size=64)
     hscl = training.corner(supervised=True, beta=5.0)
     state = training.init_state(jax.random.key(0), program)
     with Checkpoints(tmp_path, keep=9) as checkpoints:
@@ -93,7 +93,7 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path):
         for epoch in range(4):
             before.append(bits(state))
             checkpoints.save(epoch, state, {"epoch": epoch})
-            state, infos = training.train_epoch(state, digits.train, hscl, program)
+            state, infos = training.train_epoch(state, split, hscl, program)
     like = jax.eval_shape(lambda: training.init_state(jax.random.key(0), program))
     for epoch in (3, 2, 1, 0):
         restored = restore_latest(tmp_path, like)
@@ -101,7 +101,7 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path):
         assert bits(restored.state) == before[epoch]
         (tmp_path / f"step_00000000{epoch}").rename(tmp_path / f"kept{epoch}")
         if epoch == 3:
-            again, infos_again = training.train_epoch(restored.state, digits.train, hscl, program)
+            again, infos_again = training.train_epoch(restored.state, split, hscl, program)
             assert bits((again, infos_again)) == bits((state, infos))
 
 
@@ -223,7 +223,7 @@ def test_training_goes_on_meanwhile(tmp_path, monkeypatch):
     monkeypatch.setattr(manifests, "seal", slow_seal)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state_of(1), {})
-        assert names(tmp_path) == ["step_000000001.saving"]
+        assert names(tmp_path) == ["step_000000001.1.saving"]
         threading.Timer(0.2, may_finish.set).start()
         checkpoints.save(2, state_of(2), {})
         assert "step_000000001" in names(tmp_path)

@@ -64,8 +64,8 @@ class Experiment:
         num_negatives: K of the samples estimator; none for the weights estimator.
         stop_gradient_hardening: whether weights of negatives are constants to differentiation.
         average: over pairs or over anchors.
-        reference_conventions: anchors among their own positives and negatives, and the channel
-            statistics of CIFAR-10 for every set, as in the authors' code.
+        reference_conventions: anchors among their own positives and negatives, and one set of
+            channel statistics for every data set, as in the authors' code.
     """
 
     data: DataName = "grouped"

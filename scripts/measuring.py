@@ -12,6 +12,7 @@ from hcl_jax import evaluation, geometry
 from hcl_jax.data import Dataset, Split
 from hcl_jax.image_sets import ImageSet
 from hcl_jax.launching import Launcher
+from hcl_jax.streaming import fits
 from hcl_jax.training import TrainState
 from scripts.experiments import Experiment
 
@@ -38,17 +39,13 @@ class Placed(NamedTuple):
     num_classes: int
 
 
-def place(dataset: Dataset | ImageSet, launcher: Launcher, resident_bytes: float) -> Placed:
-    """Puts a data set on the devices, if it is small enough."""
-    size = sum(split.images.nbytes for split in (dataset.train, dataset.test))
-    if size > resident_bytes:
-        return Placed(None, None, dataset, dataset.num_classes)
-    return Placed(
-        launcher.place(dataset.train),
-        launcher.place(dataset.test),
-        dataset,
-        dataset.num_classes,
+def place(dataset: Dataset | ImageSet, launcher: Launcher, budget_bytes: int) -> Placed:
+    """Puts the splits of a data set on the devices, if they are small enough."""
+    train, test = (
+        launcher.place(split) if fits(split, budget_bytes=budget_bytes) else None
+        for split in (dataset.train, dataset.test)
     )
+    return Placed(train, test, dataset, dataset.num_classes)
 
 
 def evaluate(

@@ -20,11 +20,11 @@ from tqdm import tqdm
 from hcl_jax.aims import Aim, simplex_frame
 from hcl_jax.checkpoint_directory import CheckpointError
 from hcl_jax.checkpoints import Checkpoints, Restored
-from hcl_jax.image_sets import ImageSetError
+from hcl_jax.data import DatasetError
 from hcl_jax.launching import AXIS, Launcher, alone, over_devices
 from hcl_jax.preemption import Preemption, preemption
 from hcl_jax.processes import is_first
-from hcl_jax.streaming import stream
+from hcl_jax.streaming import chunks
 from hcl_jax.training import StepInfo, TrainState, epoch_batches
 from scripts import measuring
 from scripts.experiments import Experiment, corner_of, program_of
@@ -39,6 +39,9 @@ from scripts.run_directory import (
 )
 from scripts.runtime import ONE_DEVICE, Runtime
 from scripts.settings import dataset_of
+
+STREAMED_IMAGES = 2**14
+"""Images of a streamed set in a chunk."""
 
 SHOWN_STEPS = 20
 """Steps before a loss that is not finite in its diagnostic."""
@@ -71,7 +74,7 @@ def reported(out: Path, job: Callable[[], None]) -> int:
     except PreemptedError as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return 143
-    except (NonFiniteLossError, RunDirectoryError, CheckpointError, ImageSetError) as error:
+    except (NonFiniteLossError, RunDirectoryError, CheckpointError, DatasetError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except ValueError as error:
@@ -134,7 +137,7 @@ def run(
         return results
     launcher = _launcher(experiment, runtime)
     loaded = dataset_of(experiment.data, runtime.data_dir)
-    data = measuring.place(loaded, launcher, runtime.resident_gib * 2**30)
+    data = measuring.place(loaded, launcher, round(runtime.resident_gib * 2**30))
     if data.train is None and len(experiment.seeds) > 1:
         raise ValueError(
             f"{experiment.data} is larger than the {runtime.resident_gib:g} GiB that may live on "
@@ -256,9 +259,12 @@ class _Training:
         state = jax.tree.map(lambda leaf: leaf[0], self.launcher.fetch(states))
         order = np.asarray(epoch_batches(state, len(split.labels), size))
         found = []
-        for batches in stream(split, order, place=self.launcher.place_batches):
-            states, infos = self.launcher.batches(states, batches, aim)
-            found.append(jax.tree.map(np.asarray, self.launcher.fetch(infos)))
+        put = self.launcher.place_batches
+        steps = max(1, STREAMED_IMAGES // size)
+        with contextlib.closing(chunks(split, order, steps_per_chunk=steps, put=put)) as coming:
+            for batches in coming:
+                states, infos = self.launcher.batches(states, batches, aim)
+                found.append(jax.tree.map(np.asarray, self.launcher.fetch(infos)))
         return states, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *found)
 
     def _evaluate(self, states: TrainState, epoch: int, losses: np.ndarray | None):

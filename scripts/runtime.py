@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 
+from hcl_jax.streaming import BUDGET_BYTES
 from hcl_jax.validation import check_count, check_non_negative
 from scripts.settings import DATA_DIR
 
@@ -16,7 +17,7 @@ class Runtime:
     Attributes:
         devices: how many devices of this host share the batch; all of all hosts if none.
         data_dir: the directory of prepared image data sets.
-        resident_gib: a data set up to this size lives on the device; a larger one streams from the
+        resident_gib: a split up to this size lives on the device; a larger one streams from the
             host.
         checkpoint_seconds: after this long the next epoch ends with a checkpoint; 0 for every one.
         keep: how many of the latest checkpoints stay, besides the best; 0 for none at all, not even
@@ -31,7 +32,7 @@ class Runtime:
 
     devices: int | None = None
     data_dir: Path = DATA_DIR
-    resident_gib: float = 2.0
+    resident_gib: float = BUDGET_BYTES / 2**30
     checkpoint_seconds: float = 60.0
     keep: int = 2
     profile: Path | None = None

@@ -11,7 +11,14 @@ from hcl_jax import augmentation, data, image_sets, models, pixels, resnets, tin
 from hcl_jax.augmentation import Augmentation
 from hcl_jax.data import Dataset
 from hcl_jax.heads import LINEAR, PAPER, Head
-from hcl_jax.image_sets import ImageSet
+from hcl_jax.image_sets import (
+    CIFAR10_STATISTICS,
+    CIFAR100_STATISTICS,
+    REFERENCE_STATISTICS,
+    STL10_STATISTICS,
+    ImageSet,
+    Statistics,
+)
 from hcl_jax.models import Model
 from hcl_jax.simclr import simclr
 
@@ -20,7 +27,7 @@ NetworkName = Literal["mlp", "convnet", "resnet18", "resnet50"]
 HeadName = Literal["none", "linear", "paper"]
 ViewsName = Literal["identity", "noise", "shift", "simclr"]
 
-DATA_DIR = Path("~/tensorflow_datasets")
+DATA_DIR = Path("data")
 """Where image data sets lie if nothing else is said."""
 
 HEADS: Mapping[str, Head | None] = {"none": None, "linear": LINEAR, "paper": PAPER}
@@ -30,15 +37,15 @@ class Setting(NamedTuple):
     """A data set, and what is used with it unless an experiment says otherwise.
 
     Attributes:
-        load: from the directory of data sets, and whether the statistics are the reference code's.
+        load: from the directory of data sets.
         image_shape: of one image, or the length of a vector.
         num_classes: how many classes it has.
         network: the encoder.
         head: the projection head.
         views: how views of an image are made where there are two of each.
         batch_size: images in a step.
-        statistics: mean and standard deviation of the channels, of the set and as the reference
-            code has them; None where images are taken as they are.
+        statistics: mean and standard deviation of the channels; None where images are taken as
+            they are.
     """
 
     load: Callable[[Path], Dataset | ImageSet]
@@ -48,7 +55,7 @@ class Setting(NamedTuple):
     head: HeadName
     views: ViewsName
     batch_size: int
-    statistics: image_sets.Statistics | None = None
+    statistics: Statistics | None = None
 
 
 SETTINGS: Mapping[str, Setting] = {
@@ -90,7 +97,7 @@ SETTINGS: Mapping[str, Setting] = {
         head="paper",
         views="simclr",
         batch_size=512,
-        statistics=image_sets.STATISTICS["cifar10"],
+        statistics=CIFAR10_STATISTICS,
     ),
     "cifar100": Setting(
         load=image_sets.cifar100,
@@ -100,7 +107,7 @@ SETTINGS: Mapping[str, Setting] = {
         head="paper",
         views="simclr",
         batch_size=512,
-        statistics=image_sets.STATISTICS["cifar100"],
+        statistics=CIFAR100_STATISTICS,
     ),
     "stl10": Setting(
         load=image_sets.stl10,
@@ -110,7 +117,7 @@ SETTINGS: Mapping[str, Setting] = {
         head="paper",
         views="simclr",
         batch_size=256,
-        statistics=image_sets.STATISTICS["stl10"],
+        statistics=STL10_STATISTICS,
     ),
     "tiny_imagenet": Setting(
         load=tiny_imagenet.tiny_imagenet,
@@ -120,7 +127,7 @@ SETTINGS: Mapping[str, Setting] = {
         head="paper",
         views="simclr",
         batch_size=512,
-        statistics=image_sets.STATISTICS["tiny_imagenet"],
+        statistics=tiny_imagenet.STATISTICS,
     ),
 }
 
@@ -203,12 +210,12 @@ def standardization(
 
     Args:
         setting: of the data set.
-        reference: whether with the constants of CIFAR-10 for every set, as the reference code.
+        reference: whether with the same constants for every set, as the reference code.
 
     Returns:
         A function of images in [0, 1]; None for sets that are taken as they are.
     """
     if setting.statistics is None:
         return None
-    chosen = image_sets.STATISTICS["cifar10"] if reference else setting.statistics
+    chosen = REFERENCE_STATISTICS if reference else setting.statistics
     return functools.partial(pixels.standardize, mean=chosen.mean, std=chosen.std)

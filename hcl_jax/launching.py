@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax import parallel
@@ -41,7 +42,7 @@ class Launcher(NamedTuple):
     Attributes:
         devices: how many there are, over all hosts.
         init: keys (seed,) to placed states.
-        shapes: keys (seed,) to states, of which `jax.eval_shape` tells the shapes of one copy.
+        like: keys (seed,) to the shapes of what `share` makes of the states.
         epoch: (states, placed split, aim) to (states, infos); the old states are used up.
         batches: (states, placed batches, aim) to (states, infos), for one seed.
         embed: (states, placed images) to embeddings (seed, n, dim).
@@ -49,12 +50,13 @@ class Launcher(NamedTuple):
         restart: states to states before the first step with the same network.
         place: a tree of one copy to the placed tree, the same on every device.
         place_batches: host batches with axes (step, batch) to placed ones, spread over devices.
-        fetch: a placed tree, or infos, to one copy.
+        fetch: a placed tree, or infos, to one copy, on a device of this host.
+        share: a placed tree to one copy that is the same array on all hosts, as checkpoints need.
     """
 
     devices: int
     init: Callable[[PRNGKeyArray], TrainState]
-    shapes: Callable[[PRNGKeyArray], TrainState]
+    like: Callable[[PRNGKeyArray], Any]
     epoch: Callable[[TrainState, Split, Aim], tuple[TrainState, StepInfo]]
     batches: Callable[[TrainState, Split, Aim], tuple[TrainState, StepInfo]]
     embed: Callable[[TrainState, Array], Float[Array, "seed n dim"]]
@@ -63,6 +65,7 @@ class Launcher(NamedTuple):
     place: Callable[[Any], Any]
     place_batches: Callable[[Split], Split]
     fetch: Callable[[Any], Any]
+    share: Callable[[Any], Any]
 
 
 def alone(program: Program) -> Launcher:
@@ -86,7 +89,7 @@ def alone(program: Program) -> Launcher:
     return Launcher(
         devices=1,
         init=jax.jit(functools.partial(_init, program)),
-        shapes=functools.partial(_init, program),
+        like=functools.partial(jax.eval_shape, functools.partial(_init, program)),
         epoch=functools.partial(train_epoch_of_seeds, program=program),
         batches=functools.partial(_batches, program),
         embed=jax.jit(functools.partial(_embed, program, 1)),
@@ -95,6 +98,7 @@ def alone(program: Program) -> Launcher:
         place=lambda tree: jax.tree.map(jnp.asarray, tree),
         place_batches=lambda batches: jax.tree.map(jnp.asarray, batches),
         fetch=lambda tree: tree,
+        share=lambda tree: tree,
     )
 
 
@@ -121,6 +125,8 @@ def over_devices(program: Program, *, devices: Sequence[Any] | None = None) -> L
     program = program._replace(placement=across(AXIS))
     local = jax.local_devices() if devices is None else list(devices)
     count = jax.device_count() if devices is None else len(local)
+    mesh = Mesh(np.asarray(jax.devices() if devices is None else local), AXIS)
+    everywhere = NamedSharding(mesh, PartitionSpec())
     launch = functools.partial(parallel.launch, axis_name=AXIS, devices=devices)
     copy = launch(lambda tree: tree)
 
@@ -137,7 +143,7 @@ def over_devices(program: Program, *, devices: Sequence[Any] | None = None) -> L
     return Launcher(
         devices=count,
         init=lambda keys: init(place(keys)),
-        shapes=functools.partial(_init, program),
+        like=functools.partial(_like, program, everywhere),
         epoch=lambda states, split, aim: epoch(states, split, place(aim)),
         batches=lambda states, split, aim: batches(states, split, place(aim)),
         embed=launch(functools.partial(_embed, program, 1)),
@@ -145,7 +151,8 @@ def over_devices(program: Program, *, devices: Sequence[Any] | None = None) -> L
         restart=launch(functools.partial(_restart, program)),
         place=place,
         place_batches=place_batches,
-        fetch=lambda tree: jax.tree.map(lambda leaf: leaf.addressable_shards[0].data[0], tree),
+        fetch=functools.partial(jax.tree.map, lambda leaf: leaf.addressable_shards[0].data[0]),
+        share=functools.partial(jax.tree.map, functools.partial(_one_array, everywhere)),
     )
 
 
@@ -165,9 +172,24 @@ def _restart(program, states):
     return jax.vmap(lambda state: restart(state, program))(states)
 
 
+def _like(program, sharding, keys):
+    shapes = jax.eval_shape(functools.partial(_init, program), keys)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+    )
+
+
+def _one_array(everywhere, leaf):
+    """The copies of all devices as the one array that they are."""
+    copies = [shard.data[0] for shard in leaf.addressable_shards]
+    return jax.make_array_from_single_device_arrays(copies[0].shape, everywhere, copies)
+
+
 def _stack(leaf, copies):
     """Copies along a new axis; of host arrays without taking memory for them."""
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if isinstance(leaf, jax.Array):
+        leaf = leaf.addressable_data(0)
+    if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
         return jnp.broadcast_to(leaf, (copies, *leaf.shape))
     return np.broadcast_to(leaf, (copies, *np.shape(leaf)))
 

@@ -388,6 +388,7 @@ def _rows_of_views(key, batch: Split, program: Program) -> tuple[Array, Rows]:
 
 def _look(losses: AnchorLosses, projections, program: Program):
     """The rest of `StepInfo`, over all devices."""
+    losses, projections = jax.lax.stop_gradient((losses, projections))
     add, largest = program.placement.add, program.placement.largest
     norm = jnp.sqrt(jnp.max(jnp.sum(jnp.square(projections), axis=1)))
     counts = (

@@ -105,9 +105,9 @@ def normalization_figure(results: Sequence[Record]) -> Figure:
 
 
 def save(figure: Figure, directory: Path, name: str) -> None:
-    """Writes a figure as PNG and PDF."""
-    for suffix in ("png", "pdf"):
-        figure.savefig(directory / f"{name}.{suffix}", dpi=130)
+    """Writes a figure as PNG and PDF; the same figure gives the same bytes."""
+    figure.savefig(directory / f"{name}.png", dpi=130)
+    figure.savefig(directory / f"{name}.pdf", metadata={"CreationDate": None})
 
 
 def _mark_paper(axes, color: Any, row: PaperRow) -> None:

@@ -226,8 +226,7 @@ class _Training:
     def _restored(self) -> Restored | None:
         if self.checkpoints is None:
             return None
-        shapes = jax.eval_shape(self.launcher.shapes, _keys(self.experiment))
-        return self.checkpoints.restore_latest(shapes)
+        return self.checkpoints.restore_latest(self.launcher.like(_keys(self.experiment)))
 
     def _epoch(self, epoch: int, states: TrainState) -> tuple[np.ndarray, TrainState]:
         """Trains for one epoch; returns the losses of its steps."""
@@ -287,7 +286,7 @@ class _Training:
         if records:
             notes["top1"] = float(np.mean([record["top1"] for record in records]))
         number = epoch - first_epoch(self.experiment)
-        self.checkpoints.save(number, self.launcher.fetch(states), notes)
+        self.checkpoints.save(number, self.launcher.share(states), notes)
 
     def _stop(self, epoch: int) -> None:
         if self.checkpoints is None:

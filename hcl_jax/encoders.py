@@ -106,10 +106,10 @@ def load_encoder(path: Path | str) -> Encoder:
         raise EncoderError(f"{path} has changed since it was written: its checksum differs")
     try:
         exported = jax.export.deserialize(bytearray(artifact))
-    except ValueError as error:
+    except Exception as error:  # nothing is damaged, so this is another JAX or lacks flatbuffers
         written_by = metadata["versions"].get("jax")
         raise EncoderError(
-            f"{path}, written by JAX {written_by}, is not readable by JAX {jax.__version__}: {error}"
+            f"JAX {jax.__version__} cannot read {path}, written by JAX {written_by}: {error}"
         ) from error
     return Encoder(jax.jit(exported.call), metadata)
 

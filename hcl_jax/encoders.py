@@ -1,8 +1,8 @@
 """Trained encoders in files: loading one needs JAX, and none of the code that trained it.
 
-An encoder is two files, written by `hcl_jax.export.export_encoder`: the function with its weights as
-a `jax.export` artifact, and beside it a JSON file that says what goes in and what comes out. Where
-this package is not installed, JAX alone runs the first:
+An encoder is two files, written by `hcl_jax.export.export_encoder`: the function with its weights
+as a `jax.export` artifact, and beside it a JSON file that says what goes in and what comes out.
+Where this package is not installed, JAX (with flatbuffers) alone runs the first:
 
     exported = jax.export.deserialize(bytearray(pathlib.Path("encoder.jaxexport").read_bytes()))
     features, embeddings = exported.call(images)
@@ -39,7 +39,7 @@ class EncoderError(Exception):
 
 
 class Embedded(NamedTuple):
-    """What an encoder makes of images: encoder features, and embeddings (normalised projections)."""
+    """What an encoder makes of images: features, and embeddings (normalised projections)."""
 
     features: Float[Array, "n feature"]
     embeddings: Float[Array, "n dim"]

@@ -39,7 +39,7 @@ np.savez(outputs, **found)
 packages = {"flax", "optax", "orbax", "chex", "sklearn", "scripts", "theory"}
 packages |= {"hcl_jax"} if way == "jax" else set()
 modules = {f"hcl_jax.{name}" for name in ("training", "models", "resnets", "heads", "export")}
-loaded = {name for name in sys.modules if name.split(".")[0] in packages} | modules & set(sys.modules)
+loaded = {name for name in sys.modules if name.split(".")[0] in packages or name in modules}
 assert not loaded, loaded
 """
 

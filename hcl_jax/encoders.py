@@ -1,8 +1,8 @@
 """Trained encoders in files: loading one needs JAX, and none of the code that trained it.
 
-An encoder is two files, written by `hcl_jax.export.export_encoder`: the function with its weights as
-a `jax.export` artifact, and beside it a JSON file that says what goes in and what comes out. Where
-this package is not installed, JAX alone runs the first:
+An encoder is two files, written by `hcl_jax.export.export_encoder`: the function with its weights
+as a `jax.export` artifact, and beside it a JSON file that says what goes in and what comes out.
+Where this package is not installed, JAX (with flatbuffers) alone runs the first:
 
     exported = jax.export.deserialize(bytearray(pathlib.Path("encoder.jaxexport").read_bytes()))
     features, embeddings = exported.call(images)
@@ -39,7 +39,7 @@ class EncoderError(Exception):
 
 
 class Embedded(NamedTuple):
-    """What an encoder makes of images: encoder features, and embeddings (normalised projections)."""
+    """What an encoder makes of images: features, and embeddings (normalised projections)."""
 
     features: Float[Array, "n feature"]
     embeddings: Float[Array, "n dim"]
@@ -106,10 +106,10 @@ def load_encoder(path: Path | str) -> Encoder:
         raise EncoderError(f"{path} has changed since it was written: its checksum differs")
     try:
         exported = jax.export.deserialize(bytearray(artifact))
-    except ValueError as error:
+    except Exception as error:  # nothing is damaged, so this is another JAX or lacks flatbuffers
         written_by = metadata["versions"].get("jax")
         raise EncoderError(
-            f"{path}, written by JAX {written_by}, is not readable by JAX {jax.__version__}: {error}"
+            f"JAX {jax.__version__} cannot read {path}, written by JAX {written_by}: {error}"
         ) from error
     return Encoder(jax.jit(exported.call), metadata)
 

@@ -69,7 +69,8 @@ def export_encoder(
         >>> path = Path(tempfile.mkdtemp()) / "encoder.jaxexport"
         >>> variables = model.init(jax.random.key(0))
         >>> options = {"normalization": unit_ball, "image_shape": (4,), "image_dtype": "uint8"}
-        >>> metadata = export_encoder(path, model, variables, preprocess=lambda x: x / 255, **options)
+        >>> options["preprocess"] = lambda images: images / 255
+        >>> metadata = export_encoder(path, model, variables, **options)
         >>> metadata["feature_dim"], metadata["embedding_dim"]
         (8, 2)
     """

@@ -1,4 +1,4 @@
-"""Residual networks (He et al., arXiv 1512.03385): ResNet-18 and ResNet-50, exactly as torchvision's.
+"""ResNet-18 and ResNet-50 (He et al., arXiv 1512.03385), as torchvision has them.
 
 The blocks are those of torchvision, which the paper's experiments use: a strided bottleneck strides
 in its 3 x 3 convolution, every 3 x 3 convolution is padded by one on each side (XLA's "SAME" pads a
@@ -234,4 +234,6 @@ def _relu(maps, *, dtype):
 
 
 def _halving_max_pool(maps):
-    return nnx.max_pool(maps, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    window, strides = (1, 3, 3, 1), (1, 2, 2, 1)
+    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
+    return jax.lax.reduce_window(maps, -jnp.inf, jax.lax.max, window, strides, padding)

@@ -196,9 +196,9 @@ def record_counts(other):
 @pytest.mark.parametrize(
     ("depth", "stem", "dtype", "tolerance"),
     [
-        (18, "cifar", np.float32, 1e-4),
-        (18, "imagenet", np.float64, 1e-10),
-        pytest.param(50, "cifar", np.float64, 1e-10),
+        (50, "cifar", np.float64, 1e-10),
+        pytest.param(18, "cifar", np.float32, 1e-4, marks=pytest.mark.slow),
+        pytest.param(18, "imagenet", np.float64, 1e-10, marks=pytest.mark.slow),
         pytest.param(50, "imagenet", np.float32, 1e-4, marks=pytest.mark.slow),
     ],
 )
@@ -227,17 +227,16 @@ def test_values_and_statistics(x64, depth, stem, dtype, tolerance):
         pytest.param(50, "imagenet", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("training", [True])
-def test_gradients(x64, depth, stem, training):
+def test_gradients(x64, depth, stem):
     model, variables, images, other, torch_images = pair(depth, stem, np.float64)
     direction = np.random.default_rng(2).normal(size=(len(images), DIM))
 
     def loss(params, images):
-        outputs, _ = model.apply(Variables(params, variables.batch_stats), images, training)
+        outputs, _ = model.apply(Variables(params, variables.batch_stats), images, True)
         return jnp.sum(outputs.projections * direction)
 
     gradient, image_gradient = jax.jit(jax.grad(loss, (0, 1)))(variables.params, images)
-    other.train(training)
+    other.train()
     torch_images.requires_grad_()
     (other(torch_images)[1] * torch.tensor(direction)).sum().backward()
     assert_near(np.transpose(image_gradient, (0, 3, 1, 2)), torch_images.grad, 1e-9)
@@ -261,7 +260,6 @@ def test_parameter_counts(depth, stem):
         (shapes.batch_stats, other.named_buffers()),
     ):
         sizes = {
-            torch_name(path): leaf.size
-            for path, leaf in jax.tree_util.tree_leaves_with_path(found)
+            torch_name(path): leaf.size for path, leaf in jax.tree_util.tree_leaves_with_path(found)
         }
         assert sizes == {name: x.numel() for name, x in expected if "tracked" not in name}

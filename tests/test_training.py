@@ -1,4 +1,4 @@
-"""Networks and updates: every corner in two steps, one trace, same key same bits, seeds in vmap."""
+"""Updates: every corner in two steps, one trace, same key same bits, seeds in vmap."""
 
 import functools
 import itertools
@@ -169,38 +169,6 @@ def test_any_hardening_trains():
     assert jnp.isfinite(infos.loss).all()
 
 
-def test_batch_statistics_move_in_training_only():
-    model = models.convnet((8, 8, 1), 3, channels=(4, 8), head_width=16)
-    images = jax.random.normal(jax.random.key(0), (10, 8, 8, 1)) + 2.0
-    variables = model.init(jax.random.key(1))
-    outputs, after = model.apply(variables, images, True)
-    assert outputs.features.shape == (10, 8)
-    assert outputs.projections.shape == (10, 3)
-    moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables.batch_stats, after)
-    assert all(jax.tree.leaves(moved))
-    evaluated, kept = model.apply(variables, images, False)
-    jax.tree.map(np.testing.assert_array_equal, kept, variables.batch_stats)
-    halves = [model.apply(variables, half, False)[0] for half in (images[:5], images[5:])]
-    joined = np.concatenate([half.projections for half in halves])
-    np.testing.assert_allclose(evaluated.projections, joined, rtol=1e-4, atol=1e-5)
-    assert jnp.abs(outputs.projections - evaluated.projections).max() > 1e-3
-
-
-def test_mlp_is_the_formula():
-    model = models.mlp(4, 2, depth=2, width=5)
-    variables = model.init(jax.random.key(0))
-    images = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    x = images
-    layers = variables.params["encoder"]["layers"]
-    for layer in (layers[0], layers[2]):
-        x = np.maximum(x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]), 0)
-    outputs, _ = model.apply(variables, jnp.asarray(images), False)
-    np.testing.assert_allclose(outputs.features, x, rtol=1e-5, atol=1e-6)
-    head = variables.params["head"]
-    expected = x @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
-    np.testing.assert_allclose(outputs.projections, expected, rtol=1e-5, atol=1e-6)
-
-
 def test_embedding_in_batches_is_embedding_at_once():
     variables = MODEL.init(jax.random.key(0))
     images = DATA.train.images
@@ -222,10 +190,3 @@ def test_errors(unchecked, message):
     state = training.init_state(jax.random.key(0), chosen)
     with pytest.raises(ValueError, match=message):
         training.train_epoch(state, DATA.train, aims.corner(supervised=True), chosen)
-
-
-def test_model_errors():
-    with pytest.raises(ValueError, match="width must be at least 1, got 0"):
-        models.mlp(4, 2, width=0)
-    with pytest.raises(ValueError, match="every entry of image_shape and channels, and dim"):
-        models.convnet((8, 8, 0), 2)

@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from hcl_jax import aims, data, models, parallel, placement, training
+from hcl_jax.heads import Head
 
 DATA = data.digits()
 BATCH = 48
@@ -26,7 +27,7 @@ def batches(steps):
 
 
 def program(axis_name=None, where=placement.ALONE, **changes):
-    model = models.convnet((8, 8, 1), 9, channels=(4, 8), head_width=16, axis_name=axis_name)
+    model = models.convnet((8, 8, 1), 9, channels=(4, 8), head=Head((16,)), axis_name=axis_name)
     return training.Program(model, optax.sgd(0.1), BATCH, placement=where, **changes)
 
 

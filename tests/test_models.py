@@ -1,0 +1,131 @@
+"""Networks as pure functions: formulas, heads, batch statistics, errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hcl_jax import models
+from hcl_jax.heads import LINEAR, PAPER, Head
+
+
+def test_mlp_is_the_formula():
+    model = models.mlp(4, 2, depth=2, width=5)
+    variables = model.init(jax.random.key(0))
+    images = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    x = images
+    layers = variables.params["encoder"]["layers"]
+    for layer in (layers[0], layers[2]):
+        x = np.maximum(x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]), 0)
+    outputs, _ = model.apply(variables, jnp.asarray(images), False)
+    np.testing.assert_allclose(outputs.features, x, rtol=1e-5, atol=1e-6)
+    head = variables.params["head"]["layers"][0]
+    expected = x @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
+    np.testing.assert_allclose(outputs.projections, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_statistics_move_in_training_only():
+    model = models.convnet((8, 8, 1), 3, channels=(4, 8), head=Head((16,)))
+    images = jax.random.normal(jax.random.key(0), (10, 8, 8, 1)) + 2.0
+    variables = model.init(jax.random.key(1))
+    outputs, after = model.apply(variables, images, True)
+    assert outputs.features.shape == (10, 8)
+    assert outputs.projections.shape == (10, 3)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables.batch_stats, after)
+    assert all(jax.tree.leaves(moved))
+    evaluated, kept = model.apply(variables, images, False)
+    jax.tree.map(np.testing.assert_array_equal, kept, variables.batch_stats)
+    halves = [model.apply(variables, half, False)[0] for half in (images[:5], images[5:])]
+    joined = np.concatenate([half.projections for half in halves])
+    np.testing.assert_allclose(evaluated.projections, joined, rtol=1e-4, atol=1e-5)
+    assert jnp.abs(outputs.projections - evaluated.projections).max() > 1e-3
+
+
+HEADS = {
+    "linear": LINEAR,
+    "batch norm": Head((6,)),
+    "biases": Head((6, 4), batch_norm=False),
+    "two hidden": Head((6, 4)),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_are_their_formulas(name):
+    """In training, against numpy: linear (without bias), batch norm, ReLU, ..., linear."""
+    head = HEADS[name]
+    model = models.mlp(4, 2, depth=1, width=5, head=head)
+    variables = model.init(jax.random.key(0))
+    leaves, structure = jax.tree.flatten(variables.params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    drawn = [jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
+    params = jax.tree.unflatten(structure, drawn)
+    images = jax.random.normal(jax.random.key(2), (7, 4))
+    outputs, stats = model.apply(models.Variables(params, variables.batch_stats), images, True)
+    x, layers = np.asarray(outputs.features, np.float64), params["head"]["layers"]
+    position = 0
+    for width in head.hidden:
+        linear = layers[position]
+        x = x @ np.asarray(linear["kernel"], np.float64) + np.asarray(linear.get("bias", 0.0))
+        if head.batch_norm:
+            assert linear.keys() == {"kernel"}
+            norm, seen = layers[position + 1], stats["head"]["layers"][position + 1]
+            np.testing.assert_allclose(seen["mean"], 0.1 * x.mean(0), rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(seen["var"], 0.9 + 0.1 * x.var(0), rtol=1e-4)
+            x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+            x = x * np.asarray(norm["scale"]) + np.asarray(norm["bias"])
+        x = np.maximum(x, 0)
+        assert x.shape == (7, width)
+        position += 3 if head.batch_norm else 2
+    last = layers[position]
+    expected = x @ np.asarray(last["kernel"]) + np.asarray(last["bias"])
+    np.testing.assert_allclose(outputs.projections, expected, rtol=1e-4, atol=1e-4)
+    assert max(layers) == position
+
+
+def test_without_a_head_features_are_projections():
+    model = models.mlp(4, 5, depth=1, width=5, head=None)
+    variables = model.init(jax.random.key(0))
+    assert not variables.params.get("head")
+    outputs, _ = model.apply(variables, jnp.ones((2, 4)), False)
+    np.testing.assert_array_equal(outputs.features, outputs.projections)
+
+
+def test_the_head_of_the_paper():
+    """2048 to 512 without bias, batch norm, ReLU, 99 with bias: counted by hand."""
+    shapes = jax.eval_shape(
+        models.mlp(4, 99, depth=1, width=2048, head=PAPER).init, jax.random.key(0)
+    )
+    sizes = sorted(leaf.size for leaf in jax.tree.leaves(shapes.params["head"]))
+    assert sizes == sorted([2048 * 512, 512, 512, 512 * 99, 99])
+
+
+ERRORS = {
+    "width must be at least 1, got 0": lambda: models.mlp(4, 2, width=0),
+    "every entry of image_shape and channels, and dim": lambda: models.convnet((8, 8, 0), 2),
+    "without a head, dim must be that of the 256 features: 2": lambda: models.mlp(4, 2, head=None),
+    "every width of the hidden layers of the head must be at least 1": lambda: models.mlp(
+        4, 2, head=Head((8, 0))
+    ),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors(unchecked, message):
+    with pytest.raises(ValueError, match=message):
+        ERRORS[message]()
+
+
+WRONG_IMAGES = {
+    r"images must have shape \(batch, \*, \*, 1\), got \(2, 8, 8, 3\)": jnp.ones((2, 8, 8, 3)),
+    r"images must have shape \(batch, \*, \*, 1\), got \(8, 8, 1\)": jnp.ones((8, 8, 1)),
+    r"images must have shape \(batch, \*, \*, 1\), got \(\)": jnp.ones(()),
+    "images must be floating point, got dtype uint8": jnp.ones((2, 8, 8, 1), jnp.uint8),
+}
+
+
+@pytest.mark.parametrize("message", WRONG_IMAGES)
+def test_wrong_images_are_refused(unchecked, message):
+    model = models.convnet((8, 8, 1), 3, channels=(4,))
+    variables = model.init(jax.random.key(0))
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.apply(variables, WRONG_IMAGES[message], False)

@@ -1,4 +1,4 @@
-"""Chunks from the host: the same bits as indexing, two at a time, one on its way, no thread left."""
+"""Chunks from the host: the bits of indexing, two at a time, one on its way, no thread left."""
 
 import contextlib
 import gc

@@ -10,7 +10,7 @@ import functools
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -22,9 +22,9 @@ CIFAR_BYTES = 3 * 32 * 32
 STL10_BYTES = 3 * 96 * 96
 
 # The annotations of TFDS assume TensorFlow.
-_Cifar10: Any = cifar.Cifar10
-_Cifar100: Any = cifar.Cifar100
-_Stl10: Any = stl10_dataset_builder.Builder
+_Cifar10 = cast(Any, cifar.Cifar10)
+_Cifar100 = cast(Any, cifar.Cifar100)
+_Stl10 = cast(Any, stl10_dataset_builder.Builder)
 
 
 class _CifarArchive:
@@ -53,15 +53,15 @@ class _CifarArchive:
                     index += 1
 
 
-class Cifar10(_CifarArchive, _Cifar10, skip_registration=True):
+class Cifar10(_CifarArchive, _Cifar10, skip_registration=True):  # pyright: ignore
     """CIFAR-10."""
 
 
-class Cifar100(_CifarArchive, _Cifar100, skip_registration=True):
+class Cifar100(_CifarArchive, _Cifar100, skip_registration=True):  # pyright: ignore
     """CIFAR-100."""
 
 
-class Stl10(_Stl10, skip_registration=True):
+class Stl10(_Stl10, skip_registration=True):  # pyright: ignore
     """STL-10, the labelled images: planes are column by column, labels begin at one."""
 
     name = "stl10"

@@ -3,12 +3,12 @@
 A data set is small enough to live on the device as a whole; an epoch gathers its batches there.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray, Shaped
+from jaxtyping import Int, PRNGKeyArray, Shaped
 
 from hcl_jax.validation import check_count, check_non_negative
 
@@ -18,10 +18,10 @@ class DatasetError(Exception):
 
 
 class Split(NamedTuple):
-    """Images (or vectors) and the class of each: float or uint8, on the device or on the host."""
+    """Images (or vectors) and the class of each: float or uint8, in JAX's arrays or NumPy's."""
 
-    images: Shaped[Array, "n *image"]
-    labels: Int[Array, " n"]
+    images: Shaped[Any, "n *image"]
+    labels: Int[Any, " n"]
 
 
 class Dataset(NamedTuple):

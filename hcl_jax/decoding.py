@@ -95,10 +95,10 @@ def decoded_once(
 def _read(path: Path, source: str) -> dict[str, np.ndarray] | None:
     """The arrays of a file; None if it is of another source, damaged (zip has CRCs) or absent."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["source"]) != source:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if str(arrays["source"]) != source:
                 return None
-            return {name: file[name] for name in file.files if name != "source"}
+            return {name: arrays[name] for name in arrays.files if name != "source"}
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error):
         return None
 

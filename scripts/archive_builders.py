@@ -10,7 +10,7 @@ import functools
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,11 +21,16 @@ from tensorflow_datasets.image_classification import cifar
 CIFAR_BYTES = 3 * 32 * 32
 STL10_BYTES = 3 * 96 * 96
 
+# The annotations of TFDS assume TensorFlow.
+_Cifar10 = cast(Any, cifar.Cifar10)
+_Cifar100 = cast(Any, cifar.Cifar100)
+_Stl10 = cast(Any, stl10_dataset_builder.Builder)
+
 
 class _CifarArchive:
     """One record is a byte for each label, then red, green and blue planes, row by row."""
 
-    def _split_generators(self: Any, dl_manager: Any) -> dict[str, Iterator]:
+    def _split_generators(self: Any, dl_manager: Any) -> Any:
         info = self._cifar_info
         archive = dl_manager.download(info.url)
         for label, name in zip(info.label_keys, info.label_files, strict=True):
@@ -35,7 +40,7 @@ class _CifarArchive:
             for split, files in (("train", info.train_files), ("test", info.test_files))
         }
 
-    def _generate_examples(self: Any, archive: Path, split: str, files: list[str]) -> Iterator:
+    def _generate_examples(self: Any, archive: Path, split: str, files: list[str]) -> Any:
         keys = self._cifar_info.label_keys
         index = 0
         for name in files:
@@ -48,28 +53,28 @@ class _CifarArchive:
                     index += 1
 
 
-class Cifar10(_CifarArchive, cifar.Cifar10, skip_registration=True):
+class Cifar10(_CifarArchive, _Cifar10, skip_registration=True):  # pyright: ignore
     """CIFAR-10."""
 
 
-class Cifar100(_CifarArchive, cifar.Cifar100, skip_registration=True):
+class Cifar100(_CifarArchive, _Cifar100, skip_registration=True):  # pyright: ignore
     """CIFAR-100."""
 
 
-class Stl10(stl10_dataset_builder.Builder, skip_registration=True):
+class Stl10(_Stl10, skip_registration=True):  # pyright: ignore
     """STL-10, the labelled images: planes are column by column, labels begin at one."""
 
     name = "stl10"
     pkg_dir_path = Path(stl10_dataset_builder.__file__).parent
-    url_infos = stl10_dataset_builder.Builder.url_infos
+    url_infos = _Stl10.url_infos
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+    def _split_generators(self, dl_manager: Any) -> Any:
         archive = dl_manager.download(stl10_dataset_builder.URL)
         names = _lines(archive, "stl10_binary/class_names.txt")
         self.info.features["label"].names = names
         return {split: self._generate_examples(archive, split) for split in ("train", "test")}
 
-    def _generate_examples(self, archive: Path, split: str) -> Iterator:
+    def _generate_examples(self, archive: Path, split: str) -> Any:
         with _member(archive, f"stl10_binary/{split}_y.bin") as file:
             labels = np.frombuffer(file.read(), np.uint8).astype(int) - 1
         with _member(archive, f"stl10_binary/{split}_X.bin") as file:

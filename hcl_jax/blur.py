@@ -1,5 +1,8 @@
 """Gaussian blur of random width."""
 
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -84,9 +87,14 @@ def blur(
     weights = jax.nn.softmax(-((offsets / sigma.astype(dtype)) ** 2) / 2)
     planes = jnp.moveaxis(image.astype(dtype), -1, 0)
     planes = jnp.pad(planes, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
-    planes = sum(weights[i] * planes[:, i : i + height] for i in range(kernel_size))
-    planes = sum(weights[i] * planes[:, :, i : i + width] for i in range(kernel_size))
-    return jnp.moveaxis(jnp.asarray(planes), 0, -1).astype(image.dtype)
+    planes = _sum(weights[i] * planes[:, i : i + height] for i in range(kernel_size))
+    planes = _sum(weights[i] * planes[:, :, i : i + width] for i in range(kernel_size))
+    return jnp.moveaxis(planes, 0, -1).astype(image.dtype)
+
+
+def _sum(terms):
+    """One expression, which the compiler makes one loop."""
+    return functools.reduce(operator.add, terms)
 
 
 def _check_kernel_size(kernel_size):

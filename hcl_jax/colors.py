@@ -105,7 +105,7 @@ def draw_jitter(
     high = np.array([*(1 + s for s in strengths), hue], np.float32)
     uniform = jax.random.uniform(key, (5,), jnp.float32)
     number = jnp.minimum((uniform[4] * len(_ORDERS)).astype(jnp.int32), len(_ORDERS) - 1)
-    return Jitter(low + (high - low) * uniform[:4], jnp.asarray(_ORDERS)[number])
+    return Jitter(jnp.asarray(low) + (high - low) * uniform[:4], jnp.asarray(_ORDERS)[number])
 
 
 def jitter(image: Float[Array, "h w c"], drawn: Jitter) -> Float[Array, "h w c"]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations_with_replacement
-from math import factorial, prod
+from math import comb, factorial, prod
 from operator import add, mul
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ from theory.eta_kinds import EtaKind, Shape
 from theory.exact_numbers import rational
 from theory.latent_classes import LatentClassModel
 from theory.psi_kinds import InfoNCE, PsiKind
+
+MAX_TUPLES = 1_000_000
 
 Law = Mapping[fmpq, fmpq]
 """Probabilities of the similarities of one negative with the anchor."""
@@ -221,10 +223,18 @@ def multisets(size: int, k: int) -> list[tuple[tuple[int, ...], int]]:
     Returns:
         Sorted tuples of indices and multinomial coefficients, which sum to ``size ** k``.
 
+    Raises:
+        ValueError: if there are more than `MAX_TUPLES`.
+
     Example:
         >>> multisets(2, 2)
         [((0, 0), 1), ((0, 1), 2), ((1, 1), 1)]
     """
+    if (count := comb(size + k - 1, k)) > MAX_TUPLES:
+        raise ValueError(
+            f"k = {k} negatives among {size} different similarities make {count} tuples up to "
+            f"order, more than {MAX_TUPLES}"
+        )
     return [
         (places, factorial(k) // prod(map(factorial, Counter(places).values())))
         for places in combinations_with_replacement(range(size), k)

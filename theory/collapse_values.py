@@ -133,7 +133,7 @@ CLAIMS = (
         "no representation attains the UCL bound under HUCL",
         "The least HUCL over all representations in the unit ball is above the UCL bound.",
         "this project",
-        "beta > 0; balanced; InfoNCE or a separable strict psi; k = 1, 2, 4; C in {2, 3, 4, 10, 100}",
+        "beta > 0, balanced; InfoNCE or logistic psi; k in {1, 2, 4}, C in {2, 3, 4, 10, 100}",
         Evidence.CERTIFIED,
         floor_above_bound,
         (Control("beta = 0", "beta > 0", without_hardening),),

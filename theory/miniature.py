@@ -84,7 +84,8 @@ def picture_rows(effort: Effort) -> list[list[str]]:
     """A row for every start, normalisation and loss: when NC is reached, and where it ends."""
     rows = []
     for start in (SPREAD, THIN)[: effort.choose(1, 2, 2)]:
-        for normalization in list(NORMALIZATIONS)[: effort.choose(1, 1, 3)]:
+        count = effort.choose(1, 3 if start is SPREAD else 1, 3)
+        for normalization in list(NORMALIZATIONS)[:count]:
             for loss in LOSSES:
                 path = path_of(loss, normalization, start)
                 rows.append([start.name, normalization, loss, *_describe(path)])
@@ -94,7 +95,7 @@ def picture_rows(effort: Effort) -> list[list[str]]:
 def measure_collapse(effort: Effort) -> Measurement:
     """Runs the losses from a random start, normalised."""
     losses = ("HSCL", "SCL", "UCL", "HUCL")[: effort.choose(1, 4, 4)]
-    return _measure(("unit ball", "unit sphere")[: effort.choose(1, 1, 2)], losses)
+    return _measure(("unit ball", "unit sphere")[: effort.choose(1, 2, 2)], losses)
 
 
 def measure_unnormalized(effort: Effort) -> Measurement:

@@ -39,9 +39,7 @@ def floor_by_slope(
         raise ValueError(f"the theorem needs tau > 0 and beta > 0, got {psi}, beta={beta}")
 
     def at(delta: arb) -> tuple[arb, ...]:
-        return collapsed_taylor(
-            delta, num_classes=num_classes, k=k, psi=psi, beta=beta, terms=2
-        )
+        return collapsed_taylor(delta, num_classes=num_classes, k=k, psi=psi, beta=beta, terms=2)
 
     if within is not None:
         value, slope = at(within)

@@ -91,4 +91,4 @@ def test_too_many_tuples_are_an_error(tmp_path, capsys):
     assert verify_theory.main(case=file) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "k = 20 negatives among 12 different similarities" in shown.err
+    assert "large: k = 20 negatives among 12 different similarities" in shown.err

@@ -21,7 +21,7 @@ from theory.psi_kinds import InfoNCE, PsiKind
 from theory.unimodal_floor import floor_by_slope
 
 MANY = 24
-"""From so many negatives on the floor is found by Theorem 4(d) and not without it."""
+"""From so many negatives on the floor of InfoNCE is found by Theorem 4(d), not without it."""
 
 
 def etf_gap(num_classes: int) -> Fraction:
@@ -151,9 +151,14 @@ def applicable_bounds(model: LatentClassModel) -> dict[str, arb]:
 
 
 def _lowest(classes: int, k: int, psi: PsiKind, beta: arb, within: arb | None = None) -> Floor:
-    if isinstance(psi, InfoNCE) and k >= MANY:
-        return floor_by_slope(num_classes=classes, k=k, psi=psi, beta=beta, within=within)
-    return floor(num_classes=classes, k=k, psi=psi, beta=beta, within=within)
+    if not isinstance(psi, InfoNCE):
+        return floor(num_classes=classes, k=k, psi=psi, beta=beta, within=within)
+    if k < MANY:
+        try:
+            return floor(num_classes=classes, k=k, psi=psi, beta=beta, within=within)
+        except ArithmeticError:  # a temperature so low that there would be too many boxes
+            pass
+    return floor_by_slope(num_classes=classes, k=k, psi=psi, beta=beta, within=within)
 
 
 def _power(base: arb, exponent: int) -> arb:

@@ -1,5 +1,6 @@
 """Everything the theory says of one finite model, as JSON with decimal strings."""
 
+from contextlib import suppress
 from typing import Any
 
 from flint import arb, ctx
@@ -8,6 +9,7 @@ from mpmath import mp
 from theory.balls import Losses, exact_losses
 from theory.bounds import applicable_bounds
 from theory.eta_kinds import EtaKind, WeightedExponential
+from theory.hucl_floor import Imprecise
 from theory.latent_classes import ROUNDING, LatentClassModel
 from theory.verdicts import compare
 
@@ -43,14 +45,23 @@ def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
         raise ValueError(f"digits must be between 1 and 1000, got {digits}")
     bits = int(3.33 * (max(digits, 40) + 10)) + 40
     while bits <= MAX_BITS:
-        with ctx.workprec(bits):
-            losses, bounds = exact_losses(model), applicable_bounds(model)
+        with ctx.workprec(bits), suppress(Imprecise):
+            losses, bounds = _numbers(model)
             values = _values(losses)
             numbers = [v for key, v in bounds.items() if key not in POSITIONS]
             if all(_is_sharp(value, digits) for value in (*values.values(), *numbers)):
                 return _report(model, losses, values, bounds, digits)
         bits *= 2
     raise ArithmeticError(f"{model.name}: {digits} digits need more than {MAX_BITS} bits")
+
+
+def _numbers(model: LatentClassModel) -> tuple[Losses, dict[str, arb]]:
+    try:
+        return exact_losses(model), applicable_bounds(model)
+    except Imprecise:
+        raise
+    except (ArithmeticError, ValueError) as error:
+        raise ArithmeticError(f"{model.name}: {error}") from error
 
 
 def decimal(value: arb, digits: int) -> str:

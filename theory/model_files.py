@@ -55,6 +55,7 @@ ETA_PARAMETERS: dict[type, tuple[str, ...]] = {
     eta_kinds.Sigmoid: ("beta", "c"),
     eta_kinds.DecreasingExponential: ("beta",),
 }
+MAX_K = 10_000
 SYNONYMS = {
     "exp_weighted": {"beta": "betas", "beta_i": "betas"},
     "logistic_sum": {"w_i": "w"},
@@ -172,6 +173,8 @@ def _model(case: Mapping[str, Any], name: str) -> LatentClassModel:
         known = ", ".join((*OPTIONAL, *SIZES, *REQUIRED))
         raise ValueError(f"unknown keys {', '.join(sorted(unknown))}; known are {known}")
     k = _count("k", case["k"])
+    if k > MAX_K:
+        raise ValueError(f"k must be at most {MAX_K}, got {k}")
     joint = case.get("joint")
     model = LatentClassModel(
         prior=exact_vector("prior", case["prior"]),

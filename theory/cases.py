@@ -9,7 +9,7 @@ from mpmath import mp
 from theory.balls import Losses, exact_losses
 from theory.bounds import applicable_bounds
 from theory.eta_kinds import EtaKind, WeightedExponential
-from theory.hucl_floor import Imprecise
+from theory.hucl_floor import PrecisionError
 from theory.latent_classes import ROUNDING, LatentClassModel
 from theory.verdicts import compare
 
@@ -45,7 +45,7 @@ def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
         raise ValueError(f"digits must be between 1 and 1000, got {digits}")
     bits = int(3.33 * (max(digits, 40) + 10)) + 40
     while bits <= MAX_BITS:
-        with ctx.workprec(bits), suppress(Imprecise):
+        with ctx.workprec(bits), suppress(PrecisionError):
             losses, bounds = _numbers(model)
             values = _values(losses)
             numbers = [v for key, v in bounds.items() if key not in POSITIONS]
@@ -58,7 +58,7 @@ def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
 def _numbers(model: LatentClassModel) -> tuple[Losses, dict[str, arb]]:
     try:
         return exact_losses(model), applicable_bounds(model)
-    except Imprecise:
+    except PrecisionError:
         raise
     except (ArithmeticError, ValueError) as error:
         raise ArithmeticError(f"{model.name}: {error}") from error

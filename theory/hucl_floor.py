@@ -25,7 +25,7 @@ from theory.psi_kinds import Ball, PsiKind
 MAX_BOXES = 10_000
 
 
-class Imprecise(ArithmeticError):
+class PrecisionError(ArithmeticError):
     """More bits are needed to decide."""
 
 
@@ -155,7 +155,7 @@ def floor(*, num_classes: int, k: int, psi: PsiKind, beta: arb, within: arb | No
 
     Raises:
         ValueError: if psi or beta do not qualify.
-        Imprecise: if the precision does not suffice to decide.
+        PrecisionError: if the precision does not suffice to decide.
         ArithmeticError: if there are too many boxes.
 
     Example:
@@ -240,7 +240,7 @@ def _tail(problem, slope, upper):
         loss = slope * problem.k * (problem.num_classes - 1) * end * (-problem.beta * end).exp()
         if at_zero - loss > upper:
             return end
-    raise Imprecise("no end of the search found; raise the precision")
+    raise PrecisionError("no end of the search found; raise the precision")
 
 
 def _branch_and_bound(problem, left, right, upper, *, live):

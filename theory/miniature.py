@@ -7,7 +7,6 @@ negatives it stays there for long.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -43,11 +42,11 @@ class Start(NamedTuple):
 
     name: str
     thickness: float
-    optimizer: Callable[[], optax.GradientTransformation]
+    optimizer: optax.GradientTransformation
 
 
-SPREAD = Start("random start, Adam", 1.0, lambda: optax.adam(0.01))
-THIN = Start("start near 3 dimensions, gradient descent", 1e-3, lambda: optax.sgd(0.5))
+SPREAD = Start("random start, Adam", 1.0, optax.adam(0.01))
+THIN = Start("start near 3 dimensions, gradient descent", 1e-3, optax.sgd(0.5))
 
 
 @cache
@@ -77,7 +76,7 @@ def path_of(loss: str, normalization: str, start: Start, *, steps: int = STEPS) 
         thickness=start.thickness,
     )
     with jax.enable_x64(True):
-        return train(jax.random.key(SEED), run, start.optimizer(), steps=steps, every=EVERY)
+        return train(jax.random.key(SEED), run, start.optimizer, steps=steps, every=EVERY)
 
 
 def picture_rows(effort: Effort) -> list[list[str]]:

@@ -1,10 +1,11 @@
 """Measuring claims: what was found, how long it took, and whether it is as it must be."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from theory.claim import Claim, Control, Effort, Measurement
+from theory.claim import Claim, Control, Effort, Evidence, Measurement
+from theory.verdicts import Verdict
 
 
 class Finding(NamedTuple):
@@ -81,22 +82,44 @@ def grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[Finding]]]:
     return groups
 
 
+LETTERS = {Evidence.PROVED: "P", Evidence.CERTIFIED: "C", Evidence.OBSERVED: "O"}
+
+
 def text_table(findings: Iterable[Finding]) -> str:
-    """The table of claims, for a terminal."""
-    lines = [f"{'':4} {'claim':52} {'models':>6} {'least slack':>11} {'controls':>8} {'s':>6}"]
+    """The table of claims, for a terminal of a hundred columns, with what its letters mean."""
+    lines = [
+        f"{'':5} {'claim':52} {'models':>6} {'proved/equal':>12} {'least slack':>11} {'fail':>4} "
+        f"{'s':>4}"
+    ]
     for main, controls in grouped(findings):
-        fail = sum(control.as_it_must for control in controls)
-        good = main.as_it_must and fail == len(controls)
-        slack = main.measurement.least_slack
-        shown = "" if slack is None else f"{slack:.2e}"
-        counts = ", ".join(f"{n} {verdict}" for verdict, n in main.verdict_counts().items())
-        lines.append(
-            f"{'ok' if good else 'BAD':4} {main.claim.name:52} {main.measurement.models:6} "
-            f"{shown:>11} {f'{fail}/{len(controls)}':>8} {main.seconds:6.1f}  {counts}"
-        )
-        lines += [
-            f"     control does not fail: {control.control.name}"
-            for control in controls
-            if control.control is not None and not control.as_it_must
-        ]
-    return "\n".join(lines)
+        lines += [_line(main, controls), *_complaints(main, controls)]
+    meaning = "; ".join(f"{letter} {evidence}" for evidence, letter in LETTERS.items())
+    return "\n".join([*lines, f"\n{meaning}", "fail: controls that fail, as they must"])
+
+
+def _line(main: Finding, controls: Sequence[Finding]) -> str:
+    fail = sum(control.as_it_must for control in controls)
+    found = main.measurement
+    good = main.as_it_must and fail == len(controls)
+    slack = "" if found.least_slack is None else f"{found.least_slack:.2e}"
+    counts = f"{found.verdicts[Verdict.PROVED]}/{found.verdicts[Verdict.EQUAL]}"
+    if agreeing := found.verdicts[Verdict.AGREES]:
+        counts = f"{agreeing} agree"
+    return (
+        f"{'ok' if good else 'BAD':3} {LETTERS[main.claim.evidence]} {main.claim.name:52} "
+        f"{found.models:6} {counts:>12} {slack:>11} {f'{fail}/{len(controls)}':>4} "
+        f"{main.seconds:4.0f}"
+    )
+
+
+def _complaints(main: Finding, controls: Sequence[Finding]) -> list[str]:
+    bad = [
+        f"      {main.measurement.verdicts[verdict]} {verdict}"
+        for verdict in (Verdict.VIOLATED, Verdict.UNDECIDED)
+        if main.measurement.verdicts[verdict]
+    ]
+    return bad + [
+        f"      control does not fail: {control.control.name}"
+        for control in controls
+        if control.control is not None and not control.as_it_must
+    ]

@@ -45,6 +45,9 @@ def main(
     if quick and full:
         print("error: --quick and --full exclude each other", file=sys.stderr)
         return 2
+    if case is not None and (quick or full or report is not None):
+        print("error: --case measures no claims: no --quick, --full or --report", file=sys.stderr)
+        return 2
     if case is not None:
         return evaluate_file(case, digits)
     if report is not None and (problem := _not_a_place(report)) is not None:

@@ -160,6 +160,28 @@ def test_precision_follows_the_digits():
     assert len(evaluate(model, digits=60)["HUCL"]) == 62
 
 
+@pytest.mark.parametrize(
+    "psi", [{"type": "infonce", "tau": "1/100"}, {"type": "logistic_sum", "a": 100}]
+)
+def test_tiny_losses_have_all_their_digits(psi):
+    """SCL = log(1 + e^-200) at neural collapse, far below the working precision."""
+    found = evaluate(model_with(neural_collapse(num_classes=2), psi=psi), digits=40)
+    with mp.workdps(200):
+        assert found["SCL"] == mp.nstr(mp.log1p(mp.exp(-200)), 40)
+
+
+def test_nothing_is_promised_of_a_tilt_that_rises_and_falls():
+    model = neural_collapse(num_classes=2, k=2)
+    for betas, promised in (
+        (["1", "2"], ["HUCL", ">=", "UCL", "proved"]),
+        (["-1", "-2"], ["UCL", ">=", "HUCL", "proved"]),
+        (["-1", "2"], None),
+    ):
+        found = evaluate(model_with(model, eta={"type": "exp_weighted", "betas": betas}))
+        theorem_1 = [row for row in found["inequalities"] if "bounds" not in row[2]]
+        assert promised in theorem_1 if promised else theorem_1 == []
+
+
 def model_with(model, **changes):
     case = model_to_json(model) | changes
     return model_from_json(case)

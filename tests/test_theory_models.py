@@ -47,6 +47,7 @@ WRONG = {
     "too few laws": ({"class_pmf": [["1/6"] * 6] * 2}, "class laws must number 3"),
     "k = 0": ({"k": 0}, "k must be an integer of at least 1, got 0"),
     "k = 3/2": ({"k": "3/2"}, "k must be an integer"),
+    "k of ten thousands": ({"k": 10**30}, "k must be at most 10000, got 1000"),
     "k true": ({"k": True}, "k must be a number"),
     "infinite feature": ({"features": [["inf"] * 3] * 6}, "must be a finite number, got 'inf'"),
     "division by zero": ({"features": [["1/0"] * 3] * 6}, "must be a finite number, got '1/0'"),

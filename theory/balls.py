@@ -7,11 +7,8 @@ exponentials, logarithms, powers and sums of those. The precision is `flint.ctx.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
-from itertools import combinations_with_replacement
-from math import factorial, prod
 from operator import add, mul
 from typing import NamedTuple
 
@@ -20,6 +17,7 @@ from flint import arb, fmpq
 from theory.eta_kinds import EtaKind, Shape
 from theory.exact_numbers import rational
 from theory.latent_classes import LatentClassModel
+from theory.multisets import multisets, over_multisets
 from theory.psi_kinds import InfoNCE, PsiKind
 
 Law = Mapping[fmpq, fmpq]
@@ -210,27 +208,6 @@ def limit_of_losses(
     return Conditional(plain_losses, hard_losses, zero)
 
 
-@lru_cache(maxsize=64)
-def multisets(size: int, k: int) -> list[tuple[tuple[int, ...], int]]:
-    """All multisets of k numbers below `size`, each with the number of its orders.
-
-    Args:
-        size: how many different elements there are.
-        k: how many are taken.
-
-    Returns:
-        Sorted tuples of indices and multinomial coefficients, which sum to ``size ** k``.
-
-    Example:
-        >>> multisets(2, 2)
-        [((0, 0), 1), ((0, 1), 2), ((1, 1), 1)]
-    """
-    return [
-        (places, factorial(k) // prod(map(factorial, Counter(places).values())))
-        for places in combinations_with_replacement(range(size), k)
-    ]
-
-
 def _separable_losses(law, positives, k, psi, eta):
     """A separable psi under independent negatives: one sum for each place."""
     weights = psi.place_weights(k)
@@ -253,29 +230,6 @@ def _separable_losses(law, positives, k, psi, eta):
             if not zero:
                 hard_losses[s] += _dot(here, terms) / normaliser * rational(weight)
     return Conditional(plain_losses, hard_losses, zero)
-
-
-def over_multisets(each: Sequence[arb], k: int, combine: Callable[[arb, arb], arb]) -> list[arb]:
-    """Combines the numbers of every multiset of k places, sharing the work between multisets.
-
-    Args:
-        each: a number for every place.
-        k: the size of the multisets.
-        combine: adds one number to what there is.
-
-    Returns:
-        One number for each multiset, in the order of `multisets`.
-
-    Example:
-        >>> [int(x.unique_fmpz()) for x in over_multisets([arb(1), arb(10)], 2, add)]
-        [2, 11, 20]
-    """
-    level = list(enumerate(each))
-    for _ in range(k - 1):
-        level = [
-            (j, combine(total, each[j])) for last, total in level for j in range(last, len(each))
-        ]
-    return [total for _, total in level]
 
 
 def _hardened_weights(ts, masses, plain, orders, k, eta):

@@ -15,9 +15,13 @@ from flint import arb
 
 from theory.eta_kinds import EtaKind, Exponential
 from theory.exact_numbers import rational
-from theory.hucl_floor import floor
+from theory.hucl_floor import Floor, floor
 from theory.latent_classes import LatentClassModel
-from theory.psi_kinds import PsiKind
+from theory.psi_kinds import InfoNCE, PsiKind
+from theory.unimodal_floor import floor_by_slope
+
+MANY = 24
+"""From so many negatives on the floor of InfoNCE is found by Theorem 4(d), not without it."""
 
 
 def etf_gap(num_classes: int) -> Fraction:
@@ -133,17 +137,28 @@ def applicable_bounds(model: LatentClassModel) -> dict[str, arb]:
         found["ucl"] = unsupervised_bound(classes, k, psi)
     if isinstance(eta, Exponential) and eta.beta > 0:
         beta = arb(rational(eta.beta))
-        lowest = floor(num_classes=classes, k=k, psi=psi, beta=beta)
+        lowest = _lowest(classes, k, psi, beta)
         found |= {"hucl_floor_any_norm": lowest.value, "hucl_delta_star": lowest.delta}
         if given.unit_ball:
             edge = arb(rational(etf_gap(classes)))
-            inside = floor(num_classes=classes, k=k, psi=psi, beta=beta, within=edge)
+            inside = _lowest(classes, k, psi, beta, within=edge)
             found |= {
                 "hucl_min_unit_ball_predicted": inside.value,
                 "hucl_delta_ball": inside.delta,
                 "hucl_at_nc": hucl_at_collapse(classes, k, psi, eta),
             }
     return found
+
+
+def _lowest(classes: int, k: int, psi: PsiKind, beta: arb, within: arb | None = None) -> Floor:
+    if not isinstance(psi, InfoNCE):
+        return floor(num_classes=classes, k=k, psi=psi, beta=beta, within=within)
+    if k < MANY:
+        try:
+            return floor(num_classes=classes, k=k, psi=psi, beta=beta, within=within)
+        except ArithmeticError:  # a temperature so low that there would be too many boxes
+            pass
+    return floor_by_slope(num_classes=classes, k=k, psi=psi, beta=beta, within=within)
 
 
 def _power(base: arb, exponent: int) -> arb:

@@ -1,5 +1,6 @@
 """Everything the theory says of one finite model, as JSON with decimal strings."""
 
+from contextlib import suppress
 from typing import Any
 
 from flint import arb, ctx
@@ -7,6 +8,8 @@ from mpmath import mp
 
 from theory.balls import Losses, exact_losses
 from theory.bounds import applicable_bounds
+from theory.eta_kinds import EtaKind, WeightedExponential
+from theory.hucl_floor import PrecisionError
 from theory.latent_classes import ROUNDING, LatentClassModel
 from theory.verdicts import compare
 
@@ -42,14 +45,23 @@ def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
         raise ValueError(f"digits must be between 1 and 1000, got {digits}")
     bits = int(3.33 * (max(digits, 40) + 10)) + 40
     while bits <= MAX_BITS:
-        with ctx.workprec(bits):
-            losses, bounds = exact_losses(model), applicable_bounds(model)
+        with ctx.workprec(bits), suppress(PrecisionError):
+            losses, bounds = _numbers(model)
             values = _values(losses)
             numbers = [v for key, v in bounds.items() if key not in POSITIONS]
             if all(_is_sharp(value, digits) for value in (*values.values(), *numbers)):
                 return _report(model, losses, values, bounds, digits)
         bits *= 2
     raise ArithmeticError(f"{model.name}: {digits} digits need more than {MAX_BITS} bits")
+
+
+def _numbers(model: LatentClassModel) -> tuple[Losses, dict[str, arb]]:
+    try:
+        return exact_losses(model), applicable_bounds(model)
+    except PrecisionError:
+        raise
+    except (ArithmeticError, ValueError) as error:
+        raise ArithmeticError(f"{model.name}: {error}") from error
 
 
 def decimal(value: arb, digits: int) -> str:
@@ -86,11 +98,11 @@ def inequalities(
 
     Returns:
         Lists ``[left, ">=", right, verdict]``. For an eta that decreases, Theorem 1 is promised the
-        other way round.
+        other way round; for one that rises in some negatives and falls in others, not at all.
     """
     given, promised = model.hypotheses, []
     joint = [("HUCL_joint", "UCL_joint")] if "UCL_joint" in values else []
-    if given.psi_legal:
+    if given.psi_legal and not _rises_and_falls(model.eta):
         for hard, plain in [("HSCL", "SCL"), ("HUCL", "UCL"), *joint]:
             promised.append((hard, plain) if given.eta_legal else (plain, hard))
     for left, bound in (("SCL", "scl"), ("UCL", "ucl"), ("HSCL", "scl"), ("HUCL", "ucl")):
@@ -105,6 +117,10 @@ def inequalities(
         [left, ">=", right, str(compare(numbers[left], numbers[right], within=rounding))]
         for left, right in promised
     ]
+
+
+def _rises_and_falls(eta: EtaKind) -> bool:
+    return isinstance(eta, WeightedExponential) and min(eta.betas) < 0 < max(eta.betas)
 
 
 def _report(model, losses, values, bounds, digits):
@@ -137,8 +153,10 @@ def _values(losses: Losses) -> dict[str, arb]:
 
 
 def _is_sharp(value: arb, digits: int) -> bool:
-    """Whether the midpoint has the digits, or the ball is zero to ``1e-(digits + 15)``."""
+    """Whether the midpoint has the digits, or the value is zero to ``1e-(digits + 100)``."""
     if not value.is_finite():
         return False
     radius = value.rad()
-    return radius * 10 ** (digits + 2) < abs(value) or radius * 10 ** (digits + 15) < 1
+    if value.contains(0):
+        return radius * 10 ** (digits + 100) < 1
+    return radius * 10 ** (digits + 2) < abs(value)

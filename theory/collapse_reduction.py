@@ -15,12 +15,13 @@ from fractions import Fraction
 
 from flint import arb, ctx, fmpq
 
-from theory.balls import conditional_losses, multisets
+from theory.balls import conditional_losses
 from theory.claim import Claim, Control, Effort, Evidence, Measurement
 from theory.eta_kinds import Exponential
 from theory.exact_numbers import rational
 from theory.hucl_optimum import BETAS, LOSSES, PRECISION, floor_of, hardness_of
 from theory.latent_classes import LatentClassModel
+from theory.multisets import multisets
 from theory.psi_kinds import InfoNCE
 from theory.random_models import random_model
 from theory.verdicts import compare

@@ -3,7 +3,8 @@
 At NC a similarity is 1 within a class and ``-1/(C-1)`` between classes. SCL and HSCL are
 ``psi_k(-delta0, ..)``; UCL and HUCL are ``E psi_k(-delta0 b)`` with b_i iid Bernoulli, of
 probability (C-1)/C for UCL and the tilted one for HUCL. The latter is strictly larger for every
-beta > 0, so no representation attains the UCL bound under HUCL: equality would force NC.
+beta > 0, so no representation attains the UCL bound under HUCL if psi is strict: equality would
+force NC. Theorem 4(d) of `docs/hucl_optimum.md` says what the least HUCL in the unit ball is.
 """
 
 import random
@@ -75,12 +76,8 @@ def floor_above_bound(effort: Effort) -> Measurement:
 
 
 def _compare_inside_ball(tally, classes, k, psi, beta):
-    """Skips k > 1 with a minimiser outside the ball, where the minimum inside is not proved."""
     edge = arb(classes) / (classes - 1)
-    inside = edge if k == 1 or psi.separable else None
-    lowest = floor(num_classes=classes, k=k, psi=psi, beta=beta, within=inside)
-    if inside is None and not lowest.delta < edge:
-        return
+    lowest = floor(num_classes=classes, k=k, psi=psi, beta=beta, within=edge)
     tally.above(lowest.value, unsupervised_bound(classes, k, psi))
     tally.models += 1
 
@@ -136,7 +133,7 @@ CLAIMS = (
         "no representation attains the UCL bound under HUCL",
         "The least HUCL over all representations in the unit ball is above the UCL bound.",
         "this project",
-        "beta > 0, balanced; k = 1, separable psi, or the minimiser of the floor in the ball",
+        "beta > 0, balanced; InfoNCE or logistic psi; k in {1, 2, 4}, C in {2, 3, 4, 10, 100}",
         Evidence.CERTIFIED,
         floor_above_bound,
         (Control("beta = 0", "beta > 0", without_hardening),),

@@ -18,9 +18,9 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax.hardening import Hardening
 from hcl_jax.psi import Psi
-from theory.balls import multisets
 from theory.eta_kinds import Shape, SumReluPower
 from theory.latent_classes import LatentClassModel
+from theory.multisets import multisets
 
 
 class Losses64(NamedTuple):

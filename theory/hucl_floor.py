@@ -22,7 +22,11 @@ from jaxtyping import Array, Float
 from theory.exact_numbers import rational
 from theory.psi_kinds import Ball, PsiKind
 
-MAX_BOXES = 100_000
+MAX_BOXES = 10_000
+
+
+class PrecisionError(ArithmeticError):
+    """More bits are needed to decide."""
 
 
 class Floor(NamedTuple):
@@ -151,7 +155,8 @@ def floor(*, num_classes: int, k: int, psi: PsiKind, beta: arb, within: arb | No
 
     Raises:
         ValueError: if psi or beta do not qualify.
-        ArithmeticError: if the precision does not suffice to decide.
+        PrecisionError: if the precision does not suffice to decide.
+        ArithmeticError: if there are too many boxes.
 
     Example:
         >>> from theory.psi_kinds import InfoNCE
@@ -235,7 +240,7 @@ def _tail(problem, slope, upper):
         loss = slope * problem.k * (problem.num_classes - 1) * end * (-problem.beta * end).exp()
         if at_zero - loss > upper:
             return end
-    raise ArithmeticError("no end of the search found; raise the precision")
+    raise PrecisionError("no end of the search found; raise the precision")
 
 
 def _branch_and_bound(problem, left, right, upper, *, live):

@@ -22,16 +22,11 @@ from typing import NamedTuple
 
 from flint import arb, fmpq
 
-from theory.balls import (
-    exact_losses,
-    expected_losses,
-    limit_of_losses,
-    multisets,
-    over_multisets,
-)
+from theory.balls import exact_losses, expected_losses, limit_of_losses
 from theory.claim import Claim, Control, Effort, Evidence, Measurement
 from theory.eta_kinds import EtaKind, Exponential, Shape, ThresholdAny
 from theory.latent_classes import LatentClassModel
+from theory.multisets import multisets, over_multisets
 from theory.psi_kinds import InfoNCE
 from theory.random_models import Rng, eta_choices, neural_collapse, random_model
 from theory.tally import Tally, in_balls

@@ -55,7 +55,11 @@ ETA_PARAMETERS: dict[type, tuple[str, ...]] = {
     eta_kinds.Sigmoid: ("beta", "c"),
     eta_kinds.DecreasingExponential: ("beta",),
 }
-SYNONYMS = {"exp_weighted": {"beta": "betas"}}
+MAX_K = 10_000
+SYNONYMS = {
+    "exp_weighted": {"beta": "betas", "beta_i": "betas"},
+    "logistic_sum": {"w_i": "w"},
+}
 
 
 def read_models(path: Path) -> list[LatentClassModel]:
@@ -169,6 +173,8 @@ def _model(case: Mapping[str, Any], name: str) -> LatentClassModel:
         known = ", ".join((*OPTIONAL, *SIZES, *REQUIRED))
         raise ValueError(f"unknown keys {', '.join(sorted(unknown))}; known are {known}")
     k = _count("k", case["k"])
+    if k > MAX_K:
+        raise ValueError(f"k must be at most {MAX_K}, got {k}")
     joint = case.get("joint")
     model = LatentClassModel(
         prior=exact_vector("prior", case["prior"]),
@@ -227,9 +233,10 @@ def _kind(
         raise ValueError(f"unknown {what} {name!r}; known are {', '.join(known)}")
     synonyms = SYNONYMS.get(name, {})
     given: dict[str, object] = {str(key): value for key, value in spec.items()}
-    for key, meant in synonyms.items():
-        if key in given and meant in given:
-            raise ValueError(f"{what} '{name}' has both {key} and {meant}, which mean the same")
+    for meant in sorted(set(synonyms.values())):
+        twice = [key for key in given if synonyms.get(key, key) == meant]
+        if len(twice) > 1:
+            raise ValueError(f"{what} '{name}' has both {' and '.join(twice)}, which mean the same")
     found = {synonyms.get(key, key): value for key, value in given.items() if key != "type"}
     unknown = set(found) - set(parameters[known[name]])
     if unknown:

@@ -8,7 +8,7 @@ kinds that begin with BAD break a hypothesis of the theorems and serve as contro
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax.numpy as jnp
 from flint import arb, arb_series, fmpq
@@ -134,13 +134,19 @@ class InfoNCE(_Smooth):
         return arb(v / rational(self.tau)).exp()
 
     def finisher(self, k: int) -> Callable[[arb], arb]:
-        alpha, share = arb(rational(self.alpha)), arb(rational(self.weight(k) / k))
-        return lambda total: (alpha + share * total).log()
+        share = arb(rational(self.weight(k) / k))
+        return lambda total: self._log(share * total)
 
     def collapsed(self, delta: Ball, different: int, k: int, *, live: bool) -> Ball:
         decayed = (-delta / arb(rational(self.tau))).exp()
         total = decayed * different + (k - different)
-        return (total * arb(rational(self.weight(k) / k)) + arb(rational(self.alpha))).log()
+        return self._log(total * arb(rational(self.weight(k) / k)))
+
+    def _log(self, weighted: Any) -> Any:
+        """``log(alpha + weighted)``."""
+        if self.alpha == 1:
+            return _log_of_one_plus(weighted)
+        return (weighted + arb(rational(self.alpha))).log()
 
     def float64(self) -> tuple[Fraction, shipped.Psi]:
         q = "k" if self.q is None else float(self.q)
@@ -238,7 +244,7 @@ class LogisticSum(_Terms):
         return (ONE,) * k if self.w is None else self.w
 
     def term(self, v: Ball, *, live: bool) -> Ball:
-        return ((v * arb(rational(self.a))).exp() + 1).log()
+        return _log_of_one_plus((v * arb(rational(self.a))).exp())
 
     def float64(self) -> tuple[Fraction, shipped.Psi]:
         if self.a > 0:
@@ -302,6 +308,11 @@ class BadSigmoid(_Terms):
 
     def float64(self) -> tuple[Fraction, shipped.Psi]:
         return self.c, _sum_of(Partial(_sigmoid, float(self.a)))
+
+
+def _log_of_one_plus(x: Ball) -> Ball:
+    """``log(1 + x)``; for a ball with as many digits as x has, however small x is."""
+    return x.log1p() if isinstance(x, arb) else (x + 1).log()
 
 
 def _unchanged(total: arb) -> arb:

@@ -251,12 +251,24 @@ def random_law(rng: Rng, count: int, *, zeros: bool = False) -> Vector:
 
 
 def random_joint(rng: Rng, law: Vector) -> Matrix:
-    """A symmetric joint law with the given marginals: independence mixed with x+ = x."""
+    """A joint law with the given marginals: independence mixed with x+ = x, and a turn.
+
+    The turn moves mass along a cycle of three points of the law, if it has as many, so that the
+    joint law is not symmetric.
+    """
     same = Fraction(rng.randint(1, 4), 4)
-    return tuple(
-        tuple((1 - same) * p * q + (same * p if i == j else 0) for j, q in enumerate(law))
+    table = [
+        [(1 - same) * p * q + (same * p if i == j else 0) for j, q in enumerate(law)]
         for i, p in enumerate(law)
-    )
+    ]
+    support = [i for i, p in enumerate(law) if p > 0]
+    if len(support) > 2:
+        a, b, c = rng.sample(support, 3)
+        moved = min(table[a][c], table[c][b], table[b][a]) * Fraction(rng.randint(1, 2), 2)
+        for i, j in ((a, b), (b, c), (c, a)):
+            table[i][j] += moved
+            table[j][i] -= moved
+    return tuple(map(tuple, table))
 
 
 def own_points(laws: list[Vector]) -> Matrix:

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from theory.balls import multisets
 from theory.eta_kinds import Shape, SumReluPower
 from theory.latent_classes import LatentClassModel
+from theory.multisets import multisets
 
 
 class Draws(NamedTuple):

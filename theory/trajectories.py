@@ -6,6 +6,7 @@ weights estimator the exact population loss for ``k = infinity`` with positives 
 independently of the anchor.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -37,7 +38,7 @@ class Run(NamedTuple):
     num_classes: int
     points: int = 1
     supervised: bool = False
-    beta: float = 0.0
+    beta: float | Float[Array, ""] = 0.0
     stop_gradient: bool = True
     normalization: Normalization = unit_ball
     thickness: float = 1.0
@@ -123,27 +124,33 @@ def train(
     scales = np.where(np.arange(dim) < 3, 1.0, run.thickness) / np.sqrt(dim)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))  # no compilation
     start = jnp.asarray(scales * generator.standard_normal((run.num_classes * run.points, dim)))
+    program = _program(run._replace(beta=0.0, thickness=1.0), optimizer, steps // every, every)
+    times = every * np.arange(1, steps // every + 1)
+    return Trajectory(times, *map(np.asarray, program(start, run.beta)))
 
-    def loss(free):
-        return whole_batch_loss(run.normalization(free), run)
 
-    def step(_, carry):
-        free, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(free), state)
-        return free + updates, state
+@lru_cache(maxsize=64)
+def _program(run: Run, optimizer: optax.GradientTransformation, count: int, every: int):
+    """The whole run as a function of the start and of beta, compiled once for all beta."""
 
-    def stretch(carry, _):
-        free, state = jax.lax.fori_loop(0, every, step, carry)
-        features = run.normalization(free)
-        means = features.reshape(run.num_classes, run.points, dim).mean(axis=1)
-        return (free, state), (whole_batch_loss(features, run), geometry.etf_distance(means))
+    def whole(free, beta):
+        hardened = run._replace(beta=beta)
 
-    @jax.jit
-    def whole(free):
+        def step(_, carry):
+            free, state = carry
+            gradient = jax.grad(lambda f: whole_batch_loss(run.normalization(f), hardened))(free)
+            updates, state = optimizer.update(gradient, state)
+            return free + updates, state
+
+        def stretch(carry, _):
+            free, state = jax.lax.fori_loop(0, every, step, carry)
+            features = run.normalization(free)
+            means = features.reshape(run.num_classes, run.points, -1).mean(axis=1)
+            seen = whole_batch_loss(features, hardened), geometry.etf_distance(means)
+            return (free, state), seen
+
         carry = free, optimizer.init(free)
-        (free, _), seen = jax.lax.scan(stretch, carry, length=steps // every)
+        (free, _), seen = jax.lax.scan(stretch, carry, length=count)
         return *seen, run.normalization(free)
 
-    found = whole(start)
-    times = every * np.arange(1, steps // every + 1)
-    return Trajectory(times, *map(np.asarray, found))
+    return jax.jit(whole)

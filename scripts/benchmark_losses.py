@@ -5,13 +5,17 @@
 needs ``pip install hcl-jax[benchmark]``. Contenders of the same mathematics must agree in loss and
 gradient before any is timed. Then all take turns, round by round, so that whatever else the machine
 does falls on all alike; the bare multiplication is timed at both ends of every round, and a round
-in which the two differ by more than 30 % counts as noisy. Writes ``losses.json`` with every single
-time, ``losses.md`` with medians, quartiles and ratios against the targets, and a figure.
+in which the two differ by more than 30 % counts as noisy. What other processes took of the machine
+meanwhile is reported. Writes ``losses.json`` with every single time, ``losses.md`` with medians,
+quartiles and ratios against the targets, and a figure.
 """
 
+import ctypes
 import dataclasses
 import datetime
+import gc
 import json
+import os
 import platform
 import subprocess
 import time
@@ -120,13 +124,16 @@ def _measure_shape(chosen, rows, dim, versions):
         )
     agreement = _agreement(found)
     peaks = {c.name: _peak(c, chosen.device) for c in found}
+    before = _work_done()
     times, noisy = _take_turns(found, chosen)
     return {
         "rows": rows,
         "dim": dim,
         "draws": jax_contenders.draws_made(labels, chosen.draws),
         "agreement": agreement,
+        "rounds": max(map(len, times.values())),
         "noisy_rounds": noisy,
+        "others": _share_of_others(before, _work_done()),
         "contenders": [
             {
                 "name": c.name,
@@ -174,10 +181,28 @@ def _peak(contender, device):
     def kilobytes(field):
         return int(next(x for x in status.read_text().splitlines() if field in x).split()[1])
 
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # else what earlier calls freed would serve this one unseen
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
     before = kilobytes("VmRSS")
     contender.run(False)
     return max(0, kilobytes("VmHWM") - before) * 1024
+
+
+def _work_done():
+    """Clock ticks that all processes have worked, that this one has, and that there were."""
+    if not Path("/proc/stat").exists():
+        return None
+    whole = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")
+    return sum(whole) - whole[3] - whole[4], own, sum(whole)
+
+
+def _share_of_others(before, after):
+    if before is None:
+        return None
+    busy, own, ticks = (b - a for a, b in zip(before, after, strict=True))
+    return max(0.0, (busy - own) / ticks)
 
 
 def _take_turns(found, chosen):
@@ -225,7 +250,10 @@ def report(results: dict[str, Any]) -> str:
     medians: dict[int, dict[str, float]] = {}
     for shape in results["shapes"]:
         lines += ["", f"## {shape['rows']} rows, {shape['dim']} features", ""]
-        lines += [f"Noisy rounds: {shape['noisy_rounds']}.", ""]
+        noise = f"Noisy rounds: {shape['noisy_rounds']} of {shape['rounds']}."
+        if shape["others"] is not None:
+            noise += f" Other processes: {100 * shape['others']:.0f} % of the machine."
+        lines += [noise, ""]
         lines += ["| contender | ms | temporaries, MiB | peak, MiB |", "|---|---|---|---|"]
         medians[shape["rows"]] = {}
         for c in sorted(shape["contenders"], key=lambda c: np.median(c["seconds"])):

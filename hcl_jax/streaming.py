@@ -4,7 +4,7 @@ A chunk holds the batches of some steps. While the device works on one, a thread
 one from the host's memory and begins its transfer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -71,7 +71,7 @@ def chunks(
     *,
     steps_per_chunk: int,
     put: Put = jax.device_put,
-) -> Iterator[Split]:
+) -> Generator[Split, None, None]:
     """The batches of an epoch on the device, some steps at a time, the next chunk on its way.
 
     At most two chunks exist: the one that was handed out last and the next one. That holds for a

@@ -115,7 +115,7 @@ def test_metrics_that_were_changed_are_refused(stopped):
 
 def test_a_stopped_run_of_another_experiment_is_refused(stopped):
     other = dataclasses.replace(SHORT, learning_rate=2e-3)
-    with pytest.raises(RunDirectoryError, match="learning_rate: the directory has 0.001, asked"):
+    with pytest.raises(RunDirectoryError, match=r"learning_rate: the directory has 0\.001, asked"):
         run_quietly(other, stopped)
 
 

@@ -52,6 +52,7 @@ def over_multisets(each: Sequence[arb], k: int, combine: Callable[[arb, arb], ar
         One number for each multiset, in the order of `multisets`.
 
     Example:
+        >>> from operator import add
         >>> [int(x.unique_fmpz()) for x in over_multisets([arb(1), arb(10)], 2, add)]
         [2, 11, 20]
     """

@@ -197,7 +197,7 @@ def images(count, seed):
 @pytest.fixture
 def small_cifar(monkeypatch):
     """CIFAR-10 in form, not in content."""
-    found = ImageSet(images(64, 0), images(20, 1), 10, tuple("abcdefghij"), (0.5,) * 3, (0.25,) * 3)
+    found = ImageSet(images(20, 0), images(10, 1), 10, tuple("abcdefghij"), (0.5,) * 3, (0.25,) * 3)
     setting = settings.SETTINGS["cifar10"]._replace(load=lambda _: found)
     monkeypatch.setitem(settings.SETTINGS, "cifar10", setting)
     settings.dataset_of.cache_clear()
@@ -208,12 +208,21 @@ def small_cifar(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar10-hscl5", "cifar10-hucl5-simclr"])
 def test_image_experiments_run(small_cifar, tmp_path, name, capsys):
-    command = [name, "--network", "resnet18", "--epochs", "2", "--batch-size", "16", "--parts", "2"]
-    command += ["--schedule", "cosine", "--warmup-epochs", "1", "--devices", "1"]
+    command = [name, "--network", "resnet18", "--epochs", "2", "--batch-size", "10", "--parts", "2"]
+    command += [
+        "--evaluations",
+        "1",
+        "--schedule",
+        "cosine",
+        "--warmup-epochs",
+        "1",
+        "--devices",
+        "1",
+    ]
     assert train.main([*command, "--out", str(tmp_path)]) == 0
     path = tmp_path / f"{name}-changed"
     record = read_metrics(path)[-1]
-    assert (record["epoch"], record["step"], record["dim"]) == (2, 8, 9)
+    assert (record["epoch"], record["step"], record["dim"]) == (2, 4, 9)
     assert np.isfinite(record["loss"])
     assert {"knn", "linear_probe", "top5"} <= set(record)
     assert "linear probe" in capsys.readouterr().out

@@ -1,0 +1,155 @@
+"""Writes what came out of a finished run for use elsewhere.
+
+    python -m scripts.export runs/train/digits-hscl5
+
+writes into RUN/export
+
+    encoder.jaxexport   from images to features and embeddings, for CPUs, CUDA and TPUs, with its
+                        weights; read it with `hcl_jax.encoders.load_encoder`, or with JAX alone
+    embeddings.npz      embeddings and labels of both splits
+    class_means.npz     the class means of the training set: the paper's classifier
+
+Image data sets are taken as uint8, the digits and vectors as float32.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import numpy as np
+import tyro
+
+from hcl_jax.checkpoints import restore_latest
+from hcl_jax.export import export_encoder
+from hcl_jax.launching import alone
+from hcl_jax.models import Variables
+from scripts.experiments import NORMALIZATIONS, Experiment, program_of
+from scripts.run_directory import RunDirectoryError, moved_into_place, read_json
+from scripts.running import reported
+
+Platform = Literal["cpu", "cuda", "rocm", "tpu"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Export a run.
+
+    Attributes:
+        run: the directory of a finished run.
+        seed: which of its seeds; the first if none.
+        platforms: that will run the encoder.
+        out: where it is written; RUN/export if none.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    seed: int | None = None
+    platforms: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
+    out: Path | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    settings = tyro.cli(Export, args=arguments, description=__doc__)
+    out = settings.out or settings.run / "export"
+    return reported(out, lambda: export(settings, out))
+
+
+def export(settings: Export, out: Path) -> None:
+    """Writes the files.
+
+    Args:
+        settings: what is exported.
+        out: the directory that is written.
+
+    Raises:
+        RunDirectoryError: if the run is not there, not finished, or without checkpoints.
+        ValueError: for a seed that it does not have.
+    """
+    experiment = experiment_of(settings.run)
+    number = _seed_number(experiment, settings.seed)
+    if not (settings.run / "results.json").exists():
+        raise RunDirectoryError(f"{settings.run} is not finished; its command goes on with it")
+    variables = variables_of(settings.run, experiment, number)
+    setting, program = experiment.setting, program_of(experiment)
+    out.mkdir(parents=True, exist_ok=True)
+    metadata = export_encoder(
+        out / "encoder.jaxexport",
+        program.model,
+        variables,
+        normalization=NORMALIZATIONS[experiment.normalization],
+        image_shape=setting.image_shape,
+        image_dtype="float32" if setting.statistics is None else "uint8",
+        preprocess=program.prepare,
+        platforms=settings.platforms,
+    )
+    arrays = np.load(settings.run / "embeddings.npz")
+    chosen = {name: arrays[name] for name in arrays.files}
+    for name in ("train_embeddings", "test_embeddings", "class_means"):
+        chosen[name] = chosen[name][number]
+    _save(out / "class_means.npz", {"class_means": chosen.pop("class_means")})
+    _save(out / "embeddings.npz", chosen)
+    shape = ", ".join(map(str, metadata["image_shape"]))
+    print(
+        f"{experiment.method} on {experiment.data}, seed {experiment.seeds[number]}: images "
+        f"(n, {shape}) of {metadata['image_dtype']} to features (n, {metadata['feature_dim']}) and "
+        f"embeddings (n, {metadata['embedding_dim']}), in {out}"
+    )
+
+
+def experiment_of(run: Path) -> Experiment:
+    """The experiment of a run directory.
+
+    Raises:
+        RunDirectoryError: if there is none, or one of another version.
+    """
+    path = run / "config.json"
+    if not path.exists():
+        raise RunDirectoryError(f"{run} is not a run directory: it has no config.json")
+    fields: dict[str, Any] = read_json(path).get("experiment", {})
+    known = {field.name for field in dataclasses.fields(Experiment)}
+    if set(fields) != known:
+        raise RunDirectoryError(
+            f"{path} is of another version: fields {sorted(set(fields) ^ known)} differ"
+        )
+    return Experiment(**fields | {"seeds": tuple(fields["seeds"])})
+
+
+def variables_of(run: Path, experiment: Experiment, number: int = 0) -> Variables:
+    """The trained network of a run, from its last checkpoint.
+
+    Args:
+        run: the run directory.
+        experiment: of the run.
+        number: of the seed, counted from 0.
+
+    Returns:
+        Parameters and batch statistics.
+
+    Raises:
+        RunDirectoryError: if there is no checkpoint.
+    """
+    keys = jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
+    restored = restore_latest(run / "checkpoints", alone(program_of(experiment)).like(keys))
+    if restored is None:
+        raise RunDirectoryError(f"{run} has no checkpoint; it was trained with --keep 0")
+    return jax.tree.map(lambda leaf: leaf[number], restored.state.variables)
+
+
+def _seed_number(experiment: Experiment, seed: int | None) -> int:
+    if seed is None:
+        return 0
+    if seed not in experiment.seeds:
+        raise ValueError(f"the run has seeds {experiment.seeds}, not {seed}")
+    return experiment.seeds.index(seed)
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with moved_into_place(path, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

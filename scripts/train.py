@@ -17,13 +17,16 @@ from pathlib import Path
 import tyro
 
 from hcl_jax.processes import is_first
-from scripts.catalogue import UnknownExperimentError, catalogue, expected, named
+from scripts.catalogue import SMALL_SETS, UnknownExperimentError, catalogue, expected, named
 from scripts.experiments import Experiment
 from scripts.run_directory import read_metrics
 from scripts.running import progress_bar, reported, run
 from scripts.runtime import Runtime
 
 DEFAULT = "grouped-hscl5"
+
+REPORTED = dict.fromkeys(SMALL_SETS, "run, see README.md and docs/training.md")
+"""Data sets on which the experiments have been run, and where the results are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +120,7 @@ def summary(experiment: Experiment, result: dict) -> str:
 
 
 def listing(pattern: str = "*") -> str:
-    """A Markdown table of named experiments, with the paper's numbers where there are any.
+    """A Markdown table of named experiments: the paper's numbers where there are any, and ours.
 
     Args:
         pattern: a part of the name, or a pattern with "*".
@@ -127,8 +130,8 @@ def listing(pattern: str = "*") -> str:
     """
     wanted = pattern if "*" in pattern else f"*{pattern}*"
     lines = [
-        "| `python -m scripts.train ...` | the paper: equal-ip | directions | top-1 % |",
-        "|---|---|---|---|",
+        "| `python -m scripts.train` | the paper: equal-ip | directions | top-1 % | here |",
+        "|---|---|---|---|---|",
     ]
     for name, experiment in catalogue().items():
         if fnmatch(name, wanted):
@@ -138,7 +141,8 @@ def listing(pattern: str = "*") -> str:
                 if paper is None
                 else [paper.equal_inner_product, f"{paper.directions} of 99", paper.top1]
             )
-            lines.append(f"| `{name}` | " + " | ".join(numbers) + " |")
+            cells = [f"`{name}`", *numbers, REPORTED.get(experiment.data, "not yet run")]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

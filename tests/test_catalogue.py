@@ -1,6 +1,7 @@
 """Named experiments: every run of the paper is there, and means what its name says."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +85,11 @@ def test_a_sweep_goes_on_and_reports(tmp_path, capsys, monkeypatch):
     assert sweep.main(command) == 0
     assert capsys.readouterr().out == first
     assert (tmp_path / "triangle-hscl5" / "results.json").stat().st_mtime_ns == before
+
+
+def test_the_list_in_the_documentation_is_that_of_the_program():
+    documented = (Path(__file__).parent.parent / "docs" / "experiments.md").read_text()
+    assert train.listing() in documented
+    assert documented.count("not yet run") == sum(
+        e.data not in catalogue.SMALL_SETS for e in catalogue.catalogue().values()
+    )

@@ -29,6 +29,7 @@ from hcl_jax.models import Variables
 from scripts.experiments import NORMALIZATIONS, Experiment, program_of
 from scripts.run_directory import RunDirectoryError, moved_into_place, read_json
 from scripts.running import reported
+from scripts.runtime import RefusedError
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 
@@ -66,7 +67,7 @@ def export(settings: Export, out: Path) -> None:
 
     Raises:
         RunDirectoryError: if the run is not there, not finished, or without checkpoints.
-        ValueError: for a seed that it does not have.
+        RefusedError: for a seed that it does not have.
     """
     experiment = experiment_of(settings.run)
     number = _seed_number(experiment, settings.seed)
@@ -142,7 +143,7 @@ def _seed_number(experiment: Experiment, seed: int | None) -> int:
     if seed is None:
         return 0
     if seed not in experiment.seeds:
-        raise ValueError(f"the run has seeds {experiment.seeds}, not {seed}")
+        raise RefusedError(f"the run has seeds {experiment.seeds}, not {seed}")
     return experiment.seeds.index(seed)
 
 

@@ -37,7 +37,7 @@ from scripts.run_directory import (
     finished_results,
     open_run,
 )
-from scripts.runtime import ONE_DEVICE, Runtime
+from scripts.runtime import ONE_DEVICE, RefusedError, Runtime
 from scripts.settings import dataset_of
 
 STREAMED_IMAGES = 2**14
@@ -64,7 +64,7 @@ def reported(out: Path, job: Callable[[], None]) -> int:
 
     Returns:
         The exit status: 0, 1 after an error that a user can understand, 130 after Ctrl-C, 143 after
-        a signal that asked to stop.
+        a signal that asked to stop, 2 if what was asked for does not fit together.
     """
     try:
         job()
@@ -77,11 +77,12 @@ def reported(out: Path, job: Callable[[], None]) -> int:
     except (NonFiniteLossError, RunDirectoryError, CheckpointError, DatasetError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    except ValueError as error:
+    except RefusedError as error:
         print(f"\n{error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"\ncannot read or write {error.filename}: {error.strerror}", file=sys.stderr)
+        where = error.filename or out
+        print(f"\ncannot read or write {where}: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0
 
@@ -129,7 +130,7 @@ def run(
         NonFiniteLossError: if a loss is NaN or infinite; what was written so far stays.
         RunDirectoryError: if the directory holds a run of another experiment.
         PreemptedError: after SIGTERM, when the state is saved.
-        ValueError: if the batch does not fit the data or the devices.
+        RefusedError: if the batch does not fit the data or the devices.
     """
     results = finished_results(path, experiment)
     if results is not None:
@@ -139,7 +140,7 @@ def run(
     loaded = dataset_of(experiment.data, runtime.data_dir)
     data = measuring.place(loaded, launcher, round(runtime.resident_gib * 2**30))
     if data.train is None and len(experiment.seeds) > 1:
-        raise ValueError(
+        raise RefusedError(
             f"{experiment.data} is larger than the {runtime.resident_gib:g} GiB that may live on "
             f"the device, and streams; then seeds run one by one, not {len(experiment.seeds)} at "
             f"once"
@@ -162,11 +163,15 @@ def _launcher(experiment: Experiment, runtime: Runtime) -> Launcher:
     devices = runtime.chosen_devices()
     count = jax.device_count() if devices is None else len(devices)
     axis_name = AXIS if count > 1 else None
-    program = program_of(
-        experiment, steps_per_epoch=steps_per_epoch(experiment, runtime), axis_name=axis_name
-    )
+    steps = steps_per_epoch(experiment, runtime)
+    if not steps:
+        raise RefusedError(
+            f"a batch of {experiment.images_per_step} is more than all training images of "
+            f"{experiment.data}"
+        )
+    program = program_of(experiment, steps_per_epoch=steps, axis_name=axis_name)
     if experiment.images_per_step % count:
-        raise ValueError(
+        raise RefusedError(
             f"a batch of {experiment.images_per_step} cannot be spread evenly over {count} "
             f"devices; choose a batch size that they divide, or fewer devices"
         )

@@ -10,6 +10,10 @@ from hcl_jax.validation import check_count, check_non_negative
 from scripts.settings import DATA_DIR
 
 
+class RefusedError(ValueError):
+    """What was asked for does not fit together."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Runtime:
     """Devices, data and checkpoints.
@@ -61,13 +65,15 @@ class Runtime:
         """The devices that were asked for, or None for all.
 
         Raises:
-            ValueError: if there are fewer.
+            RefusedError: if there are fewer.
         """
         if self.devices is None:
             return None
         found = jax.local_devices()
         if self.devices > len(found):
-            raise ValueError(f"devices must be at most the {len(found)} there are: {self.devices}")
+            raise RefusedError(
+                f"devices must be at most the {len(found)} there are: {self.devices}"
+            )
         return found[: self.devices]
 
 

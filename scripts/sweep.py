@@ -21,7 +21,7 @@ from scripts.catalogue import catalogue
 from scripts.experiments import Experiment
 from scripts.run_directory import read_metrics, write_json
 from scripts.running import NonFiniteLossError, progress_bar, reported, run
-from scripts.runtime import Runtime
+from scripts.runtime import RefusedError, Runtime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +55,13 @@ def chosen(settings: Sweep) -> dict[str, Experiment]:
     """The experiments of a sweep, in the order of the catalogue.
 
     Raises:
-        ValueError: for a pattern that fits no name.
+        RefusedError: for a pattern that fits no name.
     """
     found: dict[str, Experiment] = {}
     for pattern in settings.names:
         fitting = {name: e for name, e in catalogue().items() if fnmatch(name, pattern)}
         if not fitting:
-            raise ValueError(
+            raise RefusedError(
                 f"no experiment fits {pattern!r}; `python -m scripts.train --list` lists all"
             )
         found |= fitting

@@ -1,6 +1,7 @@
 """The training program on devices and hosts, streamed and in parts: the same curves as without."""
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -25,9 +26,9 @@ from hcl_jax.image_sets import ImageSet
 from hcl_jax.normalization import unit_sphere
 from scripts import settings, train
 from scripts.experiments import Experiment, program_of
-from scripts.run_directory import read_metrics
+from scripts.run_directory import RunDirectory, read_metrics
 from scripts.running import run
-from scripts.runtime import Runtime
+from scripts.runtime import RefusedError, Runtime
 
 ROOT = Path(__file__).parent.parent
 DIGITS = Experiment(data="digits", epochs=2, evaluations=2, synchronized=True, learning_rate=1e-4)
@@ -121,10 +122,27 @@ def test_seeds_of_a_streamed_set_run_one_by_one(tmp_path):
 
 
 def test_a_batch_that_devices_do_not_divide_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="a batch of 128 cannot be spread evenly over 3 devices"):
+    with pytest.raises(RefusedError, match="a batch of 128 cannot be spread evenly over 3 devices"):
         run_quietly(DIGITS, tmp_path, Runtime(devices=3, keep=0))
-    with pytest.raises(ValueError, match="devices must be at most the 8 there are: 9"):
+    with pytest.raises(RefusedError, match="devices must be at most the 8 there are: 9"):
         run_quietly(DIGITS, tmp_path, Runtime(devices=9, keep=0))
+
+
+def test_a_batch_larger_than_the_set_is_refused(tmp_path, capsys):
+    command = ["digits-scl", "--batch-size", "2000", "--devices", "1", "--out", str(tmp_path)]
+    assert train.main(command) == 2
+    assert "a batch of 2000 is more than all training images of digits" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_named(tmp_path, capsys, monkeypatch):
+    def full(self, mark):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunDirectory, "rewind", full)
+    command = ["triangle-scl", "--devices", "1", "--keep", "0", "--out", str(tmp_path)]
+    assert train.main(command) == 1
+    said = capsys.readouterr().err
+    assert f"cannot read or write {tmp_path / 'triangle-scl'}: No space left on device" in said
 
 
 GAUSSIANS = data.gaussian_classes(jax.random.key(0), num_classes=4, dim=8, train_per_class=12)

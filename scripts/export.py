@@ -115,7 +115,8 @@ def experiment_of(run: Path) -> Experiment:
         raise RunDirectoryError(
             f"{path} is of another version: fields {sorted(set(fields) ^ known)} differ"
         )
-    return Experiment(**fields | {"seeds": tuple(fields["seeds"])})
+    fields["seeds"] = tuple(fields["seeds"])
+    return Experiment(**fields)
 
 
 def variables_of(run: Path, experiment: Experiment, number: int = 0) -> Variables:

@@ -291,9 +291,9 @@ def _law(setting, portion, columns):
 
 def _over_pairs(draws, setting, portion, columns, law, add, state):
     """Runs `add` over the pairs of a portion, `DRAWS` draws at a time."""
-    tables = guide(law.weights)
-    ends = jnp.cumsum(portion.positives)
     width = columns.features.shape[0]
+    tables = guide(law.weights, jnp.minimum(portion.start, width - 1))
+    ends = jnp.cumsum(portion.positives)
     size = max(1, min(DRAWS // draws.num_negatives, draws.rows * width))
     similarities = law.similarities.reshape(-1)
     half = (draws.num_negatives + 1) // 2

@@ -148,6 +148,22 @@ def test_draws_do_not_depend_on_portions(monkeypatch):
     np.testing.assert_allclose(parts[1], whole[1], atol=1e-4)
 
 
+def test_what_samples_cannot_do_is_refused():
+    z, keys = problem()
+
+    def loss(z, beta=2.0):
+        return sampled_contrastive_loss(
+            jax.random.key(0), z, z, keys, num_negatives=2, hardening=hardening.exponential(beta)
+        ).total.sum()
+
+    with pytest.raises(NotImplementedError, match="differentiated once, in reverse mode"):
+        jax.eval_shape(jax.grad(lambda z: jnp.sum(jax.grad(loss)(z) ** 2)), z)
+    with pytest.raises(NotImplementedError, match="differentiated once, in reverse mode"):
+        jax.eval_shape(lambda z: jax.jvp(jax.grad(loss), (z,), (z,)), z)
+    with pytest.raises(NotImplementedError, match="no gradient by temperature, beta"):
+        jax.eval_shape(jax.grad(lambda beta: loss(z, beta)), 2.0)
+
+
 def test_undefined_anchors_and_thresholds():
     z, keys = problem()
     for level in (0.3, 2.0):

@@ -4,10 +4,10 @@
 
 needs ``pip install hcl-jax[benchmark]``. Contenders of the same mathematics must agree in loss and
 gradient before any is timed. Then all take turns, round by round and in another order each, so that
-whatever else the machine does falls on all alike; the bare multiplication is timed at both ends of every round, and a round
-in which the two differ by more than 30 % counts as noisy. What other processes took of the machine
-meanwhile is reported. Writes ``losses.json`` with every single time, ``losses.md`` with medians,
-quartiles and ratios against the targets, and a figure.
+whatever else the machine does falls on all alike; the bare multiplication is timed at both ends of
+every round, and a round in which the two differ by more than 30 % counts as noisy. What other
+processes took of the machine meanwhile is reported. Writes ``losses.json`` with every single time,
+``losses.md`` with medians, quartiles and ratios against the targets, and a figure.
 """
 
 import contextlib

@@ -31,7 +31,10 @@ CORNERS = {
 }
 
 
-@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize(
+    "corner",
+    [pytest.param(c, marks=pytest.mark.slow) if c in ("hscl", "ucl") else c for c in CORNERS],
+)
 def test_blockwise_is_linear(corner):
     loss = jax.value_and_grad(CORNERS[corner])
     small, large = (temporaries(loss, *arguments(rows)) for rows in (8192, 32768))

@@ -2,8 +2,8 @@
 
 For a law ``p_1 .. p_M`` let ``c_j = G (p_1 + .. + p_j)`` and let t be uniform on [0, G). The draw
 is the number of ``c_j <= t`` (inversion of the cumulative law). The guide table holds it for
-the integers t = 0 .. G, so a draw lies between two neighbouring entries of it: almost always one or
-two comparisons are left of the ``log2 M`` of a binary search.
+the integers t = 0 .. G, so a draw lies between two neighbouring entries of it: two or three
+comparisons are mostly left of the ``log2 M`` of a binary search, as many as the fullest cell needs.
 
 Bits come from Threefry-2x32 (Salmon et al., 2011), as JAX's default generator, written out so that
 it fuses with the look-up, and counted by (row, number): the same key gives the same draws in
@@ -22,28 +22,41 @@ UNROLLED_STEPS = 2
 
 
 class Guide(NamedTuple):
-    """Tables of several laws, one a row: ``c``, and the number of ``c_j <= g`` for g = 0 .. G."""
+    """Tables of several laws, one a row.
+
+    Attributes:
+        cumulative: ``c``.
+        first: the number of ``c_j <= g`` for g = 0 .. G.
+        fullest: the most ``c_j`` that lie between neighbouring g.
+        begin: the candidate at which each law begins to count, cyclically.
+    """
 
     cumulative: Float[Array, "laws candidates"]
     first: Int[Array, "laws guides"]
+    fullest: Int[Array, ""]
+    begin: Int[Array, " laws"]
 
 
-def guide(weights: Float[Array, "laws candidates"]) -> Guide:
+def guide(weights: Float[Array, "laws candidates"], begin: Int[Array, " laws"]) -> Guide:
     """Makes the tables.
 
     Args:
         weights: non-negative, proportional to the law, one law a row. A row of zeros is allowed,
             its draws mean nothing.
+        begin: the candidate at which each law begins to count; zeros that follow it cost nothing,
+            a long run of them elsewhere costs the draws comparisons.
 
     Returns:
         Tables of 1 to 2 times (plus 1) as many entries as candidates.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> guide(jnp.array([[1.0, 0.0, 3.0, 0.0]])).first.tolist()
+        >>> guide(jnp.array([[1.0, 0.0, 3.0, 0.0]]), jnp.array([0])).first.tolist()
         [[0, 2, 2, 2, 4]]
     """
     laws, width = weights.shape
+    turned = _cyclic(begin[:, None] + jnp.arange(width, dtype=begin.dtype), width)
+    weights = jnp.take_along_axis(weights, turned, axis=1, mode="promise_in_bounds")
     size = 1 << (width - 1).bit_length()
     total = jnp.cumsum(weights, axis=1)
     # Divided by the last sum, so that the last entry is exactly G and every draw is below M.
@@ -52,7 +65,9 @@ def guide(weights: Float[Array, "laws candidates"]) -> Guide:
         size + 1
     )
     counts = jnp.zeros(laws * (size + 1), jnp.int32).at[slot.reshape(-1)].add(1, mode="drop")
-    return Guide(cumulative, jnp.cumsum(counts.reshape(laws, size + 1), axis=1))
+    first = jnp.cumsum(counts.reshape(laws, size + 1), axis=1)
+    fullest = jnp.max(counts.reshape(laws, size + 1)[:, 1:], initial=0)
+    return Guide(cumulative, first, fullest, begin)
 
 
 def look_up(tables: Guide, law: Int[Array, "*n"], bits: UInt32[Array, "*n"]) -> Int[Array, "*n"]:
@@ -69,7 +84,8 @@ def look_up(tables: Guide, law: Int[Array, "*n"], bits: UInt32[Array, "*n"]) -> 
     Example:
         >>> import jax.numpy as jnp
         >>> bits = jnp.array([0, 2**30, 2**32 - 1], jnp.uint32)
-        >>> look_up(guide(jnp.array([[1.0, 0.0, 3.0, 0.0]])), jnp.zeros(3, int), bits).tolist()
+        >>> tables = guide(jnp.array([[1.0, 0.0, 3.0, 0.0]]), jnp.array([0]))
+        >>> look_up(tables, jnp.zeros(3, int), bits).tolist()
         [0, 2, 2]
     """
     dtype = tables.cumulative.dtype
@@ -78,21 +94,27 @@ def look_up(tables: Guide, law: Int[Array, "*n"], bits: UInt32[Array, "*n"]) -> 
     size = guides - 1
     digits = min(32, jnp.finfo(dtype).nmant + 1)
     target = (bits >> (32 - digits)).astype(dtype) * (size * 2.0**-digits)
-    entry = law * guides + target.astype(jnp.int32)
-    low = jnp.minimum(_take(flat_first, entry), width - 1)
-    high = jnp.minimum(_take(flat_first, entry + 1), width - 1)
+    # Kept in memory: XLA would make the bits anew in every step that compares with them.
+    target, low = lax.optimization_barrier(
+        (target, _take(flat_first, law * guides + target.astype(jnp.int32)))
+    )
     start = law * width
 
-    def halve(bounds):
-        low, high = bounds
-        middle = (low + high) // 2
-        below = (_take(flat_cumulative, start + middle) <= target) & (low < high)
-        return jnp.where(below, middle + 1, low), jnp.where(below, high, jnp.maximum(low, middle))
+    def leap(exponent, low):
+        """Moves on by ``2^exponent`` if all those ``c_j`` are at most the target."""
+        last = jnp.minimum(low + ((1 << exponent) - 1), width - 1)
+        return low + jnp.where(_take(flat_cumulative, start + last) <= target, 1 << exponent, 0)
 
-    bounds = (low, high)
-    for _ in range(UNROLLED_STEPS):
-        bounds = halve(bounds)
-    return lax.while_loop(lambda b: jnp.any(b[0] < b[1]), halve, bounds)[0]
+    exponents = 32 - lax.clz(tables.fullest)
+    low = lax.fori_loop(
+        0,
+        jnp.maximum(exponents - UNROLLED_STEPS, 0),
+        lambda k, low: leap(exponents - 1 - k, low),
+        low,
+    )
+    for exponent in reversed(range(UNROLLED_STEPS)):
+        low = leap(exponent, low)
+    return _cyclic(_take(tables.begin, law) + jnp.minimum(low, width - 1), width)
 
 
 def random_bits(
@@ -152,3 +174,7 @@ def threefry(
 
 def _take(values, indices):
     return values.at[indices].get(mode="promise_in_bounds")
+
+
+def _cyclic(indices, length):
+    return jnp.where(indices >= length, indices - length, indices)

@@ -105,10 +105,10 @@ def triangle_sums(law: Law, rows: Side, block: int, precision: Any) -> Sums:
     def step(totals, i, j):
         x, y = block_of(rows, i, block), block_of(rows, j, block)
         similarities = inner_products(x.features, y.features, precision)
-        down, across = negatives(x, y), negatives(y, x, axis=1)
 
-        def add(total, exponents):
+        def add(total, exponents):  # masks are made here: a branch would have them read from memory
             terms = jnp.exp(exponents)
+            down, across = negatives(x, y), negatives(y, x, axis=1)
             total = add_to_block(total, i, jnp.sum(jnp.where(down, terms, 0), axis=1))
             others = jnp.sum(jnp.where(across, terms, 0), axis=0)
             return add_to_block(total, j, jnp.where(i == j, 0, others))

@@ -94,8 +94,9 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def refuse(settings, primals, tangents):
         raise NotImplementedError(
-            "the blockwise and pallas implementations can be differentiated once, in reverse mode; "
-            'for second derivatives or forward mode use implementation="dense"'
+            "the blockwise, pallas and samples forms can be differentiated once, in reverse mode; "
+            "for second derivatives or forward mode of the weights estimator "
+            'use implementation="dense"'
         )
 
     guarded.defjvp(refuse)
@@ -126,9 +127,9 @@ def unwrap(law_and_arguments: Any) -> Any:
 
     if any(leaf.perturbed for leaf in jax.tree.leaves(law_and_arguments[0], is_leaf=is_wrapped)):
         raise NotImplementedError(
-            "the blockwise and pallas implementations have no gradient by temperature, beta or "
-            'other numbers of psi and hardening; use implementation="dense", or '
-            "jax.lax.stop_gradient"
+            "the blockwise, pallas and samples forms have no gradient by temperature, beta or "
+            "other numbers of psi and hardening; use jax.lax.stop_gradient or, for the weights "
+            'estimator, use implementation="dense"'
         )
     return jax.tree.map(lambda leaf: leaf.value, law_and_arguments, is_leaf=is_wrapped)
 

@@ -32,7 +32,7 @@ from hcl_jax.drawing import guide, look_up, random_bits
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.losses import AnchorLosses, check_pairs_fit
 from hcl_jax.pairs import Keys, Pairs
-from hcl_jax.passes import cotangent_of_totals, unwrap
+from hcl_jax.passes import cotangent_of_totals, once_differentiable, unwrap
 from hcl_jax.psi import Psi, infonce
 from hcl_jax.sides import Side, negatives
 from hcl_jax.tiling import inner_products, pad_rows, padding, varying_like
@@ -94,6 +94,7 @@ def sampled_contrastive_loss(
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, or K < 1.
+        NotImplementedError: if differentiated twice, or by a number of psi or hardening.
 
     Example:
         >>> import jax
@@ -154,6 +155,7 @@ def _sampled_bwd(draws, residuals, cotangents):
 _sampled.defvjp(_sampled_fwd, _sampled_bwd, symbolic_zeros=True)
 
 
+@once_differentiable
 def _forward(draws, setting, anchors, candidates):
     columns, portions = _portions(draws, setting, anchors, candidates, None)
 
@@ -182,6 +184,7 @@ def _forward(draws, setting, anchors, candidates):
     return jax.tree.map(lambda values: values.reshape(-1)[: len(anchors)], losses)
 
 
+@once_differentiable
 def _backward(draws, setting, anchors, candidates, weight):
     columns, portions = _portions(draws, setting, anchors, candidates, weight)
 
@@ -291,9 +294,9 @@ def _law(setting, portion, columns):
 
 def _over_pairs(draws, setting, portion, columns, law, add, state):
     """Runs `add` over the pairs of a portion, `DRAWS` draws at a time."""
-    tables = guide(law.weights)
-    ends = jnp.cumsum(portion.positives)
     width = columns.features.shape[0]
+    tables = guide(law.weights, jnp.minimum(portion.start, width - 1))
+    ends = jnp.cumsum(portion.positives)
     size = max(1, min(DRAWS // draws.num_negatives, draws.rows * width))
     similarities = law.similarities.reshape(-1)
     half = (draws.num_negatives + 1) // 2

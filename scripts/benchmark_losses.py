@@ -3,13 +3,14 @@
     python -m scripts.benchmark_losses [--device cpu|gpu] [--rows 512 2048 8192] [--out DIR]
 
 needs ``pip install hcl-jax[benchmark]``. Contenders of the same mathematics must agree in loss and
-gradient before any is timed. Then all take turns, round by round, so that whatever else the machine
-does falls on all alike; the bare multiplication is timed at both ends of every round, and a round
-in which the two differ by more than 30 % counts as noisy. What other processes took of the machine
-meanwhile is reported. Writes ``losses.json`` with every single time, ``losses.md`` with medians,
-quartiles and ratios against the targets, and a figure.
+gradient before any is timed. Then all take turns, round by round and in another order each, so that
+whatever else the machine does falls on all alike; the bare multiplication is timed at both ends of
+every round, and a round in which the two differ by more than 30 % counts as noisy. What other
+processes took of the machine meanwhile is reported. Writes ``losses.json`` with every single time,
+``losses.md`` with medians, quartiles and ratios against the targets, and a figure.
 """
 
+import contextlib
 import ctypes
 import dataclasses
 import datetime
@@ -123,9 +124,11 @@ def _measure_shape(chosen, rows, dim, versions):
             z, labels, chosen.beta, chosen.draws, where, limit, chosen.anchors
         )
     agreement = _agreement(found)
-    peaks = {c.name: _peak(c, chosen.device) for c in found}
     before = _work_done()
     times, noisy = _take_turns(found, chosen)
+    others = _share_of_others(before, _work_done())
+    with _nothing_kept_by_malloc():
+        peaks = {c.name: _peak(c, chosen.device) for c in found}
     return {
         "rows": rows,
         "dim": dim,
@@ -133,7 +136,7 @@ def _measure_shape(chosen, rows, dim, versions):
         "agreement": agreement,
         "rounds": max(map(len, times.values())),
         "noisy_rounds": noisy,
-        "others": _share_of_others(before, _work_done()),
+        "others": others,
         "contenders": [
             {
                 "name": c.name,
@@ -182,11 +185,25 @@ def _peak(contender, device):
         return int(next(x for x in status.read_text().splitlines() if field in x).split()[1])
 
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # else what earlier calls freed would serve this one unseen
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
     before = kilobytes("VmRSS")
     contender.run(False)
     return max(0, kilobytes("VmHWM") - before) * 1024
+
+
+@contextlib.contextmanager
+def _nothing_kept_by_malloc():
+    """Has glibc give back what is freed: kept memory would serve the next call unseen."""
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    trim, map_from = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of mallopt(3)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(map_from, 2**16)
+    yield
+    libc.mallopt(map_from, 2**25)  # where glibc itself ends up after large blocks were freed
+    libc.mallopt(trim, 2**26)
 
 
 def _work_done():
@@ -209,9 +226,11 @@ def _take_turns(found, chosen):
     times: dict[str, list[float]] = {c.name: [] for c in found}
     floor = next((c for c in found if c.mathematics == "3 matmuls"), found[0])
     noisy, begun = 0, time.perf_counter()
+    order = np.random.default_rng(0)
     for turn in range(chosen.rounds):
         before = jax_contenders.timed(floor)
-        for contender in found:
+        for number in order.permutation(len(found)):
+            contender = found[number]
             if len(times[contender.name]) < _turns(times[contender.name], chosen):
                 times[contender.name].append(jax_contenders.timed(contender))
         after = jax_contenders.timed(floor)

@@ -204,7 +204,9 @@ def _lightly_loss():
         package = types.ModuleType(".".join(["lightly", *filter(None, path.split("/"))]))
         package.__path__ = [f"{where}/{path}" for where in spec.submodule_search_locations]
         sys.modules.setdefault(package.__name__, package)
-    if importlib.util.find_spec("torchvision") is None:
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError):  # absent, or built for another torch
         stub = types.ModuleType("torchvision.ops")
         stub.StochasticDepth = torch.nn.Identity  # type: ignore[attr-defined]
         sys.modules.update({"torchvision": types.ModuleType("torchvision"), stub.__name__: stub})

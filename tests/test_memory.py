@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from hcl_jax import hardening, hucl, parallel, scl
+from hcl_jax import hardening, hscl, hucl, pairs, parallel, scl, ucl
+from hcl_jax.losses import average_loss, contrastive_loss
 
 DIM = 128
 MIB = 2**20
@@ -23,15 +24,37 @@ def arguments(rows):
 
 CORNERS = {
     "scl": scl,
+    "hscl": functools.partial(hscl, beta=5.0),
+    "ucl": ucl,
     "hucl": functools.partial(hucl, beta=5.0),
     "attached": functools.partial(hucl, beta=5.0, stop_gradient_hardening=False),
 }
 
 
-@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize(
+    "corner",
+    [pytest.param(c, marks=pytest.mark.slow) if c in ("hscl", "ucl") else c for c in CORNERS],
+)
 def test_blockwise_is_linear(corner):
     loss = jax.value_and_grad(CORNERS[corner])
     small, large = (temporaries(loss, *arguments(rows)) for rows in (8192, 32768))
+    assert large <= 4.2 * small
+    assert large <= 256 * MIB
+
+
+def test_two_sets_are_linear():
+    """A shard against all: the rows of an eighth as anchors."""
+
+    def loss(z, y, labels):
+        everyone = pairs.rows(labels)
+        some = jax.tree.map(lambda key: key[: len(z)], everyone)
+        keys = pairs.supervised(some, everyone)
+        return average_loss(contrastive_loss(z, y, keys, hardening=hardening.exponential(5.0)))
+
+    step = jax.value_and_grad(loss, (0, 1))
+    small, large = (
+        temporaries(step, arguments(rows // 8)[0], *arguments(rows)) for rows in (8192, 32768)
+    )
     assert large <= 4.2 * small
     assert large <= 256 * MIB
 

@@ -172,18 +172,29 @@ sys.path.insert(0, sys.argv[3])
 from tests import test_parallel as test
 z, labels = test.batch(2)
 mine = slice(int(sys.argv[2]) * test.LOCAL, (int(sys.argv[2]) + 1) * test.LOCAL)
+spec = test.PartitionSpec("devices")
+mesh = jax.make_mesh((2,), ("devices",), axis_types=(test.AxisType.Auto,))
+options = {"supervised": False, "hardening": test.hardening.exponential(5.0)}
+wanted_value, wanted = jax.value_and_grad(
+    lambda z: test.objective(z, labels, implementation="dense", **options))(z)
+def check(value, gradient):
+    error = np.linalg.norm(gradient - wanted[mine]) / np.linalg.norm(wanted[mine])
+    assert error <= 1e-6, error
+    assert abs(float(value) - wanted_value) <= 1e-6 * wanted_value
 for exchange in ("gather", "ring"):
-    options = {"supervised": False, "hardening": test.hardening.exponential(5.0)}
     def loss(z, labels):
         return test.parallel.objective(
             z, labels, axis_name="devices", exchange=exchange, **options)
     step = test.parallel.launch(jax.value_and_grad(loss), axis_name="devices")
     value, gradient = step(z[mine][None], labels[mine][None])
-    wanted_value, wanted = jax.value_and_grad(
-        lambda z: test.objective(z, labels, implementation="dense", **options))(z)
-    error = np.linalg.norm(gradient[0] - wanted[mine]) / np.linalg.norm(wanted[mine])
-    assert error <= 1e-6, error
-    assert abs(float(value[0]) - wanted_value) <= 1e-6 * wanted_value
+    check(value[0], gradient[0])
+    step = jax.jit(jax.shard_map(
+        jax.value_and_grad(loss), mesh=mesh, in_specs=(spec, spec),
+        out_specs=(test.PartitionSpec(), spec)))
+    value, gradient = step(*(
+        jax.make_array_from_process_local_data(jax.NamedSharding(mesh, spec), np.asarray(part))
+        for part in (z[mine], labels[mine])))
+    check(value, gradient.addressable_data(0))
 print("equal")
 """
 

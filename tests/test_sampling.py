@@ -13,11 +13,11 @@ from hcl_jax.sampling import sampled_contrastive_loss
 DRAWS = 200_000
 
 
-def drawn(weights, seed=0):
+def drawn(weights, seed=0, begin=0):
     """How often each candidate is drawn."""
     number = jnp.arange(DRAWS // 2, dtype=jnp.uint32)
     bits = jnp.concatenate(random_bits(jax.random.key(seed), jnp.uint32(7), number))
-    table = guide(jnp.asarray(weights, jnp.float32)[None])
+    table = guide(jnp.asarray(weights, jnp.float32)[None], jnp.array([begin]))
     law = jnp.zeros(DRAWS, jnp.int32)
     return np.bincount(jax.jit(look_up)(table, law, bits), minlength=len(weights))
 
@@ -41,7 +41,19 @@ LAWS = {
 
 @pytest.mark.parametrize("name", LAWS)
 def test_draws_follow_the_law(name):
-    assert p_value(drawn(LAWS[name]), LAWS[name]) > 1e-3
+    for begin in (0, len(LAWS[name]) // 3, len(LAWS[name]) - 1):
+        assert p_value(drawn(LAWS[name], begin=begin), LAWS[name]) > 1e-3
+
+
+def test_a_law_of_zeros_draws_within_bounds():
+    assert drawn(np.zeros(5), begin=3).sum() == DRAWS
+
+
+def test_zeros_where_counting_begins_fill_no_cell():
+    """A long run of candidates that cannot be drawn, such as an anchor's own class."""
+    weights = jnp.r_[jnp.ones(100), jnp.zeros(50), jnp.ones(100)][None]
+    assert guide(weights, jnp.array([100])).fullest <= 2
+    assert guide(weights, jnp.array([0])).fullest >= 50
 
 
 def test_the_chi_square_rejects_wrong_samplers():
@@ -134,6 +146,22 @@ def test_draws_do_not_depend_on_portions(monkeypatch):
     parts = run()
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
     np.testing.assert_allclose(parts[1], whole[1], atol=1e-4)
+
+
+def test_what_samples_cannot_do_is_refused():
+    z, keys = problem()
+
+    def loss(z, beta=2.0):
+        return sampled_contrastive_loss(
+            jax.random.key(0), z, z, keys, num_negatives=2, hardening=hardening.exponential(beta)
+        ).total.sum()
+
+    with pytest.raises(NotImplementedError, match="differentiated once, in reverse mode"):
+        jax.eval_shape(jax.grad(lambda z: jnp.sum(jax.grad(loss)(z) ** 2)), z)
+    with pytest.raises(NotImplementedError, match="differentiated once, in reverse mode"):
+        jax.eval_shape(lambda z: jax.jvp(jax.grad(loss), (z,), (z,)), z)
+    with pytest.raises(NotImplementedError, match="no gradient by temperature, beta"):
+        jax.eval_shape(jax.grad(lambda beta: loss(z, beta)), 2.0)
 
 
 def test_undefined_anchors_and_thresholds():

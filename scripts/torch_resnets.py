@@ -106,8 +106,7 @@ def torch_name(path: Any) -> str:
     elif found := re.fullmatch(r"encoder\.(\d+)\.shortcut\.(\d)\.(\w+)", name):
         module = f"layers.{int(found[1]) - 1}.downsample.{found[2]}"
     else:
-        found = re.fullmatch(r"head\.(\d)\.(\w+)", name)
-        module = f"head.{found[1]}"
+        module = name.rsplit(".", 1)[0]
     kind = name.rsplit(".", 1)[1]
     names = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
     return f"{module}.{names.get(kind, kind)}"

@@ -113,7 +113,7 @@ def _step(
 ):
     network = _network(variables, recipe, x.device)
     if channels_last:
-        network = network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=fused or None)
     constants = _constants(x.device)
 

@@ -132,7 +132,7 @@ def test_gradients(x64, depth, stem):
     found = as_state_dict(gradient)
     expected = dict(other.named_parameters())
     assert found.keys() == expected.keys()
-    largest = max(parameter.grad.abs().max() for parameter in expected.values())
+    largest = max(parameter.grad.abs().max() for parameter in expected.values())  # pyright: ignore
     for name, parameter in expected.items():
         close = torch.allclose(found[name], parameter.grad, rtol=1e-8, atol=1e-11 * largest)
         assert close, name

@@ -92,7 +92,7 @@ def measure(chosen: Benchmark) -> dict[str, Any]:
     """
     results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
-        "commit": _commit(),
+        "commit": commit(),
         "machine": chosen.machine,
         "versions": {"python": platform.python_version(), "jax": jax.__version__},
         "settings": {**dataclasses.asdict(chosen), "out": None},
@@ -124,11 +124,11 @@ def _measure_shape(chosen, rows, dim, versions):
             z, labels, chosen.beta, chosen.draws, where, limit, chosen.anchors
         )
     agreement = _agreement(found)
-    before = _work_done()
+    before = work_done()
     times, noisy = _take_turns(found, chosen)
-    others = _share_of_others(before, _work_done())
-    with _nothing_kept_by_malloc():
-        peaks = {c.name: _peak(c, chosen.device) for c in found}
+    others = share_of_others(before, work_done())
+    with nothing_kept_by_malloc():
+        peaks = {c.name: peak_memory(c, chosen.device) for c in found}
     return {
         "rows": rows,
         "dim": dim,
@@ -169,8 +169,16 @@ def _agreement(found):
     return errors
 
 
-def _peak(contender, device):
-    """Bytes of one call, beyond those resident before: measured on Linux, told by XLA on a GPU."""
+def peak_memory(contender: jax_contenders.Contender, device: str) -> int | None:
+    """Bytes of one call, beyond those resident before: measured on Linux, told by XLA on a GPU.
+
+    Args:
+        contender: what is called.
+        device: "cpu" or "gpu".
+
+    Returns:
+        Bytes; None where they cannot be measured.
+    """
     if device == "gpu":
         if contender.temporaries is not None:
             return contender.temporaries
@@ -193,7 +201,7 @@ def _peak(contender, device):
 
 
 @contextlib.contextmanager
-def _nothing_kept_by_malloc():
+def nothing_kept_by_malloc():
     """Has glibc give back what is freed: kept memory would serve the next call unseen."""
     if platform.libc_ver()[0] != "glibc":
         yield
@@ -206,7 +214,7 @@ def _nothing_kept_by_malloc():
     libc.mallopt(trim, 2**26)
 
 
-def _work_done():
+def work_done() -> tuple[float, float, float] | None:
     """Clock ticks that all processes have worked, that this one has, and that there were."""
     if not Path("/proc/stat").exists():
         return None
@@ -215,7 +223,8 @@ def _work_done():
     return sum(whole) - whole[3] - whole[4], own, sum(whole)
 
 
-def _share_of_others(before, after):
+def share_of_others(before: Any, after: Any) -> float | None:
+    """What other processes took of the machine between two results of `work_done`."""
     if before is None:
         return None
     busy, own, ticks = (b - a for a, b in zip(before, after, strict=True))
@@ -331,7 +340,8 @@ def figure(results: dict[str, Any], path: Path) -> None:
     plt.close(canvas)
 
 
-def _commit():
+def commit() -> str:
+    """The commit whose code is measured; "unknown" outside a repository."""
     command = ["git", "rev-parse", "--short", "HEAD"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"

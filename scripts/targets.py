@@ -1,5 +1,6 @@
 """The targets of the loss benchmark: ratios of two measurements, each with a gate and an aim."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 SHAPES = ((512, 99), (2048, 128), (8192, 128))
@@ -86,13 +87,26 @@ def judge(medians: dict[int, dict[str, float]], draws: int) -> list[Verdict]:
         exact = [times[n] for n in ("ours, blockwise", "ours, dense") if n in times]
         if exact:
             times["ours, fastest exact"] = min(exact)
-        top, bottom = times.get(target.numerator), times.get(target.denominator)
-        if top is None or bottom is None:
-            verdicts.append(Verdict(target, None, "not measured"))
-            continue
-        ratio = top / bottom
-        sign = 1 if target.below else -1
-        reached = [sign * ratio <= sign * limit for limit in (target.gate, target.aim)]
-        words = "aim met" if reached[1] else "met" if reached[0] else "gate missed"
-        verdicts.append(Verdict(target, ratio, words))
+        verdicts.append(verdict_of(target, times))
     return verdicts
+
+
+def verdict_of(target: Target, times: Mapping[str, float]) -> Verdict:
+    """Compares the times of two contenders with a target.
+
+    Args:
+        target: the target.
+        times: of the contenders that ran, by name.
+
+    Returns:
+        The verdict.
+    """
+    top, bottom = times.get(target.numerator), times.get(target.denominator)
+    if top is None or bottom is None:
+        return Verdict(target, None, "not measured")
+    ratio = top / bottom
+    sign = 1 if target.below else -1
+    reached = [sign * ratio <= sign * limit for limit in (target.gate, target.aim)]
+    return Verdict(
+        target, ratio, "aim met" if reached[1] else "met" if reached[0] else "gate missed"
+    )

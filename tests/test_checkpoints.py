@@ -13,7 +13,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from hcl_jax import data, manifests, models, training
+from hcl_jax import aims, data, manifests, models, training
 from hcl_jax.checkpoint_directory import CheckpointError
 from hcl_jax.checkpoints import (
     CheckpointMismatchError,
@@ -86,7 +86,7 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path):
     split = data.gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=64).train
     model = models.mlp(64, 3, depth=2, width=32, batch_norm=True)
     program = training.Program(model, optax.adam(1e-2), batch_size=64)
-    hscl = training.corner(supervised=True, beta=5.0)
+    hscl = aims.corner(supervised=True, beta=5.0)
     state = training.init_state(jax.random.key(0), program)
     with Checkpoints(tmp_path, keep=9) as checkpoints:
         before = []

@@ -47,7 +47,11 @@ def spread(array, devices):
 
 @pytest.mark.parametrize(
     ("devices", "exchange", "supervised"),
-    [(2, "ring", False), (3, "gather", True), (8, "ring", True)],
+    [
+        (2, "ring", False),
+        pytest.param(3, "gather", True, marks=pytest.mark.slow),
+        pytest.param(8, "ring", True, marks=pytest.mark.slow),
+    ],
 )
 def test_pmap_is_one_device(devices, exchange, supervised):
     corner = aims.corner(supervised=supervised, beta=5.0)

@@ -1,0 +1,319 @@
+"""Images per second of a training step, optimiser included, beside PyTorch.
+
+    python -m scripts.benchmark_training [--device cpu|gpu] [--network resnet50] [--batch 512]
+
+needs ``pip install hcl-jax[benchmark]``. All start from the same weights and train on the same
+batch, which lies on the device. Loss and gradient norm of the first step must agree before anything
+is timed; then all take turns, round by round. Writes ``training.json`` with every single time and
+``training.md`` with medians, quartiles, the parts of a step and the targets.
+"""
+
+import dataclasses
+import datetime
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import tyro
+
+from hcl_jax.training import init_state
+from scripts import jax_training
+from scripts.benchmark_losses import commit, peak_memory, share_of_others, work_done
+from scripts.jax_contenders import Contender, timed
+from scripts.targets import Target, verdict_of
+
+LEAST_ROUNDS = 3
+BOUNDS = {"float32": (1e-4, 1e-3), "bfloat16": (3e-2, 1e-1)}
+"""How far losses and gradient norms of the exact estimator may lie from PyTorch's, relatively."""
+
+DEVIATIONS = 6.0
+"""How far two losses of drawn negatives may lie apart, in standard deviations of one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Time training steps.
+
+    Attributes:
+        device: where to run.
+        network: with the stem for small images.
+        batch: images in a step.
+        dtype: in which networks compute, ours and the compiled ones of PyTorch.
+        side: height and width of the images.
+        width: of the stem.
+        steps: of the epoch that is compared with single steps.
+        classes: at most; no class has less than two images in a batch.
+        beta: the hardness.
+        draws: K of the sampled estimator.
+        rounds: how often every contender takes its turn.
+        seconds: after this long no new round begins (three are run at least).
+        machine: how the results name the machine.
+        out: the directory of the results.
+    """
+
+    device: Literal["cpu", "gpu"] = "cpu"
+    network: Literal["resnet18", "resnet50"] = "resnet18"
+    batch: int = 32
+    dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
+    side: int = 32
+    width: int = 64
+    steps: int = 4
+    classes: int = 100
+    beta: float = 5.0
+    draws: int = 256
+    rounds: int = 15
+    seconds: float = 120.0
+    machine: str = platform.processor() or platform.machine()
+    out: Path = Path("benchmarks")
+
+
+def main() -> None:
+    """The command line."""
+    chosen = tyro.cli(Benchmark, description=__doc__)
+    results = measure(chosen)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / "training.json").write_text(json.dumps(results, indent=1) + "\n")
+    (chosen.out / "training.md").write_text(report(results))
+    print(report(results))
+
+
+def measure(chosen: Benchmark) -> dict[str, Any]:
+    """Runs everything.
+
+    Args:
+        chosen: what to run.
+
+    Returns:
+        Settings, versions and raw times, ready for JSON.
+
+    Raises:
+        RuntimeError: if contenders do not agree.
+    """
+    import torch
+
+    found, agreement = _agreeing(chosen)
+    peaks = {c.name: peak_memory(c, chosen.device) for c in found}
+    before = work_done()
+    times = _take_turns(found, chosen)
+    versions = {"python": platform.python_version(), "jax": jax.__version__}
+    return {
+        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
+        "machine": chosen.machine,
+        "versions": {**versions, "torch": torch.__version__},
+        "settings": {**dataclasses.asdict(chosen), "out": None},
+        "agreement": agreement,
+        "others": share_of_others(before, work_done()),
+        "contenders": [
+            {
+                "name": c.name,
+                "mathematics": c.mathematics,
+                "temporaries": c.temporaries,
+                "peak": peaks[c.name],
+                "seconds": times[c.name],
+            }
+            for c in found
+        ],
+    }
+
+
+def _agreeing(chosen) -> tuple[list[Contender], dict[str, list[float]]]:
+    from scripts import torch_training
+
+    where = "cuda" if chosen.device == "gpu" else "cpu"
+    depth = 18 if chosen.network == "resnet18" else 50
+    key = jax.random.key(0)
+    recipe = jax_training.Recipe(
+        depth, chosen.width, chosen.classes - 1, chosen.beta, chosen.draws, key
+    )
+    images, labels = _data(chosen)
+    first = images[: chosen.batch], labels[: chosen.batch]
+    program = jax_training.program_of(recipe, chosen.batch, "float32", sampled=True)
+    variables = jax.device_get(init_state(key, program).variables)
+    found = jax_training.contenders(
+        images, labels, recipe, chosen.batch, chosen.dtype, jax.devices(chosen.device)[0]
+    )
+    found += torch_training.contenders(*first, variables, recipe, chosen.dtype, where)
+    embeddings = torch_training.embedded(first[0], variables, recipe, where)
+    drawn = jax_training.sampled_losses(embeddings, first[1], recipe)
+    return found, _agreement(found, drawn)
+
+
+def _data(chosen):
+    """An epoch of random bytes, in batches of the same labels."""
+    generator = np.random.default_rng(0)
+    shape = (chosen.steps * chosen.batch, chosen.side, chosen.side, 3)
+    images = generator.integers(0, 256, shape, np.uint8)
+    labels = np.arange(chosen.batch) % min(chosen.classes, chosen.batch // 2)
+    return images, np.tile(labels, chosen.steps).astype(np.int32)
+
+
+def _agreement(found, drawn):
+    """First losses and gradient norms; exact ones near PyTorch's, sampled ones by their spread."""
+    first = {c.name: c.run(True) for c in found}
+    eager = first["torch, exact, eager, float32"]
+    errors = {}
+    for contender in found:
+        name = contender.name
+        dtype = "bfloat16" if "bfloat16" in name else "float32"
+        if contender.mathematics == "exact":
+            bounds = BOUNDS[dtype]
+            off = [abs(a - b) / abs(b) for a, b in zip(first[name], eager, strict=True)]
+        elif contender.mathematics == "sampled":
+            spread = DEVIATIONS * float(np.std(drawn, ddof=1)) / float(np.mean(drawn))
+            bounds = (spread + (BOUNDS[dtype][0] if dtype == "bfloat16" else 0.0),)
+            off = [abs(first[name][0] / float(np.mean(drawn)) - 1)]
+        else:
+            continue
+        errors[name] = [float(x) for pair in zip(off, bounds, strict=True) for x in pair]
+        if not all(x <= bound for x, bound in zip(off, bounds, strict=True)):
+            raise RuntimeError(f"{name} disagrees: {off}, where {bounds} is allowed")
+    return errors
+
+
+def _take_turns(found, chosen):
+    times: dict[str, list[float]] = {c.name: [] for c in found}
+    begun = time.perf_counter()
+    for turn in range(chosen.rounds):
+        for contender in found:
+            times[contender.name].append(timed(contender))
+        if time.perf_counter() - begun > chosen.seconds and turn + 1 >= LEAST_ROUNDS:
+            break
+    return times
+
+
+def report(results: dict[str, Any]) -> str:
+    """Tables in Markdown.
+
+    Args:
+        results: of `measure`.
+
+    Returns:
+        Text.
+    """
+    settings = results["settings"]
+    versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
+    medians = {c["name"]: float(np.median(c["seconds"])) for c in results["contenders"]}
+    lines = [
+        "# Training beside PyTorch",
+        "",
+        f"`python -m scripts.benchmark_training`: {results['machine']}, {settings['device']}; "
+        f"{versions}; commit {results['commit']}, {results['date']}.",
+        f"{settings['network']} of width {settings['width']} with the paper's head, "
+        f"{settings['batch']} images of {settings['side']} x {settings['side']}, Adam, HSCL with "
+        f"beta = {settings['beta']:g}. A step: bytes to floats, forward, backward, optimiser. "
+        "Median [quartiles]. Temporaries as XLA plans them; peak: resident memory of one call "
+        "beyond that before it (on a GPU, what is allocated).",
+        _noise(results),
+        "",
+        "| step | ms | images/s | temporaries, MiB | peak, MiB |",
+        "|---|---|---|---|---|",
+    ]
+    steps = [c for c in results["contenders"] if c["mathematics"] in ("exact", "sampled")]
+    for c in sorted(steps, key=lambda c: medians[c["name"]]):
+        rate = f"{settings['batch'] / medians[c['name']]:.4g}"
+        lines.append(f"| {c['name']} | {_quartiles(c)} | {rate} | {_sizes(c)} |")
+    lines += _agreement_table(results)
+    lines += _shares(results, medians)
+    return "\n".join([*lines, *_targets(results, medians)]) + "\n"
+
+
+def _noise(results):
+    rounds = len(results["contenders"][0]["seconds"])
+    others = results["others"]
+    taken = "" if others is None else f" Other processes: {100 * others:.0f} % of the machine."
+    return f"{rounds} rounds.{taken}"
+
+
+def _quartiles(contender):
+    low, middle, high = 1e3 * np.quantile(contender["seconds"], (0.25, 0.5, 0.75))
+    return f"{middle:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def _sizes(contender):
+    sizes = (contender["temporaries"], contender["peak"])
+    return " | ".join("" if size is None else f"{size / 2**20:.1f}" for size in sizes)
+
+
+def _agreement_table(results):
+    lines = ["", "## Agreement of the first step", ""]
+    lines += [
+        "Relative differences (allowed). Exact: from PyTorch in float32, uncompiled. Sampled: from "
+        "the mean of 16 draws; allowed is six standard deviations of one.",
+        "",
+        "| step | loss | gradient norm |",
+        "|---|---|---|",
+    ]
+    for name, numbers in results["agreement"].items():
+        cells = [f"{a:.1e} ({b:.1e})" for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
+        lines.append(f"| {name} | {' | '.join([*cells, ''][:2])} |")
+    return lines
+
+
+def _shares(results, medians):
+    """The parts of our steps, and what the host adds to them."""
+    settings = results["settings"]
+    ending = settings["dtype"][-1]
+    exact = medians[f"ours, exact, {ending}"]
+    lines = ["", "## Parts", "", f"Shares of our exact step in {ending}.", ""]
+    lines += ["| | ms | share, % |", "|---|---|---|"]
+    for c in results["contenders"]:
+        if c["mathematics"] == "part":
+            share = f"{100 * medians[c['name']] / exact:.2g}"
+            lines.append(f"| {c['name'].removeprefix('part: ')} | {_quartiles(c)} | {share} |")
+    (epoch,) = (c for c in results["contenders"] if c["mathematics"] == "epoch")
+    alone = settings["steps"] * medians[f"ours, exact, {settings['dtype'][0]}"]
+    lines += [
+        "",
+        f"An epoch of {settings['steps']} steps as one program ({settings['dtype'][0]}): "
+        f"{_quartiles(epoch)} ms; {settings['steps']} times the step alone: {1e3 * alone:.4g} ms; "
+        f"ratio {medians[epoch['name']] / alone:.3f}. "
+        "The host acts once an epoch: a launch, as above. "
+        f"The convolution has {settings['width']} channels in and out, forward and backward.",
+    ]
+    return lines
+
+
+def targets(draws: int) -> list[Target]:
+    """The targets of a step of ResNet-50 on a GPU.
+
+    Args:
+        draws: K.
+
+    Returns:
+        Ratios of times.
+    """
+    ours = "ours, exact, bfloat16"
+    recipe = f"torch, the authors' recipe, K = {draws}, float32"
+    best = "torch, exact, compiled, channels last, bfloat16"
+    loss = "part: exact loss, forward and backward"
+    return [
+        Target(12, 512, recipe, ours, 3.0, 5.0),
+        Target(12, 512, best, ours, 1.0, 1.3),
+        Target(12, 512, loss, ours, 0.03, 0.03, below=True),
+    ]
+
+
+def _targets(results, medians):
+    settings = results["settings"]
+    wanted = ("gpu", "resnet50", 512)
+    fits = (settings["device"], settings["network"], settings["batch"]) == wanted
+    lines = ["", "## Targets", "", "ResNet-50, batch 512, on a GPU.", ""]
+    lines += ["| # | ratio | measured | gate | aim | |", "|---|---|---|---|---|---|"]
+    for target in targets(settings["draws"]):
+        _, ratio, verdict = verdict_of(target, medians if fits else {})
+        measured = "" if ratio is None else f"{ratio:.3g}"
+        what = f"{target.numerator} / {target.denominator}"
+        lines.append(
+            f"| {target.number} | {what} | {measured} | {target.gate:g} | {target.aim:g} "
+            f"| {verdict} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -56,6 +56,7 @@ def class_means(
         [[2.0], [5.0]]
     """
     _check_classes(embeddings, labels, num_classes)
+    embeddings, labels = _wide(embeddings), jnp.asarray(labels)
     dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
     counts = jax.ops.segment_sum(jnp.ones(labels.shape, dtype), labels, num_classes)
     sums = jax.ops.segment_sum(embeddings.astype(dtype), labels, num_classes)
@@ -76,6 +77,7 @@ def zero_sum(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         >>> zero_sum(jnp.array([[1.0, 0.0], [-1.0, 1.0]])).item()
         0.5
     """
+    means = _wide(means)
     return jnp.linalg.norm(means.mean(axis=0))
 
 
@@ -93,6 +95,7 @@ def unit_norm(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         >>> unit_norm(jnp.array([[0.5, 0.0], [0.0, 2.0]])).item()
         0.75
     """
+    means = _wide(means)
     return jnp.mean(jnp.abs(jnp.linalg.norm(means, axis=1) - 1))
 
 
@@ -112,6 +115,7 @@ def equal_inner_product(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         >>> equal_inner_product(simplex_etf(3, 2)).item() < 1e-6
         True
     """
+    means = _wide(means)
     _, unequal = _cosines_off_diagonal(means)
     return unequal.mean()
 
@@ -135,6 +139,7 @@ def singular_values(means: Float[Array, "classes dim"]) -> Float[Array, " singul
         [2.0, 0.0]
     """
     _check_two_classes(means)
+    means = _wide(means)
     centred = means - means.mean(axis=0)
     values = jnp.square(jnp.linalg.svd(centred, compute_uv=False)) / (len(means) - 1)
     return jnp.pad(values, (0, max(0, means.shape[1] - len(values))))
@@ -198,6 +203,7 @@ def within_class(
         >>> within_class(jnp.array([[1.0], [3.0], [5.0]]), jnp.array([0, 0, 1]), 2).item()
         0.5
     """
+    embeddings = _wide(embeddings)
     means = class_means(embeddings, labels, num_classes)
     distances = jnp.linalg.norm(embeddings.astype(means.dtype) - means[labels], axis=1)
     return class_means(distances[:, None], labels, num_classes).mean()
@@ -226,6 +232,7 @@ def nc1(
         >>> nc1(embeddings, jnp.array([0, 0, 1, 1]), 2).item()
         0.0
     """
+    embeddings = _wide(embeddings)
     means = class_means(embeddings, labels, num_classes)
     deviations = embeddings.astype(means.dtype) - means[labels]
     within = deviations.T @ deviations / len(embeddings)
@@ -266,6 +273,7 @@ def nc2(means: Float[Array, "classes dim"]) -> NC2:
         True
     """
     _check_two_classes(means)
+    means = _wide(means)
     centred = means - means.mean(axis=0)
     norms = jnp.linalg.norm(centred, axis=1)
     mean_norm = norms.mean()
@@ -382,6 +390,7 @@ def etf_distance(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         >>> round(etf_distance(0.5 * simplex_etf(4, 3)).item(), 5)
         0.5
     """
+    means = _wide(means)
     num_classes, dim = means.shape
     frame = simplex_etf(num_classes, dim).astype(means.dtype)
     overlap = jnp.matmul(frame.T, means, precision=jax.lax.Precision.HIGHEST)
@@ -426,6 +435,12 @@ def measure(
         etf_distance=etf_distance(means) if has_etf else jnp.full((), jnp.nan, means.dtype),
         spectrum=spectrum,
     )
+
+
+def _wide(array):
+    """The array on the device, in at least float32."""
+    array = jnp.asarray(array)
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 def _cosines_off_diagonal(means):

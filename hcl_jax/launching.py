@@ -88,13 +88,13 @@ def alone(program: Program) -> Launcher:
     """
     return Launcher(
         devices=1,
-        init=jax.jit(functools.partial(_init, program)),
+        init=functools.partial(_init_alone, program),
         like=functools.partial(jax.eval_shape, functools.partial(_init, program)),
         epoch=functools.partial(train_epoch_of_seeds, program=program),
         batches=functools.partial(_batches, program),
-        embed=jax.jit(functools.partial(_embed, program, 1)),
-        features=jax.jit(functools.partial(_embed, program, 0)),
-        restart=jax.jit(functools.partial(_restart, program)),
+        embed=functools.partial(_embed_alone, program, 1),
+        features=functools.partial(_embed_alone, program, 0),
+        restart=functools.partial(_restart_alone, program),
         place=lambda tree: jax.tree.map(jnp.asarray, tree),
         place_batches=lambda batches: jax.tree.map(jnp.asarray, batches),
         fetch=lambda tree: tree,
@@ -170,6 +170,12 @@ def _embed(program, which, states, images):
 
 def _restart(program, states):
     return jax.vmap(lambda state: restart(state, program))(states)
+
+
+# Compiled once for a program, however many launchers it is given to.
+_init_alone = jax.jit(_init, static_argnums=0)
+_embed_alone = jax.jit(_embed, static_argnums=(0, 1))
+_restart_alone = jax.jit(_restart, static_argnums=0)
 
 
 def _like(program, sharding, keys):

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -159,3 +161,31 @@ ERRORS = {
 def test_errors(unchecked, message):
     with pytest.raises(ValueError, match=message):
         ERRORS[message]()
+
+
+NUMPY_CALLER = """
+import numpy as np
+from hcl_jax import geometry
+embeddings = np.random.default_rng(0).normal(size=(9, 3))
+labels = np.arange(9) % 3
+means = np.stack([embeddings[labels == c].mean(axis=0) for c in range(3)])
+np.testing.assert_allclose(geometry.class_means(embeddings, labels, 3), means, atol=1e-6)
+distances = np.linalg.norm(embeddings - means[labels], axis=1).mean()
+np.testing.assert_allclose(geometry.within_class(embeddings, labels, 3), distances, rtol=1e-5)
+geometry.measure(embeddings, labels, 3)
+"""
+
+
+def test_numpy_in_double_precision_is_taken_without_a_warning():
+    """In a process of its own, where the signatures are not checked, as for a user."""
+    command = [sys.executable, "-W", "error", "-c", NUMPY_CALLER]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_half_precision_means_have_a_spectrum():
+    means = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.bfloat16)
+    spectrum = geometry.singular_values(means)
+    exact = np.linalg.eigvalsh(np.cov(np.asarray(means, dtype=float).T))[::-1]
+    assert spectrum.dtype == jnp.float32
+    np.testing.assert_allclose(spectrum, exact, atol=1e-5)

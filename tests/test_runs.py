@@ -74,6 +74,15 @@ def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     assert run_quietly(SHORT, path) == results
 
 
+def test_another_objective_compiles_nothing(finished, tmp_path, caplog):
+    other = dataclasses.replace(SHORT, objective="UCL", beta=0.0)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        jax.jit(lambda x: x + 41.5)(1.0)
+        run_quietly(other, tmp_path)
+    compiled = [m for m in caplog.messages if m.startswith("Compiling ")]
+    assert len(compiled) == 1, compiled
+
+
 def test_another_experiment_is_refused_with_the_difference(finished):
     path, _ = finished
     before = {file.name: file.read_bytes() for file in path.iterdir()}

@@ -110,8 +110,8 @@ def write_report(out: Path, experiments: dict[str, Experiment], results: list[di
     for group, members in _groups(experiments).items():
         metrics = {name: read_metrics(out / name) for name in members}
         last = [r for name, e in members.items() for r in metrics[name] if r["epoch"] == e.epochs]
-        sections.append(f"## {group}\n\n{geometry_table(last)}\n")
         paper = {e.method: row for e in members.values() if (row := expected(e)) is not None}
+        sections.append(f"## {group}\n\n{geometry_table(last, paper=paper)}\n")
         curves = {e.method: metrics[name] for name, e in members.items()}
         figure = figures.geometry_figure(group, curves, paper=paper)
         figures.save(figure, out, group.replace(", ", "-").replace(" ", "_"))

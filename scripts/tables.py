@@ -18,32 +18,33 @@ def method_of(result: Mapping[str, Any]) -> str:
     ).method
 
 
-def geometry_table(results: Iterable[Mapping[str, Any]]) -> str:
+def geometry_table(
+    results: Iterable[Mapping[str, Any]], *, paper: Mapping[str, PaperRow] = PAPER
+) -> str:
     """A Markdown table of one data set and normalisation, beside the paper's CIFAR-100.
 
     Numbers are means over seeds, with the half range between seeds where there are several.
+
+    Args:
+        results: last evaluations.
+        paper: the paper's values of methods; if there are none, neither are the columns for them.
+
+    Returns:
+        The table.
     """
-    header = (
-        "| method | zero-sum | unit-norm | equal-ip | within-class | directions | top-1 % "
-        "| CIFAR-100 in the paper: zero-sum | equal-ip | directions of 99 | top-1 % |"
-    )
-    lines = [header, "|---" * 11 + "|"]
+    header = "| method | zero-sum | unit-norm | equal-ip | within-class | directions | top-1 % |"
+    if paper:
+        header += " CIFAR-100 in the paper: zero-sum | equal-ip | directions of 99 | top-1 % |"
+    lines = [header, "|---" * (header.count("|") - 1) + "|"]
     for method, rows in _by_method(results).items():
         names = ("zero_sum", "unit_norm", "equal_inner_product", "within_class")
-        ours = [_spread([row[name] for row in rows], 3) for name in names]
-        found = _spread([row["directions"] for row in rows], 0)
-        accuracy = _spread([100 * row["top1"] for row in rows], 1)
-        paper = PAPER.get(method, NOTHING)
-        cells = [
-            method,
-            *ours,
-            f"{found} of {rows[0]['dim']}",
-            accuracy,
-            paper.zero_sum,
-            paper.equal_inner_product,
-            paper.directions,
-            paper.top1,
-        ]
+        cells = [method, *(_spread([row[name] for row in rows], 3) for name in names)]
+        cells.append(f"{_spread([row['directions'] for row in rows], 0)} of {rows[0]['dim']}")
+        cells.append(_spread([100 * row["top1"] for row in rows], 1))
+        if paper:
+            theirs = paper.get(method, NOTHING)
+            cells += [theirs.zero_sum, theirs.equal_inner_product]
+            cells += [theirs.directions, theirs.top1]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

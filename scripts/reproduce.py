@@ -19,7 +19,8 @@ import tyro
 from scripts.catalogue import METHODS
 from scripts.experiments import Experiment
 from scripts.run_directory import environment, read_metrics, write_json
-from scripts.running import progress_bar, reported, run
+from scripts.running import progress_bar, run
+from scripts.stops import reported
 
 QUICK_METHODS = tuple(METHODS[i] for i in (0, 3, 5, 9))  # SCL, HSCL 10, UCL, HUCL 30
 

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hcl_jax.aims import Aim, simplex_frame
-from hcl_jax.checkpoint_directory import CheckpointError
 from hcl_jax.checkpoints import Checkpoints, Restored
-from hcl_jax.data import DatasetError
 from hcl_jax.launching import AXIS, Launcher, alone, over_devices
 from hcl_jax.preemption import Preemption, preemption
 from hcl_jax.processes import is_first
@@ -33,58 +31,18 @@ from scripts.run_directory import (
     START,
     Mark,
     RunDirectory,
-    RunDirectoryError,
     finished_results,
     open_run,
 )
-from scripts.runtime import ONE_DEVICE, RefusedError, Runtime
+from scripts.runtime import ONE_DEVICE, Runtime
 from scripts.settings import dataset_of
+from scripts.stops import NonFiniteLossError, PreemptedError, RefusedError
 
 STREAMED_IMAGES = 2**14
 """Images of a streamed set in a chunk."""
 
 SHOWN_STEPS = 20
 """Steps before a loss that is not finite in its diagnostic."""
-
-
-class NonFiniteLossError(Exception):
-    """Training met a loss that is NaN or infinite."""
-
-
-class PreemptedError(Exception):
-    """The run was asked to stop, and can go on from a checkpoint."""
-
-
-def reported(out: Path, job: Callable[[], None]) -> int:
-    """Runs the job of a command line and says in one line why it stopped, if it did.
-
-    Args:
-        out: where the job writes.
-        job: what to do.
-
-    Returns:
-        The exit status: 0, 1 after an error that a user can understand, 130 after Ctrl-C, 143 after
-        a signal that asked to stop, 2 if what was asked for does not fit together.
-    """
-    try:
-        job()
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; what was measured so far is in {out}", file=sys.stderr)
-        return 130
-    except PreemptedError as stopped:
-        print(f"\n{stopped}", file=sys.stderr)
-        return 143
-    except (NonFiniteLossError, RunDirectoryError, CheckpointError, DatasetError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except RefusedError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        where = error.filename or out
-        print(f"\ncannot read or write {where}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def progress_bar(experiments: Sequence[Experiment], runtime: Runtime = ONE_DEVICE) -> tqdm:

@@ -8,10 +8,7 @@ import jax
 from hcl_jax.streaming import BUDGET_BYTES
 from hcl_jax.validation import check_count, check_non_negative
 from scripts.settings import DATA_DIR
-
-
-class RefusedError(ValueError):
-    """What was asked for does not fit together."""
+from scripts.stops import RefusedError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,10 @@ from hcl_jax.processes import is_first
 from scripts.catalogue import catalogue
 from scripts.experiments import Experiment
 from scripts.run_directory import read_metrics, write_json
-from scripts.running import NonFiniteLossError, progress_bar, reported, run
-from scripts.runtime import RefusedError, Runtime
+from scripts.running import progress_bar, run
+from scripts.stops import NonFiniteLossError, reported
+from scripts.runtime import Runtime
+from scripts.stops import RefusedError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,8 @@ from hcl_jax.processes import is_first
 from scripts.catalogue import SMALL_SETS, UnknownExperimentError, catalogue, expected, named
 from scripts.experiments import Experiment
 from scripts.run_directory import read_metrics
-from scripts.running import progress_bar, reported, run
+from scripts.running import progress_bar, run
+from scripts.stops import reported
 from scripts.runtime import Runtime
 
 DEFAULT = "grouped-hscl5"

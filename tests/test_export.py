@@ -150,9 +150,7 @@ def test_an_encoder_embeds_as_the_evaluation_does(tmp_path):
     path = tmp_path / "encoder.jaxexport"
     model, variables, _ = exported(path, "convnet", normalization=normalization.unit_sphere)
     images = jnp.asarray(some_images(9, *CASES["convnet"][1:3]))
-    program = training.Program(
-        model, optax.identity(), 4, normalization=normalization.unit_sphere
-    )
+    program = training.Program(model, optax.identity(), 4, normalization=normalization.unit_sphere)
     expected = embedding.embed(variables, images, program, batch_size=4)
     found = load_encoder(path)(images)
     np.testing.assert_allclose(found.features, expected[0], rtol=1e-5, atol=1e-6)

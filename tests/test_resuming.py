@@ -19,7 +19,8 @@ from hcl_jax import launching
 from hcl_jax.checkpoints import restore_latest
 from scripts.experiments import Experiment, program_of
 from scripts.run_directory import RunDirectoryError, read_metrics
-from scripts.running import NonFiniteLossError, PreemptedError, run
+from scripts.running import run
+from scripts.stops import NonFiniteLossError, PreemptedError
 from scripts.runtime import Runtime
 
 ROOT = Path(__file__).parent.parent

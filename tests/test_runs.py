@@ -17,7 +17,8 @@ from hcl_jax import launching
 from scripts import experiments, reproduce, run_directory, settings, train
 from scripts.experiments import Experiment, program_of
 from scripts.run_directory import START, RunDirectoryError, open_run, read_metrics
-from scripts.running import NonFiniteLossError, run
+from scripts.running import run
+from scripts.stops import NonFiniteLossError
 
 SHORT = Experiment(
     data="triangle", objective="HSCL", beta=5.0, epochs=4, evaluations=2, seeds=(0, 1)

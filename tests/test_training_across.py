@@ -102,9 +102,7 @@ def test_shard_map_is_one_device():
     chex.assert_trees_all_close(state.variables, expected.variables, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "positives", [pytest.param("class", marks=pytest.mark.slow), "views"]
-)
+@pytest.mark.parametrize("positives", [pytest.param("class", marks=pytest.mark.slow), "views"])
 def test_samples_and_views_train_across_devices(positives):
     """Draws and views are other ones than on one device, so only the law can be compared."""
     changes = {"positives": positives, "num_negatives": 256, "self_positives": positives == "class"}

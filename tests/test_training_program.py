@@ -28,7 +28,8 @@ from scripts import settings, train
 from scripts.experiments import Experiment, program_of
 from scripts.run_directory import RunDirectory, read_metrics
 from scripts.running import run
-from scripts.runtime import RefusedError, Runtime
+from scripts.runtime import Runtime
+from scripts.stops import RefusedError
 
 ROOT = Path(__file__).parent.parent
 DIGITS = Experiment(data="digits", epochs=2, evaluations=2, synchronized=True, learning_rate=1e-4)

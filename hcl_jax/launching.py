@@ -197,7 +197,7 @@ def _stack(leaf, copies):
         leaf = leaf.addressable_data(0)
     if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
         data = _stack(np.asarray(jax.random.key_data(leaf)), copies)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(leaf))
     return np.broadcast_to(leaf, (copies, *np.shape(leaf)))
 
 

@@ -28,8 +28,7 @@ from hcl_jax.launching import alone
 from hcl_jax.models import Variables
 from scripts.experiments import NORMALIZATIONS, Experiment, program_of
 from scripts.run_directory import RunDirectoryError, moved_into_place, read_json
-from scripts.stops import reported
-from scripts.stops import RefusedError
+from scripts.stops import RefusedError, reported
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 

@@ -21,9 +21,8 @@ from scripts.catalogue import catalogue
 from scripts.experiments import Experiment
 from scripts.run_directory import read_metrics, write_json
 from scripts.running import progress_bar, run
-from scripts.stops import NonFiniteLossError, reported
 from scripts.runtime import Runtime
-from scripts.stops import RefusedError
+from scripts.stops import NonFiniteLossError, RefusedError, reported
 
 
 @dataclasses.dataclass(frozen=True)

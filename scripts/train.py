@@ -21,8 +21,8 @@ from scripts.catalogue import SMALL_SETS, UnknownExperimentError, catalogue, exp
 from scripts.experiments import Experiment
 from scripts.run_directory import read_metrics
 from scripts.running import progress_bar, run
-from scripts.stops import reported
 from scripts.runtime import Runtime
+from scripts.stops import reported
 
 DEFAULT = "grouped-hscl5"
 

@@ -20,8 +20,8 @@ from hcl_jax.checkpoints import restore_latest
 from scripts.experiments import Experiment, program_of
 from scripts.run_directory import RunDirectoryError, read_metrics
 from scripts.running import run
-from scripts.stops import NonFiniteLossError, PreemptedError
 from scripts.runtime import Runtime
+from scripts.stops import NonFiniteLossError, PreemptedError
 
 ROOT = Path(__file__).parent.parent
 SHORT = Experiment(data="triangle", beta=5.0, epochs=6, evaluations=6, seeds=(0, 1))

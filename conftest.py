@@ -4,6 +4,8 @@ from importlib.util import find_spec
 
 NEEDS = {
     "scripts/torch_contenders.py": "torch",
+    "scripts/torch_resnets.py": "torch",
+    "scripts/torch_training.py": "torch",
     "scripts/archive_builders.py": "tensorflow_datasets",
 }
 

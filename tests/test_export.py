@@ -114,8 +114,8 @@ def copy(artifact, tmp_path):
     ("case", "way"),
     [
         ("mlp", "jax"),
-        ("resnet", "loader"),
-        pytest.param("convnet", "loader", marks=pytest.mark.slow),
+        pytest.param("resnet", "loader", marks=pytest.mark.slow),
+        ("convnet", "loader"),
         pytest.param("resnet50", "jax", marks=pytest.mark.slow),
     ],
 )

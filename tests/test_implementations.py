@@ -256,6 +256,7 @@ def test_one_trace_while_numbers_anneal():
     assert not jnp.allclose(results[0], results[2])
 
 
+@pytest.mark.slow
 def test_vmap_over_batches():
     z = jnp.stack([batch(seed=seed)[0] for seed in range(3)])
     labels = batch()[1]
@@ -305,6 +306,7 @@ def test_the_default_is_the_choice():
         )
 
 
+@pytest.mark.slow
 def test_both_averages_reach_the_gradient():
     embeddings, labels, _ = batch()
     for average in ("pairs", "anchors"):

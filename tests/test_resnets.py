@@ -130,6 +130,7 @@ def test_bfloat16_convolves_in_bfloat16_and_evaluates_with_float32_statistics():
     assert (before.projections != after.projections).any()
 
 
+@pytest.mark.slow
 def test_synchronised_statistics_are_those_of_the_whole_batch(x64):
     """And those of each device alone are not."""
     devices, options = 4, {**SMALL, "dtype": jnp.float64}

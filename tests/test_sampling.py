@@ -130,6 +130,7 @@ def test_gradient_of_fixed_draws_is_that_of_differences(function):
         np.testing.assert_allclose(jnp.vdot(jax.grad(loss)(z), direction), slope, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_do_not_depend_on_portions(monkeypatch):
     z, keys = problem()
 

@@ -9,6 +9,9 @@ pytest.importorskip("torch")
 
 from scripts import benchmark_training as benchmark
 
+# What torch.compile imports speaks of itself.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+
 CHOSEN = benchmark.Benchmark(
     batch=8, side=8, width=4, steps=2, classes=20, draws=16, rounds=3, seconds=0.0, machine="here"
 )

@@ -224,7 +224,7 @@ def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path):
     for kill in range(KILLS):
         process = start(tmp_path / "killed")
         if kill % 5 == 4:  # in the beginning too: while importing, compiling, restoring
-            time.sleep(random_delay.uniform(0, 8))
+            time.sleep(random_delay.uniform(0, 5))
         else:
             wait_for_a_new_checkpoint(run_path / "checkpoints", process)
             time.sleep(random_delay.uniform(0, 0.3))

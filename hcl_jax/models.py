@@ -1,8 +1,7 @@
 """Features and projections: Flax NNX networks as pure functions.
 
-Only this module, `hcl_jax.resnets` and `hcl_jax.heads` know Flax. A `Model` is a pair of pure
-functions over a pytree of arrays, so everything downstream may be jitted, mapped over seeds or
-sharded without further ado.
+Only the modules of networks know Flax. A `Model` is a pair of pure functions over a pytree of
+arrays, so everything downstream may be jitted, mapped over seeds or sharded without further ado.
 """
 
 import itertools
@@ -14,6 +13,7 @@ from chex import ArrayTree
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hcl_jax import convolutions
 from hcl_jax.heads import LINEAR, Head, hidden_layer, projection_head
 from hcl_jax.validation import check_count
 
@@ -144,7 +144,7 @@ def convnet(
         for number, after in enumerate(channels):
             stride = 1 if number == 0 else 2
             layers += [
-                nnx.Conv(before, after, (3, 3), strides=stride, use_bias=False, rngs=rngs),
+                convolutions.layer(before, after, 3, rngs, stride=stride),
                 nnx.BatchNorm(after, momentum=0.9, axis_name=axis_name, rngs=rngs),
                 nnx.relu,
             ]

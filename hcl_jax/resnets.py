@@ -18,13 +18,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
+from hcl_jax import convolutions
 from hcl_jax.heads import PAPER, Head, projection_head
 from hcl_jax.models import Model, Network, mean_over_image, pure
 from hcl_jax.validation import check_choice, check_count
 
 Stem = Literal["cifar", "imagenet"]
-
-ONE_EACH_SIDE = ((1, 1), (1, 1))
 
 
 class Architecture(NamedTuple):
@@ -134,18 +133,14 @@ class _Parts(NamedTuple):
     zero_init: bool
 
     def convolution(self, before, after, size, stride=1):
-        """A convolution without bias, padded so that its centre visits every stride-th pixel."""
-        around = size // 2
-        return nnx.Conv(
+        return convolutions.layer(
             before,
             after,
-            (size, size),
-            strides=stride,
-            padding=((around, around), (around, around)),
-            use_bias=False,
+            size,
+            self.rngs,
+            stride=stride,
             kernel_init=nnx.initializers.zeros,  # see _draw_kernels
             dtype=self.dtype,
-            rngs=self.rngs,
         )
 
     def norm(self, channels, *, last=False):

@@ -10,6 +10,7 @@ import optax
 
 from hcl_jax import augmentation, hscl
 from hcl_jax.aims import corner
+from hcl_jax.convolutions import convolve
 from hcl_jax.data import Split
 from hcl_jax.heads import PAPER
 from hcl_jax.image_sets import CIFAR100_STATISTICS
@@ -187,12 +188,7 @@ def _parts(batch, recipe, program):
 
 
 def _convolution(maps, kernel):
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return jnp.sum(
-        jnp.square(
-            jax.lax.conv_general_dilated(maps, kernel, (1, 1), "SAME", dimension_numbers=numbers)
-        )
-    )
+    return jnp.sum(jnp.square(convolve(maps, kernel, 1, ((1, 1), (1, 1)))))
 
 
 def _launch(state):

@@ -13,11 +13,21 @@ SOURCES = sorted(
     path for package in ("hcl_jax", "theory", "scripts") for path in (ROOT / package).rglob("*.py")
 )
 LEAVES = {
-    *("data", "augmentation", "heads", "models", "normalization", "hardening", "psi", "geometry"),
+    *(
+        "data",
+        "augmentation",
+        "convolutions",
+        "heads",
+        "models",
+        "normalization",
+        "hardening",
+        "psi",
+        "geometry",
+    ),
     *("evaluation", "pairs", "pixels", "encoders"),
 }
 AUGMENTATIONS = {"crops", "colors", "blur"}
-NETWORKS = {"hcl_jax.heads", "hcl_jax.models", "hcl_jax.resnets"}
+NETWORKS = {f"hcl_jax.{name}" for name in ("convolutions", "heads", "models", "resnets")}
 TRAINING = {f"hcl_jax.{name}" for name in ("training", "gradients", "embedding", "export")}
 FORBIDDEN_NAMES = {
     *("utils", "util", "helpers", "helper", "common", "misc", "core", "base"),
@@ -53,7 +63,7 @@ def test_imports_flow_one_way(path):
         assert not imported & NETWORKS
     if package == "hcl_jax" and name.removeprefix("hcl_jax.") in LEAVES:
         own = {i.split(".")[1] for i in imported if i.count(".") >= 1}
-        own -= {"heads"} if name in NETWORKS else set()
+        own -= {"heads", "convolutions"} if name in NETWORKS else set()
         assert own <= {"validation"}, f"{name} is a leaf"
     if package == "hcl_jax" and name.removeprefix("hcl_jax.") in AUGMENTATIONS:
         own = {i.split(".")[1] for i in imported if i.count(".") >= 1}

@@ -1,0 +1,140 @@
+"""Convolutions and their gradients against sums over pixels, and how CPUs compile them."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from hcl_jax.aims import corner
+from hcl_jax.convolutions import convolve, layer
+from hcl_jax.data import Split
+from hcl_jax.resnets import resnet
+from hcl_jax.training import Program, init_state, train_epoch
+
+CASES = [
+    (image, size, stride, padding)
+    for image in ((4, 4), (7, 5), (8, 6))
+    for size in (1, 2, 3)
+    for stride in (1, 2, 3)
+    for padding in (((0, 0), (0, 0)), ((1, 1), (1, 1)), ((0, 1), (2, 0)))
+]
+
+
+def drawn(image, size, copies=()):
+    keys = jax.random.split(jax.random.key(0))
+    maps = jax.random.normal(keys[0], (*copies, 3, *image, 2))
+    return maps, jax.random.normal(keys[1], (*copies, size, size, 2, 4))
+
+
+def by_pixels(maps, kernel, stride, padding):
+    """The sum of the definition, pixel by pixel, in double precision."""
+    maps, kernel = np.asarray(maps, float), np.asarray(kernel, float)
+    padded = np.pad(maps, ((0, 0), *padding, (0, 0)))
+    size = len(kernel)
+    height, width = ((side - size) // stride + 1 for side in padded.shape[1:3])
+    out = np.zeros((len(maps), height, width, kernel.shape[-1]))
+    for y in range(height):
+        for x in range(width):
+            window = padded[:, y * stride : y * stride + size, x * stride : x * stride + size]
+            out[:, y, x] = np.tensordot(window, kernel, 3)
+    return out
+
+
+def gradient_by_pixels(maps, kernel, out, stride, padding):
+    """The gradient of ``sum(out * convolution)``, which is linear in maps and in the kernel."""
+    by_maps, by_kernel = np.zeros(maps.shape), np.zeros(kernel.shape)
+    for place in np.ndindex(maps.shape[1:]):
+        unit = np.zeros((1, *maps.shape[1:]))
+        unit[0, *place] = 1
+        by_maps[:, *place] = np.tensordot(out, by_pixels(unit, kernel, stride, padding)[0], 3)
+    for place in np.ndindex(kernel.shape):
+        unit = np.zeros(kernel.shape)
+        unit[place] = 1
+        by_kernel[place] = np.sum(out * by_pixels(maps, unit, stride, padding))
+    return by_maps, by_kernel
+
+
+@pytest.mark.parametrize(("image", "size", "stride", "padding"), CASES)
+def test_values_and_gradients_are_the_sums_over_pixels(image, size, stride, padding):
+    maps, kernel = drawn(image, size)
+    found, pull_back = jax.vjp(lambda a, b: convolve(a, b, stride, padding), maps, kernel)
+    expected = by_pixels(maps, kernel, stride, padding)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    out = np.cos(np.arange(found.size, dtype=np.float32)).reshape(found.shape)
+    expected = gradient_by_pixels(maps, kernel, out, stride, padding)
+    for part, by_hand in zip(pull_back(out), expected, strict=True):
+        np.testing.assert_allclose(part, by_hand, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("shared", ["maps", "kernel", None])
+def test_copies_are_as_if_alone(size, shared):
+    maps, kernel = drawn((6, 6), size, copies=(3,))
+    axes = {"maps": (None, 0), "kernel": (0, None), None: (0, 0)}[shared]
+    maps = maps[0] if shared == "maps" else maps
+    kernel = kernel[0] if shared == "kernel" else kernel
+
+    def loss(maps, kernel):
+        return jnp.sum(jnp.sin(convolve(maps, kernel, 2, ((1, 0), (0, 1)))))
+
+    both = jax.value_and_grad(loss, argnums=(0, 1))
+    found = jax.jit(jax.vmap(both, axes))(maps, kernel)
+    for copy in range(3):
+        one = [maps if shared == "maps" else maps[copy]]
+        one.append(kernel if shared == "kernel" else kernel[copy])
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(both(*one)), strict=True):
+            np.testing.assert_allclose(a[copy], b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_pads_both_sides_alike():
+    module = layer(2, 4, 3, nnx.Rngs(0), stride=2)
+    maps, _ = drawn((8, 8), 3)
+    expected = by_pixels(maps, module.kernel[...], 2, ((1, 1), (1, 1)))
+    np.testing.assert_allclose(module(maps), expected, atol=1e-5)
+
+
+def test_shapes_and_dtypes_that_do_not_fit_are_refused():
+    maps, kernel = drawn((4, 4), 3)
+    with pytest.raises((TypeError, ValueError), match=r"before|feature"):
+        convolve(maps, kernel[:, :, :1], 1, ((1, 1), (1, 1)))
+    with pytest.raises(TypeError, match="same dtypes"):
+        convolve(maps, kernel.astype(jnp.bfloat16), 1, ((1, 1), (1, 1)))
+
+
+def test_an_epoch_on_cpus_has_fast_convolutions_only():
+    """XLA swaps the operands where a kernel is larger than an image; so images are not tiny."""
+    program = Program(resnet(3, depth=18, width=4), optax.adam(1e-3), batch_size=4)
+    state = init_state(jax.random.key(0), program)
+    images = jnp.zeros((8, 32, 32, 3), jnp.uint8)
+    split = Split(images, jnp.arange(8, dtype=jnp.int32) // 2)
+    compiled = train_epoch.lower(state, split, corner(supervised=True), program).compile()
+    orders = re.findall(r"dim_labels=(\S+?)[,\s]", compiled.as_text())
+    assert len(orders) > 40, "forward and backward"
+    assert set(orders) == {"b01f_01io->b01f"}
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_other_platforms_are_left_to_xla(platform):
+    maps, kernel = drawn((8, 8), 3)
+
+    def loss(function, maps, kernel):
+        return jnp.sum(jnp.sin(function(maps, kernel)))
+
+    def plain(maps, kernel):
+        return jax.lax.conv_general_dilated(
+            maps, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    def convolutions(function):
+        gradient = jax.jit(jax.grad(functools.partial(loss, function), argnums=(0, 1)))
+        lowered = gradient.trace(maps, kernel).lower(lowering_platforms=(platform,))
+        return sorted(re.findall(r"stablehlo\.convolution.*?(dim_numbers.*)", lowered.as_text()))
+
+    ours = convolutions(lambda maps, kernel: convolve(maps, kernel, 2, ((1, 1), (1, 1))))
+    assert ours == convolutions(plain)
+    assert len(ours) == 3

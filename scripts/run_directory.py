@@ -8,9 +8,9 @@
     diagnostic.json     what there is to know of a loss that was not finite
     results.json        the last evaluation of every seed; its presence says the run is finished
 
-Files other than metrics.jsonl and the event file are written beside their place and moved there, so
-that none is ever half written. A run that goes on from a checkpoint first takes back what was
-appended after it (`RunDirectory.rewind`).
+Files other than metrics.jsonl and the event file are whole or not there (`hcl_jax.whole_files`). A
+run that goes on from a checkpoint first takes back what was appended after it
+(`RunDirectory.rewind`).
 """
 
 import contextlib
@@ -23,11 +23,12 @@ import platform
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hcl_jax.processes import is_first
+from hcl_jax.whole_files import whole_files, write_files
 
 RECORDED_PACKAGES = ("hcl-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -105,7 +106,7 @@ class RunDirectory:
 
     def finish(self, results: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> None:
         """Writes the embeddings and, last, the results."""
-        with moved_into_place(self.path / "embeddings.npz", "wb") as file:
+        with whole_files(self.path / "embeddings.npz") as (file,):
             np.savez_compressed(file, allow_pickle=False, **arrays)
         write_json(self.path / "results.json", results)
 
@@ -253,9 +254,7 @@ def environment() -> dict[str, Any]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is whole or not there."""
-    with moved_into_place(path, "w") as file:
-        json.dump(value, file, indent=1)
-        file.write("\n")
+    write_files({path: json.dumps(value, indent=1).encode() + b"\n"})
 
 
 def read_json(path: Path) -> Any:
@@ -268,20 +267,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise RunDirectoryError(f"{path} is not JSON: {error}") from error
-
-
-@contextlib.contextmanager
-def moved_into_place(path: Path, mode: str) -> Iterator[IO[Any]]:
-    """Opens a file beside its place, and moves it there once it is whole."""
-    beside = path.with_name(path.name + ".partial")
-    try:
-        with beside.open(mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _commit() -> str | None:

@@ -19,7 +19,8 @@ import tyro
 from hcl_jax.whole_files import write_files
 from scripts.catalogue import METHODS
 from scripts.experiments import Experiment
-from scripts.run_directory import environment, read_metrics, write_json
+from scripts.provenance import environment
+from scripts.run_directory import read_metrics, write_json
 from scripts.running import progress_bar, run
 from scripts.stops import reported
 

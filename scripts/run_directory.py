@@ -16,11 +16,8 @@ run that goes on from a checkpoint first takes back what was appended after it
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +26,7 @@ import numpy as np
 
 from hcl_jax.processes import is_first
 from hcl_jax.whole_files import whole_files, write_files
-
-RECORDED_PACKAGES = ("hcl-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+from scripts.provenance import environment
 
 
 class RunDirectoryError(Exception):
@@ -235,23 +231,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def environment() -> dict[str, Any]:
-    """The versions, the commit and the machine that a result came from."""
-    import jax
-
-    versions = {}
-    for package in RECORDED_PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return {
-        "versions": versions,
-        "python": platform.python_version(),
-        "commit": _commit(),
-        "device": jax.devices()[0].device_kind,
-        "cores": os.cpu_count(),
-    }
-
-
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is whole or not there."""
     write_files({path: json.dumps(value, indent=1).encode() + b"\n"})
@@ -267,13 +246,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise RunDirectoryError(f"{path} is not JSON: {error}") from error
-
-
-def _commit() -> str | None:
-    here = Path(__file__).parent
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        found = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None if found.returncode == 0 else None

@@ -171,9 +171,10 @@ def training_row(rows: int, chips: Any) -> Row:
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
     from hcl_jax import aims, data, models, placement, training
+    from hcl_jax.program import Program
 
     where = placement.across("devices", exchange="ring")
-    program = training.Program(
+    program = Program(
         models.mlp(64, DIM, depth=6, width=256),
         optax.adam(1e-3),
         rows // len(chips),

@@ -16,9 +16,10 @@ from hcl_jax.heads import PAPER
 from hcl_jax.image_sets import CIFAR100_STATISTICS
 from hcl_jax.normalization import unit_ball
 from hcl_jax.pixels import standardize, to_unit_floats
+from hcl_jax.program import Program
 from hcl_jax.resnets import resnet
 from hcl_jax.simclr import simclr
-from hcl_jax.training import Program, init_state, train_epoch, train_step
+from hcl_jax.training import init_state, train_epoch, train_step
 from scripts.contenders import Contender, temporaries
 
 

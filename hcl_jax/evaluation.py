@@ -177,10 +177,9 @@ def _accuracy(classifier, train_x, train_y, x, y) -> float:
 
 
 def _check_splits(train_x, train_y, x, y):
-    check_embeddings("the training embeddings", train_x)
+    _check_dims(x, train_x)
     check_labels("the training labels", train_y, length=train_x.shape[0])
     check_labels("the test labels", y, length=x.shape[0])
-    _check_dims(x, train_x)
 
 
 def _check_dims(embeddings, others):

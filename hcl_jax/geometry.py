@@ -3,6 +3,9 @@
 At NC every class is one point and the class means form a simplex equiangular tight frame (ETF):
 unit norm, zero sum, equal inner products ``-1/(C-1)``. At DC the class means span far fewer than
 C - 1 directions. The first five metrics are those of the paper's experiments.
+
+Distances have no derivative at 0, where an optimiser that minimises them ends; there the gradients
+of all metrics take the derivative of a norm and of a standard deviation to be 0.
 """
 
 from typing import NamedTuple
@@ -12,7 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.validation import check_count, check_embeddings, check_labels, is_concrete
+from hcl_jax.validation import (
+    check_array,
+    check_count,
+    check_embeddings,
+    check_finite,
+    check_labels,
+    is_concrete,
+)
 
 DIRECTION_TOLERANCE = 1e-3
 """A direction counts if its singular value is above this fraction of the largest."""
@@ -72,13 +82,16 @@ def zero_sum(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
     Returns:
         ``|(1/C) sum_c mu_c|``.
 
+    Raises:
+        ValueError, TypeError: on wrong shapes or dtypes, and on NaN where the numbers are concrete.
+
     Example:
         >>> import jax.numpy as jnp
         >>> zero_sum(jnp.array([[1.0, 0.0], [-1.0, 1.0]])).item()
         0.5
     """
-    means = _wide(means)
-    return jnp.linalg.norm(means.mean(axis=0))
+    check_embeddings("means", means)
+    return _norms(_wide(means).mean(axis=0))
 
 
 def unit_norm(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
@@ -90,13 +103,16 @@ def unit_norm(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
     Returns:
         ``(1/C) sum_c ||mu_c| - 1|``.
 
+    Raises:
+        ValueError, TypeError: on wrong shapes or dtypes, and on NaN where the numbers are concrete.
+
     Example:
         >>> import jax.numpy as jnp
         >>> unit_norm(jnp.array([[0.5, 0.0], [0.0, 2.0]])).item()
         0.75
     """
-    means = _wide(means)
-    return jnp.mean(jnp.abs(jnp.linalg.norm(means, axis=1) - 1))
+    check_embeddings("means", means)
+    return jnp.mean(jnp.abs(_norms(_wide(means)) - 1))
 
 
 def equal_inner_product(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
@@ -115,8 +131,8 @@ def equal_inner_product(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         >>> equal_inner_product(simplex_etf(3, 2)).item() < 1e-6
         True
     """
-    means = _wide(means)
-    _, unequal = _cosines_off_diagonal(means)
+    _check_two_classes(means)
+    _, unequal = _cosines_off_diagonal(_wide(means))
     return unequal.mean()
 
 
@@ -154,11 +170,15 @@ def directions(spectrum: Float[Array, " singular"]) -> Int[Array, ""]:
     Returns:
         How many are above `DIRECTION_TOLERANCE` times the largest; 0 for a zero spectrum.
 
+    Raises:
+        ValueError, TypeError: unless it is a vector, and on NaN where the numbers are concrete.
+
     Example:
         >>> import jax.numpy as jnp
         >>> directions(jnp.array([1.0, 0.5, 1e-4])).item()
         2
     """
+    spectrum = _checked_spectrum(spectrum)
     return jnp.sum(spectrum > DIRECTION_TOLERANCE * spectrum.max()).astype(jnp.int32)
 
 
@@ -171,15 +191,19 @@ def effective_rank(spectrum: Float[Array, " singular"]) -> Float[Array, ""]:
     Returns:
         A number between 1 and the length of the spectrum; 0 for a zero spectrum.
 
+    Raises:
+        ValueError, TypeError: as `directions`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> round(effective_rank(jnp.array([1.0, 1.0, 0.0])).item(), 5)
         2.0
     """
+    spectrum = _checked_spectrum(spectrum)
     total = spectrum.sum()
-    shares = spectrum / jnp.where(total > 0, total, 1)
-    entropy = -jnp.sum(jax.scipy.special.xlogy(shares, shares))
-    return jnp.where(total > 0, jnp.exp(entropy), 0)
+    shares = spectrum / jnp.where(total == 0, 1, total)
+    entropy = -jnp.sum(shares * jnp.log(jnp.where(shares > 0, shares, 1)))
+    return jnp.where(total == 0, 0, jnp.exp(entropy))
 
 
 def within_class(
@@ -203,9 +227,8 @@ def within_class(
         >>> within_class(jnp.array([[1.0], [3.0], [5.0]]), jnp.array([0, 0, 1]), 2).item()
         0.5
     """
-    embeddings = _wide(embeddings)
     means = class_means(embeddings, labels, num_classes)
-    distances = jnp.linalg.norm(embeddings.astype(means.dtype) - means[labels], axis=1)
+    distances = _norms(_wide(embeddings) - means[labels])
     return class_means(distances[:, None], labels, num_classes).mean()
 
 
@@ -232,9 +255,8 @@ def nc1(
         >>> nc1(embeddings, jnp.array([0, 0, 1, 1]), 2).item()
         0.0
     """
-    embeddings = _wide(embeddings)
     means = class_means(embeddings, labels, num_classes)
-    deviations = embeddings.astype(means.dtype) - means[labels]
+    deviations = _wide(embeddings) - means[labels]
     within = deviations.T @ deviations / len(embeddings)
     centred = means - means.mean(axis=0)
     between = centred.T @ centred / num_classes
@@ -275,12 +297,13 @@ def nc2(means: Float[Array, "classes dim"]) -> NC2:
     _check_two_classes(means)
     means = _wide(means)
     centred = means - means.mean(axis=0)
-    norms = jnp.linalg.norm(centred, axis=1)
+    norms = _norms(centred)
     mean_norm = norms.mean()
+    relative = _root(norms.var()) / jnp.where(mean_norm == 0, 1, mean_norm)
     cosines, unequal = _cosines_off_diagonal(centred)
     return NC2(
-        equinorm=jnp.where(mean_norm > 0, norms.std() / jnp.where(mean_norm > 0, mean_norm, 1), 0),
-        equiangular=cosines.std(),
+        equinorm=relative,
+        equiangular=_root(cosines.var()),
         maximal_angle=unequal.mean(),
     )
 
@@ -298,13 +321,16 @@ def alignment(
         ``mean |z - z+|^2``.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError, TypeError: if the shapes differ or are wrong, on wrong dtypes, and on NaN where
+            the numbers are concrete.
 
     Example:
         >>> import jax.numpy as jnp
         >>> alignment(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]])).item()
         2.0
     """
+    check_embeddings("embeddings", embeddings)
+    check_embeddings("positives", positives)
     if embeddings.shape != positives.shape:
         raise ValueError(f"pairs must have one shape, got {embeddings.shape} and {positives.shape}")
     return jnp.mean(jnp.sum(jnp.square(embeddings - positives), axis=1))
@@ -381,7 +407,8 @@ def etf_distance(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
 
     Returns:
         ``min_Q |M - E Q| / |E|`` (Frobenius norms) over isometries Q, with E the simplex ETF; 0
-        exactly at NC of the class means, about 1 for means at zero.
+        exactly at NC of the class means, about 1 for means at zero. Its gradient is that at the
+        nearest Q, which is exact since Q is a minimum; second derivatives are not.
 
     Raises:
         ValueError: if C < 2 or ``dim < C - 1``.
@@ -390,13 +417,15 @@ def etf_distance(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         >>> round(etf_distance(0.5 * simplex_etf(4, 3)).item(), 5)
         0.5
     """
+    check_embeddings("means", means)
     means = _wide(means)
     num_classes, dim = means.shape
     frame = simplex_etf(num_classes, dim).astype(means.dtype)
     overlap = jnp.matmul(frame.T, means, precision=jax.lax.Precision.HIGHEST)
     left, _, right = jnp.linalg.svd(overlap)
-    nearest = jnp.matmul(frame, left @ right, precision=jax.lax.Precision.HIGHEST)
-    return jnp.linalg.norm(means - nearest) / jnp.sqrt(jnp.asarray(num_classes, means.dtype))
+    rotation = jax.lax.stop_gradient(left @ right)
+    nearest = jnp.matmul(frame, rotation, precision=jax.lax.Precision.HIGHEST)
+    return _norms((means - nearest).ravel()) / jnp.sqrt(jnp.asarray(num_classes, means.dtype))
 
 
 def measure(
@@ -445,13 +474,31 @@ def _wide(array):
 
 def _cosines_off_diagonal(means):
     """Cosines of different means and their distances from -1/(C-1), each C (C - 1) numbers."""
-    _check_two_classes(means)
     count = len(means)
-    norms = jnp.linalg.norm(means, axis=1, keepdims=True)
+    norms = _norms(means)[:, None]
     directions_ = means / jnp.where(norms > 0, norms, 1)
     cosines = jnp.matmul(directions_, directions_.T, precision=jax.lax.Precision.HIGHEST)
     off_diagonal = cosines[~np.eye(count, dtype=bool)]
     return off_diagonal, jnp.abs(off_diagonal + 1 / (count - 1))
+
+
+def _norms(vectors):
+    """Norms along the last axis."""
+    return _root(jnp.sum(jnp.square(vectors), axis=-1))
+
+
+def _root(squares):
+    """Square roots; their gradient at 0 is 0."""
+    zero = squares == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squares)))
+
+
+def _checked_spectrum(spectrum):
+    check_array("the spectrum", spectrum)
+    if jnp.ndim(spectrum) != 1 or not len(spectrum):
+        raise ValueError(f"the spectrum must be a vector, got shape {jnp.shape(spectrum)}")
+    check_finite("the spectrum", spectrum)
+    return jnp.asarray(spectrum)
 
 
 def _check_two_classes(means):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from hcl_jax.validation import check_labels
+from hcl_jax.validation import check_array, check_labels
 
 NOBODY = -1
 """An instance number that no candidate has; an anchor that carries it is not kept from itself."""
@@ -80,6 +80,7 @@ def rows(
         >>> rows(jnp.array([7, 7, 9]), first=3).instance.tolist()
         [3, 4, 5]
     """
+    check_array("labels", labels)
     length = jnp.shape(labels)[0] if jnp.ndim(labels) else 0
     check_labels("labels", labels, length=length)
     if groups is not None:

@@ -5,6 +5,7 @@ concrete: inside `jax.jit`, `jax.grad` or `jax.vmap` an array is traced and its 
 exist yet, so there the value checks pass without a word.
 """
 
+from numbers import Number
 from typing import Any
 
 import jax.core
@@ -57,11 +58,24 @@ def check_probability(name: str, value: float) -> None:
         raise ValueError(f"{name} must lie between 0 and 1, got {value}")
 
 
+def check_array(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is an array of numbers, or a number."""
+    expected = f"{name} must be a NumPy or JAX array of numbers"
+    dtype = getattr(value, "dtype", None)
+    if dtype is None and not isinstance(value, Number):
+        raise TypeError(f"{expected}, got a {type(value).__name__}")
+    try:
+        jnp.result_type(value)
+    except TypeError:
+        raise TypeError(f"{expected}, got dtype {dtype}") from None
+
+
 def check_image(image: Any, *, channels: tuple[int, ...] = ()) -> None:
     """Raises unless `image` is floating point, (height, width, channel), none of them 0.
 
     Where `channels` are given, the number of channels must be one of them.
     """
+    check_array("an image", image)
     shape, dtype = jnp.shape(image), jnp.result_type(image)
     if len(shape) != 3 or 0 in shape:
         raise ValueError(f"an image must have shape (height, width, channel), got shape {shape}")
@@ -77,6 +91,7 @@ def check_image(image: Any, *, channels: tuple[int, ...] = ()) -> None:
 
 def check_embeddings(name: str, embeddings: Any) -> None:
     """Raises unless `embeddings` is floating point, (n, d), n, d >= 1, and finite if concrete."""
+    check_array(name, embeddings)
     shape, dtype = jnp.shape(embeddings), jnp.result_type(embeddings)
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"{name} must have shape (n, dim) with n, dim >= 1, got shape {shape}")
@@ -93,6 +108,7 @@ def check_embeddings(name: str, embeddings: Any) -> None:
 
 def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None = None) -> None:
     """Raises unless `labels` are integers (length,), in 0..num_classes-1 where that is given."""
+    check_array(name, labels)
     shape, dtype = jnp.shape(labels), jnp.result_type(labels)
     if shape != (length,):
         raise ValueError(

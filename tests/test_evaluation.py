@@ -82,11 +82,17 @@ ERRORS = {
         z, y, z, y, regularization=0
     ),
     "one dimension, got 3 and 2": lambda z, y: evaluation.class_mean_scores(z, jnp.ones((4, 2))),
+    "scores must be a NumPy or JAX array of numbers, got a list": lambda z, y: (
+        evaluation.top_k_accuracy(z.tolist(), y)
+    ),
+    "embeddings must be a NumPy or JAX array of numbers, got a list": lambda z, y: (
+        evaluation.knn_accuracy(z, y, z.tolist(), y)
+    ),
     "labels must lie in 0..1": lambda z, y: evaluation.top_k_accuracy(jnp.ones((60, 2)), y),
 }
 
 
 @pytest.mark.parametrize("message", ERRORS)
 def test_errors(unchecked, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         ERRORS[message](jnp.asarray(POINTS), jnp.asarray(LABELS))

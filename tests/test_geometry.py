@@ -153,7 +153,8 @@ ERRORS = {
     "a simplex ETF of 4 classes needs dim >= 3, got 2": lambda: geometry.simplex_etf(4, 2),
     "at least two embeddings": lambda: geometry.uniformity(jnp.ones((1, 3))),
     "pairs must have one shape": lambda: geometry.alignment(jnp.ones((1, 3)), jnp.ones((2, 3))),
-    "means must be finite": lambda: geometry.equal_inner_product(jnp.full((2, 2), jnp.nan)),
+    "embeddings must be finite": lambda: geometry.alignment(*[jnp.full((1, 1), jnp.inf)] * 2),
+    "the spectrum must be a vector": lambda: geometry.directions(jnp.ones((2, 2))),
 }
 
 
@@ -161,6 +162,32 @@ ERRORS = {
 def test_errors(unchecked, message):
     with pytest.raises(ValueError, match=message):
         ERRORS[message]()
+
+
+OF_MEANS = ("zero_sum", "unit_norm", "equal_inner_product", "singular_values", "nc2")
+OF_MEANS += ("etf_distance", "directions", "effective_rank")
+OF_EMBEDDINGS = ("class_means", "within_class", "nc1", "measure")
+
+
+@pytest.mark.parametrize("name", OF_MEANS)
+def test_means_that_are_not_finite_or_not_an_array_are_refused(unchecked, name):
+    metric, of_spectrum = getattr(geometry, name), name in ("directions", "effective_rank")
+    what, shape = ("the spectrum", (2,)) if of_spectrum else ("means", (2, 2))
+    with pytest.raises(ValueError, match=f"^{what} must be finite"):
+        metric(jnp.full(shape, jnp.nan))
+    with pytest.raises(TypeError, match=f"^{what} must be a NumPy or JAX array .*, got a list"):
+        metric(np.eye(2)[0].tolist() if of_spectrum else np.eye(2).tolist())
+
+
+@pytest.mark.parametrize("name", OF_EMBEDDINGS)
+def test_embeddings_and_labels_that_are_not_arrays_are_refused(unchecked, name):
+    metric = getattr(geometry, name)
+    with pytest.raises(TypeError, match=r"^embeddings must be a NumPy or JAX array .*, got a list"):
+        metric([[1.0], [2.0]], jnp.arange(2), 2)
+    with pytest.raises(TypeError, match=r"^labels must be a NumPy or JAX array .*, got a list"):
+        metric(jnp.ones((2, 1)), [0, 1], 2)
+    with pytest.raises(ValueError, match=r"^embeddings must be finite"):
+        metric(jnp.full((2, 1), jnp.nan), jnp.arange(2), 2)
 
 
 NUMPY_CALLER = """

@@ -12,7 +12,7 @@ import pytest
 from jax.test_util import check_grads
 
 import hcl_jax
-from hcl_jax import hardening, losses, pairs, psi
+from hcl_jax import hardening, losses, pairs, psi, sampling
 from hcl_jax.geometry import simplex_etf
 
 LABELS = np.array([0, 0, 1, 2, 1, 0, 2, 2, 1, 3])  # class 3 has one member: no positive
@@ -379,6 +379,26 @@ ERRORS = {
     "no limit for k to infinity": lambda z, y: hcl_jax.scl(z, y, psi=psi.triplet_max()),
     "one dimension, got 4 and 3": lambda z, y: losses.contrastive_loss(
         z, z[:, :3], pairs.supervised(pairs.rows(y))
+    ),
+    "embeddings must be a NumPy or JAX array of numbers, got a list": lambda z, y: hcl_jax.scl(
+        z.tolist(), y
+    ),
+    "labels must be a NumPy or JAX array of numbers, got a list": lambda z, y: hcl_jax.hucl(
+        z, y.tolist(), beta=1.0
+    ),
+    "groups must be a NumPy or JAX array of numbers, got a tuple": lambda z, y: hcl_jax.ucl(
+        z, y, groups=tuple(y.tolist())
+    ),
+    "embeddings must be a NumPy or JAX array of numbers, got dtype object": lambda z, y: (
+        hcl_jax.ucl(np.asarray(z, object), y)
+    ),
+    "anchors must be a NumPy or JAX array of numbers, got a list": lambda z, y: (
+        losses.contrastive_loss(z.tolist(), z, pairs.supervised(pairs.rows(y)))
+    ),
+    "candidates must be a NumPy or JAX array of numbers, got a list": lambda z, y: (
+        sampling.sampled_contrastive_loss(
+            jax.random.key(0), z, z.tolist(), pairs.supervised(pairs.rows(y)), num_negatives=4
+        )
     ),
     r"pair keys of the candidates must have shape \(9,\)": lambda z, y: losses.contrastive_loss(
         z, z[:9], pairs.supervised(pairs.rows(y))

@@ -13,18 +13,16 @@ import importlib.util
 import os
 import re
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
 
-from hcl_jax.whole_files import write_files
+from scripts.hlo_text import collectives, overlap
 
 MIB = 2**20
 DIM = 128
-KINDS = ("all-gather", "all-reduce", "collective-permute", "reduce-scatter", "all-to-all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +59,8 @@ class Row(NamedTuple):
 
 def main() -> None:
     """The command line."""
+    from hcl_jax.whole_files import write_files
+
     chosen = tyro.cli(Compile, description=__doc__)
     if not available():
         raise SystemExit("libtpu is not installed: pip install hcl-jax[tpu] in a new environment")
@@ -239,54 +239,6 @@ def describe(name: str, rows: int, lower: Callable[[], Any], formula: float | No
         overlap(text),
         time.perf_counter() - begun,
     )
-
-
-def collectives(text: str) -> dict[str, int]:
-    """Counts the collectives of a compiled program, an asynchronous pair as one.
-
-    Args:
-        text: the program as HLO text.
-
-    Returns:
-        Numbers by kind.
-
-    Example:
-        >>> collectives("%a = f32[] all-reduce-start(%b), x\\n%c = f32[] all-reduce-done(%a)")
-        {'all-reduce': 1}
-    """
-    pattern = rf"\s({'|'.join(KINDS)})(-start)?\("
-    return dict(Counter(found[0] for found in re.findall(pattern, text)))
-
-
-def overlap(text: str) -> str:
-    """Whether work stands between the start and the end of every asynchronous permute.
-
-    Args:
-        text: the scheduled program as HLO text.
-
-    Returns:
-        "k of n enclose work", where work is a loop or a multiplication (of tiles); "" without any.
-
-    Example:
-        >>> overlap("%s.1 = (f32[]) collective-permute-start(%x)\\n%w = f32[] while(%y)\\n"
-        ...         "%d = f32[] collective-permute-done(%s.1)")
-        '1 of 1 enclose work'
-    """
-    lines = text.splitlines()
-    starts = {
-        found[1]: number
-        for number, line in enumerate(lines)
-        if (found := re.search(r"%(\S+) = .*collective-permute-start\(", line))
-    }
-    enclosing = total = 0
-    for number, line in enumerate(lines):
-        found = re.search(r"collective-permute-done\((?:.*?)%([^\s),]+)\)", line)
-        if found and found[1] in starts:
-            between = "\n".join(lines[starts[found[1]] + 1 : number])
-            total += 1
-            work = r"\s(while|convolution|dot)\(|convolution|calls=%\S*(dot|conv)"
-            enclosing += bool(re.search(work, between))
-    return f"{enclosing} of {total} enclose work" if total else ""
 
 
 def report(rows: list[Row], topology: str) -> str:

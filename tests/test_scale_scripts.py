@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import compile_for_tpu, targets
+from scripts import compile_for_tpu, hlo_text, targets
 
 
 def verdict(ratio, number):
@@ -29,10 +29,10 @@ def test_a_permute_that_encloses_nothing_is_seen():
     start = "%s.1 = (f32[8]) collective-permute-start(%x), pairs\n"
     done = "%d = f32[8] collective-permute-done(%s.1)"
     idle = "%c = f32[8] copy(%x)\n"
-    assert compile_for_tpu.overlap(start + idle + done) == "0 of 1 enclose work"
+    assert hlo_text.overlap(start + idle + done) == "0 of 1 enclose work"
     busy = "%w = f32[8] while(%y), body=%b\n"
-    assert compile_for_tpu.overlap(start + busy + done) == "1 of 1 enclose work"
-    assert compile_for_tpu.overlap(idle) == ""
+    assert hlo_text.overlap(start + busy + done) == "1 of 1 enclose work"
+    assert hlo_text.overlap(idle) == ""
 
 
 @pytest.mark.slow

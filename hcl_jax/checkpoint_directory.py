@@ -26,6 +26,7 @@ from typing import IO, Any, NamedTuple
 
 from hcl_jax import manifests
 from hcl_jax.leaves import Leaf
+from hcl_jax.whole_files import sync_directory
 
 ARRAYS = "arrays"
 CONTENT = "checkpoint.json"
@@ -145,7 +146,7 @@ class CheckpointDirectory:
         if self.of(step).exists():
             self.of(step).rename(replaced)
         staging.rename(self.of(step))
-        manifests.sync_directory(self.path)
+        sync_directory(self.path)
         if replaced.exists():
             shutil.rmtree(replaced)
 

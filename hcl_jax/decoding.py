@@ -6,7 +6,6 @@ describes anything else, or cannot be read, is decoded anew.
 
 import os
 import sys
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -18,6 +17,8 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Shaped
 from tqdm import tqdm
+
+from hcl_jax.whole_files import whole_files
 
 Job = TypeVar("Job")
 
@@ -105,12 +106,5 @@ def _read(path: Path, source: str) -> dict[str, np.ndarray] | None:
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        try:
-            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with whole_files(path) as (file,):
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

@@ -5,8 +5,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from hcl_jax.models import Variables
+from hcl_jax.program import Program
 from hcl_jax.tiling import pad_rows, padding
-from hcl_jax.training import Program
 from hcl_jax.validation import check_count
 
 

@@ -7,8 +7,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from hcl_jax.encoders import FORMAT, metadata_path
 from hcl_jax.models import Model, Variables
 from hcl_jax.normalization import Normalization
 from hcl_jax.validation import check_choice, check_count
+from hcl_jax.whole_files import write_files
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -99,7 +99,7 @@ def export_encoder(
         "sha256": hashlib.sha256(artifact).hexdigest(),
     }
     text = json.dumps(metadata, indent=1) + "\n"
-    _write_together({path: artifact, metadata_path(path): text.encode()})
+    write_files({path: artifact, metadata_path(path): text.encode()})
     return metadata
 
 
@@ -123,19 +123,3 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
-
-
-def _write_together(contents: Mapping[Path, bytes]) -> None:
-    """Writes files beside their places, and moves them there once all are whole."""
-    beside = {path: path.with_name(path.name + ".partial") for path in contents}
-    try:
-        for path, content in contents.items():
-            with beside[path].open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, partial in beside.items():
-            partial.replace(path)
-    finally:
-        for partial in beside.values():
-            partial.unlink(missing_ok=True)

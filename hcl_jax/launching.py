@@ -21,8 +21,8 @@ from hcl_jax.aims import Aim
 from hcl_jax.data import Split
 from hcl_jax.embedding import embed
 from hcl_jax.placement import across
+from hcl_jax.program import Program
 from hcl_jax.training import (
-    Program,
     StepInfo,
     TrainState,
     each_seed,

@@ -11,6 +11,8 @@ import os
 import re
 from pathlib import Path
 
+from hcl_jax.whole_files import sync_directory
+
 MANIFEST = "SHA256SUMS"
 
 
@@ -59,25 +61,6 @@ def fault(directory: Path) -> str | None:
         return _fault(directory)
     except OSError as error:
         return f"{error.filename or directory} cannot be read: {error.strerror or error}"
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes sure that the names in a directory have reached the disk.
-
-    Args:
-        directory: one in which files were made, renamed or removed.
-
-    Raises:
-        OSError: if the directory cannot be opened.
-
-    Example:
-        >>> sync_directory(Path("."))
-    """
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _fault(directory: Path) -> str | None:

@@ -8,74 +8,21 @@ those of one device, which may be one of several: `hcl_jax.launching` runs them.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from hcl_jax import pairs as pairing
-from hcl_jax.aims import Aim, Frame, frame_losses
-from hcl_jax.augmentation import Augmentation, identity, views
+from hcl_jax.aims import Aim
+from hcl_jax.batches import anchor_losses, rows_of_views
 from hcl_jax.data import Split
 from hcl_jax.gradients import loss_and_gradient
-from hcl_jax.losses import AnchorLosses, Average, sum_and_weight
-from hcl_jax.models import Model, Variables
-from hcl_jax.normalization import Normalization, unit_ball
-from hcl_jax.pairs import Pairs, Rows
-from hcl_jax.pixels import to_unit_floats
-from hcl_jax.placement import ALONE, Placement
-from hcl_jax.psi import Psi
-from hcl_jax.validation import check_choice, check_count
-
-
-class Program(NamedTuple):
-    """What is fixed when training is compiled.
-
-    Attributes:
-        model: the network.
-        optimizer: of the parameters.
-        batch_size: images in a step; the last, incomplete batch of an epoch is dropped.
-        normalization: of the projections.
-        augmentation: makes views of images, whose values are in [0, 1] if they are uint8 at first.
-        standardization: of images, after augmentation, in training and evaluation; None is none.
-        positives: "class" for positives that share the latent class (one view of each image), or
-            "views" for two views of each image that are each other's positives (SimCLR).
-        self_positives: as in `hcl_jax.objectives.Options`.
-        self_negatives: likewise.
-        stop_gradient_hardening: likewise.
-        average: likewise.
-        psi: likewise; None is InfoNCE.
-        num_negatives: likewise; None is the weights estimator.
-        parts: the network sees a batch in so many parts, to save memory (`hcl_jax.gradients`); the
-            loss is that of the whole batch all the same.
-        placement: one device, or one of several that share the batch (`hcl_jax.placement.across`).
-    """
-
-    model: Model
-    optimizer: optax.GradientTransformation
-    batch_size: int
-    normalization: Normalization = unit_ball
-    augmentation: Augmentation = identity
-    standardization: Callable[[Array], Array] | None = None
-    positives: Literal["class", "views"] = "class"
-    self_positives: bool = False
-    self_negatives: bool = False
-    stop_gradient_hardening: bool = True
-    average: Average = "pairs"
-    psi: Psi | None = None
-    num_negatives: int | None = None
-    parts: int = 1
-    placement: Placement = ALONE
-
-    def standardized(self, images: Float[Array, "n *image"]) -> Float[Array, "n *image"]:
-        """Images (floats in [0, 1], where they are images) as the network takes them."""
-        return images if self.standardization is None else self.standardization(images)
-
-    def prepare(self, images: Array) -> Float[Array, "n *image"]:
-        """Images of a data set as the network takes them in evaluation."""
-        return self.standardized(to_unit_floats(images))
+from hcl_jax.losses import AnchorLosses, sum_and_weight
+from hcl_jax.models import Variables
+from hcl_jax.program import Program
+from hcl_jax.validation import check_count
 
 
 class TrainState(NamedTuple):
@@ -189,12 +136,13 @@ def train_step(
     """
     placement = program.placement
     view_key, draw_key, _ = _keys(state)
-    images, rows = _rows_of_views(view_key, batch, program)
+    images, rows = rows_of_views(view_key, batch, program)
     variables = state.variables
     own = Variables(*placement.apart(tuple(variables), images))
 
     def loss_of(projections):
-        losses = _losses(draw_key, program.normalization(projections), rows, aim, program)
+        embeddings = program.normalization(projections)
+        losses = anchor_losses(draw_key, embeddings, rows, aim, program)
         return placement.mean_loss(losses, program.average), _look(losses, projections, program)
 
     loss, looked_at, gradient, batch_stats = loss_and_gradient(
@@ -373,19 +321,6 @@ def _keys(state: TrainState) -> PRNGKeyArray:
     return jax.random.split(jax.random.fold_in(state.key, state.step), 3)
 
 
-def _rows_of_views(key, batch: Split, program: Program) -> tuple[Array, Rows]:
-    check_choice("positives", program.positives, ("class", "views"))
-    size = len(batch.labels)
-    first = program.placement.device() * size
-    num_views = 2 if program.positives == "views" else 1
-    images = views(key, to_unit_floats(batch.images), program.augmentation, num_views, first=first)
-    images = program.standardized(images.reshape(-1, *images.shape[2:]))
-    labels = jnp.tile(batch.labels, num_views)
-    numbers = jnp.tile(jnp.arange(size, dtype=jnp.int32) + first, num_views)
-    groups = numbers if program.positives == "views" else None
-    return images, pairing.rows(labels, groups=groups, first=num_views * first)
-
-
 def _look(losses: AnchorLosses, projections, program: Program):
     """The rest of `StepInfo`, over all devices."""
     losses, projections = jax.lax.stop_gradient((losses, projections))
@@ -397,28 +332,3 @@ def _look(losses: AnchorLosses, projections, program: Program):
         ~jnp.isfinite(losses.total),
     )
     return largest(norm), *(add(jnp.sum(count, dtype=jnp.int32)) for count in counts)
-
-
-def _losses(key, embeddings, rows: Rows, aim: Aim, program: Program) -> AnchorLosses:
-    if isinstance(aim, Frame):
-        return frame_losses(embeddings, rows.label, aim)
-    pairs = _pairs(rows, aim.supervised, program)
-    options = {
-        "psi": program.psi,
-        "hardening": aim.hardening,
-        "stop_gradient_hardening": program.stop_gradient_hardening,
-    }
-    if program.num_negatives is None:
-        return program.placement.weights_loss(embeddings, pairs, **options)
-    return program.placement.samples_loss(
-        key, embeddings, pairs, num_negatives=program.num_negatives, **options
-    )
-
-
-def _pairs(rows: Rows, supervised, program: Program) -> Pairs:
-    """Supervised or unsupervised pairs, chosen by a number that may be traced."""
-    yes = pairing.supervised(rows, self_positives=program.self_positives)
-    no = pairing.unsupervised(
-        rows, self_positives=program.self_positives, self_negatives=program.self_negatives
-    )
-    return jax.tree.map(lambda a, b: jnp.where(supervised, a, b), yes, no)

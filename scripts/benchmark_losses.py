@@ -10,15 +10,9 @@ processes took of the machine meanwhile is reported. Writes ``losses.json`` with
 ``losses.md`` with medians, quartiles and ratios against the targets, and a figure.
 """
 
-import contextlib
-import ctypes
 import dataclasses
-import datetime
-import gc
-import json
-import os
+import io
 import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -28,9 +22,19 @@ import numpy as np
 import tyro
 
 from scripts import jax_contenders, targets
+from scripts.benchmark_results import (
+    medians,
+    origin,
+    origin_line,
+    others,
+    quartiles,
+    run_benchmark,
+    sizes,
+)
+from scripts.contenders import LEAST_ROUNDS, nothing_kept_by_malloc, peak_memory
+from scripts.machine_load import share_of_others, ticks
 
 NOISY = 1.3
-LEAST_ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +77,7 @@ class Benchmark:
 def main() -> None:
     """The command line."""
     chosen = tyro.cli(Benchmark, description=__doc__)
-    results = measure(chosen)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "losses.json").write_text(json.dumps(results, indent=1) + "\n")
-    (chosen.out / "losses.md").write_text(report(results))
-    figure(results, chosen.out / "losses.png")
-    print(report(results))
+    run_benchmark("losses", chosen.out, lambda: measure(chosen), report, figure)
 
 
 def measure(chosen: Benchmark) -> dict[str, Any]:
@@ -90,14 +89,7 @@ def measure(chosen: Benchmark) -> dict[str, Any]:
     Returns:
         Settings, versions and raw times, ready for JSON.
     """
-    results: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "machine": chosen.machine,
-        "versions": {"python": platform.python_version(), "jax": jax.__version__},
-        "settings": {**dataclasses.asdict(chosen), "out": None},
-        "shapes": [],
-    }
+    results = {**origin(chosen), "shapes": []}
     for rows in chosen.rows:
         dim = chosen.dim or (99 if rows == 512 else 128)
         results["shapes"].append(_measure_shape(chosen, rows, dim, results["versions"]))
@@ -124,9 +116,9 @@ def _measure_shape(chosen, rows, dim, versions):
             z, labels, chosen.beta, chosen.draws, where, limit, chosen.anchors
         )
     agreement = _agreement(found)
-    before = work_done()
+    before = ticks()
     times, noisy = _take_turns(found, chosen)
-    others = share_of_others(before, work_done())
+    taken = share_of_others(before, ticks())
     with nothing_kept_by_malloc():
         peaks = {c.name: peak_memory(c, chosen.device) for c in found}
     return {
@@ -136,7 +128,7 @@ def _measure_shape(chosen, rows, dim, versions):
         "agreement": agreement,
         "rounds": max(map(len, times.values())),
         "noisy_rounds": noisy,
-        "others": others,
+        "others": taken,
         "contenders": [
             {
                 "name": c.name,
@@ -169,80 +161,18 @@ def _agreement(found):
     return errors
 
 
-def peak_memory(contender: jax_contenders.Contender, device: str) -> int | None:
-    """Bytes of one call, beyond those resident before: measured on Linux, told by XLA on a GPU.
-
-    Args:
-        contender: what is called.
-        device: "cpu" or "gpu".
-
-    Returns:
-        Bytes; None where they cannot be measured.
-    """
-    if device == "gpu":
-        if contender.temporaries is not None:
-            return contender.temporaries
-        from scripts.torch_contenders import peak_on_gpu
-
-        return peak_on_gpu(contender.run)
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-
-    def kilobytes(field):
-        return int(next(x for x in status.read_text().splitlines() if field in x).split()[1])
-
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    before = kilobytes("VmRSS")
-    contender.run(False)
-    return max(0, kilobytes("VmHWM") - before) * 1024
-
-
-@contextlib.contextmanager
-def nothing_kept_by_malloc():
-    """Has glibc give back what is freed: kept memory would serve the next call unseen."""
-    if platform.libc_ver()[0] != "glibc":
-        yield
-        return
-    trim, map_from = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of mallopt(3)
-    libc = ctypes.CDLL(None)
-    libc.mallopt(map_from, 2**16)
-    yield
-    libc.mallopt(map_from, 2**25)  # where glibc itself ends up after large blocks were freed
-    libc.mallopt(trim, 2**26)
-
-
-def work_done() -> tuple[float, float, float] | None:
-    """Clock ticks that all processes have worked, that this one has, and that there were."""
-    if not Path("/proc/stat").exists():
-        return None
-    whole = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")
-    return sum(whole) - whole[3] - whole[4], own, sum(whole)
-
-
-def share_of_others(before: Any, after: Any) -> float | None:
-    """What other processes took of the machine between two results of `work_done`."""
-    if before is None:
-        return None
-    busy, own, ticks = (b - a for a, b in zip(before, after, strict=True))
-    return max(0.0, (busy - own) / ticks)
-
-
 def _take_turns(found, chosen):
     times: dict[str, list[float]] = {c.name: [] for c in found}
     floor = next((c for c in found if c.mathematics == "3 matmuls"), found[0])
     noisy, begun = 0, time.perf_counter()
     order = np.random.default_rng(0)
     for turn in range(chosen.rounds):
-        before = jax_contenders.timed(floor)
+        before = floor.turn()
         for number in order.permutation(len(found)):
             contender = found[number]
             if len(times[contender.name]) < _turns(times[contender.name], chosen):
-                times[contender.name].append(jax_contenders.timed(contender))
-        after = jax_contenders.timed(floor)
+                times[contender.name].append(contender.turn())
+        after = floor.turn()
         noisy += max(before, after) > NOISY * min(before, after)
         spent = time.perf_counter() - begun
         if spent > chosen.seconds and turn + 1 >= LEAST_ROUNDS:
@@ -267,52 +197,40 @@ def report(results: dict[str, Any]) -> str:
     Returns:
         Text.
     """
-    versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
     lines = [
         "# The loss, forward and backward",
         "",
-        f"{results['machine']}; {versions}; commit {results['commit']}, {results['date']}.",
+        origin_line(results),
         "Milliseconds: median [quartiles]. `*`: extrapolated from some anchors of the loop. "
         "Temporaries as XLA plans them; peak: resident memory of one call beyond that before it.",
     ]
-    medians: dict[int, dict[str, float]] = {}
     for shape in results["shapes"]:
-        lines += ["", f"## {shape['rows']} rows, {shape['dim']} features", ""]
-        noise = f"Noisy rounds: {shape['noisy_rounds']} of {shape['rounds']}."
-        if shape["others"] is not None:
-            noise += f" Other processes: {100 * shape['others']:.0f} % of the machine."
-        lines += [noise, ""]
-        lines += ["| contender | ms | temporaries, MiB | peak, MiB |", "|---|---|---|---|"]
-        medians[shape["rows"]] = {}
-        for c in sorted(shape["contenders"], key=lambda c: np.median(c["seconds"])):
-            low, middle, high = 1e3 * np.quantile(c["seconds"], (0.25, 0.5, 0.75))
-            medians[shape["rows"]][c["name"]] = float(middle)
-            star = "*" if c["extrapolated_by"] > 1 else ""
-            star += " (1 run)" if len(c["seconds"]) == 1 else ""
-            sizes = [
-                "" if size is None else f"{size / 2**20:.1f}"
-                for size in (c["temporaries"], c["peak"])
-            ]
-            numbers = f"{middle:.4g}{star} [{low:.4g}, {high:.4g}] | {' | '.join(sizes)}"
-            lines.append(f"| {c['name']} | {numbers} |")
-    lines += ["", "## Targets", "", "| # | rows | ratio | measured | gate | aim | |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for target, ratio, verdict in targets.judge(medians, results["settings"]["draws"]):
-        measured = "" if ratio is None else f"{ratio:.3g}"
-        what = f"{target.numerator} / {target.denominator}"
-        limits = f"{target.gate:g} | {target.aim:g}"
-        lines.append(
-            f"| {target.number} | {target.rows} | {what} | {measured} | {limits} | {verdict} |"
-        )
+        lines += _shape_table(shape)
+    times = {shape["rows"]: medians(shape["contenders"]) for shape in results["shapes"]}
+    verdicts = targets.judge(times, results["settings"]["draws"])
+    lines += ["", "## Targets", "", *targets.table(verdicts)]
     return "\n".join(lines) + "\n"
 
 
-def figure(results: dict[str, Any], path: Path) -> None:
+def _shape_table(shape):
+    noise = f"Noisy rounds: {shape['noisy_rounds']} of {shape['rounds']}.{others(shape['others'])}"
+    lines = ["", f"## {shape['rows']} rows, {shape['dim']} features", "", noise, ""]
+    lines += ["| contender | ms | temporaries, MiB | peak, MiB |", "|---|---|---|---|"]
+    for c in sorted(shape["contenders"], key=lambda c: np.median(c["seconds"])):
+        star = "*" if c["extrapolated_by"] > 1 else ""
+        star += " (1 run)" if len(c["seconds"]) == 1 else ""
+        lines.append(f"| {c['name']} | {quartiles(c['seconds'], mark=star)} | {sizes(c)} |")
+    return lines
+
+
+def figure(results: dict[str, Any]) -> bytes:
     """Time and memory against the batch size, both axes logarithmic.
 
     Args:
         results: of `measure`.
-        path: of the image.
+
+    Returns:
+        A PNG file.
     """
     import matplotlib.pyplot as plt
 
@@ -336,15 +254,10 @@ def figure(results: dict[str, Any], path: Path) -> None:
         axes.set(xlabel="rows", ylabel=label)
         axes.legend(fontsize=6)
         axes.grid(alpha=0.3, which="both")
-    canvas.savefig(path, dpi=150)
+    image = io.BytesIO()
+    canvas.savefig(image, format="png", dpi=150)
     plt.close(canvas)
-
-
-def commit() -> str:
-    """The commit whose code is measured; "unknown" outside a repository."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    return image.getvalue()
 
 
 if __name__ == "__main__":

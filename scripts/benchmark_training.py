@@ -9,10 +9,7 @@ is timed; then all take turns, round by round. Writes ``training.json`` with eve
 """
 
 import dataclasses
-import datetime
-import json
 import platform
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,11 +19,19 @@ import tyro
 
 from hcl_jax.training import init_state
 from scripts import jax_training
-from scripts.benchmark_losses import commit, peak_memory, share_of_others, work_done
-from scripts.jax_contenders import Contender, timed
-from scripts.targets import Target, verdict_of
+from scripts.benchmark_results import (
+    medians,
+    origin,
+    origin_line,
+    others,
+    quartiles,
+    run_benchmark,
+    sizes,
+)
+from scripts.contenders import Contender, peak_memory, take_turns
+from scripts.machine_load import share_of_others, ticks
+from scripts.targets import Target, table, verdict_of
 
-LEAST_ROUNDS = 3
 BOUNDS = {"float32": (1e-4, 1e-3), "bfloat16": (3e-2, 1e-1)}
 """How far losses and gradient norms of the exact estimator may lie from PyTorch's, relatively."""
 
@@ -74,11 +79,7 @@ class Benchmark:
 def main() -> None:
     """The command line."""
     chosen = tyro.cli(Benchmark, description=__doc__)
-    results = measure(chosen)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "training.json").write_text(json.dumps(results, indent=1) + "\n")
-    (chosen.out / "training.md").write_text(report(results))
-    print(report(results))
+    run_benchmark("training", chosen.out, lambda: measure(chosen), report)
 
 
 def measure(chosen: Benchmark) -> dict[str, Any]:
@@ -95,19 +96,16 @@ def measure(chosen: Benchmark) -> dict[str, Any]:
     """
     import torch
 
+    results = origin(chosen)
+    results["versions"]["torch"] = torch.__version__
     found, agreement = _agreeing(chosen)
     peaks = {c.name: peak_memory(c, chosen.device) for c in found}
-    before = work_done()
-    times = _take_turns(found, chosen)
-    versions = {"python": platform.python_version(), "jax": jax.__version__}
+    before = ticks()
+    times = take_turns({c.name: c.turn for c in found}, chosen.rounds, chosen.seconds)
     return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "machine": chosen.machine,
-        "versions": {**versions, "torch": torch.__version__},
-        "settings": {**dataclasses.asdict(chosen), "out": None},
+        **results,
         "agreement": agreement,
-        "others": share_of_others(before, work_done()),
+        "others": share_of_others(before, ticks()),
         "contenders": [
             {
                 "name": c.name,
@@ -175,17 +173,6 @@ def _agreement(found, drawn):
     return errors
 
 
-def _take_turns(found, chosen):
-    times: dict[str, list[float]] = {c.name: [] for c in found}
-    begun = time.perf_counter()
-    for turn in range(chosen.rounds):
-        for contender in found:
-            times[contender.name].append(timed(contender))
-        if time.perf_counter() - begun > chosen.seconds and turn + 1 >= LEAST_ROUNDS:
-            break
-    return times
-
-
 def report(results: dict[str, Any]) -> str:
     """Tables in Markdown.
 
@@ -196,47 +183,30 @@ def report(results: dict[str, Any]) -> str:
         Text.
     """
     settings = results["settings"]
-    versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
-    medians = {c["name"]: float(np.median(c["seconds"])) for c in results["contenders"]}
+    times = medians(results["contenders"])
+    rounds = len(results["contenders"][0]["seconds"])
     lines = [
         "# Training beside PyTorch",
         "",
-        f"`python -m scripts.benchmark_training`: {results['machine']}, {settings['device']}; "
-        f"{versions}; commit {results['commit']}, {results['date']}.",
+        "`python -m scripts.benchmark_training`: "
+        + origin_line(results, device=settings["device"]),
         f"{settings['network']} of width {settings['width']} with the paper's head, "
         f"{settings['batch']} images of {settings['side']} x {settings['side']}, Adam, HSCL with "
         f"beta = {settings['beta']:g}. A step: bytes to floats, forward, backward, optimiser. "
         "Median [quartiles]. Temporaries as XLA plans them; peak: resident memory of one call "
         "beyond that before it (on a GPU, what is allocated).",
-        _noise(results),
+        f"{rounds} rounds.{others(results['others'])}",
         "",
         "| step | ms | images/s | temporaries, MiB | peak, MiB |",
         "|---|---|---|---|---|",
     ]
     steps = [c for c in results["contenders"] if c["mathematics"] in ("exact", "sampled")]
-    for c in sorted(steps, key=lambda c: medians[c["name"]]):
-        rate = f"{settings['batch'] / medians[c['name']]:.4g}"
-        lines.append(f"| {c['name']} | {_quartiles(c)} | {rate} | {_sizes(c)} |")
+    for c in sorted(steps, key=lambda c: times[c["name"]]):
+        rate = f"{settings['batch'] / times[c['name']]:.4g}"
+        lines.append(f"| {c['name']} | {quartiles(c['seconds'])} | {rate} | {sizes(c)} |")
     lines += _agreement_table(results)
-    lines += _shares(results, medians)
-    return "\n".join([*lines, *_targets(results, medians)]) + "\n"
-
-
-def _noise(results):
-    rounds = len(results["contenders"][0]["seconds"])
-    others = results["others"]
-    taken = "" if others is None else f" Other processes: {100 * others:.0f} % of the machine."
-    return f"{rounds} rounds.{taken}"
-
-
-def _quartiles(contender):
-    low, middle, high = 1e3 * np.quantile(contender["seconds"], (0.25, 0.5, 0.75))
-    return f"{middle:.4g} [{low:.4g}, {high:.4g}]"
-
-
-def _sizes(contender):
-    sizes = (contender["temporaries"], contender["peak"])
-    return " | ".join("" if size is None else f"{size / 2**20:.1f}" for size in sizes)
+    lines += _shares(results, times)
+    return "\n".join([*lines, *_targets(results, times)]) + "\n"
 
 
 def _agreement_table(results):
@@ -254,24 +224,25 @@ def _agreement_table(results):
     return lines
 
 
-def _shares(results, medians):
+def _shares(results, times):
     """The parts of our steps, and what the host adds to them."""
     settings = results["settings"]
     ending = settings["dtype"][-1]
-    exact = medians[f"ours, exact, {ending}"]
+    exact = times[f"ours, exact, {ending}"]
     lines = ["", "## Parts", "", f"Shares of our exact step in {ending}.", ""]
     lines += ["| | ms | share, % |", "|---|---|---|"]
     for c in results["contenders"]:
         if c["mathematics"] == "part":
-            share = f"{100 * medians[c['name']] / exact:.2g}"
-            lines.append(f"| {c['name'].removeprefix('part: ')} | {_quartiles(c)} | {share} |")
+            share = f"{100 * times[c['name']] / exact:.2g}"
+            name = c["name"].removeprefix("part: ")
+            lines.append(f"| {name} | {quartiles(c['seconds'])} | {share} |")
     (epoch,) = (c for c in results["contenders"] if c["mathematics"] == "epoch")
-    alone = settings["steps"] * medians[f"ours, exact, {settings['dtype'][0]}"]
+    alone = settings["steps"] * times[f"ours, exact, {settings['dtype'][0]}"]
     lines += [
         "",
         f"An epoch of {settings['steps']} steps as one program ({settings['dtype'][0]}): "
-        f"{_quartiles(epoch)} ms; {settings['steps']} times the step alone: {1e3 * alone:.4g} ms; "
-        f"ratio {medians[epoch['name']] / alone:.3f}. "
+        f"{quartiles(epoch['seconds'])} ms; {settings['steps']} times the step alone: "
+        f"{1e3 * alone:.4g} ms; ratio {times[epoch['name']] / alone:.3f}. "
         "The host acts once an epoch: a launch, as above. "
         f"The convolution has {settings['width']} channels in and out, forward and backward.",
     ]
@@ -298,21 +269,13 @@ def targets(draws: int) -> list[Target]:
     ]
 
 
-def _targets(results, medians):
+def _targets(results, times):
     settings = results["settings"]
     wanted = ("gpu", "resnet50", 512)
     fits = (settings["device"], settings["network"], settings["batch"]) == wanted
-    lines = ["", "## Targets", "", "ResNet-50, batch 512, on a GPU.", ""]
-    lines += ["| # | ratio | measured | gate | aim | |", "|---|---|---|---|---|---|"]
-    for target in targets(settings["draws"]):
-        _, ratio, verdict = verdict_of(target, medians if fits else {})
-        measured = "" if ratio is None else f"{ratio:.3g}"
-        what = f"{target.numerator} / {target.denominator}"
-        lines.append(
-            f"| {target.number} | {what} | {measured} | {target.gate:g} | {target.aim:g} "
-            f"| {verdict} |"
-        )
-    return lines
+    found = [verdict_of(target, times if fits else {}) for target in targets(settings["draws"])]
+    title = ["", "## Targets", "", "ResNet-50, batch 512, on a GPU.", ""]
+    return [*title, *table(found, rows=False)]
 
 
 if __name__ == "__main__":

@@ -11,12 +11,9 @@ Writes ``views.json`` with every single time and ``views.md`` with medians and q
 """
 
 import dataclasses
-import datetime
 import functools
 import itertools
-import json
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,13 +30,14 @@ from hcl_jax.colors import color_jitter, grayscale
 from hcl_jax.crops import horizontal_flip, random_crop, random_resized_crop
 from hcl_jax.pixels import standardize, to_unit_floats
 from hcl_jax.simclr import simclr
+from scripts.benchmark_results import medians, origin, origin_line, quartiles, run_benchmark
+from scripts.contenders import take_turns, timed
 
 BATCHES = ((512, 32), (64, 224))
 """Images in a batch, and their height and width."""
 
 STEP = "convolutions of a ResNet-18, forward and backward"
 PIPELINE = "SimCLR, whole pipeline"
-LEAST_ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +76,15 @@ class Contender(NamedTuple):
     instructions: int
     scale: float = 1.0
 
+    def turn(self) -> float:
+        """Seconds of one call, of the whole batch."""
+        return self.scale * timed(self.run)
+
 
 def main() -> None:
     """The command line."""
     chosen = tyro.cli(Benchmark, description=__doc__)
-    results = measure(chosen)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "views.json").write_text(json.dumps(results, indent=1) + "\n")
-    (chosen.out / "views.md").write_text(report(results))
-    print(report(results))
+    run_benchmark("views", chosen.out, lambda: measure(chosen), report)
 
 
 def measure(chosen: Benchmark, batches: tuple[tuple[int, int], ...] = BATCHES) -> dict[str, Any]:
@@ -100,12 +98,8 @@ def measure(chosen: Benchmark, batches: tuple[tuple[int, int], ...] = BATCHES) -
         Settings, versions and raw times, ready for JSON.
     """
     return {
-        "date": datetime.date.today().isoformat(),
-        "commit": _commit(),
-        "machine": chosen.machine,
+        **origin(chosen),
         "device": str(jax.devices()[0]),
-        "versions": {"python": platform.python_version(), "jax": jax.__version__},
-        "settings": {**dataclasses.asdict(chosen), "out": None},
         "batches": [_measure_batch(chosen, batch, side) for batch, side in batches],
     }
 
@@ -140,13 +134,7 @@ def _measure_batch(chosen, batch, side):
     found.append(_pixels(images))
     part = images[: chosen.step_images or batch]
     found.append(_step(part)._replace(scale=batch / len(part)))
-    times: dict[str, list[float]] = {c.name: [] for c in found}
-    begun = time.perf_counter()
-    for turn in range(chosen.rounds):
-        for contender in found:
-            times[contender.name].append(contender.scale * _timed(contender.run))
-        if time.perf_counter() - begun > chosen.seconds and turn + 1 >= LEAST_ROUNDS:
-            break
+    times = take_turns({c.name: c.turn for c in found}, chosen.rounds, chosen.seconds)
     return {
         "batch": batch,
         "side": side,
@@ -229,15 +217,6 @@ def _compiled(name, function, *arguments):
     return Contender(name, lambda: jax.block_until_ready(program(*arguments)), spent, instructions)
 
 
-def _timed(run):
-    """Seconds of one call, the mean of as many as last 50 ms."""
-    begun, calls, spent = time.perf_counter(), 0, 0.0
-    while spent < 0.05:
-        run()
-        calls, spent = calls + 1, time.perf_counter() - begun
-    return spent / calls
-
-
 def report(results: dict[str, Any]) -> str:
     """Tables in Markdown.
 
@@ -247,40 +226,31 @@ def report(results: dict[str, Any]) -> str:
     Returns:
         Text.
     """
-    versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
     lines = [
         "# Views on the device",
         "",
-        f"`python -m scripts.benchmark_views`: {results['machine']}, {results['device']}; "
-        f"{versions}; commit {results['commit']}, {results['date']}.",
+        "`python -m scripts.benchmark_views`: " + origin_line(results, device=results["device"]),
         "One view of every image, float32. Milliseconds a batch: median [quartiles]. The share is "
         "that of the convolutions of a ResNet-18 (forward and backward, without batch norm, "
         "shortcuts, loss or optimiser), which is an upper bound of the share in a training step. "
         "`*`: timed on a part of the batch and multiplied.",
     ]
     for part in results["batches"]:
-        medians = {c["name"]: float(np.median(c["seconds"])) for c in part["contenders"]}
+        times = medians(part["contenders"])
         lines += ["", f"## {part['batch']} images of {part['side']} x {part['side']} x 3", ""]
         lines.append("| | ms | images/s | share, % | compile, s | HLO instructions |")
         lines.append("|---" * 6 + "|")
         for c in part["contenders"]:
-            low, middle, high = 1e3 * np.quantile(c["seconds"], (0.25, 0.5, 0.75))
             cells = [
                 c["name"],
-                f"{middle:.3g}{'*' if c['scale'] > 1 else ''} [{low:.3g}, {high:.3g}]",
-                f"{part['batch'] / medians[c['name']]:.3g}",
-                f"{100 * medians[c['name']] / medians[STEP]:.2g}",
+                quartiles(c["seconds"], digits=3, mark="*" if c["scale"] > 1 else ""),
+                f"{part['batch'] / times[c['name']]:.3g}",
+                f"{100 * times[c['name']] / times[STEP]:.2g}",
                 f"{c['compile_seconds']:.1f}",
                 str(c["instructions"]),
             ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _commit():
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import tyro
 
+from hcl_jax.whole_files import write_files
+
 MIB = 2**20
 DIM = 128
 KINDS = ("all-gather", "all-reduce", "collective-permute", "reduce-scatter", "all-to-all")
@@ -66,12 +68,12 @@ def main() -> None:
     text = report(rows, chosen.topology)
     print(text, flush=True)
     if chosen.out is not None:
-        chosen.out.write_text(text)
+        write_files({chosen.out: text.encode()})
     if chosen.largest:
         found = largest(chosen.topology)
         print(found)
         if chosen.out is not None:
-            chosen.out.write_text(text + found)
+            write_files({chosen.out: (text + found).encode()})
 
 
 def available() -> bool:
@@ -169,9 +171,10 @@ def training_row(rows: int, chips: Any) -> Row:
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
     from hcl_jax import aims, data, models, placement, training
+    from hcl_jax.program import Program
 
     where = placement.across("devices", exchange="ring")
-    program = training.Program(
+    program = Program(
         models.mlp(64, DIM, depth=6, width=256),
         optax.adam(1e-3),
         rows // len(chips),

@@ -11,7 +11,7 @@ from hcl_jax import hardening, normalization
 from hcl_jax.aims import Corner, corner
 from hcl_jax.models import Model
 from hcl_jax.normalization import Normalization
-from hcl_jax.training import Program
+from hcl_jax.program import Program
 from hcl_jax.validation import check_choice, check_count, check_non_negative, check_positive
 from scripts import settings
 from scripts.settings import SETTINGS, DataName, HeadName, NetworkName, Setting, ViewsName

@@ -26,8 +26,9 @@ from hcl_jax.checkpoints import restore_latest
 from hcl_jax.export import export_encoder
 from hcl_jax.launching import alone
 from hcl_jax.models import Variables
+from hcl_jax.whole_files import whole_files
 from scripts.experiments import NORMALIZATIONS, Experiment, program_of
-from scripts.run_directory import RunDirectoryError, moved_into_place, read_json
+from scripts.run_directory import RunDirectoryError, read_json
 from scripts.stops import RefusedError, reported
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
@@ -89,8 +90,9 @@ def export(settings: Export, out: Path) -> None:
     chosen = {name: arrays[name] for name in arrays.files}
     for name in ("train_embeddings", "test_embeddings", "class_means"):
         chosen[name] = chosen[name][number]
-    _save(out / "class_means.npz", {"class_means": chosen.pop("class_means")})
-    _save(out / "embeddings.npz", chosen)
+    with whole_files(out / "class_means.npz", out / "embeddings.npz") as (means, embeddings):
+        np.savez_compressed(means, class_means=chosen.pop("class_means"))
+        np.savez_compressed(embeddings, allow_pickle=False, **chosen)
     shape = ", ".join(map(str, metadata["image_shape"]))
     print(
         f"{experiment.method} on {experiment.data}, seed {experiment.seeds[number]}: images "
@@ -145,11 +147,6 @@ def _seed_number(experiment: Experiment, seed: int | None) -> int:
     if seed not in experiment.seeds:
         raise RefusedError(f"the run has seeds {experiment.seeds}, not {seed}")
     return experiment.seeds.index(seed)
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with moved_into_place(path, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 if __name__ == "__main__":

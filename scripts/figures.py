@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hcl_jax.geometry import DIRECTION_TOLERANCE, simplex_etf
+from hcl_jax.whole_files import whole_files
 from scripts.catalogue import PaperRow
 from scripts.experiments import Experiment
 
@@ -106,8 +107,9 @@ def normalization_figure(results: Sequence[Record]) -> Figure:
 
 def save(figure: Figure, directory: Path, name: str) -> None:
     """Writes a figure as PNG and PDF; the same figure gives the same bytes."""
-    figure.savefig(directory / f"{name}.png", dpi=130)
-    figure.savefig(directory / f"{name}.pdf", metadata={"CreationDate": None})
+    with whole_files(directory / f"{name}.png", directory / f"{name}.pdf") as (png, pdf):
+        figure.savefig(png, format="png", dpi=130)
+        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
 
 
 def _mark_paper(axes, color: Any, row: PaperRow) -> None:

@@ -2,9 +2,7 @@
 
 import functools
 import math
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,33 +17,7 @@ from hcl_jax.pairs import rows, supervised, unsupervised
 from hcl_jax.passes import Settings
 from hcl_jax.psi import infonce
 from hcl_jax.sides import law_of
-
-TURN = 0.05
-"""Seconds that a turn of a fast contender lasts at least."""
-
-
-class Contender(NamedTuple):
-    """One row of the benchmark.
-
-    Attributes:
-        name: its name.
-        mathematics: contenders of one kind must agree in loss and gradient before they are timed.
-        run: computes and waits; returns loss and gradient as numpy arrays if asked to.
-        temporaries: bytes of temporaries, where the compiler tells.
-        scale: by which times are multiplied, where only part of the work is done.
-        fixed: seconds that are not multiplied.
-    """
-
-    name: str
-    mathematics: str
-    run: Callable[[bool], Any]
-    temporaries: int | None = None
-    scale: float = 1.0
-    fixed: float = 0.0
-
-    def extrapolated(self, seconds: float) -> float:
-        """The time of the whole work, from that of the part."""
-        return self.fixed + self.scale * (seconds - self.fixed)
+from scripts.contenders import Contender, temporaries
 
 
 def contenders(
@@ -125,22 +97,6 @@ def contenders(
     return [c for c in found if (c.temporaries or 0) <= memory_limit]
 
 
-def timed(contender: Contender) -> float:
-    """Wall time of one call, the mean of as many as take `TURN` seconds.
-
-    Args:
-        contender: what to run.
-
-    Returns:
-        Seconds.
-    """
-    start, calls, spent = time.perf_counter(), 0, 0.0
-    while spent < TURN:
-        contender.run(False)
-        calls, spent = calls + 1, time.perf_counter() - start
-    return spent / calls
-
-
 def draws_made(labels: np.ndarray, draws: int) -> int:
     """The number of draws of the sampled estimator without self-positives.
 
@@ -158,14 +114,12 @@ def draws_made(labels: np.ndarray, draws: int) -> int:
 def _compiled(name, mathematics, loss, beta, z, y):
     function = loss if "matmuls" in mathematics else jax.value_and_grad(loss)
     compiled = jax.jit(function).lower(z, y, beta).compile()
-    analysis = compiled.memory_analysis()
 
     def run(wanted):
         result = jax.block_until_ready(compiled(z, y, beta))
         return jax.tree.map(np.asarray, result) if wanted else None
 
-    bytes_ = None if analysis is None else analysis.temp_size_in_bytes
-    return Contender(name, mathematics, run, bytes_)
+    return Contender(name, mathematics, run, temporaries(compiled))
 
 
 def _products(count, z, y, beta):

@@ -16,10 +16,11 @@ from hcl_jax.heads import PAPER
 from hcl_jax.image_sets import CIFAR100_STATISTICS
 from hcl_jax.normalization import unit_ball
 from hcl_jax.pixels import standardize, to_unit_floats
+from hcl_jax.program import Program
 from hcl_jax.resnets import resnet
 from hcl_jax.simclr import simclr
-from hcl_jax.training import Program, init_state, train_epoch, train_step
-from scripts.jax_contenders import Contender
+from hcl_jax.training import init_state, train_epoch, train_step
+from scripts.contenders import Contender, temporaries
 
 
 class Recipe(NamedTuple):
@@ -145,7 +146,7 @@ def _training(name, kind, function, data, recipe, program):
             return None
         return float(np.ravel(info.loss)[0]), float(np.ravel(info.gradient_norm)[0])
 
-    return Contender(name, kind, run, _temporaries(compiled))
+    return Contender(name, kind, run, temporaries(compiled))
 
 
 def _parts(batch, recipe, program):
@@ -212,9 +213,4 @@ def _part(name, function, *arguments):
     def run(wanted):
         jax.block_until_ready(compiled(*arguments))
 
-    return Contender(name, "part", run, _temporaries(compiled))
-
-
-def _temporaries(compiled):
-    analysis = compiled.memory_analysis()
-    return None if analysis is None else analysis.temp_size_in_bytes
+    return Contender(name, "part", run, temporaries(compiled))

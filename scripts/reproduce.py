@@ -16,9 +16,11 @@ from typing import Any
 
 import tyro
 
+from hcl_jax.whole_files import write_files
 from scripts.catalogue import METHODS
 from scripts.experiments import Experiment
-from scripts.run_directory import environment, read_metrics, write_json
+from scripts.provenance import environment
+from scripts.run_directory import read_metrics, write_json
 from scripts.running import progress_bar, run
 from scripts.stops import reported
 
@@ -144,7 +146,7 @@ def write_report(out: Path, results: list[dict[str, Any]]) -> str:
         table = normalization_table(grouped)
         sections.append(f"## Grouped synthetic classes, three normalisations\n\n{table}\n")
     report = "\n".join(sections)
-    (out / "tables.md").write_text(report)
+    write_files({out / "tables.md": report.encode()})
     return report
 
 

@@ -8,28 +8,25 @@
     diagnostic.json     what there is to know of a loss that was not finite
     results.json        the last evaluation of every seed; its presence says the run is finished
 
-Files other than metrics.jsonl and the event file are written beside their place and moved there, so
-that none is ever half written. A run that goes on from a checkpoint first takes back what was
-appended after it (`RunDirectory.rewind`).
+Files other than metrics.jsonl and the event file are whole or not there (`hcl_jax.whole_files`). A
+run that goes on from a checkpoint first takes back what was appended after it
+(`RunDirectory.rewind`).
 """
 
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hcl_jax.processes import is_first
-
-RECORDED_PACKAGES = ("hcl-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+from hcl_jax.whole_files import whole_files, write_files
+from scripts.provenance import environment
 
 
 class RunDirectoryError(Exception):
@@ -105,7 +102,7 @@ class RunDirectory:
 
     def finish(self, results: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> None:
         """Writes the embeddings and, last, the results."""
-        with moved_into_place(self.path / "embeddings.npz", "wb") as file:
+        with whole_files(self.path / "embeddings.npz") as (file,):
             np.savez_compressed(file, allow_pickle=False, **arrays)
         write_json(self.path / "results.json", results)
 
@@ -234,28 +231,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def environment() -> dict[str, Any]:
-    """The versions, the commit and the machine that a result came from."""
-    import jax
-
-    versions = {}
-    for package in RECORDED_PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return {
-        "versions": versions,
-        "python": platform.python_version(),
-        "commit": _commit(),
-        "device": jax.devices()[0].device_kind,
-        "cores": os.cpu_count(),
-    }
-
-
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is whole or not there."""
-    with moved_into_place(path, "w") as file:
-        json.dump(value, file, indent=1)
-        file.write("\n")
+    write_files({path: json.dumps(value, indent=1).encode() + b"\n"})
 
 
 def read_json(path: Path) -> Any:
@@ -268,27 +246,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise RunDirectoryError(f"{path} is not JSON: {error}") from error
-
-
-@contextlib.contextmanager
-def moved_into_place(path: Path, mode: str) -> Iterator[IO[Any]]:
-    """Opens a file beside its place, and moves it there once it is whole."""
-    beside = path.with_name(path.name + ".partial")
-    try:
-        with beside.open(mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _commit() -> str | None:
-    here = Path(__file__).parent
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        found = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None if found.returncode == 0 else None

@@ -17,6 +17,7 @@ from typing import Annotated
 import tyro
 
 from hcl_jax.processes import is_first
+from hcl_jax.whole_files import write_files
 from scripts.catalogue import catalogue
 from scripts.experiments import Experiment
 from scripts.run_directory import read_metrics, write_json
@@ -117,7 +118,7 @@ def write_report(out: Path, experiments: dict[str, Experiment], results: list[di
         figure = figures.geometry_figure(group, curves, paper=paper)
         figures.save(figure, out, group.replace(", ", "-").replace(" ", "_"))
     report = "\n".join(sections)
-    (out / "tables.md").write_text(report)
+    write_files({out / "tables.md": report.encode()})
     print(report)
     print(f"tables, figures and runs are in {out}")
 

@@ -1,6 +1,6 @@
-"""The targets of the loss benchmark: ratios of two measurements, each with a gate and an aim."""
+"""Targets of benchmarks: ratios of two measurements, each with a gate and an aim."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 SHAPES = ((512, 99), (2048, 128), (8192, 128))
@@ -110,3 +110,23 @@ def verdict_of(target: Target, times: Mapping[str, float]) -> Verdict:
     return Verdict(
         target, ratio, "aim met" if reached[1] else "met" if reached[0] else "gate missed"
     )
+
+
+def table(verdicts: Iterable[Verdict], *, rows: bool = True) -> list[str]:
+    """A table of targets and what was measured.
+
+    Args:
+        verdicts: the lines.
+        rows: whether there is a column for the batch size.
+
+    Returns:
+        Lines of Markdown.
+    """
+    header = ["#", *(["rows"] if rows else []), "ratio", "measured", "gate", "aim", ""]
+    lines = ["| " + " | ".join(header) + "|", "|---" * len(header) + "|"]
+    for target, ratio, verdict in verdicts:
+        cells = [str(target.number), *([str(target.rows)] if rows else [])]
+        cells += [f"{target.numerator} / {target.denominator}"]
+        cells += ["" if ratio is None else f"{ratio:.3g}", f"{target.gate:g}", f"{target.aim:g}"]
+        lines.append("| " + " | ".join([*cells, verdict]) + " |")
+    return lines

@@ -2,11 +2,12 @@
 
 import base64
 import html
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.run_directory import moved_into_place, write_json
+from hcl_jax.whole_files import write_files
 from scripts.theory_findings import Finding, grouped
 from theory.claim import Effort, Evidence
 
@@ -93,9 +94,8 @@ def write_report(
         f"<title>The theory, checked</title><style>{STYLE}</style></head><body>"
         f"{''.join(body)}</body></html>"
     )
-    with moved_into_place(folder / "report.html", "wb") as file:
-        file.write(page.encode())
-    write_json(folder / "results.json", results)
+    measured = json.dumps(results, indent=1) + "\n"
+    write_files({folder / "report.html": page.encode(), folder / "results.json": measured.encode()})
 
 
 def _summary(findings: Sequence[Finding], effort: Effort) -> str:

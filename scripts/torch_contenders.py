@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.jax_contenders import Contender, timed
+from scripts.contenders import Contender
 
 
 def contenders(
@@ -227,7 +227,7 @@ def _reference(z, y, beta, draws, anchors):
     if anchors == len(z):
         return found
     return found._replace(
-        scale=(len(z) - 1) / (anchors - 1), fixed=float(np.median([timed(one) for _ in range(5)]))
+        scale=(len(z) - 1) / (anchors - 1), fixed=float(np.median([one.turn() for _ in range(5)]))
     )
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from hcl_jax.image_sets import CIFAR100_STATISTICS
 from hcl_jax.models import Variables
-from scripts.jax_contenders import Contender
+from scripts.contenders import Contender
 from scripts.jax_training import Recipe
 from scripts.torch_contenders import exact_hscl, reference_loop
 from scripts.torch_resnets import ResNet, take_weights

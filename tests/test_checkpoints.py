@@ -21,6 +21,7 @@ from hcl_jax.checkpoints import (
     restore_best,
     restore_latest,
 )
+from hcl_jax.program import Program
 
 NANS = np.array([0x7FC00001, 0xFFC12345, 0x7F800001, 0x80000000, 0x00000001], np.uint32)
 SPREAD = PartitionSpec("devices")
@@ -85,7 +86,7 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path):
     """The state is donated as soon as `save` returns, while it is being written."""
     split = data.gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=64).train
     model = models.mlp(64, 3, depth=2, width=32, batch_norm=True)
-    program = training.Program(model, optax.adam(1e-2), batch_size=64)
+    program = Program(model, optax.adam(1e-2), batch_size=64)
     hscl = aims.corner(supervised=True, beta=5.0)
     state = training.init_state(jax.random.key(0), program)
     with Checkpoints(tmp_path, keep=9) as checkpoints:

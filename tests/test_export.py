@@ -14,9 +14,10 @@ import numpy as np
 import optax
 import pytest
 
-from hcl_jax import embedding, encoders, export, models, normalization, training
+from hcl_jax import embedding, encoders, export, models, normalization
 from hcl_jax.encoders import EncoderError, load_encoder, metadata_path
 from hcl_jax.heads import PAPER
+from hcl_jax.program import Program
 from hcl_jax.resnets import resnet
 
 ROOT = Path(__file__).parent.parent
@@ -150,7 +151,7 @@ def test_an_encoder_embeds_as_the_evaluation_does(tmp_path):
     path = tmp_path / "encoder.jaxexport"
     model, variables, _ = exported(path, "convnet", normalization=normalization.unit_sphere)
     images = jnp.asarray(some_images(9, *CASES["convnet"][1:3]))
-    program = training.Program(model, optax.identity(), 4, normalization=normalization.unit_sphere)
+    program = Program(model, optax.identity(), 4, normalization=normalization.unit_sphere)
     expected = embedding.embed(variables, images, program, batch_size=4)
     found = load_encoder(path)(images)
     np.testing.assert_allclose(found.features, expected[0], rtol=1e-5, atol=1e-6)

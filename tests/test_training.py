@@ -12,6 +12,7 @@ import pytest
 
 import hcl_jax
 from hcl_jax import aims, augmentation, data, embedding, hardening, models, normalization, training
+from hcl_jax.program import Program
 
 DATA = data.gaussian_classes(
     jax.random.key(0), num_classes=4, dim=8, train_per_class=12, test_per_class=3
@@ -23,7 +24,7 @@ NOISE = augmentation.gaussian_noise(0.01)
 
 @functools.cache
 def program(**changes):
-    return training.Program(**{"model": MODEL, "optimizer": ADAM, "batch_size": 16, **changes})
+    return Program(**{"model": MODEL, "optimizer": ADAM, "batch_size": 16, **changes})
 
 
 @pytest.mark.parametrize("supervised", [True, False])

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 
 from hcl_jax import aims, data, models, parallel, placement, training
 from hcl_jax.heads import Head
+from hcl_jax.program import Program
 
 DATA = data.digits()
 BATCH = 48
@@ -28,7 +29,7 @@ def batches(steps):
 
 def program(axis_name=None, where=placement.ALONE, **changes):
     model = models.convnet((8, 8, 1), 9, channels=(4, 8), head=Head((16,)), axis_name=axis_name)
-    return training.Program(model, optax.sgd(0.1), BATCH, placement=where, **changes)
+    return Program(model, optax.sgd(0.1), BATCH, placement=where, **changes)
 
 
 def alone(corner, **changes):

@@ -24,6 +24,7 @@ from hcl_jax import aims, data, launching, models, training
 from hcl_jax.gradients import loss_and_gradient
 from hcl_jax.image_sets import ImageSet
 from hcl_jax.normalization import unit_sphere
+from hcl_jax.program import Program
 from scripts import settings, train
 from scripts.experiments import Experiment, program_of
 from scripts.run_directory import RunDirectory, read_metrics
@@ -159,7 +160,7 @@ def steps(program, corner):
 def test_a_batch_in_parts_is_the_whole_batch(beta, positives):
     """Exact for a contrastive loss: features of the whole batch come first."""
     model = models.mlp(8, 3, depth=2, width=16)
-    whole = training.Program(model, optax.sgd(0.5), 24, positives=positives)
+    whole = Program(model, optax.sgd(0.5), 24, positives=positives)
     corner = aims.corner(supervised=True, beta=beta)
     expected = steps(whole, corner)
     for parts in (2, 4):
@@ -189,14 +190,14 @@ def test_the_mean_of_the_gradients_of_parts_is_another():
 
 def test_parts_have_to_divide_the_batch():
     model = models.mlp(8, 3, depth=1, width=4)
-    program = training.Program(model, optax.sgd(0.5), 24, parts=5)
+    program = Program(model, optax.sgd(0.5), 24, parts=5)
     with pytest.raises(ValueError, match="24 images cannot be cut into 5 equal parts"):
         steps(program, aims.corner(supervised=True))
 
 
 def test_parts_over_devices_are_one_device():
     model = models.mlp(8, 3, depth=2, width=16)
-    program = training.Program(model, optax.sgd(0.5), 24, parts=3)
+    program = Program(model, optax.sgd(0.5), 24, parts=3)
     corner = aims.corner(supervised=False, beta=2.0)
     _, expected = steps(program._replace(parts=1), corner)
     launcher = launching.over_devices(program, devices=jax.devices()[:4])

@@ -31,7 +31,7 @@ def test_everything_is_timed_in_turns_and_agrees(results, tmp_path):
         "exact": 3,
         "sampled": 2,
         "epoch": 1,
-        "part": 6,
+        "part": 8,
     }
     assert all(len(c["seconds"]) == 3 and min(c["seconds"]) > 0 for c in results["contenders"])
     compared = {c["name"] for c in results["contenders"] if c["mathematics"] in kinds[:2]}

@@ -3,7 +3,8 @@
 XLA for CPUs has a fast convolution of images (n, height, width, channel) with kernels
 (height, width, before, after). The gradient is two convolutions with other orders of axes. XLA
 moves their axes into the fast order, but not inside the body of a loop, where they run as scalar
-code, tens of times slower; and an epoch is a loop. So on CPUs the gradient is written in the fast order:
+code, tens of times slower; and an epoch is a loop. So on CPUs the gradient is written in the fast
+order:
 
     dL/dmaps   = dL/dout spread by the stride, with the kernel turned by 180 degrees,
     dL/dkernel = maps with dL/dout spread by the stride, summed over pixels and images.

@@ -24,6 +24,7 @@ from hcl_jax.whole_files import write_files
 
 MIB = 2**20
 DIM = 128
+NOTE = f"HSCL, beta = 5, float32, {DIM} features, forward and backward."
 KINDS = ("all-gather", "all-reduce", "collective-permute", "reduce-scatter", "all-to-all")
 
 
@@ -65,7 +66,7 @@ def main() -> None:
     if not available():
         raise SystemExit("libtpu is not installed: pip install hcl-jax[tpu] in a new environment")
     rows = table(chosen.topology, chosen.rows)
-    text = report(rows, chosen.topology)
+    text = report(rows, chosen.topology, NOTE)
     print(text, flush=True)
     if chosen.out is not None:
         write_files({chosen.out: text.encode()})
@@ -289,12 +290,13 @@ def overlap(text: str) -> str:
     return f"{enclosing} of {total} enclose work" if total else ""
 
 
-def report(rows: list[Row], topology: str) -> str:
+def report(rows: list[Row], topology: str, note: str) -> str:
     """A table in Markdown.
 
     Args:
         rows: of the table.
         topology: of the slice.
+        note: what is compiled.
 
     Returns:
         Text.
@@ -306,9 +308,8 @@ def report(rows: list[Row], topology: str) -> str:
     lines = [
         f"# Ahead-of-time compilation for TPU {topology}",
         "",
-        f"HSCL, beta = 5, float32, {DIM} features, forward and backward; jax {jax.__version__}, "
-        f"jaxlib {metadata.version('jaxlib')}, libtpu {metadata.version('libtpu')}. Numbers are of "
-        "one device.",
+        f"{note} jax {jax.__version__}, jaxlib {metadata.version('jaxlib')}, libtpu "
+        f"{metadata.version('libtpu')}. Numbers are of one device.",
         "",
         "| form | rows | compiles | temporaries, MiB | arguments, MiB | flop, by formula "
         "| flop, XLA (loop bodies once) | collectives | permutes | s |",

@@ -3,19 +3,23 @@
 XLA for CPUs has a fast convolution of images (n, height, width, channel) with kernels
 (height, width, before, after). The gradient is two convolutions with other orders of axes. XLA
 moves their axes into the fast order, but not inside the body of a loop, where they run as scalar
-code, 30 times slower; and an epoch is a loop. So on CPUs the gradient is written in the fast order:
+code, tens of times slower; and an epoch is a loop. So on CPUs the gradient is written in the fast
+order:
 
     dL/dmaps   = dL/dout spread by the stride, with the kernel turned by 180 degrees,
     dL/dkernel = maps with dL/dout spread by the stride, summed over pixels and images.
 
-A 1 x 1 convolution is a product of matrices, and copies of a network (seeds) take turns, which is
-faster than XLA's grouped convolutions. On other platforms everything is left to XLA.
+A 1 x 1 convolution is a product of matrices there, and so is one whose kernel has more pixels than
+its outputs, where XLA would take the kernel for the images. Copies of a network (seeds) take turns,
+which is faster than XLA's grouped convolutions. On other platforms everything is left to XLA.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jax.custom_batching import sequential_vmap
@@ -149,14 +153,13 @@ def _backward(maps, kernel, out, *, stride, padding):
 
 
 def _forward_on_cpu(maps, kernel, *, stride, padding):
-    if _is_product(kernel, padding):
-        return maps[:, ::stride, ::stride] @ kernel[0, 0]
-    return _forward(maps, kernel, stride=stride, padding=padding)
+    forward = _product if _is_product(maps, kernel, stride, padding) else _forward
+    return forward(maps, kernel, stride=stride, padding=padding)
 
 
 def _backward_on_cpu(maps, kernel, out, *, stride, padding):
-    if _is_product(kernel, padding):
-        forward = functools.partial(_forward_on_cpu, stride=stride, padding=padding)
+    if _is_product(maps, kernel, stride, padding):
+        forward = functools.partial(_product, stride=stride, padding=padding)
         return jax.vjp(forward, maps, kernel)[1](out)
     sides = [
         (*before_and_after, image, size, (count - 1) * stride + 1)
@@ -183,5 +186,24 @@ def _backward_on_cpu(maps, kernel, out, *, stride, padding):
     return by_maps, by_kernel.transpose(1, 2, 0, 3)
 
 
-def _is_product(kernel, padding):
-    return kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0))
+def _is_product(maps, kernel, stride, padding):
+    outputs = [-(-places // stride) for places in _places(maps, kernel, padding)]
+    pixels = math.prod(kernel.shape[:2])
+    return pixels == 1 or pixels > math.prod(outputs)
+
+
+def _product(maps, kernel, *, stride, padding):
+    """All windows, as vectors, times the kernel as a matrix."""
+    height, width = _places(maps, kernel, padding)
+    padded = jnp.pad(maps, ((0, 0), *padding, (0, 0)))
+    windows = [
+        padded[:, y : y + height : stride, x : x + width : stride]
+        for y, x in np.ndindex(kernel.shape[:2])
+    ]
+    return jnp.concatenate(windows, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _places(maps, kernel, padding):
+    """How many places there are for a kernel, down and across."""
+    sides = zip(maps.shape[1:3], kernel.shape[:2], padding, strict=True)
+    return [max(0, image + sum(zeros) - size + 1) for image, size, zeros in sides]

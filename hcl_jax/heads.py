@@ -1,12 +1,18 @@
 """Projections: what a head makes of features, as Flax NNX modules."""
 
-from typing import NamedTuple
+import math
+from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import DTypeLike
 
-from hcl_jax.validation import check_count
+from hcl_jax.validation import check_choice, check_count
+
+Start = Literal["lecun", "uniform"]
+"""How a linear layer starts: weights from LeCun's normal law and biases at zero (Flax's default),
+or both uniform between -1 / sqrt(inputs) and 1 / sqrt(inputs) (PyTorch's default)."""
 
 
 class Head(NamedTuple):
@@ -16,10 +22,12 @@ class Head(NamedTuple):
         hidden: the widths of the hidden layers.
         batch_norm: whether a hidden layer is linear without bias, batch norm and ReLU; otherwise
             it is linear with bias and ReLU.
+        start: how the linear layers start.
     """
 
     hidden: tuple[int, ...] = ()
     batch_norm: bool = True
+    start: Start = "lecun"
 
 
 LINEAR = Head()
@@ -71,10 +79,16 @@ def projection_head(
     for width in head.hidden:
         check_count("every width of the hidden layers of the head", width)
         layers += hidden_layer(
-            before, width, rngs, batch_norm=head.batch_norm, dtype=dtype, axis_name=axis_name
+            before,
+            width,
+            rngs,
+            batch_norm=head.batch_norm,
+            start=head.start,
+            dtype=dtype,
+            axis_name=axis_name,
         )
         before = width
-    return nnx.Sequential(*layers, nnx.Linear(before, dim, dtype=dtype, rngs=rngs))
+    return nnx.Sequential(*layers, _linear(before, dim, rngs, start=head.start, dtype=dtype))
 
 
 def hidden_layer(
@@ -83,6 +97,7 @@ def hidden_layer(
     rngs: nnx.Rngs,
     *,
     batch_norm: bool,
+    start: Start = "lecun",
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
 ) -> list:
@@ -93,6 +108,7 @@ def hidden_layer(
         after: units of this layer.
         rngs: the random streams of the initialisation.
         batch_norm: whether there is batch norm; the linear layer then has no bias.
+        start: how the linear layer starts.
         dtype: of the computation.
         axis_name: as in `hcl_jax.models.mlp`.
 
@@ -103,8 +119,33 @@ def hidden_layer(
         >>> len(hidden_layer(4, 8, nnx.Rngs(0), batch_norm=True))
         3
     """
-    linear = nnx.Linear(before, after, use_bias=not batch_norm, dtype=dtype, rngs=rngs)
+    linear = _linear(before, after, rngs, use_bias=not batch_norm, start=start, dtype=dtype)
     if not batch_norm:
         return [linear, nnx.relu]
     norm = nnx.BatchNorm(after, momentum=0.9, dtype=dtype, axis_name=axis_name, rngs=rngs)
     return [linear, norm, nnx.relu]
+
+
+def _linear(before, after, rngs, *, start, dtype, use_bias=True):
+    laws = {
+        "lecun": (nnx.initializers.lecun_normal(), nnx.initializers.zeros),
+        "uniform": (_uniform(1 / math.sqrt(before)),) * 2,
+    }
+    check_choice("start", start, tuple(laws))
+    kernel, bias = laws[start]
+    return nnx.Linear(
+        before,
+        after,
+        use_bias=use_bias,
+        kernel_init=kernel,
+        bias_init=bias,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def _uniform(bound):
+    def draw(key, shape, dtype):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw

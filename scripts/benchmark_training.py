@@ -4,7 +4,8 @@
 
 needs ``pip install hcl-jax[benchmark]``. All start from the same weights and train on the same
 batch, which lies on the device. Loss and gradient norm of the first step must agree before anything
-is timed; then all take turns, round by round. Writes ``training.json`` with every single time and
+is timed; then all take turns, round by round. At the end the training program itself trains the
+digits, to see what the host does meanwhile. Writes ``training.json`` with every single time and
 ``training.md`` with medians, quartiles, the parts of a step and the targets.
 """
 
@@ -29,6 +30,7 @@ from scripts.benchmark_results import (
     sizes,
 )
 from scripts.contenders import Contender, peak_memory, take_turns
+from scripts.host_work import host_work
 from scripts.machine_load import share_of_others, ticks
 from scripts.targets import Target, table, verdict_of
 
@@ -56,6 +58,7 @@ class Benchmark:
         draws: K of the sampled estimator.
         rounds: how often every contender takes its turn.
         seconds: after this long no new round begins (three are run at least).
+        host_batch: images in a step where the work of the host is measured; 1437 at most.
         machine: how the results name the machine.
         out: the directory of the results.
     """
@@ -72,6 +75,7 @@ class Benchmark:
     draws: int = 256
     rounds: int = 15
     seconds: float = 120.0
+    host_batch: int = 512
     machine: str = platform.processor() or platform.machine()
     out: Path = Path("benchmarks")
 
@@ -102,10 +106,12 @@ def measure(chosen: Benchmark) -> dict[str, Any]:
     peaks = {c.name: peak_memory(c, chosen.device) for c in found}
     before = ticks()
     times = take_turns({c.name: c.turn for c in found}, chosen.rounds, chosen.seconds)
+    taken = share_of_others(before, ticks())
     return {
         **results,
         "agreement": agreement,
-        "others": share_of_others(before, ticks()),
+        "others": taken,
+        "host": host_work(chosen.network, chosen.host_batch)._asdict(),
         "contenders": [
             {
                 "name": c.name,
@@ -206,6 +212,7 @@ def report(results: dict[str, Any]) -> str:
         lines.append(f"| {c['name']} | {quartiles(c['seconds'])} | {rate} | {sizes(c)} |")
     lines += _agreement_table(results)
     lines += _shares(results, times)
+    lines += _host(results)
     return "\n".join([*lines, *_targets(results, times)]) + "\n"
 
 
@@ -243,10 +250,24 @@ def _shares(results, times):
         f"An epoch of {settings['steps']} steps as one program ({settings['dtype'][0]}): "
         f"{quartiles(epoch['seconds'])} ms; {settings['steps']} times the step alone: "
         f"{1e3 * alone:.4g} ms; ratio {times[epoch['name']] / alone:.3f}. "
-        "The host acts once an epoch: a launch, as above. "
         f"The convolution has {settings['width']} channels in and out, forward and backward.",
     ]
     return lines
+
+
+def _host(results):
+    """What the host does while the training program trains."""
+    settings, host = results["settings"], results["host"]
+    share = np.median(host["host"]) / np.median(host["seconds"])
+    return [
+        "",
+        "## The host",
+        "",
+        f"The training program with {settings['network']} on the digits, {settings['host_batch']} "
+        f"images in a step: an epoch of {host['steps']} steps takes {quartiles(host['seconds'])} "
+        f"ms, in which the thread of the host works {quartiles(host['host'])} ms, "
+        f"{100 * share:.2g} %. The host acts once an epoch, whatever its length.",
+    ]
 
 
 def targets(draws: int) -> list[Target]:

@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 import tyro
 
+from hcl_jax.whole_files import write_files
 from scripts.hlo_text import collectives, overlap
 
 MIB = 2**20
 DIM = 128
+NOTE = f"HSCL, beta = 5, float32, {DIM} features, forward and backward."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +61,11 @@ class Row(NamedTuple):
 
 def main() -> None:
     """The command line."""
-    from hcl_jax.whole_files import write_files
-
     chosen = tyro.cli(Compile, description=__doc__)
     if not available():
         raise SystemExit("libtpu is not installed: pip install hcl-jax[tpu] in a new environment")
     rows = table(chosen.topology, chosen.rows)
-    text = report(rows, chosen.topology)
+    text = report(rows, chosen.topology, NOTE)
     print(text, flush=True)
     if chosen.out is not None:
         write_files({chosen.out: text.encode()})
@@ -241,12 +241,13 @@ def describe(name: str, rows: int, lower: Callable[[], Any], formula: float | No
     )
 
 
-def report(rows: list[Row], topology: str) -> str:
+def report(rows: list[Row], topology: str, note: str) -> str:
     """A table in Markdown.
 
     Args:
         rows: of the table.
         topology: of the slice.
+        note: what is compiled.
 
     Returns:
         Text.
@@ -258,9 +259,8 @@ def report(rows: list[Row], topology: str) -> str:
     lines = [
         f"# Ahead-of-time compilation for TPU {topology}",
         "",
-        f"HSCL, beta = 5, float32, {DIM} features, forward and backward; jax {jax.__version__}, "
-        f"jaxlib {metadata.version('jaxlib')}, libtpu {metadata.version('libtpu')}. Numbers are of "
-        "one device.",
+        f"{note} jax {jax.__version__}, jaxlib {metadata.version('jaxlib')}, libtpu "
+        f"{metadata.version('libtpu')}. Numbers are of one device.",
         "",
         "| form | rows | compiles | temporaries, MiB | arguments, MiB | flop, by formula "
         "| flop, XLA (loop bodies once) | collectives | permutes | s |",

@@ -64,8 +64,9 @@ class Experiment:
         num_negatives: K of the samples estimator; none for the weights estimator.
         stop_gradient_hardening: whether weights of negatives are constants to differentiation.
         average: over pairs or over anchors.
-        reference_conventions: anchors among their own positives and negatives, and one set of
-            channel statistics for every data set, as in the authors' code.
+        reference_conventions: anchors among their own positives and negatives, one set of channel
+            statistics for every data set, and a head that starts from PyTorch's uniform law, as in
+            the authors' code.
     """
 
     data: DataName = "grouped"
@@ -232,6 +233,7 @@ def model_of(experiment: Experiment, axis_name: str | None = None) -> Model:
         experiment.embedding_dim,
         name=experiment.network or setting.network,
         head=experiment.head or setting.head,
+        reference=experiment.reference_conventions,
         dtype=experiment.dtype,
         axis_name=axis_name,
     )

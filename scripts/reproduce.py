@@ -76,7 +76,9 @@ def plan(quick: bool) -> Plan:
 
     return Plan(
         grouped=each_method(data="grouped", epochs=30 if quick else 50, seeds=seeds),
-        digits=each_method(data="digits", epochs=20 if quick else 60, learning_rate=3e-3),
+        digits=each_method(
+            data="digits", epochs=20 if quick else 60, learning_rate=3e-3, seeds=seeds
+        ),
         normalizations=()
         if quick
         else each_method(data="grouped", normalization="unit_sphere", epochs=50)

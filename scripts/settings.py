@@ -144,6 +144,7 @@ def network(
     *,
     name: NetworkName,
     head: HeadName,
+    reference: bool = False,
     dtype: str = "float32",
     axis_name: str | None = None,
 ) -> Model:
@@ -154,6 +155,7 @@ def network(
         dim: dimension of the projections.
         name: of the encoder.
         head: of the projections.
+        reference: whether the head starts as PyTorch has it, as in the reference code.
         dtype: in which a residual network computes.
         axis_name: an axis of devices over which batch norm takes its statistics.
 
@@ -164,6 +166,8 @@ def network(
         ValueError: if the encoder does not take such images, or not such a dtype.
     """
     shape, top = setting.image_shape, HEADS[head]
+    if top is not None and reference:
+        top = top._replace(start="uniform")
     if name == "mlp":
         if len(shape) != 1:
             raise ValueError(f"an mlp takes vectors, but images here have shape {shape}")

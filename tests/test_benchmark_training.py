@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from scripts import benchmark_training as benchmark
+from scripts.host_work import EPOCHS
 
 # What torch.compile imports speaks of itself.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -30,7 +31,7 @@ def test_everything_is_timed_in_turns_and_agrees(results, tmp_path):
         "exact": 3,
         "sampled": 2,
         "epoch": 1,
-        "part": 6,
+        "part": 8,
     }
     assert all(len(c["seconds"]) == 3 and min(c["seconds"]) > 0 for c in results["contenders"])
     compared = {c["name"] for c in results["contenders"] if c["mathematics"] in kinds[:2]}
@@ -38,6 +39,15 @@ def test_everything_is_timed_in_turns_and_agrees(results, tmp_path):
     text = benchmark.report(results)
     assert all(name in text for name in compared)
     assert text.count("not measured") == 3
+
+
+@pytest.mark.slow
+def test_the_work_of_the_host_is_a_part_of_the_time(results):
+    host = results["host"]
+    assert host["steps"] == 1437 // CHOSEN.host_batch
+    assert len(host["host"]) == len(host["seconds"]) == EPOCHS - 1
+    assert all(0 < work < whole for work, whole in zip(host["host"], host["seconds"], strict=True))
+    assert "the thread of the host works" in benchmark.report(results)
 
 
 def contender(name, kind, loss, norm=1.0):

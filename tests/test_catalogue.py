@@ -3,6 +3,8 @@
 import itertools
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from scripts import catalogue, experiments, sweep, train
@@ -44,6 +46,9 @@ def test_the_reference_is_the_authors_code():
     assert (program.self_positives, program.self_negatives) == (True, True)
     assert (program.num_negatives, program.stop_gradient_hardening) == (256, True)
     assert program.average == "pairs"
+    last = program.model.init(jax.random.key(0)).params["head"]["layers"][3]
+    largest = np.abs(last["bias"]).max()
+    assert 0.8 * 512**-0.5 < largest <= 512**-0.5, "PyTorch's uniform law"
 
 
 def test_what_the_paper_gives_is_expected_where_it_gives_it():

@@ -19,7 +19,7 @@ from hcl_jax.training import init_state, train_epoch
 
 CASES = [
     (image, size, stride, padding)
-    for image in ((4, 4), (7, 5), (8, 6))
+    for image in ((2, 2), (7, 6))
     for size in (1, 2, 3)
     for stride in (1, 2, 3)
     for padding in (((0, 0), (0, 0)), ((1, 1), (1, 1)), ((0, 1), (2, 0)))
@@ -37,7 +37,7 @@ def by_pixels(maps, kernel, stride, padding):
     maps, kernel = np.asarray(maps, float), np.asarray(kernel, float)
     padded = np.pad(maps, ((0, 0), *padding, (0, 0)))
     size = len(kernel)
-    height, width = ((side - size) // stride + 1 for side in padded.shape[1:3])
+    height, width = (max(0, (side - size) // stride + 1) for side in padded.shape[1:3])
     out = np.zeros((len(maps), height, width, kernel.shape[-1]))
     for y in range(height):
         for x in range(width):
@@ -107,15 +107,16 @@ def test_shapes_and_dtypes_that_do_not_fit_are_refused():
         convolve(maps, kernel.astype(jnp.bfloat16), 1, ((1, 1), (1, 1)))
 
 
-def test_an_epoch_on_cpus_has_fast_convolutions_only():
-    """XLA swaps the operands where a kernel is larger than an image; so images are not tiny."""
+@pytest.mark.parametrize(("side", "least"), [(32, 40), (8, 20)])
+def test_an_epoch_on_cpus_has_fast_convolutions_only(side, least):
+    """At 8 x 8 the last convolutions have a kernel larger than their outputs."""
     program = Program(resnet(3, depth=18, width=4), optax.adam(1e-3), batch_size=4)
     state = init_state(jax.random.key(0), program)
-    images = jnp.zeros((8, 32, 32, 3), jnp.uint8)
+    images = jnp.zeros((8, side, side, 3), jnp.uint8)
     split = Split(images, jnp.arange(8, dtype=jnp.int32) // 2)
     compiled = train_epoch.lower(state, split, corner(supervised=True), program).compile()
     orders = re.findall(r"dim_labels=(\S+?)[,\s]", compiled.as_text())
-    assert len(orders) > 40, "forward and backward"
+    assert len(orders) > least, "forward and backward"
     assert set(orders) == {"b01f_01io->b01f"}
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from hcl_jax import models
 from hcl_jax.heads import LINEAR, PAPER, Head
@@ -99,7 +100,36 @@ def test_the_head_of_the_paper():
     assert sizes == sorted([2048 * 512, 512, 512, 512 * 99, 99])
 
 
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_linear_layers_start_as_asked(batch_norm):
+    """By Kolmogorov-Smirnov tests at a level of 1e-4; a width off by 5 % fails them by far."""
+    for start in ("uniform", "lecun"):
+        head = Head((500,), batch_norm=batch_norm, start=start)
+        init = models.mlp(4, 600, depth=1, width=64, head=head).init
+        layers = init(jax.random.key(0)).params["head"]["layers"]
+        first, last = layers[0], layers[3 if batch_norm else 2]
+        assert ("bias" in first) is not batch_norm
+        for layer, inputs in ((first, 64), (last, 500)):
+            bound = inputs**-0.5
+            deviation = bound / stats.truncnorm.std(-2, 2)
+            law = {
+                "uniform": stats.uniform(-bound, 2 * bound),
+                "lecun": stats.truncnorm(-2, 2, scale=deviation),
+            }[start]
+            assert stats.kstest(np.ravel(layer["kernel"]).astype(float), law.cdf).pvalue > 1e-4
+            bias = np.ravel(layer.get("bias", ()))
+            if start == "uniform" and bias.size:
+                assert stats.kstest(bias, law.cdf).pvalue > 1e-4
+            else:
+                assert not bias.any()
+
+
 ERRORS = {
+    "start must be one of 'lecun', 'uniform', got 'zeros'": lambda: models.mlp(
+        4,
+        2,
+        head=Head(start="zeros"),  # pyright: ignore[reportArgumentType]
+    ),
     "width must be at least 1, got 0": lambda: models.mlp(4, 2, width=0),
     "every entry of image_shape and channels, and dim": lambda: models.convnet((8, 8, 0), 2),
     "without a head, dim must be that of the 256 features: 2": lambda: models.mlp(4, 2, head=None),

@@ -35,6 +35,13 @@ def test_a_permute_that_encloses_nothing_is_seen():
     assert hlo_text.overlap(idle) == ""
 
 
+def run_apart(code):
+    """In a process of its own, since libtpu is set up once."""
+    root = Path(__file__).parent.parent
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=environment)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not compile_for_tpu.available(), reason="libtpu is not installed")
 def test_a_large_batch_compiles_for_tpu_within_its_memory():
@@ -47,6 +54,19 @@ row = tpu.compile_row("", 131072, tpu._spread("ring", chips), chips, units=3)
 assert row.compiles == "yes" and row.temporaries <= 256 * tpu.MIB, row
 assert row.collectives["collective-permute"] > 0 and not row.overlap.startswith("0 of"), row
 """
-    root = Path(__file__).parent.parent
-    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(root)}
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=environment)
+    run_apart(code)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compile_for_tpu.available(), reason="libtpu is not installed")
+def test_an_epoch_compiles_for_tpu():
+    """A convolutional network with batch norm over 8 chips, as training runs it there."""
+    code = """
+from scripts import compile_experiments, compile_for_tpu
+from scripts.catalogue import named
+chips = compile_for_tpu.devices("v5e:2x4")
+row = compile_experiments.compile_epoch("", named("digits-hucl2"), chips, images=1437)
+assert row.compiles == "yes", row
+assert row.collectives["all-reduce"] > 0, row
+"""
+    run_apart(code)

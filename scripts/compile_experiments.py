@@ -1,0 +1,116 @@
+"""Compiles the epoch of named experiments for TPUs ahead of time, on a machine without one.
+
+    python -m scripts.compile_experiments cifar100-hscl5 [--chips 1 8] [--out benchmarks]
+
+runs in an environment of its own, as `scripts.compile_for_tpu` does. What is compiled is what
+`scripts.train` runs on such a slice: the whole epoch under `jax.pmap`, with the data set on every
+chip. Says whether it fits, and what memory it takes.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from hcl_jax.whole_files import write_files
+from scripts.catalogue import named
+from scripts.compile_for_tpu import Row, available, describe, devices, report
+from scripts.experiments import Experiment, corner_of, program_of
+
+NOTE = (
+    "The epoch of a named experiment as one program under `jax.pmap`, with 50 000 images on every "
+    "chip; batches are spread over the chips."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompileExperiments:
+    """Compile experiments for TPUs.
+
+    Attributes:
+        names: of the experiments, as `python -m scripts.train --list` shows them.
+        topology: of the slice.
+        chips: how many of its chips share a batch; one row for each.
+        dtype: in which the networks compute; one row for each.
+        out: a directory for tpu-training.md as well.
+    """
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ("cifar100-hscl5",)
+    topology: str = "v5e:2x4"
+    chips: tuple[int, ...] = (1, 8)
+    dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    out: Path | None = None
+
+
+def main() -> None:
+    """The command line."""
+    chosen = tyro.cli(CompileExperiments, description=__doc__)
+    if not available():
+        raise SystemExit("libtpu is not installed: pip install hcl-jax[tpu] in a new environment")
+    slice_ = devices(chosen.topology)
+    rows = []
+    for name in chosen.names:
+        for dtype in chosen.dtype:
+            experiment = dataclasses.replace(named(name), dtype=dtype)
+            for count in chosen.chips:
+                title = f"{name}, {dtype}, {count} chip{'s' if count > 1 else ''}"
+                rows.append(compile_epoch(title, experiment, slice_[:count]))
+                print(f"{title}: compiles: {rows[-1].compiles}", flush=True)
+    text = report(rows, chosen.topology, NOTE)
+    print(text)
+    if chosen.out is not None:
+        write_files({chosen.out / "tpu-training.md": text.encode()})
+
+
+def compile_epoch(
+    title: str, experiment: Experiment, chips: Sequence[Any], *, images: int = 50_000
+) -> Row:
+    """Compiles an epoch of an experiment as `hcl_jax.launching.over_devices` runs it.
+
+    Args:
+        title: of the row.
+        experiment: what would be trained.
+        chips: the devices that share a batch.
+        images: in the training set.
+
+    Returns:
+        What the compiler says.
+    """
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from hcl_jax.data import Split
+    from hcl_jax.launching import AXIS
+    from hcl_jax.placement import across
+    from hcl_jax.training import init_state, train_epoch_of_seeds
+
+    size, shape = experiment.images_per_step, experiment.setting.image_shape
+    program = program_of(experiment, steps_per_epoch=images // size, axis_name=AXIS)
+    program = program._replace(placement=across(AXIS))
+
+    def arguments():
+        keys = jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
+        states = jax.vmap(lambda key: init_state(key, program))(keys)
+        dtype = jnp.uint8 if experiment.setting.statistics is not None else jnp.float32
+        split = Split(jnp.zeros((images, *shape), dtype), jnp.zeros(images, jnp.int32))
+        return states, split, corner_of(experiment)
+
+    epoch = jax.pmap(
+        functools.partial(train_epoch_of_seeds, program=program),
+        axis_name=AXIS,
+        devices=list(chips),
+        donate_argnums=0,
+    )
+    on_every_chip = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((len(chips), *leaf.shape), leaf.dtype),
+        jax.eval_shape(arguments),
+    )
+    return describe(title, size, lambda: epoch.lower(*on_every_chip), None)
+
+
+if __name__ == "__main__":
+    main()

@@ -174,6 +174,8 @@ def open_run(path: Path, experiment: Any) -> Iterator[RunDirectory]:
         yield UnwrittenDirectory(path)
         return
     path.mkdir(parents=True, exist_ok=True)
+    for left_by_a_kill in path.glob("*.partial"):
+        left_by_a_kill.unlink()
     config = {"experiment": dataclasses.asdict(experiment), "environment": environment()}
     write_json(path / "config.json", config)
     directory = RunDirectory(path)

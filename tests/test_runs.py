@@ -266,6 +266,13 @@ def test_experiment_errors(changes, message):
         Experiment(**changes)
 
 
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    left = tmp_path / "embeddings.npz.0a1b2c3d.partial"
+    left.write_bytes(b"half")
+    with open_run(tmp_path, SHORT):
+        assert not left.exists()
+
+
 def test_opening_never_truncates_before_the_check(tmp_path, monkeypatch):
     with open_run(tmp_path, SHORT) as directory:
         directory.rewind(START)

@@ -7,6 +7,7 @@ what TFDS itself writes, and `tfds.data_source` reads it.
 
 import contextlib
 import functools
+import itertools
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.datasets.stl10 import stl10_dataset_builder
 from tensorflow_datasets.image_classification import cifar
+
+from hcl_jax.prepared import NO_CLASS, UNLABELLED
 
 CIFAR_BYTES = 3 * 32 * 32
 STL10_BYTES = 3 * 96 * 96
@@ -62,7 +65,7 @@ class Cifar100(_CifarArchive, _Cifar100, skip_registration=True):  # pyright: ig
 
 
 class Stl10(_Stl10, skip_registration=True):  # pyright: ignore
-    """STL-10, the labelled images: planes are column by column, labels begin at one."""
+    """STL-10: planes are column by column; labels begin at one, and -1 stands for none."""
 
     name = "stl10"
     pkg_dir_path = Path(stl10_dataset_builder.__file__).parent
@@ -72,14 +75,23 @@ class Stl10(_Stl10, skip_registration=True):  # pyright: ignore
         archive = dl_manager.download(stl10_dataset_builder.URL)
         names = _lines(archive, "stl10_binary/class_names.txt")
         self.info.features["label"].names = names
-        return {split: self._generate_examples(archive, split) for split in ("train", "test")}
+        labelled = {split: self._labelled(archive, split) for split in ("train", "test")}
+        return labelled | {UNLABELLED: self._generate_examples(archive, "unlabeled")}
 
-    def _generate_examples(self, archive: Path, split: str) -> Any:
+    def _labelled(self, archive: Path, split: str) -> Any:
         with _member(archive, f"stl10_binary/{split}_y.bin") as file:
             labels = np.frombuffer(file.read(), np.uint8).astype(int) - 1
+        return self._generate_examples(archive, split, labels.tolist())
+
+    def _generate_examples(self, archive: Path, split: str, labels: list | None = None) -> Any:
         with _member(archive, f"stl10_binary/{split}_X.bin") as file:
             images = _records(file, f"{split}_X.bin", STL10_BYTES)
-            for index, (record, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+            pairs = (
+                zip(images, itertools.repeat(NO_CLASS))
+                if labels is None
+                else zip(images, labels, strict=True)
+            )
+            for index, (record, label) in enumerate(pairs):
                 planes = record.reshape(3, 96, 96)
                 yield index, {"image": _image(planes.transpose(2, 1, 0)), "label": label}
 
@@ -93,11 +105,12 @@ BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
 
 @contextlib.contextmanager
 def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
-    """A file inside a tar archive."""
+    """A file inside a tar archive, of which no more is decompressed than up to its end."""
     with tarfile.open(archive) as tar:
-        file = tar.extractfile(name)
+        found = next((member for member in tar if member.name == name), None)
+        file = tar.extractfile(found) if found else None
         if file is None:
-            raise ValueError(f"{name} in {archive} is not a file")
+            raise ValueError(f"{archive} holds no file {name}")
         yield file
 
 

@@ -20,7 +20,7 @@ import tyro
 
 from hcl_jax.data import DatasetError
 from hcl_jax.image_sets import ImageSet, channel_statistics, cifar10, cifar100, stl10
-from hcl_jax.prepared import import_or_explain
+from hcl_jax.prepared import UNLABELLED, import_or_explain
 from hcl_jax.tiny_imagenet import FOLDER, tiny_imagenet
 
 ARCHIVES = {
@@ -106,6 +106,9 @@ def _prepare_records(name: str, data_dir: Path, archive_dir: Path | None) -> Non
         )
     except Exception as error:  # of the network, the archive, the disk or TFDS
         raise DatasetError(f"{name} could not be prepared in {data_dir}: {error}") from error
+    if UNLABELLED in builder.info.splits:
+        count = builder.info.splits[UNLABELLED].num_examples
+        print(f"{name} has {count} images without labels, decoded when they are first trained on")
 
 
 def _archive(name: str, archive_dir: Path) -> Path:

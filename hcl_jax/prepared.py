@@ -16,8 +16,8 @@ from jaxtyping import Int, UInt8
 
 from hcl_jax.data import DatasetError
 from hcl_jax.decoding import decode_in_threads, decoded_once
+from hcl_jax.optional_packages import import_or_explain
 
-INSTALL = "pip install -e '.[tfds]'"
 RECORDS = "array_record.python.array_record_module"
 CHUNK = 256
 """Records that one job decodes."""
@@ -115,35 +115,6 @@ def read_unlabelled(data_dir: Path, expected: Expected) -> UInt8[np.ndarray, "n 
         return {"images": _decode_split(builder, UNLABELLED, directory, expected).images}
 
     return _decoded_once(directory, f"-{UNLABELLED}", decode)["images"]
-
-
-def import_or_explain(module: str, purpose: str) -> Any:
-    """Imports a module of the `tfds` extra.
-
-    Args:
-        module: its full name.
-        purpose: what it is needed for.
-
-    Returns:
-        The module.
-
-    Raises:
-        DatasetError: if it is not installed.
-
-    Example:
-        >>> import_or_explain("no_such_module", "reading cifar10")
-        Traceback (most recent call last):
-            ...
-        hcl_jax.data.DatasetError: reading cifar10 needs no_such_module, which cannot be imported
-        (No module named 'no_such_module'); install what is needed with pip install -e '.[tfds]'
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise DatasetError(
-            f"{purpose} needs {module}, which cannot be imported ({error}); "
-            f"install what is needed with {INSTALL}"
-        ) from error
 
 
 def _find(data_dir: Path, name: str) -> Path:

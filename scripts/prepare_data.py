@@ -20,7 +20,8 @@ import tyro
 
 from hcl_jax.data import DatasetError
 from hcl_jax.image_sets import ImageSet, channel_statistics, cifar10, cifar100, stl10
-from hcl_jax.prepared import UNLABELLED, import_or_explain
+from hcl_jax.optional_packages import import_or_explain
+from hcl_jax.prepared import UNLABELLED
 from hcl_jax.tiny_imagenet import FOLDER, tiny_imagenet
 
 ARCHIVES = {

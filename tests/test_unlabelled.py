@@ -9,7 +9,7 @@ from tqdm import tqdm
 from hcl_jax import launching
 from hcl_jax.data import Split
 from hcl_jax.image_sets import ImageSet
-from scripts import measuring, settings, train
+from scripts import measuring, running, settings, train
 from scripts.experiments import Experiment, program_of
 from scripts.run_directory import read_metrics
 from scripts.running import run
@@ -94,7 +94,8 @@ def test_training_sees_the_unlabelled_images_and_evaluation_the_labelled(
     assert last["top1"] == pytest.approx(np.mean(scores.argmax(axis=1) == found["test_labels"]))
 
 
-def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_path):
+def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "STREAMED_BYTES", 2 * BATCH * SEEN.images[:1].nbytes)
     budget = TRAIN.images.nbytes + TRAIN.labels.nbytes
     launcher = launching.alone(program_of(VIEWS))
     placed = measuring.place(settings.dataset_of(VIEWS.data), launcher, budget)
@@ -103,7 +104,7 @@ def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_pat
     assert placed.test.resident is not None
     run_quietly(VIEWS, tmp_path / "resident")
     streaming = dataclasses.replace(ALONE, resident_gib=budget / 2**30)
-    run_quietly(VIEWS, tmp_path / "streaming", streaming)
+    run_quietly(VIEWS, tmp_path / "streaming", streaming)  # of 3 steps, 2 and then 1
     for found, expected in zip(
         read_metrics(tmp_path / "streaming"), read_metrics(tmp_path / "resident"), strict=True
     ):

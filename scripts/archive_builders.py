@@ -1,13 +1,14 @@
 """Builders of TensorFlow Datasets that read the original archives without TensorFlow.
 
-TFDS downloads, checks, describes and writes the data sets; only its reading of the archives and its
-encoding of arrays as PNG go through TensorFlow, and those are replaced here. What is written is
-what TFDS itself writes, and `tfds.data_source` reads it.
+TFDS downloads, checks, describes and writes the data sets; only its reading of the archives, its
+encoding of arrays as PNG and its shuffling of large splits go through TensorFlow, and those are
+replaced here. What is written is what TFDS itself writes, and `tfds.data_source` reads it.
 """
 
 import contextlib
 import functools
 import itertools
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import IO, Any, cast
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.datasets.stl10 import stl10_dataset_builder
 from tensorflow_datasets.image_classification import cifar
 
@@ -101,6 +103,17 @@ BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
     "cifar100": Cifar100,
     "stl10": Stl10,
 }
+
+
+@contextlib.contextmanager
+def shuffled_in_memory() -> Iterator[None]:
+    """Keeps TFDS from shuffling splits above 1 GB on disk; in memory the order is the same."""
+    before = shuffle.MAX_MEM_BUFFER_SIZE
+    shuffle.MAX_MEM_BUFFER_SIZE = sys.maxsize
+    try:
+        yield
+    finally:
+        shuffle.MAX_MEM_BUFFER_SIZE = before
 
 
 @contextlib.contextmanager

@@ -95,16 +95,17 @@ def _prepare_records(name: str, data_dir: Path, archive_dir: Path | None) -> Non
         import_or_explain(package, f"preparing {name}")
     import tensorflow_datasets as tfds
 
-    from scripts.archive_builders import BUILDERS
+    from scripts.archive_builders import BUILDERS, shuffled_in_memory
 
     if archive_dir is not None:
         _archive(name, archive_dir)
     try:
         builder = BUILDERS[name](data_dir=str(data_dir), file_format="array_record")
-        builder.download_and_prepare(
-            download_dir=str(data_dir / "downloads"),
-            download_config=tfds.download.DownloadConfig(manual_dir=archive_dir),
-        )
+        with shuffled_in_memory():
+            builder.download_and_prepare(
+                download_dir=str(data_dir / "downloads"),
+                download_config=tfds.download.DownloadConfig(manual_dir=archive_dir),
+            )
     except Exception as error:  # of the network, the archive, the disk or TFDS
         raise DatasetError(f"{name} could not be prepared in {data_dir}: {error}") from error
     if UNLABELLED in builder.info.splits:

@@ -49,9 +49,15 @@ def accept(monkeypatch, name, path):
     monkeypatch.setattr(builder, "url_infos", {url: info})
 
 
+def count_as_large(monkeypatch):
+    """Has TFDS shuffle generated splits as it shuffles those above 1 GB."""
+    monkeypatch.setattr("tensorflow_datasets.core.shuffle.MAX_MEM_BUFFER_SIZE", 1000)
+
+
 def made_by_the_command_line(name, directory):
     """Prepares a data set from a generated archive."""
     with pytest.MonkeyPatch.context() as monkeypatch:
+        count_as_large(monkeypatch)
         accept(monkeypatch, name, write_archive(name, directory))
         arguments = [name, "--data-dir", str(directory), "--archive-dir", str(directory)]
         assert prepare_data.main(arguments) == 0
@@ -143,6 +149,7 @@ def test_tfds_own_builder_with_tensorflow_writes_the_same(made, tfds, tmp_path, 
     pytest.importorskip("tensorflow")
     name, directory = made
     accept(monkeypatch, name, directory / prepare_data.ARCHIVES[name])
+    count_as_large(monkeypatch)
     from scripts.archive_builders import BUILDERS
 
     builder = tfds.builder(name, data_dir=tmp_path, file_format="array_record")

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from hcl_jax.data import Split
-from hcl_jax.prepared import Expected, read_prepared
+from hcl_jax.prepared import NO_CLASS, Expected, read_prepared, read_unlabelled
 
 Channels = tuple[float, float, float]
 
@@ -35,6 +35,7 @@ class ImageSet(NamedTuple):
         mean: of each channel over the training set, for values in [0, 1].
         std: likewise.
         coarse_labels: superclasses, where the data set has them.
+        unlabelled: images without a class, whose labels are -1, where they were asked for.
     """
 
     train: Split
@@ -44,6 +45,7 @@ class ImageSet(NamedTuple):
     mean: Channels
     std: Channels
     coarse_labels: CoarseLabels | None = None
+    unlabelled: Split | None = None
 
 
 class Statistics(NamedTuple):
@@ -117,15 +119,17 @@ def cifar100(data_dir: Path, *, reference_statistics: bool = False) -> ImageSet:
     )
 
 
-def stl10(data_dir: Path) -> ImageSet:
+def stl10(data_dir: Path, *, unlabelled: bool = False) -> ImageSet:
     """STL-10: 96 x 96 images of ten classes, 5 000 to train and 8 000 to test.
 
     Args:
         data_dir: the directory that `scripts.prepare_data` prepared it in.
+        unlabelled: whether to load the 100 000 images without labels too, 2.6 GiB. They are of
+            these and other classes; without this they are neither read nor decoded.
 
     Returns:
-        The labelled images in the order of the files, which is shuffled and always the same. Mean
-        and standard deviation are the widely published ones of the labelled training set.
+        The images in the order of the files, which is shuffled and always the same. Mean and
+        standard deviation are the widely published ones of the labelled training set.
 
     Raises:
         DatasetError: if it is not prepared or damaged, or a package is missing.
@@ -138,7 +142,12 @@ def stl10(data_dir: Path) -> ImageSet:
         nowhere/stl10/VERSION with dataset_info.json and array_record files. Prepare it with
             python -m scripts.prepare_data stl10 --data-dir nowhere
     """
-    return _image_set(data_dir, Expected("stl10", (96, 96, 3), {"label": 10}), STL10_STATISTICS)
+    expected = Expected("stl10", (96, 96, 3), {"label": 10})
+    labelled = _image_set(data_dir, expected, STL10_STATISTICS)
+    if not unlabelled:
+        return labelled
+    images = read_unlabelled(data_dir, expected)
+    return labelled._replace(unlabelled=Split(images, np.full(len(images), NO_CLASS, np.int32)))
 
 
 def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Statistics:
@@ -164,10 +173,11 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Statist
         raise ValueError("channel_statistics needs at least one image, got none")
     count = images[..., 0].size
     totals, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
-    for start in range(0, len(images), 1024):
-        part = images[start : start + 1024].astype(np.uint32)
-        totals += part.sum(axis=(0, 1, 2), dtype=np.uint64)
-        squares += np.square(part).sum(axis=(0, 1, 2), dtype=np.uint64)
+    for start in range(0, len(images), 128):
+        part = images[start : start + 128].astype(np.uint32)
+        # Over the images first, in 32 bits, which runs along the memory.
+        totals += part.sum(axis=0, dtype=np.uint32).sum(axis=(0, 1), dtype=np.uint64)
+        squares += np.square(part).sum(axis=0, dtype=np.uint32).sum(axis=(0, 1), dtype=np.uint64)
     # In Python's integers, whose products do not overflow.
     mean = [int(total) / count / 255 for total in totals]
     std = [

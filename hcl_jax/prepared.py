@@ -7,6 +7,7 @@ number of records in each file. Records carry checksums of their own.
 import importlib
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +16,17 @@ from jaxtyping import Int, UInt8
 
 from hcl_jax.data import DatasetError
 from hcl_jax.decoding import decode_in_threads, decoded_once
+from hcl_jax.optional_packages import import_or_explain
 
-INSTALL = "pip install -e '.[tfds]'"
 RECORDS = "array_record.python.array_record_module"
 CHUNK = 256
 """Records that one job decodes."""
+
+UNLABELLED = "unlabelled"
+"""The split of images without labels, as TFDS calls it."""
+
+NO_CLASS = -1
+"""What stands in place of a label there."""
 
 
 class Expected(NamedTuple):
@@ -68,11 +75,7 @@ def read_prepared(
             python -m scripts.prepare_data cifar10 --data-dir nowhere
     """
     directory = _find(data_dir, expected.name)
-    arrays = decoded_once(
-        data_dir / "decoded" / f"{expected.name}-{directory.name}.npz",
-        _listing(directory),
-        lambda: _decode(directory, expected),
-    )
+    arrays = _decoded_once(directory, "", lambda: _decode(directory, expected))
     splits = [
         Records(
             arrays[f"{split}_images"],
@@ -84,33 +87,34 @@ def read_prepared(
     return splits[0], splits[1], names
 
 
-def import_or_explain(module: str, purpose: str) -> Any:
-    """Imports a module of the `tfds` extra.
+def read_unlabelled(data_dir: Path, expected: Expected) -> UInt8[np.ndarray, "n height width 3"]:
+    """The images without labels of a prepared data set, which `read_prepared` does not read.
 
     Args:
-        module: its full name.
-        purpose: what it is needed for.
+        data_dir: the directory that TFDS prepared data sets in.
+        expected: which data set, and what it must look like.
 
     Returns:
-        The module.
+        The images. Once decoded they are kept in a file of their own in `data_dir/decoded/`.
 
     Raises:
-        DatasetError: if it is not installed.
+        DatasetError: as `read_prepared`; or if the data set was prepared without these images.
 
     Example:
-        >>> import_or_explain("no_such_module", "reading cifar10")
+        >>> read_unlabelled(Path("nowhere"), Expected("stl10", (96, 96, 3), {"label": 10}))
         Traceback (most recent call last):
             ...
-        hcl_jax.data.DatasetError: reading cifar10 needs no_such_module, which cannot be imported
-        (No module named 'no_such_module'); install what is needed with pip install -e '.[tfds]'
+        hcl_jax.data.DatasetError: stl10 is not prepared in nowhere: looked for a directory
+        nowhere/stl10/VERSION with dataset_info.json and array_record files. Prepare it with
+            python -m scripts.prepare_data stl10 --data-dir nowhere
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise DatasetError(
-            f"{purpose} needs {module}, which cannot be imported ({error}); "
-            f"install what is needed with {INSTALL}"
-        ) from error
+    directory = _find(data_dir, expected.name)
+
+    def decode() -> dict[str, np.ndarray]:
+        builder = _open(directory, expected)
+        return {"images": _decode_split(builder, UNLABELLED, directory, expected).images}
+
+    return _decoded_once(directory, f"-{UNLABELLED}", decode)["images"]
 
 
 def _find(data_dir: Path, name: str) -> Path:
@@ -127,6 +131,15 @@ def _find(data_dir: Path, name: str) -> Path:
             f"Prepare it with\n    python -m scripts.prepare_data {name} --data-dir {data_dir}"
         )
     return max(versions, key=lambda path: tuple(map(int, path.name.split("."))))
+
+
+def _decoded_once(
+    directory: Path, suffix: str, decode: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """What `decode` makes of the records in this directory, kept in a file named after it."""
+    name, version = directory.parent.name, directory.name
+    kept = directory.parent.parent / "decoded" / f"{name}-{version}{suffix}.npz"
+    return decoded_once(kept, _listing(directory), decode)
 
 
 def _listing(directory: Path) -> str:
@@ -193,7 +206,8 @@ def _check_features(features: Any, directory: Path, expected: Expected) -> None:
 def _decode_split(builder: Any, split: str, directory: Path, expected: Expected) -> Records:
     if split not in builder.info.splits:
         raise DatasetError(
-            f"{directory} holds no split {split!r}, only {', '.join(builder.info.splits)}"
+            f"{directory} holds no split {split!r}, only {', '.join(builder.info.splits)}; "
+            f"remove that directory and prepare {expected.name} anew"
         )
     info = builder.info.splits[split]
     paths = [Path(path) for path in info.filepaths]
@@ -207,7 +221,7 @@ def _decode_split(builder: Any, split: str, directory: Path, expected: Expected)
     undecoded = {"image": importlib.import_module("tensorflow_datasets").decode.SkipDecoding()}
     source = builder.as_data_source(split, decoders=undecoded)
     decode_in_threads(
-        lambda job: _decode_range(source, *job, records, expected),
+        lambda job: _decode_range(source, *job, records, expected, labelled=split != UNLABELLED),
         _ranges(paths, info.shard_lengths),
         total=info.num_examples,
         description=f"decoding {expected.name} ({split})",
@@ -240,7 +254,14 @@ def _ranges(paths: list[Path], lengths: list[int]) -> list[tuple[Path, int, int]
 
 
 def _decode_range(
-    source: Any, path: Path, start: int, stop: int, records: Records, expected: Expected
+    source: Any,
+    path: Path,
+    start: int,
+    stop: int,
+    records: Records,
+    expected: Expected,
+    *,
+    labelled: bool,
 ) -> int:
     pillow = importlib.import_module("PIL.Image")
     try:
@@ -256,9 +277,10 @@ def _decode_range(
             )
         records.images[index] = image
         for label, count in expected.classes.items():
-            if not 0 <= example[label] < count:
+            allowed = range(count) if labelled else (NO_CLASS,)
+            if example[label] not in allowed:
                 raise DatasetError(
-                    f"{path} holds {label} {example[label]}, out of 0..{count - 1}, "
+                    f"{path} holds {label} {example[label]}, out of {allowed[0]}..{allowed[-1]}, "
                     f"at position {index} of its split"
                 )
             records.labels[label][index] = example[label]

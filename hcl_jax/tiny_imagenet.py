@@ -20,7 +20,7 @@ import numpy as np
 from hcl_jax.data import DatasetError, Split
 from hcl_jax.decoding import decode_in_threads, decoded_once
 from hcl_jax.image_sets import ImageSet, Statistics
-from hcl_jax.prepared import import_or_explain
+from hcl_jax.optional_packages import import_or_explain
 
 FOLDER = "tiny-imagenet-200"
 IMAGE_SHAPE = (64, 64, 3)

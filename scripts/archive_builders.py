@@ -1,12 +1,14 @@
 """Builders of TensorFlow Datasets that read the original archives without TensorFlow.
 
-TFDS downloads, checks, describes and writes the data sets; only its reading of the archives and its
-encoding of arrays as PNG go through TensorFlow, and those are replaced here. What is written is
-what TFDS itself writes, and `tfds.data_source` reads it.
+TFDS downloads, checks, describes and writes the data sets; only its reading of the archives, its
+encoding of arrays as PNG and its shuffling of large splits go through TensorFlow, and those are
+replaced here. What is written is what TFDS itself writes, and `tfds.data_source` reads it.
 """
 
 import contextlib
 import functools
+import itertools
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,11 @@ from typing import IO, Any, cast
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.datasets.stl10 import stl10_dataset_builder
 from tensorflow_datasets.image_classification import cifar
+
+from hcl_jax.prepared import NO_CLASS, UNLABELLED
 
 CIFAR_BYTES = 3 * 32 * 32
 STL10_BYTES = 3 * 96 * 96
@@ -62,7 +67,7 @@ class Cifar100(_CifarArchive, _Cifar100, skip_registration=True):  # pyright: ig
 
 
 class Stl10(_Stl10, skip_registration=True):  # pyright: ignore
-    """STL-10, the labelled images: planes are column by column, labels begin at one."""
+    """STL-10: planes are column by column; labels begin at one, and -1 stands for none."""
 
     name = "stl10"
     pkg_dir_path = Path(stl10_dataset_builder.__file__).parent
@@ -72,14 +77,23 @@ class Stl10(_Stl10, skip_registration=True):  # pyright: ignore
         archive = dl_manager.download(stl10_dataset_builder.URL)
         names = _lines(archive, "stl10_binary/class_names.txt")
         self.info.features["label"].names = names
-        return {split: self._generate_examples(archive, split) for split in ("train", "test")}
+        labelled = {split: self._labelled(archive, split) for split in ("train", "test")}
+        return labelled | {UNLABELLED: self._generate_examples(archive, "unlabeled")}
 
-    def _generate_examples(self, archive: Path, split: str) -> Any:
+    def _labelled(self, archive: Path, split: str) -> Any:
         with _member(archive, f"stl10_binary/{split}_y.bin") as file:
             labels = np.frombuffer(file.read(), np.uint8).astype(int) - 1
+        return self._generate_examples(archive, split, labels.tolist())
+
+    def _generate_examples(self, archive: Path, split: str, labels: list | None = None) -> Any:
         with _member(archive, f"stl10_binary/{split}_X.bin") as file:
             images = _records(file, f"{split}_X.bin", STL10_BYTES)
-            for index, (record, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+            pairs = (
+                zip(images, itertools.repeat(NO_CLASS))
+                if labels is None
+                else zip(images, labels, strict=True)
+            )
+            for index, (record, label) in enumerate(pairs):
                 planes = record.reshape(3, 96, 96)
                 yield index, {"image": _image(planes.transpose(2, 1, 0)), "label": label}
 
@@ -92,12 +106,24 @@ BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
 
 
 @contextlib.contextmanager
+def shuffled_in_memory() -> Iterator[None]:
+    """Keeps TFDS from shuffling splits above 1 GB on disk; in memory the order is the same."""
+    before = shuffle.MAX_MEM_BUFFER_SIZE
+    shuffle.MAX_MEM_BUFFER_SIZE = sys.maxsize
+    try:
+        yield
+    finally:
+        shuffle.MAX_MEM_BUFFER_SIZE = before
+
+
+@contextlib.contextmanager
 def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
-    """A file inside a tar archive."""
+    """A file inside a tar archive, of which no more is decompressed than up to its end."""
     with tarfile.open(archive) as tar:
-        file = tar.extractfile(name)
+        found = next((member for member in tar if member.name == name), None)
+        file = tar.extractfile(found) if found else None
         if file is None:
-            raise ValueError(f"{name} in {archive} is not a file")
+            raise ValueError(f"{archive} holds no file {name}")
         yield file
 
 

@@ -10,6 +10,7 @@ random initialisation, batches of 512, all of them without views):
     cifar100-hscl-relu_power5       another hardening function
     cifar100-hscl5-reference        as the authors' code: 256 draws, self-pairs, per-device norms
     cifar100-hucl5-simclr           two views of an image as positives
+    stl10_unlabelled-ucl-simclr     trained on images without labels, evaluated on those with
     digits-hucl10, grouped-scl      on bundled and synthetic data
 
 The released settings are those of CIFAR-100: ResNet-50 with a stem for small images, a head
@@ -178,12 +179,12 @@ def _studies() -> Iterator[tuple[str, Experiment]]:
             name = f"cifar100-{objective.lower()}-{hardening}{number:g}"
             yield name, paper_experiment("cifar100", objective, number, hardening=hardening)
     for objective, beta in METHODS:
+        word = _word(objective, beta)
+        yield f"stl10-{word}", paper_experiment("stl10", objective, beta)
         if "UCL" in objective:
-            yield (
-                f"stl10-{_word(objective, beta)}-simclr",
-                paper_experiment("stl10", objective, beta, positives="views"),
-            )
-        yield f"stl10-{_word(objective, beta)}", paper_experiment("stl10", objective, beta)
+            for data in ("stl10", "stl10_unlabelled"):
+                two_views = paper_experiment(data, objective, beta, positives="views")
+                yield f"{data}-{word}-simclr", two_views
 
 
 def _small() -> Iterator[tuple[str, Experiment]]:

@@ -34,7 +34,8 @@ class Experiment:
     Where a field is none, it is what `scripts.settings` has for the data set.
 
     Attributes:
-        data: "grouped" and "triangle" (synthetic), "digits" (real, bundled), or an image data set.
+        data: "grouped" and "triangle" (synthetic), "digits" (real, bundled), or an image data set;
+            "stl10_unlabelled" trains on the images of STL-10 without labels.
         objective: which of the four.
         beta: the hardness of HSCL and HUCL; 0 for SCL and UCL. For other hardening functions than
             the exponential: the power, the level of the threshold, the steepness of the sigmoid.
@@ -125,6 +126,16 @@ class Experiment:
             )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be different and at least one, got {self.seeds}")
+        if self.setting.unlabelled:
+            self._check_no_label_is_needed()
+
+    def _check_no_label_is_needed(self):
+        for name, fitting in (
+            ("objective", ("UCL", "HUCL")),
+            ("positives", ("views",)),
+            ("initialization", ("random",)),
+        ):
+            check_choice(f"{name} on {self.data}", getattr(self, name), fitting)
 
     @property
     def setting(self) -> Setting:
@@ -190,7 +201,7 @@ def program_of(
         experiment = dataclasses.replace(experiment, epochs=1)
     same_program = dataclasses.replace(
         experiment,
-        objective="SCL",
+        objective="UCL",
         beta=0.0,
         hardening="exponential",
         initialization="random",

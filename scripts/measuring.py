@@ -15,6 +15,7 @@ from hcl_jax.launching import Launcher
 from hcl_jax.streaming import fits
 from hcl_jax.training import TrainState
 from scripts.experiments import Experiment
+from scripts.settings import trained_on
 
 CHUNK = 4096
 """Images of a streamed set that are embedded at once."""
@@ -23,29 +24,58 @@ PROBED = 20
 """Neighbours that vote."""
 
 
-class Placed(NamedTuple):
-    """A data set as training uses it.
+class PlacedSplit(NamedTuple):
+    """A split, and where it lives.
 
     Attributes:
-        train: on the device, or None where it streams from the host.
-        test: likewise.
-        host: the splits as they were loaded.
+        host: as it was loaded.
+        resident: on the devices, or None where it streams from the host.
+    """
+
+    host: Split
+    resident: Split | None
+
+
+class Placed(NamedTuple):
+    """A data set as it is trained on and evaluated.
+
+    Attributes:
+        trained: what training sees; images without labels, where they are trained on.
+        train: the labelled training split, over which class means are taken.
+        test: the split that accuracies are measured on.
         num_classes: how many classes there are.
     """
 
-    train: Split | None
-    test: Split | None
-    host: Dataset | ImageSet
+    trained: PlacedSplit
+    train: PlacedSplit
+    test: PlacedSplit
     num_classes: int
+
+
+class Embedded(NamedTuple):
+    """Embeddings of the splits that are evaluated, on the host's first device."""
+
+    train: Float[Array, "seed n dim"]
+    test: Float[Array, "seed m dim"]
 
 
 def place(dataset: Dataset | ImageSet, launcher: Launcher, budget_bytes: int) -> Placed:
     """Puts the splits of a data set on the devices, if they are small enough."""
-    train, test = (
-        launcher.place(split) if fits(split, budget_bytes=budget_bytes) else None
-        for split in (dataset.train, dataset.test)
-    )
-    return Placed(train, test, dataset, dataset.num_classes)
+
+    def placed(split: Split) -> PlacedSplit:
+        small = fits(split, budget_bytes=budget_bytes)
+        return PlacedSplit(split, launcher.place(split) if small else None)
+
+    seen = trained_on(dataset)
+    train, test = placed(dataset.train), placed(dataset.test)
+    trained = train if seen is dataset.train else placed(seen)
+    return Placed(trained, train, test, dataset.num_classes)
+
+
+def embed(launcher: Launcher, states: TrainState, data: Placed) -> Embedded:
+    """Embeds the splits that are evaluated."""
+    splits = data.train, data.test
+    return Embedded(*(_outputs(launcher.embed, launcher, states, split) for split in splits))
 
 
 def evaluate(
@@ -53,6 +83,7 @@ def evaluate(
     launcher: Launcher,
     states: TrainState,
     data: Placed,
+    embedded: Embedded,
     *,
     epoch: int,
     losses: np.ndarray | None,
@@ -63,19 +94,18 @@ def evaluate(
         experiment: what is trained.
         launcher: runs the network.
         states: of the seeds, placed.
-        data: what is embedded.
+        data: what is evaluated.
+        embedded: by these states.
         epoch: the number of the epoch that has ended.
         losses: the mean losses of that epoch, one for each seed; None before the first.
 
     Returns:
         One record for each seed.
     """
-    train, test = (embeddings_of(name, launcher, states, data) for name in ("train", "test"))
-    labels = jnp.asarray(data.host.train.labels), jnp.asarray(data.host.test.labels)
-    measured, accuracies = _measure(train, test, *labels, data.num_classes)
+    measured, accuracies = _measure(*embedded, *_labels(data), data.num_classes)
     numbers = jax.tree.map(np.asarray, measured._asdict() | accuracies)
     if experiment.probes:
-        numbers |= _probes(launcher, states, data, train, test)
+        numbers |= _probes(launcher, states, data, embedded)
     steps = np.asarray(launcher.fetch(states.step))
     records = []
     for i, seed in enumerate(experiment.seeds):
@@ -91,35 +121,34 @@ def evaluate(
             "epoch": epoch,
             "step": int(steps[i]),
             "loss": None if losses is None else float(losses[i]),
-            "dim": train.shape[2],
+            "dim": embedded.train.shape[2],
         }
         records.append(record | {name: value[i].tolist() for name, value in numbers.items()})
     return records
 
 
-def final_arrays(launcher: Launcher, states: TrainState, data: Placed) -> dict[str, np.ndarray]:
+def final_arrays(embedded: Embedded, data: Placed) -> dict[str, np.ndarray]:
     """Embeddings of both splits and class means, with the seeds along the leading axis."""
-    train, test = (embeddings_of(name, launcher, states, data) for name in ("train", "test"))
-    labels = jnp.asarray(data.host.train.labels)
-    means = [geometry.class_means(one, labels, data.num_classes) for one in train]
+    train_labels, test_labels = _labels(data)
+    means = [geometry.class_means(one, train_labels, data.num_classes) for one in embedded.train]
     return {
-        "train_embeddings": np.asarray(train),
-        "test_embeddings": np.asarray(test),
+        "train_embeddings": np.asarray(embedded.train),
+        "test_embeddings": np.asarray(embedded.test),
         "class_means": np.stack([np.asarray(mean) for mean in means]),
-        "train_labels": np.asarray(labels),
-        "test_labels": np.asarray(data.host.test.labels),
+        "train_labels": np.asarray(train_labels),
+        "test_labels": np.asarray(test_labels),
     }
 
 
-def embeddings_of(
-    name: str, launcher: Launcher, states: TrainState, data: Placed, *, features: bool = False
-) -> Float[Array, "seed n dim"]:
-    """Embeddings, or encoder features, of a split; of a streamed set chunk by chunk."""
-    run = launcher.features if features else launcher.embed
-    resident = getattr(data, name)
-    if resident is not None:
-        return launcher.fetch(run(states, resident.images))
-    images = getattr(data.host, name).images
+def _labels(data: Placed) -> tuple[Int[Array, " n"], Int[Array, " m"]]:
+    return jnp.asarray(data.train.host.labels), jnp.asarray(data.test.host.labels)
+
+
+def _outputs(run, launcher, states, split):
+    """What `launcher.embed` or `.features` makes of a split; of a streamed one chunk by chunk."""
+    if split.resident is not None:
+        return launcher.fetch(run(states, split.resident.images))
+    images = split.host.images
     chunks = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
     found = [np.asarray(launcher.fetch(run(states, launcher.place(chunk)))) for chunk in chunks]
     return jnp.asarray(np.concatenate(found, axis=1))
@@ -145,11 +174,11 @@ def _measure(
     return jax.vmap(measure_one)(train, test)
 
 
-def _probes(launcher, states, data, train, test):
+def _probes(launcher, states, data, embedded):
     """Accuracies of nearest neighbours in embeddings, and of a linear probe of features."""
-    labels = jnp.asarray(data.host.train.labels), jnp.asarray(data.host.test.labels)
+    labels, (train, test) = _labels(data), embedded
     features = [
-        embeddings_of(name, launcher, states, data, features=True) for name in ("train", "test")
+        _outputs(launcher.features, launcher, states, split) for split in (data.train, data.test)
     ]
     neighbours = min(PROBED, len(labels[0]))
     seeds = range(len(train))

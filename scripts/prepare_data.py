@@ -20,7 +20,8 @@ import tyro
 
 from hcl_jax.data import DatasetError
 from hcl_jax.image_sets import ImageSet, channel_statistics, cifar10, cifar100, stl10
-from hcl_jax.prepared import import_or_explain
+from hcl_jax.optional_packages import import_or_explain
+from hcl_jax.prepared import UNLABELLED
 from hcl_jax.tiny_imagenet import FOLDER, tiny_imagenet
 
 ARCHIVES = {
@@ -94,18 +95,22 @@ def _prepare_records(name: str, data_dir: Path, archive_dir: Path | None) -> Non
         import_or_explain(package, f"preparing {name}")
     import tensorflow_datasets as tfds
 
-    from scripts.archive_builders import BUILDERS
+    from scripts.archive_builders import BUILDERS, shuffled_in_memory
 
     if archive_dir is not None:
         _archive(name, archive_dir)
     try:
         builder = BUILDERS[name](data_dir=str(data_dir), file_format="array_record")
-        builder.download_and_prepare(
-            download_dir=str(data_dir / "downloads"),
-            download_config=tfds.download.DownloadConfig(manual_dir=archive_dir),
-        )
+        with shuffled_in_memory():
+            builder.download_and_prepare(
+                download_dir=str(data_dir / "downloads"),
+                download_config=tfds.download.DownloadConfig(manual_dir=archive_dir),
+            )
     except Exception as error:  # of the network, the archive, the disk or TFDS
         raise DatasetError(f"{name} could not be prepared in {data_dir}: {error}") from error
+    if UNLABELLED in builder.info.splits:
+        count = builder.info.splits[UNLABELLED].num_examples
+        print(f"{name} has {count} images without labels, decoded when they are first trained on")
 
 
 def _archive(name: str, archive_dir: Path) -> Path:

@@ -26,7 +26,7 @@ from hcl_jax.streaming import chunks
 from hcl_jax.training import StepInfo, TrainState, epoch_batches
 from scripts import measuring
 from scripts.experiments import Experiment, corner_of, program_of
-from scripts.measuring import Placed
+from scripts.measuring import Embedded, Placed
 from scripts.run_directory import (
     START,
     Mark,
@@ -35,11 +35,11 @@ from scripts.run_directory import (
     open_run,
 )
 from scripts.runtime import ONE_DEVICE, Runtime
-from scripts.settings import dataset_of
+from scripts.settings import dataset_of, trained_on
 from scripts.stops import NonFiniteLossError, PreemptedError, RefusedError
 
-STREAMED_IMAGES = 2**14
-"""Images of a streamed set in a chunk."""
+STREAMED_BYTES = 2**27
+"""At most so much of a streamed set is in a chunk: 128 MiB."""
 
 SHOWN_STEPS = 20
 """Steps before a loss that is not finite in its diagnostic."""
@@ -59,8 +59,8 @@ def num_steps(experiment: Experiment, runtime: Runtime = ONE_DEVICE) -> int:
 
 
 def steps_per_epoch(experiment: Experiment, runtime: Runtime) -> int:
-    """Whole batches in the training set."""
-    images = len(dataset_of(experiment.data, runtime.data_dir).train.labels)
+    """Whole batches in the split that is trained on."""
+    images = len(trained_on(dataset_of(experiment.data, runtime.data_dir)).labels)
     return images // experiment.images_per_step
 
 
@@ -97,7 +97,7 @@ def run(
     launcher = _launcher(experiment, runtime)
     loaded = dataset_of(experiment.data, runtime.data_dir)
     data = measuring.place(loaded, launcher, round(runtime.resident_gib * 2**30))
-    if data.train is None and len(experiment.seeds) > 1:
+    if data.trained.resident is None and len(experiment.seeds) > 1:
         raise RefusedError(
             f"{experiment.data} is larger than the {runtime.resident_gib:g} GiB that may live on "
             f"the device, and streams; then seeds run one by one, not {len(experiment.seeds)} at "
@@ -153,12 +153,13 @@ class _Training:
         """All epochs that are left; returns the last evaluation."""
         epoch, states = self._begin()
         due, saved = _evaluation_epochs(self.experiment), time.monotonic()
+        embedded = None
         while epoch < self.experiment.epochs:
             epoch += 1
             losses, states = self._epoch(epoch, states)
-            records = []
+            records, embedded = [], None
             if epoch in due or epoch == 0:
-                records = self._evaluate(states, epoch, losses.mean(axis=1))
+                records, embedded = self._evaluate(states, epoch, losses.mean(axis=1))
             stop = self.asked.requested_anywhere()
             late = time.monotonic() - saved >= self.runtime.checkpoint_seconds
             if stop or late or epoch == self.experiment.epochs:
@@ -166,7 +167,7 @@ class _Training:
                 saved = time.monotonic()
             if stop and epoch < self.experiment.epochs:
                 self._stop(epoch)
-        return self._finish(states)
+        return self._finish(states, embedded)
 
     def _begin(self) -> tuple[int, TrainState]:
         """The epoch after which to go on, and the state there."""
@@ -214,28 +215,32 @@ class _Training:
         return simplex_frame(self.data.num_classes, self.experiment.embedding_dim)
 
     def _steps(self, states: TrainState, aim: Aim) -> tuple[TrainState, StepInfo]:
-        if self.data.train is not None:
-            states, infos = self.launcher.epoch(states, self.data.train, aim)
+        split, resident = self.data.trained
+        if resident is not None:
+            states, infos = self.launcher.epoch(states, resident, aim)
             return states, self.launcher.fetch(infos)
-        split, size = self.data.host.train, self.experiment.images_per_step
+        size = self.experiment.images_per_step
         state = jax.tree.map(lambda leaf: leaf[0], self.launcher.fetch(states))
         order = np.asarray(epoch_batches(state, len(split.labels), size))
         found = []
         put = self.launcher.place_batches
-        steps = max(1, STREAMED_IMAGES // size)
+        steps = max(1, STREAMED_BYTES // (size * split.images[:1].nbytes))
         with contextlib.closing(chunks(split, order, steps_per_chunk=steps, put=put)) as coming:
             for batches in coming:
                 states, infos = self.launcher.batches(states, batches, aim)
                 found.append(jax.tree.map(np.asarray, self.launcher.fetch(infos)))
         return states, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *found)
 
-    def _evaluate(self, states: TrainState, epoch: int, losses: np.ndarray | None):
+    def _evaluate(
+        self, states: TrainState, epoch: int, losses: np.ndarray | None
+    ) -> tuple[list[dict[str, Any]], Embedded]:
+        embedded = measuring.embed(self.launcher, states, self.data)
         records = measuring.evaluate(
-            self.experiment, self.launcher, states, self.data, epoch=epoch, losses=losses
+            self.experiment, self.launcher, states, self.data, embedded, epoch=epoch, losses=losses
         )
         for record in records:
             self.directory.append(record)
-        return records
+        return records, embedded
 
     def _save(self, epoch: int, states: TrainState, records: list[dict[str, Any]]) -> None:
         if self.checkpoints is None:
@@ -260,10 +265,13 @@ class _Training:
             f"{self.experiment.epochs}"
         )
 
-    def _finish(self, states: TrainState) -> list[dict[str, Any]]:
+    def _finish(self, states: TrainState, embedded: Embedded | None) -> list[dict[str, Any]]:
+        """Writes the results; embeds once more if the last evaluation was in another process."""
+        if embedded is None:
+            embedded = measuring.embed(self.launcher, states, self.data)
         last = self.experiment.epochs
         results = [r for r in self.directory.records() if r["epoch"] == last]
-        self.directory.finish(results, measuring.final_arrays(self.launcher, states, self.data))
+        self.directory.finish(results, measuring.final_arrays(embedded, self.data))
         return results
 
     def _check_finite(self, infos: StepInfo, epoch: int) -> None:

@@ -9,7 +9,7 @@ import jax
 
 from hcl_jax import augmentation, data, image_sets, models, pixels, resnets, tiny_imagenet
 from hcl_jax.augmentation import Augmentation
-from hcl_jax.data import Dataset
+from hcl_jax.data import Dataset, Split
 from hcl_jax.heads import LINEAR, PAPER, Head
 from hcl_jax.image_sets import (
     CIFAR10_STATISTICS,
@@ -22,7 +22,16 @@ from hcl_jax.image_sets import (
 from hcl_jax.models import Model
 from hcl_jax.simclr import simclr
 
-DataName = Literal["grouped", "digits", "triangle", "cifar10", "cifar100", "stl10", "tiny_imagenet"]
+DataName = Literal[
+    "grouped",
+    "digits",
+    "triangle",
+    "cifar10",
+    "cifar100",
+    "stl10",
+    "stl10_unlabelled",
+    "tiny_imagenet",
+]
 NetworkName = Literal["mlp", "convnet", "resnet18", "resnet50"]
 HeadName = Literal["none", "linear", "paper"]
 ViewsName = Literal["identity", "noise", "shift", "simclr"]
@@ -46,6 +55,8 @@ class Setting(NamedTuple):
         batch_size: images in a step.
         statistics: mean and standard deviation of the channels; None where images are taken as
             they are.
+        unlabelled: whether training sees the images without labels, and only those; evaluations
+            are on the labelled ones all the same.
     """
 
     load: Callable[[Path], Dataset | ImageSet]
@@ -56,7 +67,31 @@ class Setting(NamedTuple):
     views: ViewsName
     batch_size: int
     statistics: Statistics | None = None
+    unlabelled: bool = False
 
+
+def _photographs(
+    load: Callable[[Path], ImageSet],
+    size: int,
+    num_classes: int,
+    statistics: Statistics,
+    *,
+    batch_size: int = 512,
+) -> Setting:
+    """An image data set, used as the paper uses CIFAR-100."""
+    return Setting(
+        load=load,
+        image_shape=(size, size, 3),
+        num_classes=num_classes,
+        network="resnet50",
+        head="paper",
+        views="simclr",
+        batch_size=batch_size,
+        statistics=statistics,
+    )
+
+
+_STL10 = _photographs(image_sets.stl10, 96, 10, STL10_STATISTICS, batch_size=256)
 
 SETTINGS: Mapping[str, Setting] = {
     # 20 Gaussian classes in 4 superclasses.
@@ -89,46 +124,13 @@ SETTINGS: Mapping[str, Setting] = {
         views="noise",
         batch_size=150,
     ),
-    "cifar10": Setting(
-        load=image_sets.cifar10,
-        image_shape=(32, 32, 3),
-        num_classes=10,
-        network="resnet50",
-        head="paper",
-        views="simclr",
-        batch_size=512,
-        statistics=CIFAR10_STATISTICS,
+    "cifar10": _photographs(image_sets.cifar10, 32, 10, CIFAR10_STATISTICS),
+    "cifar100": _photographs(image_sets.cifar100, 32, 100, CIFAR100_STATISTICS),
+    "stl10": _STL10,
+    "stl10_unlabelled": _STL10._replace(
+        load=functools.partial(image_sets.stl10, unlabelled=True), unlabelled=True
     ),
-    "cifar100": Setting(
-        load=image_sets.cifar100,
-        image_shape=(32, 32, 3),
-        num_classes=100,
-        network="resnet50",
-        head="paper",
-        views="simclr",
-        batch_size=512,
-        statistics=CIFAR100_STATISTICS,
-    ),
-    "stl10": Setting(
-        load=image_sets.stl10,
-        image_shape=(96, 96, 3),
-        num_classes=10,
-        network="resnet50",
-        head="paper",
-        views="simclr",
-        batch_size=256,
-        statistics=STL10_STATISTICS,
-    ),
-    "tiny_imagenet": Setting(
-        load=tiny_imagenet.tiny_imagenet,
-        image_shape=(64, 64, 3),
-        num_classes=200,
-        network="resnet50",
-        head="paper",
-        views="simclr",
-        batch_size=512,
-        statistics=tiny_imagenet.STATISTICS,
-    ),
+    "tiny_imagenet": _photographs(tiny_imagenet.tiny_imagenet, 64, 200, tiny_imagenet.STATISTICS),
 }
 
 
@@ -136,6 +138,12 @@ SETTINGS: Mapping[str, Setting] = {
 def dataset_of(name: str, data_dir: Path = DATA_DIR) -> Dataset | ImageSet:
     """The data set of this name, loaded once."""
     return SETTINGS[name].load(data_dir.expanduser())
+
+
+def trained_on(dataset: Dataset | ImageSet) -> Split:
+    """The split that training sees: images without labels where they were loaded."""
+    unlabelled = dataset.unlabelled if isinstance(dataset, ImageSet) else None
+    return dataset.train if unlabelled is None else unlabelled
 
 
 def network(

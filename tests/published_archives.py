@@ -8,6 +8,7 @@ import numpy as np
 from scripts.prepare_data import ARCHIVES
 
 COUNTS = {"train": 30, "test": 12}
+UNLABELLED = 20
 NAMES = [f"class {c}" for c in range(100)]
 COARSE = [f"superclass {c}" for c in range(20)]
 IMAGES = {"cifar10": (32, 32, 3), "cifar100": (32, 32, 3), "stl10": (96, 96, 3)}
@@ -25,22 +26,30 @@ def generated(name):
     return splits
 
 
+def generated_unlabelled():
+    """The images of STL-10 that have no labels."""
+    return np.random.default_rng(1).integers(0, 256, (UNLABELLED, 96, 96, 3), dtype=np.uint8)
+
+
+def column_by_column(images):
+    """Images as STL-10 stores them."""
+    return b"".join(
+        bytes(image[row, column, c] for c in range(3) for column in range(96) for row in range(96))
+        for image in images
+    )
+
+
 def archive_members(name):
     """The files of the published binary archive, written byte by byte as its page describes."""
     splits = generated(name)
     if name == "stl10":
         members = {
             "stl10_binary/class_names.txt": "\n".join(NAMES[:10]).encode(),
-            "stl10_binary/unlabeled_X.bin": bytes(96 * 96 * 3),
+            "stl10_binary/unlabeled_X.bin": column_by_column(generated_unlabelled()),
         }
         for split, (images, labels, _) in splits.items():
-            columns = b"".join(
-                bytes(image[row, column, c] for c in range(3) for column in range(96)
-                      for row in range(96))
-                for image in images
-            )  # fmt: skip
             members |= {
-                f"stl10_binary/{split}_X.bin": columns,
+                f"stl10_binary/{split}_X.bin": column_by_column(images),
                 f"stl10_binary/{split}_y.bin": bytes(int(label) + 1 for label in labels),
             }
         return members

@@ -59,6 +59,36 @@ def test_knn_against_loops():
     np.testing.assert_allclose(found, np.mean(hits))
 
 
+@pytest.mark.parametrize("similarities", [1, 700, 2**25])
+def test_knn_against_scikit_learn(monkeypatch, similarities):
+    """Whatever part of the matrix of similarities exists at once."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    monkeypatch.setattr(evaluation, "SIMILARITIES", similarities)
+    evaluation._votes.clear_cache()
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 7, 333)
+    points = rng.normal(size=(7, 5))[labels] + rng.normal(size=(333, 5))
+    points *= rng.uniform(0.1, 10, (333, 1))
+    train, test = slice(0, 200), slice(200, 333)
+    for k in (1, 8, 200):
+        # The same rule for ties: of the vote, the first class.
+        theirs = KNeighborsClassifier(k, metric="cosine").fit(points[train], labels[train])
+        parts = (
+            jnp.asarray(values)
+            for part in (train, test)
+            for values in (points[part].astype(np.float32), labels[part])
+        )
+        found = evaluation.knn_accuracy(*parts, k=k)
+        assert found == pytest.approx(theirs.score(points[test], labels[test]), abs=1e-12)
+
+
+def test_knn_of_zeros_and_of_ties():
+    zeros, labels = jnp.zeros((4, 2)), jnp.array([1, 0, 0, 1])
+    assert evaluation.knn_accuracy(zeros, labels, zeros, labels, k=1) == 0.5
+    assert evaluation.knn_accuracy(zeros, labels, zeros, jnp.zeros(4, int), k=4) == 1.0
+
+
 @pytest.mark.parametrize("kind", ["ridge", "logistic"])
 def test_linear_probe_separates_what_is_separable_and_only_that(kind):
     directions = jnp.asarray(np.eye(4)[LABELS] + 0.01 * RNG.normal(size=(60, 4)), jnp.float32)
@@ -76,6 +106,9 @@ ERRORS = {
     ),
     "k must be at most the 60 training images": lambda z, y: evaluation.knn_accuracy(
         z, y, z, y, k=61
+    ),
+    "the training labels must lie in 0..3, got -1": lambda z, y: evaluation.knn_accuracy(
+        z, y.at[3].set(-1), z, y
     ),
     "kind must be one of": lambda z, y: evaluation.linear_probe_accuracy(z, y, z, y, kind="svm"),
     "regularization must be positive": lambda z, y: evaluation.linear_probe_accuracy(

@@ -205,7 +205,7 @@ def test_main_job(tiny_plan, tmp_path, capsys):
         *("equal_inner_product", "within_class", "directions", "dim", "top1", "loss"),
     }
     assert all(wanted <= set(result) for result in summary)
-    assert len(summary) == 4 * 3 + 4 + 2 * 4 + 2 * 4
+    assert len(summary) == 4 * 3 + 4 * 3 + 2 * 4 + 2 * 4
     assert not any("spectrum" in result for result in summary)
     figures = ("grouped-supervised", "digits-unsupervised", "normalizations", "triangle")
     for name in figures:

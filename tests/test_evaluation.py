@@ -100,6 +100,43 @@ def test_linear_probe_separates_what_is_separable_and_only_that(kind):
     assert evaluation.linear_probe_accuracy(*shuffled, kind=kind) < 0.8
 
 
+@pytest.mark.parametrize("classes", [2, 7])
+@pytest.mark.parametrize("regularization", [1.0, 100.0])
+def test_ridge_probe_against_scikit_learn(classes, regularization):
+    """Of correlated features of different size, one constant, and a class that is only tested."""
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, classes, 4000)
+    points = rng.normal(size=(classes, 12))[labels] + 2 * rng.normal(size=(4000, 12))
+    points = (points @ rng.normal(size=(12, 30)) * rng.uniform(0.01, 100, 30)) + rng.normal(size=30)
+    points[:, 3] = 0.1
+    train, test = slice(0, 1000), slice(1000, 4000)
+    labels[-5:] = classes
+    points = points.astype(np.float32)
+    theirs = make_pipeline(StandardScaler(), RidgeClassifier(alpha=regularization))
+    theirs.fit(points[train].astype(float), labels[train])
+    expected = theirs.score(points[test].astype(float), labels[test])
+    assert 0.3 < expected < 0.95, "neither chance nor certainty"
+    found = evaluation.linear_probe_accuracy(
+        *map(jnp.asarray, (points[train], labels[train], points[test], labels[test])),
+        regularization=regularization,
+    )
+    assert found == pytest.approx(expected, abs=1.5 / 3000), "at most one image otherwise"
+
+
+def test_ridge_probe_of_collapsed_features():
+    """Every class one point up to rounding, with features that are constant up to rounding."""
+    rng = np.random.default_rng(3)
+    labels = jnp.asarray(rng.integers(0, 5, 500))
+    means = np.concatenate([rng.normal(size=(5, 4)), np.full((5, 3), 1 / 3)], axis=1)
+    points = means[labels] * (1 + 1e-7 * rng.normal(size=(500, 7)))
+    points = jnp.asarray(points, jnp.float32)
+    assert evaluation.linear_probe_accuracy(points, labels, points, labels) == 1.0
+
+
 ERRORS = {
     "k must be at most the 4 classes, got 5": lambda z, y: evaluation.top_k_accuracy(
         jnp.ones((60, 4)), y, 5

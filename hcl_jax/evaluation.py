@@ -123,10 +123,7 @@ def knn_accuracy(
     _check_splits(train_embeddings, train_labels, embeddings, labels)
     if k > len(train_labels):
         raise ValueError(f"k must be at most the {len(train_labels)} training images, got {k}")
-    num_classes = int(jnp.max(train_labels)) + 1
-    check_labels(
-        "the training labels", train_labels, length=len(train_labels), num_classes=num_classes
-    )
+    num_classes = _count_classes(train_labels)
     votes = _votes(train_embeddings, train_labels, embeddings, k=k, num_classes=num_classes)
     return float(np.mean(np.asarray(votes) == np.asarray(labels)))
 
@@ -184,7 +181,8 @@ def linear_probe_accuracy(
         A number in [0, 1].
 
     Raises:
-        ValueError, TypeError: on wrong shapes, NaN, or an option out of range.
+        ValueError, TypeError: on wrong shapes, NaN, a negative training label (of ridge
+            regression), or an option out of range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -201,14 +199,19 @@ def linear_probe_accuracy(
 
 
 def _ridge_accuracy(train_features, train_labels, features, labels, regularization):
-    num_classes = int(jnp.max(train_labels)) + 1
+    num_classes = _count_classes(train_labels)
     scaling, squares, products, intercept = _normal_equations(
         train_features, train_labels, num_classes=num_classes
     )
     squares = np.asarray(squares, np.float64) + regularization * np.eye(len(squares))
     weights = np.linalg.solve(squares, np.asarray(products, np.float64))
-    scores = _standardized(features, scaling) @ jnp.asarray(weights, features.dtype) + intercept
-    return float(np.mean(np.asarray(scores.argmax(axis=1)) == np.asarray(labels)))
+    scores = jnp.matmul(
+        _standardized(features, scaling),
+        jnp.asarray(weights, features.dtype),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    found = jnp.argmax(scores + intercept, axis=1)
+    return float(np.mean(np.asarray(found) == np.asarray(labels)))
 
 
 class _Scaling(NamedTuple):
@@ -246,6 +249,12 @@ def _logistic_accuracy(train_features, train_labels, features, labels, regulariz
     pipeline = make_pipeline(StandardScaler(), classifier)
     pipeline.fit(np.asarray(train_features, np.float64), np.asarray(train_labels))
     return float(pipeline.score(np.asarray(features, np.float64), np.asarray(labels)))
+
+
+def _count_classes(labels):
+    num_classes = int(jnp.max(labels)) + 1
+    check_labels("the training labels", labels, length=len(labels), num_classes=num_classes)
+    return num_classes
 
 
 def _check_splits(train_x, train_y, x, y):

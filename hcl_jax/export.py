@@ -6,7 +6,6 @@
 import contextlib
 import hashlib
 import importlib.metadata
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from hcl_jax.encoders import FORMAT, metadata_path
 from hcl_jax.models import Model, Variables
 from hcl_jax.normalization import Normalization
 from hcl_jax.validation import check_choice, check_count
-from hcl_jax.whole_files import write_files
+from hcl_jax.whole_files import json_bytes, write_files
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -98,8 +97,7 @@ def export_encoder(
         "bytes": len(artifact),
         "sha256": hashlib.sha256(artifact).hexdigest(),
     }
-    text = json.dumps(metadata, indent=1) + "\n"
-    write_files({path: artifact, metadata_path(path): text.encode()})
+    write_files({path: artifact, metadata_path(path): json_bytes(metadata)})
     return metadata
 
 

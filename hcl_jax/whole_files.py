@@ -5,11 +5,15 @@ A kill leaves a file `NAME.XXXXXXXX.partial` behind, which no reader looks at.
 """
 
 import contextlib
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+PARTIAL = ".partial"
+"""The end of the name of a file that is not whole yet."""
 
 
 @contextlib.contextmanager
@@ -72,6 +76,46 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
             file.write(content)
 
 
+def json_bytes(value: Any) -> bytes:
+    """A value as the content of a JSON file, in lines.
+
+    Args:
+        value: of what JSON can hold.
+
+    Returns:
+        The file.
+
+    Raises:
+        TypeError: for what JSON cannot hold.
+
+    Example:
+        >>> json_bytes({"seed": 0})
+        b'{\\n "seed": 0\\n}\\n'
+    """
+    return json.dumps(value, indent=1).encode() + b"\n"
+
+
+def remove_partial_files(directory: Path) -> None:
+    """Removes what kills left half written in a directory that nobody else writes to.
+
+    Args:
+        directory: where files were being written.
+
+    Raises:
+        OSError: if a file cannot be removed.
+
+    Example:
+        >>> import tempfile
+        >>> left = Path(tempfile.mkdtemp()) / "notes.txt.0a1b2c3d.partial"
+        >>> left.touch()
+        >>> remove_partial_files(left.parent)
+        >>> left.exists()
+        False
+    """
+    for path in directory.glob(f"*{PARTIAL}"):
+        path.unlink()
+
+
 def sync_directory(directory: Path) -> None:
     """Makes sure that the names in a directory have reached the disk.
 
@@ -94,7 +138,7 @@ def sync_directory(directory: Path) -> None:
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[BinaryIO]:
     """A new file, under a name of its own since others may write the same one; removed if left."""
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         with beside.open("xb") as file:
             yield file

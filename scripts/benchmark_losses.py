@@ -129,17 +129,7 @@ def _measure_shape(chosen, rows, dim, versions):
         "rounds": max(map(len, times.values())),
         "noisy_rounds": noisy,
         "others": taken,
-        "contenders": [
-            {
-                "name": c.name,
-                "mathematics": c.mathematics,
-                "temporaries": c.temporaries,
-                "peak": peaks[c.name],
-                "extrapolated_by": c.scale,
-                "seconds": [c.extrapolated(t) for t in times[c.name]],
-            }
-            for c in found
-        ],
+        "contenders": [c.record(times[c.name], peaks[c.name]) for c in found],
     }
 
 

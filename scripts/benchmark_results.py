@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hcl_jax.whole_files import write_files
+from hcl_jax.whole_files import json_bytes, write_files
 from scripts.provenance import commit
 
 Results = dict[str, Any]
@@ -37,7 +36,7 @@ def run_benchmark(
     results = measure()
     text = report(results)
     contents = {
-        out / f"{name}.json": json.dumps(results, indent=1).encode() + b"\n",
+        out / f"{name}.json": json_bytes(results),
         out / f"{name}.md": text.encode(),
     }
     if picture is not None:

@@ -112,16 +112,7 @@ def measure(chosen: Benchmark) -> dict[str, Any]:
         "agreement": agreement,
         "others": taken,
         "host": host_work(chosen.network, chosen.host_batch)._asdict(),
-        "contenders": [
-            {
-                "name": c.name,
-                "mathematics": c.mathematics,
-                "temporaries": c.temporaries,
-                "peak": peaks[c.name],
-                "seconds": times[c.name],
-            }
-            for c in found
-        ],
+        "contenders": [c.record(times[c.name], peaks[c.name]) for c in found],
     }
 
 

@@ -17,8 +17,8 @@ import tyro
 
 from hcl_jax.whole_files import write_files
 from scripts.catalogue import named
-from scripts.compile_for_tpu import Row, available, describe, devices, report
-from scripts.experiments import Experiment, corner_of, program_of
+from scripts.compile_for_tpu import Row, describe, devices, report
+from scripts.experiments import Experiment, corner_of, keys_of, program_of
 
 NOTE = (
     "The epoch of a named experiment as one program under `jax.pmap`, with 50 000 images on every "
@@ -48,8 +48,6 @@ class CompileExperiments:
 def main() -> None:
     """The command line."""
     chosen = tyro.cli(CompileExperiments, description=__doc__)
-    if not available():
-        raise SystemExit("libtpu is not installed: pip install hcl-jax[tpu] in a new environment")
     slice_ = devices(chosen.topology)
     rows = []
     for name in chosen.names:
@@ -81,24 +79,20 @@ def compile_epoch(
     """
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
     from hcl_jax.data import Split
-    from hcl_jax.launching import AXIS
+    from hcl_jax.launching import AXIS, alone
     from hcl_jax.placement import across
-    from hcl_jax.training import init_state, train_epoch_of_seeds
+    from hcl_jax.training import train_epoch_of_seeds
 
     size, shape = experiment.images_per_step, experiment.setting.image_shape
     program = program_of(experiment, steps_per_epoch=images // size, axis_name=AXIS)
+    states = alone(program).like(keys_of(experiment))
+    dtype = jnp.uint8 if experiment.setting.statistics is not None else jnp.float32
+    split = Split(
+        jax.ShapeDtypeStruct((images, *shape), dtype), jax.ShapeDtypeStruct((images,), jnp.int32)
+    )
     program = program._replace(placement=across(AXIS))
-
-    def arguments():
-        keys = jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
-        states = jax.vmap(lambda key: init_state(key, program))(keys)
-        dtype = jnp.uint8 if experiment.setting.statistics is not None else jnp.float32
-        split = Split(jnp.zeros((images, *shape), dtype), jnp.zeros(images, jnp.int32))
-        return states, split, corner_of(experiment)
-
     epoch = jax.pmap(
         functools.partial(train_epoch_of_seeds, program=program),
         axis_name=AXIS,
@@ -107,7 +101,7 @@ def compile_epoch(
     )
     on_every_chip = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((len(chips), *leaf.shape), leaf.dtype),
-        jax.eval_shape(arguments),
+        (states, split, corner_of(experiment)),
     )
     return describe(title, size, lambda: epoch.lower(*on_every_chip), None)
 

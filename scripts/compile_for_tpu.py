@@ -62,8 +62,6 @@ class Row(NamedTuple):
 def main() -> None:
     """The command line."""
     chosen = tyro.cli(Compile, description=__doc__)
-    if not available():
-        raise SystemExit("libtpu is not installed: pip install hcl-jax[tpu] in a new environment")
     rows = table(chosen.topology, chosen.rows)
     text = report(rows, chosen.topology, NOTE)
     print(text, flush=True)
@@ -93,7 +91,12 @@ def devices(topology: str) -> Any:
 
     Returns:
         A list of devices.
+
+    Raises:
+        SystemExit: if libtpu is not installed.
     """
+    if not available():
+        raise SystemExit("libtpu is not installed: pip install hcl-jax[tpu] in a new environment")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     import jax
     from jax.experimental import topologies

@@ -5,7 +5,7 @@ import ctypes
 import gc
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,25 @@ class Contender(NamedTuple):
     def extrapolated(self, seconds: float) -> float:
         """The time of the whole work, from that of the part."""
         return self.fixed + self.scale * (seconds - self.fixed)
+
+    def record(self, seconds: Iterable[float], peak: int | None) -> dict[str, Any]:
+        """What was measured of it, ready for JSON.
+
+        Args:
+            seconds: of its turns.
+            peak: bytes of one call.
+
+        Returns:
+            Its name and kind, memory, and the times of the whole work.
+        """
+        return {
+            "name": self.name,
+            "mathematics": self.mathematics,
+            "temporaries": self.temporaries,
+            "peak": peak,
+            "extrapolated_by": self.scale,
+            "seconds": [self.extrapolated(one) for one in seconds],
+        }
 
 
 def timed(run: Callable[[], Any]) -> float:

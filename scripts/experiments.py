@@ -5,7 +5,10 @@ import functools
 from collections.abc import Mapping
 from typing import Literal
 
+import jax
+import numpy as np
 import optax
+from jaxtyping import PRNGKeyArray
 
 from hcl_jax import hardening, normalization
 from hcl_jax.aims import Corner, corner
@@ -167,6 +170,11 @@ class Experiment:
         words += ["views"] if self.positives == "views" else []
         words += ["near_nc"] if self.initialization == "near_nc" else []
         return "-".join(words)
+
+
+def keys_of(experiment: Experiment) -> PRNGKeyArray:
+    """The keys (seed,) that its seeds start from."""
+    return jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
 
 
 def corner_of(experiment: Experiment) -> Corner:

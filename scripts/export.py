@@ -27,7 +27,7 @@ from hcl_jax.export import export_encoder
 from hcl_jax.launching import alone
 from hcl_jax.models import Variables
 from hcl_jax.whole_files import whole_files
-from scripts.experiments import NORMALIZATIONS, Experiment, program_of
+from scripts.experiments import NORMALIZATIONS, Experiment, keys_of, program_of
 from scripts.run_directory import RunDirectoryError, read_json
 from scripts.stops import RefusedError, reported
 
@@ -134,8 +134,8 @@ def variables_of(run: Path, experiment: Experiment, number: int = 0) -> Variable
     Raises:
         RunDirectoryError: if there is no checkpoint.
     """
-    keys = jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
-    restored = restore_latest(run / "checkpoints", alone(program_of(experiment)).like(keys))
+    like = alone(program_of(experiment)).like(keys_of(experiment))
+    restored = restore_latest(run / "checkpoints", like)
     if restored is None:
         raise RunDirectoryError(f"{run} has no checkpoint; it was trained with --keep 0")
     return jax.tree.map(lambda leaf: leaf[number], restored.state.variables)

@@ -5,6 +5,7 @@ rest of the time its thread waits. The processor time of that thread, which does
 waits, is the host's work.
 """
 
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -63,7 +64,7 @@ def host_work(network: NetworkName, batch_size: int) -> HostWork:
     watch = _Watch()
     with tempfile.TemporaryDirectory() as directory:
         run(experiment, Path(directory), watch, ONE_DEVICE)
-    epochs = list(zip(watch.moved, watch.moved[1:], strict=False))
+    epochs = list(itertools.pairwise(watch.moved))
     return HostWork(
         steps=int(watch.moved[0][0]),
         seconds=[after[1] - before[1] for before, after in epochs],

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hcl_jax.processes import is_first
-from hcl_jax.whole_files import whole_files, write_files
+from hcl_jax.whole_files import json_bytes, remove_partial_files, whole_files, write_files
 from scripts.provenance import environment
 
 
@@ -174,8 +174,7 @@ def open_run(path: Path, experiment: Any) -> Iterator[RunDirectory]:
         yield UnwrittenDirectory(path)
         return
     path.mkdir(parents=True, exist_ok=True)
-    for left_by_a_kill in path.glob("*.partial"):
-        left_by_a_kill.unlink()
+    remove_partial_files(path)
     config = {"experiment": dataclasses.asdict(experiment), "environment": environment()}
     write_json(path / "config.json", config)
     directory = RunDirectory(path)
@@ -235,7 +234,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is whole or not there."""
-    write_files({path: json.dumps(value, indent=1).encode() + b"\n"})
+    write_files({path: json_bytes(value)})
 
 
 def read_json(path: Path) -> Any:

@@ -25,7 +25,7 @@ from hcl_jax.processes import is_first
 from hcl_jax.streaming import chunks
 from hcl_jax.training import StepInfo, TrainState, epoch_batches
 from scripts import measuring
-from scripts.experiments import Experiment, corner_of, program_of
+from scripts.experiments import Experiment, corner_of, keys_of, program_of
 from scripts.measuring import Embedded, Placed
 from scripts.run_directory import (
     START,
@@ -174,7 +174,7 @@ class _Training:
         restored = self._restored()
         if restored is None:
             self.directory.rewind(START)
-            states = self.launcher.init(_keys(self.experiment))
+            states = self.launcher.init(keys_of(self.experiment))
             if first_epoch(self.experiment) == 0:
                 self._evaluate(states, 0, None)
             return first_epoch(self.experiment), states
@@ -190,7 +190,7 @@ class _Training:
     def _restored(self) -> Restored | None:
         if self.checkpoints is None:
             return None
-        return self.checkpoints.restore_latest(self.launcher.like(_keys(self.experiment)))
+        return self.checkpoints.restore_latest(self.launcher.like(keys_of(self.experiment)))
 
     def _epoch(self, epoch: int, states: TrainState) -> tuple[np.ndarray, TrainState]:
         """Trains for one epoch; returns the losses of its steps."""
@@ -303,10 +303,6 @@ class _Training:
 def _number(value: float) -> float | str:
     """A number that JSON can hold, or its name."""
     return value if np.isfinite(value) else str(value)
-
-
-def _keys(experiment: Experiment):
-    return jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
 
 
 def _evaluation_epochs(experiment: Experiment) -> set[int]:

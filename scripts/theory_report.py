@@ -2,12 +2,11 @@
 
 import base64
 import html
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hcl_jax.whole_files import write_files
+from hcl_jax.whole_files import json_bytes, write_files
 from scripts.theory_findings import Finding, grouped
 from theory.claim import Effort, Evidence
 
@@ -94,8 +93,9 @@ def write_report(
         f"<title>The theory, checked</title><style>{STYLE}</style></head><body>"
         f"{''.join(body)}</body></html>"
     )
-    measured = json.dumps(results, indent=1) + "\n"
-    write_files({folder / "report.html": page.encode(), folder / "results.json": measured.encode()})
+    write_files(
+        {folder / "report.html": page.encode(), folder / "results.json": json_bytes(results)}
+    )
 
 
 def _summary(findings: Sequence[Finding], effort: Effort) -> str:

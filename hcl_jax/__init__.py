@@ -1,15 +1,6 @@
 """hcl-jax: hard-negative contrastive learning in JAX (arXiv 2311.05139)."""
 
-from hcl_jax import (
-    geometry,
-    hardening,
-    losses,
-    normalization,
-    pairs,
-    parallel,
-    psi,
-    sampling,
-)
+from hcl_jax import geometry, hardening, losses, normalization, pairs, parallel, psi
 from hcl_jax.objectives import REFERENCE_CONVENTIONS, Options, hscl, hucl, objective, scl, ucl
 
 __all__ = [
@@ -25,7 +16,6 @@ __all__ = [
     "pairs",
     "parallel",
     "psi",
-    "sampling",
     "scl",
     "ucl",
 ]

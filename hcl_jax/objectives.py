@@ -24,10 +24,15 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax import pairs as pairing
 from hcl_jax.hardening import Hardening, exponential, no_hardening
-from hcl_jax.losses import Average, Implementation, average_loss, contrastive_loss
+from hcl_jax.losses import (
+    Average,
+    Implementation,
+    average_loss,
+    contrastive_loss,
+    sampled_contrastive_loss,
+)
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.sampling import sampled_contrastive_loss
 from hcl_jax.validation import check_embeddings, check_labels, check_non_negative
 
 Scalar = Float[Array, ""] | float

@@ -82,7 +82,7 @@ def check_image(image: Any, *, channels: tuple[int, ...] = ()) -> None:
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
             f"an image must be floating point in [0, 1], got dtype {dtype}; "
-            "hcl_jax.pixels.to_unit_floats converts uint8"
+            "hcl_jax.augmentation.to_unit_floats converts uint8"
         )
     if channels and shape[2] not in channels:
         expected = " or ".join(map(str, channels))

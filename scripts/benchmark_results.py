@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hcl_jax.whole_files import json_bytes, write_files
+from hcl_jax.system.atomic_files import json_bytes, write_files
 from scripts.provenance import commit
 
 Results = dict[str, Any]

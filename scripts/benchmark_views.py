@@ -25,11 +25,17 @@ import numpy as np
 import tyro
 
 from hcl_jax import augmentation
-from hcl_jax.blur import gaussian_blur
-from hcl_jax.colors import color_jitter, grayscale
-from hcl_jax.crops import horizontal_flip, random_crop, random_resized_crop
-from hcl_jax.pixels import standardize, to_unit_floats
-from hcl_jax.simclr import simclr
+from hcl_jax.augmentation import (
+    color_jitter,
+    gaussian_blur,
+    grayscale,
+    horizontal_flip,
+    random_crop,
+    random_resized_crop,
+    simclr,
+    standardize,
+    to_unit_floats,
+)
 from scripts.benchmark_results import medians, origin, origin_line, quartiles, run_benchmark
 from scripts.contenders import take_turns, timed
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import tyro
 
-from hcl_jax.whole_files import write_files
+from hcl_jax.system.atomic_files import write_files
 from scripts.catalogue import named
 from scripts.compile_for_tpu import Row, describe, devices, report
 from scripts.experiments import Experiment, corner_of, keys_of, program_of
@@ -66,7 +66,7 @@ def main() -> None:
 def compile_epoch(
     title: str, experiment: Experiment, chips: Sequence[Any], *, images: int = 50_000
 ) -> Row:
-    """Compiles an epoch of an experiment as `hcl_jax.launching.over_devices` runs it.
+    """Compiles an epoch of an experiment as `hcl_jax.training.over_devices` runs it.
 
     Args:
         title: of the row.
@@ -81,9 +81,8 @@ def compile_epoch(
     import jax.numpy as jnp
 
     from hcl_jax.data import Split
-    from hcl_jax.launching import AXIS, alone
-    from hcl_jax.placement import across
-    from hcl_jax.training import train_epoch_of_seeds
+    from hcl_jax.parallel import across
+    from hcl_jax.training import AXIS, alone, train_epoch_of_seeds
 
     size, shape = experiment.images_per_step, experiment.setting.image_shape
     program = program_of(experiment, steps_per_epoch=images // size, axis_name=AXIS)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from hcl_jax.whole_files import write_files
+from hcl_jax.system.atomic_files import write_files
 from scripts.hlo_text import collectives, overlap
 
 MIB = 2**20
@@ -138,7 +138,8 @@ def compile_row(
         rows: of the global batch.
         function: a loss with its gradient.
         chips: the devices.
-        units: multiplications of (rows, rows, dim) by the formula of `hcl_jax.blockwise`.
+        units: multiplications of (rows, rows, dim) by the formula of
+            `hcl_jax.losses._blockwise.loss`.
         dim: the number of features.
 
     Returns:
@@ -173,12 +174,13 @@ def training_row(rows: int, chips: Any) -> Row:
     import optax
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-    from hcl_jax import aims, data, models, placement, training
-    from hcl_jax.program import Program
+    from hcl_jax import data, networks, training
+    from hcl_jax.parallel import collectives
+    from hcl_jax.training import Program
 
-    where = placement.across("devices", exchange="ring")
+    where = collectives.across("devices", exchange="ring")
     program = Program(
-        models.mlp(64, DIM, depth=6, width=256),
+        networks.mlp(64, DIM, depth=6, width=256),
         optax.adam(1e-3),
         rows // len(chips),
         placement=where,
@@ -199,7 +201,7 @@ def training_row(rows: int, chips: Any) -> Row:
         )
 
     state = jax.eval_shape(lambda: training.init_state(jax.random.key(0), program))
-    corner = jax.eval_shape(lambda: aims.corner(supervised=True, beta=5.0))
+    corner = jax.eval_shape(lambda: training.corner(supervised=True, beta=5.0))
     batch = jax.eval_shape(lambda: data.Split(jnp.zeros((rows, 64)), jnp.zeros(rows, jnp.int32)))
     arguments = placed(shared, state), placed(own, batch), placed(shared, corner)
     name = f"training step (MLP, ring), {len(chips)} chips"

@@ -11,10 +11,9 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from hcl_jax import hardening, normalization
-from hcl_jax.aims import Corner, corner
-from hcl_jax.models import Model
+from hcl_jax.networks import Model
 from hcl_jax.normalization import Normalization
-from hcl_jax.program import Program
+from hcl_jax.training import Corner, Program, corner
 from hcl_jax.validation import check_choice, check_count, check_non_negative, check_positive
 from scripts import settings
 from scripts.settings import SETTINGS, DataName, HeadName, NetworkName, Setting, ViewsName

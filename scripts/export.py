@@ -23,10 +23,10 @@ import numpy as np
 import tyro
 
 from hcl_jax.checkpoints import restore_latest
-from hcl_jax.export import export_encoder
-from hcl_jax.launching import alone
-from hcl_jax.models import Variables
-from hcl_jax.whole_files import whole_files
+from hcl_jax.encoders.export import export_encoder
+from hcl_jax.networks import Variables
+from hcl_jax.system.atomic_files import whole_files
+from hcl_jax.training import alone
 from scripts.experiments import NORMALIZATIONS, Experiment, keys_of, program_of
 from scripts.run_directory import RunDirectoryError, read_json
 from scripts.stops import RefusedError, reported

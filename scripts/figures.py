@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hcl_jax.geometry import DIRECTION_TOLERANCE, simplex_etf
-from hcl_jax.whole_files import whole_files
+from hcl_jax.system.atomic_files import whole_files
 from scripts.catalogue import PaperRow
 from scripts.experiments import Experiment
 

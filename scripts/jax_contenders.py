@@ -10,13 +10,13 @@ import numpy as np
 import optax
 
 from hcl_jax import hscl, scl
-from hcl_jax.blockwise import blockwise_losses
 from hcl_jax.hardening import exponential
 from hcl_jax.losses import AnchorLosses, average_loss
+from hcl_jax.losses._blockwise.loss import blockwise_losses
+from hcl_jax.losses._blockwise.vjp import Settings
+from hcl_jax.losses.law import law_of
 from hcl_jax.pairs import rows, supervised, unsupervised
-from hcl_jax.passes import Settings
 from hcl_jax.psi import infonce
-from hcl_jax.sides import law_of
 from scripts.contenders import Contender, temporaries
 
 

@@ -9,17 +9,13 @@ import numpy as np
 import optax
 
 from hcl_jax import augmentation, hscl
-from hcl_jax.aims import corner
-from hcl_jax.convolutions import convolve
+from hcl_jax.augmentation import simclr, standardize, to_unit_floats
 from hcl_jax.data import Split
-from hcl_jax.heads import PAPER
-from hcl_jax.image_sets import CIFAR100_STATISTICS
+from hcl_jax.data.image_sets import CIFAR100_STATISTICS
+from hcl_jax.networks import PAPER, resnet
+from hcl_jax.networks.convolutions import convolve
 from hcl_jax.normalization import unit_ball
-from hcl_jax.pixels import standardize, to_unit_floats
-from hcl_jax.program import Program
-from hcl_jax.resnets import resnet
-from hcl_jax.simclr import simclr
-from hcl_jax.training import init_state, train_epoch, train_step
+from hcl_jax.training import Program, corner, init_state, train_epoch, train_step
 from scripts.contenders import Contender, temporaries
 
 

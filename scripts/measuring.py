@@ -9,11 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hcl_jax import evaluation, geometry
-from hcl_jax.data import Dataset, Split
-from hcl_jax.image_sets import ImageSet
-from hcl_jax.launching import Launcher
-from hcl_jax.streaming import fits
-from hcl_jax.training import TrainState
+from hcl_jax.data import Dataset, ImageSet, Split, fits
+from hcl_jax.training import Launcher, TrainState
 from scripts.experiments import Experiment
 from scripts.settings import trained_on
 

@@ -18,11 +18,18 @@ from typing import Literal
 
 import tyro
 
-from hcl_jax.data import DatasetError
-from hcl_jax.image_sets import ImageSet, channel_statistics, cifar10, cifar100, stl10
-from hcl_jax.optional_packages import import_or_explain
-from hcl_jax.prepared import UNLABELLED
-from hcl_jax.tiny_imagenet import FOLDER, tiny_imagenet
+from hcl_jax.data import (
+    DatasetError,
+    ImageSet,
+    channel_statistics,
+    cifar10,
+    cifar100,
+    stl10,
+    tiny_imagenet,
+)
+from hcl_jax.data.image_folder import FOLDER
+from hcl_jax.data.prepared import UNLABELLED
+from hcl_jax.system.optional_packages import import_or_explain
 
 ARCHIVES = {
     "cifar10": "cifar-10-binary.tar.gz",

@@ -16,7 +16,7 @@ from typing import Any
 
 import tyro
 
-from hcl_jax.whole_files import write_files
+from hcl_jax.system.atomic_files import write_files
 from scripts.catalogue import METHODS
 from scripts.experiments import Experiment
 from scripts.provenance import environment

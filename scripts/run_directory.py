@@ -8,9 +8,9 @@
     diagnostic.json     what there is to know of a loss that was not finite
     results.json        the last evaluation of every seed; its presence says the run is finished
 
-Files other than metrics.jsonl and the event file are whole or not there (`hcl_jax.whole_files`). A
-run that goes on from a checkpoint first takes back what was appended after it
-(`RunDirectory.rewind`).
+Files other than metrics.jsonl and the event file are whole or not there
+(`hcl_jax.system.atomic_files`). A run that goes on from a checkpoint first takes back what was
+appended after it (`RunDirectory.rewind`).
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hcl_jax.processes import is_first
-from hcl_jax.whole_files import json_bytes, remove_partial_files, whole_files, write_files
+from hcl_jax.system.atomic_files import json_bytes, remove_partial_files, whole_files, write_files
+from hcl_jax.system.processes import is_first
 from scripts.provenance import environment
 
 

@@ -17,13 +17,21 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from hcl_jax.aims import Aim, simplex_frame
 from hcl_jax.checkpoints import Checkpoints, Restored
-from hcl_jax.launching import AXIS, Launcher, alone, over_devices
-from hcl_jax.preemption import Preemption, preemption
-from hcl_jax.processes import is_first
-from hcl_jax.streaming import chunks
-from hcl_jax.training import StepInfo, TrainState, epoch_batches
+from hcl_jax.data import chunks
+from hcl_jax.system.preemption import Preemption, preemption
+from hcl_jax.system.processes import is_first
+from hcl_jax.training import (
+    AXIS,
+    Aim,
+    Launcher,
+    StepInfo,
+    TrainState,
+    alone,
+    epoch_batches,
+    over_devices,
+    simplex_frame,
+)
 from scripts import measuring
 from scripts.experiments import Experiment, corner_of, keys_of, program_of
 from scripts.measuring import Embedded, Placed

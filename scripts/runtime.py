@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from hcl_jax.streaming import BUDGET_BYTES
+from hcl_jax.data.streaming import BUDGET_BYTES
 from hcl_jax.validation import check_count, check_non_negative
 from scripts.settings import DATA_DIR
 from scripts.stops import RefusedError

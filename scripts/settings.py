@@ -7,20 +7,12 @@ from typing import Literal, NamedTuple
 
 import jax
 
-from hcl_jax import augmentation, data, image_sets, models, pixels, resnets, tiny_imagenet
-from hcl_jax.augmentation import Augmentation
-from hcl_jax.data import Dataset, Split
-from hcl_jax.heads import LINEAR, PAPER, Head
-from hcl_jax.image_sets import (
-    CIFAR10_STATISTICS,
-    CIFAR100_STATISTICS,
-    REFERENCE_STATISTICS,
-    STL10_STATISTICS,
-    ImageSet,
-    Statistics,
-)
-from hcl_jax.models import Model
-from hcl_jax.simclr import simclr
+from hcl_jax import augmentation, data, networks
+from hcl_jax.augmentation import Augmentation, pixels, simclr
+from hcl_jax.data import REFERENCE_STATISTICS, Dataset, ImageSet, Split, Statistics
+from hcl_jax.data.image_folder import TINY_IMAGENET_STATISTICS
+from hcl_jax.data.image_sets import CIFAR10_STATISTICS, CIFAR100_STATISTICS, STL10_STATISTICS
+from hcl_jax.networks import LINEAR, PAPER, Head, Model
 
 DataName = Literal[
     "grouped",
@@ -91,7 +83,7 @@ def _photographs(
     )
 
 
-_STL10 = _photographs(image_sets.stl10, 96, 10, STL10_STATISTICS, batch_size=256)
+_STL10 = _photographs(data.stl10, 96, 10, STL10_STATISTICS, batch_size=256)
 
 SETTINGS: Mapping[str, Setting] = {
     # 20 Gaussian classes in 4 superclasses.
@@ -124,13 +116,13 @@ SETTINGS: Mapping[str, Setting] = {
         views="noise",
         batch_size=150,
     ),
-    "cifar10": _photographs(image_sets.cifar10, 32, 10, CIFAR10_STATISTICS),
-    "cifar100": _photographs(image_sets.cifar100, 32, 100, CIFAR100_STATISTICS),
+    "cifar10": _photographs(data.cifar10, 32, 10, CIFAR10_STATISTICS),
+    "cifar100": _photographs(data.cifar100, 32, 100, CIFAR100_STATISTICS),
     "stl10": _STL10,
     "stl10_unlabelled": _STL10._replace(
-        load=functools.partial(image_sets.stl10, unlabelled=True), unlabelled=True
+        load=functools.partial(data.stl10, unlabelled=True), unlabelled=True
     ),
-    "tiny_imagenet": _photographs(tiny_imagenet.tiny_imagenet, 64, 200, tiny_imagenet.STATISTICS),
+    "tiny_imagenet": _photographs(data.tiny_imagenet, 64, 200, TINY_IMAGENET_STATISTICS),
 }
 
 
@@ -181,18 +173,18 @@ def network(
             raise ValueError(f"an mlp takes vectors, but images here have shape {shape}")
         # The settings in which the phenomenon shows in seconds.
         depth, width = (2, 128) if setting.num_classes == 3 else (6, 256)
-        return models.mlp(shape[0], dim, depth=depth, width=width, head=top, axis_name=axis_name)
+        return networks.mlp(shape[0], dim, depth=depth, width=width, head=top, axis_name=axis_name)
     if len(shape) != 3:
         raise ValueError(f"{name} takes images, but those here are vectors of shape {shape}")
     if name == "convnet":
-        return models.convnet(
+        return networks.convnet(
             (shape[0], shape[1], shape[2]),
             dim,
             channels=(8, 16, 32),
             head=top,
             axis_name=axis_name,
         )
-    return resnets.resnet(
+    return networks.resnet(
         dim,
         depth=18 if name == "resnet18" else 50,
         image_channels=shape[-1],

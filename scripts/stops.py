@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from hcl_jax.checkpoint_directory import CheckpointError
+from hcl_jax.checkpoints import CheckpointError
 from hcl_jax.data import DatasetError
 from scripts.run_directory import RunDirectoryError
 

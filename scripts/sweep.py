@@ -16,8 +16,8 @@ from typing import Annotated
 
 import tyro
 
-from hcl_jax.processes import is_first
-from hcl_jax.whole_files import write_files
+from hcl_jax.system.atomic_files import write_files
+from hcl_jax.system.processes import is_first
 from scripts.catalogue import catalogue
 from scripts.experiments import Experiment
 from scripts.run_directory import read_metrics, write_json

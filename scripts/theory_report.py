@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hcl_jax.whole_files import json_bytes, write_files
+from hcl_jax.system.atomic_files import json_bytes, write_files
 from scripts.theory_findings import Finding, grouped
 from theory.claim import Effort, Evidence
 

@@ -130,7 +130,7 @@ def as_state_dict(tree: Any) -> dict[str, torch.Tensor]:
     """Parameters or batch statistics as PyTorch names and shapes them.
 
     Args:
-        tree: a part of `hcl_jax.models.Variables` of a residual network.
+        tree: a part of `hcl_jax.networks.Variables` of a residual network.
 
     Returns:
         Tensors by name.

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hcl_jax.image_sets import CIFAR100_STATISTICS
-from hcl_jax.models import Variables
+from hcl_jax.data.image_sets import CIFAR100_STATISTICS
+from hcl_jax.networks import Variables
 from scripts.contenders import Contender
 from scripts.jax_training import Recipe
 from scripts.torch_contenders import exact_hscl, reference_loop

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tyro
 
-from hcl_jax.processes import is_first
+from hcl_jax.system.processes import is_first
 from scripts.catalogue import SMALL_SETS, UnknownExperimentError, catalogue, expected, named
 from scripts.experiments import Experiment
 from scripts.run_directory import read_metrics

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hcl_jax import blur, colors
+from hcl_jax.augmentation import blurring, colors
 
 DRAWS = 24000
 # A correct sampler fails a test of this level once in 10,000 seeds; the wrong ones are far beyond.
@@ -128,7 +128,7 @@ def test_factors_and_order_are_independent():
     [
         (colors.color_jitter(probability=0.8), 0.8),
         (colors.grayscale(0.2), 0.2),
-        (blur.gaussian_blur(3, probability=0.5), 0.5),
+        (blurring.gaussian_blur(3, probability=0.5), 0.5),
     ],
     ids=["jitter", "grayscale", "blur"],
 )
@@ -153,7 +153,7 @@ def test_grayscale_has_torchvisions_weights():
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
 def test_blur_is_torchvisions(kernel_size, sigma):
     image = image_of()
-    found = blur.blur(jnp.asarray(image), jnp.float32(sigma), kernel_size)
+    found = blurring.blur(jnp.asarray(image), jnp.float32(sigma), kernel_size)
     np.testing.assert_allclose(found, naive.blur(image, sigma, kernel_size), atol=1e-5)
 
 
@@ -161,7 +161,7 @@ def test_the_width_of_the_blur_is_uniform():
     """Read off the image of one white pixel: the middle weight of the kernel tells sigma."""
     image = jnp.zeros((11, 11, 1)).at[5, 5].set(1.0)
     keys = jax.random.split(jax.random.key(8), 4000)
-    augmentation = blur.gaussian_blur(11, sigma=(0.5, 2.0))
+    augmentation = blurring.gaussian_blur(11, sigma=(0.5, 2.0))
     found = np.asarray(jax.jit(jax.vmap(augmentation, in_axes=(0, None)))(keys, image))
     ratio = found[:, 5, 6, 0] / found[:, 5, 5, 0]  # exp(-1 / (2 sigma^2))
     sigma = np.sqrt(-1 / (2 * np.log(ratio.astype(np.float64))))
@@ -181,12 +181,12 @@ ERRORS = {
     r"1 or 3 channels here, got shape \(4, 4, 4\)": lambda: colors.color_jitter()(
         jax.random.key(0), jnp.ones((4, 4, 4))
     ),
-    "kernel_size must be odd, got 4": lambda: blur.gaussian_blur(4),
-    "kernel_size must be at least 1": lambda: blur.gaussian_blur(0),
-    r"sigma must be \(low, high\) with 0 < low <= high": lambda: blur.gaussian_blur(
+    "kernel_size must be odd, got 4": lambda: blurring.gaussian_blur(4),
+    "kernel_size must be at least 1": lambda: blurring.gaussian_blur(0),
+    r"sigma must be \(low, high\) with 0 < low <= high": lambda: blurring.gaussian_blur(
         3, sigma=(0.0, 1.0)
     ),
-    "needs an image of at least 3 x 3, got shape": lambda: blur.blur(
+    "needs an image of at least 3 x 3, got shape": lambda: blurring.blur(
         jnp.ones((2, 9, 1)), jnp.float32(1.0), 5
     ),
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hcl_jax import crops
+from hcl_jax.augmentation import crops
 
 DRAWS = 20000
 # A correct sampler fails a test of this level once in 10,000 seeds; the wrong ones are far beyond.
@@ -208,5 +208,7 @@ def test_errors(message):
 
 
 def test_bytes_are_refused_with_the_way_out():
-    with pytest.raises(TypeError, match=r"got dtype uint8; hcl_jax.pixels.to_unit_floats converts"):
+    with pytest.raises(
+        TypeError, match=r"got dtype uint8; hcl_jax.augmentation.to_unit_floats converts"
+    ):
         crops.random_resized_crop(4)(jax.random.key(0), jnp.ones((8, 8, 3), jnp.uint8))

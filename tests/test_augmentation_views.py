@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hcl_jax import augmentation, blur, colors, crops, pixels
-from hcl_jax.simclr import simclr
+from hcl_jax import augmentation
+from hcl_jax.augmentation import blurring, colors, crops, pixels, simclr
 
 
 def batch_of(batch=4, side=32, channels=3):
@@ -51,7 +51,7 @@ def test_simclr_is_its_five_steps_in_order():
         crops.horizontal_flip(0.5),
         colors.color_jitter(0.8, 0.8, 0.8, 0.2, probability=0.8),
         colors.grayscale(0.2),
-        blur.gaussian_blur(3, sigma=(0.1, 2.0), probability=0.5),
+        blurring.gaussian_blur(3, sigma=(0.1, 2.0), probability=0.5),
     ]
 
     def by_hand(key, image):
@@ -96,7 +96,7 @@ EVERYTHING = {
     "flip": crops.horizontal_flip(0.5),
     "jitter": colors.color_jitter(),
     "grayscale": colors.grayscale(0.5),
-    "blur": blur.gaussian_blur(3),
+    "blur": blurring.gaussian_blur(3),
     "simclr": simclr(8, blur=True),
 }
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hcl_jax import manifests
-from hcl_jax.checkpoint_directory import CheckpointDirectory
+from hcl_jax.checkpoints import checksums
+from hcl_jax.checkpoints.directory import CheckpointDirectory
 
 
 def write(directory, step, text):
@@ -23,7 +23,7 @@ def texts(directory):
     """The checkpoints that a reader takes for whole; all that it sees have to be."""
     found = {}
     for step in directory.steps():
-        assert manifests.fault(directory.of(step)) is None
+        assert checksums.fault(directory.of(step)) is None
         found[step] = (directory.of(step) / "arrays" / "text").read_text()
         assert directory.content(step).notes == {"text": found[step]}
     return found
@@ -110,20 +110,20 @@ def test_every_bit_of_a_manifest_counts(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "a").write_text("some text")
     (tmp_path / "b" / "c d").write_text("")
-    manifests.seal(tmp_path)
-    manifest = tmp_path / manifests.MANIFEST
+    checksums.seal(tmp_path)
+    manifest = tmp_path / checksums.MANIFEST
     whole = manifest.read_bytes()
-    assert manifests.fault(tmp_path) is None
+    assert checksums.fault(tmp_path) is None
     for position, bit in itertools.product(range(len(whole)), (0, 3, 5)):
         flipped = bytearray(whole)
         flipped[position] ^= 1 << bit
         manifest.write_bytes(flipped)
-        assert manifests.fault(tmp_path), (position, bit)
+        assert checksums.fault(tmp_path), (position, bit)
     for length in range(len(whole)):
         manifest.write_bytes(whole[:length])
-        assert manifests.fault(tmp_path), length
+        assert checksums.fault(tmp_path), length
     manifest.write_bytes(whole)
-    assert manifests.fault(tmp_path) is None
+    assert checksums.fault(tmp_path) is None
 
 
 def test_a_manifest_is_what_sha256sum_reads(tmp_path):
@@ -132,7 +132,7 @@ def test_a_manifest_is_what_sha256sum_reads(tmp_path):
         pytest.skip("sha256sum is not installed")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a b").write_text("some text")
-    manifests.seal(tmp_path)
+    checksums.seal(tmp_path)
     assert os.system(f"cd {tmp_path} && {program} --strict --status -c SHA256SUMS") == 0
     (tmp_path / "folder" / "a b").write_text("Some text")
     assert os.system(f"cd {tmp_path} && {program} --strict --status -c SHA256SUMS") != 0
@@ -140,14 +140,14 @@ def test_a_manifest_is_what_sha256sum_reads(tmp_path):
 
 def test_faults_are_named(tmp_path):
     (tmp_path / "a").write_text("a")
-    manifests.seal(tmp_path)
+    checksums.seal(tmp_path)
     (tmp_path / "b").write_text("b")
-    assert manifests.fault(tmp_path) == "b is not listed in SHA256SUMS"
+    assert checksums.fault(tmp_path) == "b is not listed in SHA256SUMS"
     (tmp_path / "b").unlink()
     (tmp_path / "a").unlink()
-    assert manifests.fault(tmp_path) == "a is missing"
+    assert checksums.fault(tmp_path) == "a is missing"
     (tmp_path / "a").mkdir()
-    assert manifests.fault(tmp_path) == "a is missing"
+    assert checksums.fault(tmp_path) == "a is missing"
 
 
 def test_other_names_are_left_alone(tmp_path):

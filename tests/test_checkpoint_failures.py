@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hcl_jax.checkpoint_directory import CheckpointError
-from hcl_jax.checkpoints import Checkpoints, restore_latest
+from hcl_jax.checkpoints import CheckpointError, Checkpoints, restore_latest
 
 # TensorStore may end a write that Orbax has given up, and then finds no one to tell.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hcl_jax.checkpoint_directory import CheckpointDirectory
 from hcl_jax.checkpoints import restore_latest
+from hcl_jax.checkpoints.directory import CheckpointDirectory
 from tests import checkpoint_victim as victim
 
 ROOT = Path(__file__).parent.parent

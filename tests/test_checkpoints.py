@@ -13,15 +13,16 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from hcl_jax import aims, data, manifests, models, training
-from hcl_jax.checkpoint_directory import CheckpointError
+from hcl_jax import data, networks, training
 from hcl_jax.checkpoints import (
+    CheckpointError,
     CheckpointMismatchError,
     Checkpoints,
+    checksums,
     restore_best,
     restore_latest,
 )
-from hcl_jax.program import Program
+from hcl_jax.training import Program
 
 NANS = np.array([0x7FC00001, 0xFFC12345, 0x7F800001, 0x80000000, 0x00000001], np.uint32)
 SPREAD = PartitionSpec("devices")
@@ -85,9 +86,9 @@ def test_every_bit_comes_back(tmp_path, leaf):
 def test_training_goes_on_as_if_nothing_had_happened(tmp_path):
     """The state is donated as soon as `save` returns, while it is being written."""
     split = data.gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=64).train
-    model = models.mlp(64, 3, depth=2, width=32, batch_norm=True)
+    model = networks.mlp(64, 3, depth=2, width=32, batch_norm=True)
     program = Program(model, optax.adam(1e-2), batch_size=64)
-    hscl = aims.corner(supervised=True, beta=5.0)
+    hscl = training.corner(supervised=True, beta=5.0)
     state = training.init_state(jax.random.key(0), program)
     with Checkpoints(tmp_path, keep=9) as checkpoints:
         before = []
@@ -215,13 +216,13 @@ def test_the_best_falls_back_too(tmp_path):
 
 def test_training_goes_on_meanwhile(tmp_path, monkeypatch):
     """`save` returns before the checkpoint is there; the next one waits."""
-    may_finish, seal = threading.Event(), manifests.seal
+    may_finish, seal = threading.Event(), checksums.seal
 
     def slow_seal(directory):
         assert may_finish.wait(60)
         seal(directory)
 
-    monkeypatch.setattr(manifests, "seal", slow_seal)
+    monkeypatch.setattr(checksums, "seal", slow_seal)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state_of(1), {})
         assert names(tmp_path) == ["step_000000001.1.saving"]
@@ -262,7 +263,7 @@ def test_whatever_is_damaged_is_found_and_named(tmp_path):
         assert bits(restored.state) == bits(state_of(1))
         (rejected,) = restored.rejected
         assert (rejected.step, rejected.path) == (2, damaged)
-        if name != manifests.MANIFEST:
+        if name != checksums.MANIFEST:
             assert rejected.reason.startswith(name), (what, rejected)
             expected = "is missing" if what == "removed" else "is truncated or altered"
             assert expected in rejected.reason

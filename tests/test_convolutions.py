@@ -10,12 +10,10 @@ import optax
 import pytest
 from flax import nnx
 
-from hcl_jax.aims import corner
-from hcl_jax.convolutions import convolve, layer
 from hcl_jax.data import Split
-from hcl_jax.program import Program
-from hcl_jax.resnets import resnet
-from hcl_jax.training import init_state, train_epoch
+from hcl_jax.networks import resnet
+from hcl_jax.networks.convolutions import convolve, layer
+from hcl_jax.training import Program, corner, init_state, train_epoch
 
 CASES = [
     (image, size, stride, padding)

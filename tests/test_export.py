@@ -14,11 +14,10 @@ import numpy as np
 import optax
 import pytest
 
-from hcl_jax import embedding, encoders, export, models, normalization
-from hcl_jax.encoders import EncoderError, load_encoder, metadata_path
-from hcl_jax.heads import PAPER
-from hcl_jax.program import Program
-from hcl_jax.resnets import resnet
+from hcl_jax import encoders, networks, normalization
+from hcl_jax.encoders import EncoderError, export, load_encoder, metadata_path
+from hcl_jax.networks import PAPER, resnet
+from hcl_jax.training import Program, embedding
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,9 +50,9 @@ def standardize(images):
 
 
 CASES = {
-    "mlp": (lambda: models.mlp(6, 3, depth=2, width=16), (6,), "float32", None),
+    "mlp": (lambda: networks.mlp(6, 3, depth=2, width=16), (6,), "float32", None),
     "convnet": (
-        lambda: models.convnet((8, 8, 1), 3, channels=(4, 8), head=PAPER),
+        lambda: networks.convnet((8, 8, 1), 3, channels=(4, 8), head=PAPER),
         (8, 8, 1),
         "float32",
         None,
@@ -73,7 +72,7 @@ def trained(model, image_shape):
     variables = jax.jit(model.init)(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (4, *image_shape)) + 1.0
     _, batch_stats = jax.jit(model.apply, static_argnums=2)(variables, images, True)
-    return models.Variables(variables.params, batch_stats)
+    return networks.Variables(variables.params, batch_stats)
 
 
 def some_images(count, image_shape, dtype):

@@ -21,8 +21,8 @@ from published_archives import (
     write_archive,
 )
 
-from hcl_jax import image_sets, prepared
-from hcl_jax.data import DatasetError
+from hcl_jax import data
+from hcl_jax.data import DatasetError, prepared
 from scripts import prepare_data
 
 
@@ -94,7 +94,7 @@ def cifar100_copy(intact, tmp_path):
 
 
 def load(name, directory):
-    return getattr(image_sets, name)(directory)
+    return getattr(data, name)(directory)
 
 
 def in_order(images):
@@ -162,21 +162,21 @@ def test_tfds_own_builder_with_tensorflow_writes_the_same(made, tfds, tmp_path, 
     assert theirs.class_names == ours.class_names
     if name == "stl10":
         theirs, ours = (
-            image_sets.stl10(where, unlabelled=True).unlabelled for where in (tmp_path, directory)
+            data.stl10(where, unlabelled=True).unlabelled for where in (tmp_path, directory)
         )
         np.testing.assert_array_equal(theirs.images, ours.images)
 
 
 def test_images_without_labels_come_back_bit_for_bit(stl10_copy):
     data_dir = stl10_copy.parent.parent
-    loaded = image_sets.stl10(data_dir, unlabelled=True)
+    loaded = data.stl10(data_dir, unlabelled=True)
     found, expected = loaded.unlabelled, generated_unlabelled()
     assert found.labels.dtype == np.int32
     assert found.labels.tolist() == [-1] * UNLABELLED
     np.testing.assert_array_equal(
         found.images[in_order(found.images)], expected[in_order(expected)]
     )
-    labelled = image_sets.stl10(data_dir)
+    labelled = data.stl10(data_dir)
     assert labelled.unlabelled is None
     np.testing.assert_array_equal(loaded.train.images, labelled.train.images)
     np.testing.assert_array_equal(loaded.test.labels, labelled.test.labels)
@@ -185,7 +185,7 @@ def test_images_without_labels_come_back_bit_for_bit(stl10_copy):
 def test_tfds_reads_the_same_images_without_labels(stl10_copy, tfds):
     data_dir = stl10_copy.parent.parent
     source = tfds.data_source("stl10", split="unlabelled", data_dir=data_dir)
-    found = image_sets.stl10(data_dir, unlabelled=True).unlabelled
+    found = data.stl10(data_dir, unlabelled=True).unlabelled
     for example, image, label in zip(source, *found, strict=True):
         np.testing.assert_array_equal(example["image"], image)
         assert example["label"] == label
@@ -195,17 +195,17 @@ def test_images_without_labels_are_read_only_if_asked_for(stl10_copy):
     data_dir = stl10_copy.parent.parent
     for path in stl10_copy.glob("stl10-unlabelled.array_record-*"):
         path.write_bytes(b"not records")
-    image_sets.stl10(data_dir)
+    data.stl10(data_dir)
     assert [path.name for path in (data_dir / "decoded").iterdir()] == ["stl10-1.0.0.npz"]
     with pytest.raises(DatasetError, match=r"stl10-unlabelled.array_record-\S+ is missing, trunc"):
-        image_sets.stl10(data_dir, unlabelled=True)
+        data.stl10(data_dir, unlabelled=True)
 
 
 def test_images_without_labels_are_decoded_once(stl10_copy, monkeypatch):
     data_dir = stl10_copy.parent.parent
-    first = image_sets.stl10(data_dir, unlabelled=True)
+    first = data.stl10(data_dir, unlabelled=True)
     monkeypatch.setattr(prepared, "_decode_split", None)
-    again = image_sets.stl10(data_dir, unlabelled=True)
+    again = data.stl10(data_dir, unlabelled=True)
     np.testing.assert_array_equal(first.unlabelled.images, again.unlabelled.images)
 
 
@@ -215,12 +215,12 @@ def test_a_preparation_without_unlabelled_images_says_what_to_do(stl10_copy):
 
     edit_json("dataset_info.json", labelled_alone)(stl10_copy)
     data_dir = stl10_copy.parent.parent
-    assert len(image_sets.stl10(data_dir).train.labels) == COUNTS["train"]
+    assert len(data.stl10(data_dir).train.labels) == COUNTS["train"]
     with pytest.raises(
         DatasetError,
         match=r"no split 'unlabelled', only .*; remove that directory and prepare stl10 anew",
     ):
-        image_sets.stl10(data_dir, unlabelled=True)
+        data.stl10(data_dir, unlabelled=True)
 
 
 def test_labels_among_the_unlabelled_are_named(cifar100_copy, monkeypatch):
@@ -234,7 +234,7 @@ def test_labels_among_the_unlabelled_are_named(cifar100_copy, monkeypatch):
 def test_a_label_that_misses_is_named(stl10_copy):
     edit_json("dataset_info.json", swap_names("test", "unlabelled"))(stl10_copy)
     with pytest.raises(DatasetError, match=r"holds label -1, out of 0\.\.9"):
-        image_sets.stl10(stl10_copy.parent.parent)
+        data.stl10(stl10_copy.parent.parent)
 
 
 def test_wrong_archive_is_refused(tfds, tmp_path):
@@ -352,16 +352,16 @@ def test_damage_is_named(cifar100_copy, damage):
     do, message = DAMAGE[damage]
     do(cifar100_copy)
     with pytest.raises(DatasetError, match=message):
-        image_sets.cifar100(cifar100_copy.parent.parent)
+        data.cifar100(cifar100_copy.parent.parent)
     assert not (cifar100_copy.parent.parent / "decoded").exists()
 
 
 def test_damage_after_decoding_is_named(cifar100_copy):
     data_dir = cifar100_copy.parent.parent
-    image_sets.cifar100(data_dir)
+    data.cifar100(data_dir)
     truncate(cifar100_copy)
     with pytest.raises(DatasetError, match="truncated"):
-        image_sets.cifar100(data_dir)
+        data.cifar100(data_dir)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_highest_version_is_read(cifar100_copy):
     edit_json("dataset_info.json", lambda info: info.update(version="10.0.0"))(
         cifar100_copy.parent / "10.0.0"
     )
-    image_sets.cifar100(data_dir)
+    data.cifar100(data_dir)
     assert [path.name for path in (data_dir / "decoded").iterdir()] == ["cifar100-10.0.0.npz"]
 
 
@@ -397,20 +397,20 @@ def test_missing_package_is_named_with_its_extra(cifar100_copy, monkeypatch, mod
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(DatasetError, match=rf"{module}.* pip install -e '.\[tfds\]'"):
-        image_sets.cifar100(cifar100_copy.parent.parent)
+        data.cifar100(cifar100_copy.parent.parent)
 
 
 def test_data_directory_that_cannot_be_written(cifar100_copy):
     (cifar100_copy.parent.parent / "decoded").write_text("a file where a directory should be")
     with pytest.warns(RuntimeWarning, match="could not be kept"):
-        loaded = image_sets.cifar100(cifar100_copy.parent.parent)
+        loaded = data.cifar100(cifar100_copy.parent.parent)
     assert len(loaded.train.labels) == COUNTS["train"]
 
 
 def test_statistics_of_random_images():
     images = np.random.default_rng(0).integers(0, 256, (1500, 5, 7, 3), dtype=np.uint8)
     images[..., 1] //= 2
-    found = image_sets.channel_statistics(images)
+    found = data.channel_statistics(images)
     values = images / 255.0
     np.testing.assert_allclose(found.mean, values.mean(axis=(0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(found.std, values.std(axis=(0, 1, 2)), rtol=1e-12)
@@ -419,7 +419,7 @@ def test_statistics_of_random_images():
 def test_statistics_do_not_overflow_or_cancel():
     images = np.full((3000, 64, 64, 3), 255, np.uint8)
     images[0, 0, 0] = 254
-    mean, std = image_sets.channel_statistics(images)
+    mean, std = data.channel_statistics(images)
     count = 3000 * 64 * 64  # the sum of squares is above 2^39, its product with this above 2^62
     np.testing.assert_allclose(mean, 1 - 1 / 255 / count, rtol=1e-15)
     np.testing.assert_allclose(std, (count - 1) ** 0.5 / count / 255, rtol=1e-12)
@@ -427,12 +427,12 @@ def test_statistics_do_not_overflow_or_cancel():
 
 def test_statistics_need_an_image():
     with pytest.raises(ValueError, match="at least one image"):
-        image_sets.channel_statistics(np.zeros((0, 2, 2, 3), np.uint8))
+        data.channel_statistics(np.zeros((0, 2, 2, 3), np.uint8))
 
 
 def test_reference_statistics_are_those_of_cifar10(intact):
     ours, reference = (
-        image_sets.cifar100(intact, reference_statistics=option) for option in (False, True)
+        data.cifar100(intact, reference_statistics=option) for option in (False, True)
     )
     assert (reference.mean, reference.std) == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
     assert (ours.mean, ours.std) == ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from hcl_jax import hardening, hucl, losses, pairs, psi
-from hcl_jax.blockwise import blockwise_losses
 from hcl_jax.losses import AnchorLosses, choose_implementation, contrastive_loss, sum_and_weight
-from hcl_jax.passes import Settings
-from hcl_jax.sides import law_of
+from hcl_jax.losses._blockwise.loss import blockwise_losses
+from hcl_jax.losses._blockwise.vjp import Settings
+from hcl_jax.losses.law import law_of
 
 BETAS = (0.0, 5.0, 30.0)
 

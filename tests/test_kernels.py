@@ -14,8 +14,8 @@ import pytest
 from test_implementations import assert_same, batch, corner_pairs, float64_truth, weighted
 
 from hcl_jax import hardening, hucl, pairs, psi
-from hcl_jax.kernels.tiles_in_lanes import narrow_keys
 from hcl_jax.losses import choose_implementation, contrastive_loss
+from hcl_jax.losses._blockwise.pallas.lanes import narrow_keys
 from scripts import compile_for_tpu
 
 RAGGED = 150

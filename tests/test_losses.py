@@ -12,7 +12,7 @@ import pytest
 from jax.test_util import check_grads
 
 import hcl_jax
-from hcl_jax import hardening, losses, pairs, psi, sampling
+from hcl_jax import hardening, losses, pairs, psi
 from hcl_jax.geometry import simplex_etf
 
 LABELS = np.array([0, 0, 1, 2, 1, 0, 2, 2, 1, 3])  # class 3 has one member: no positive
@@ -396,7 +396,7 @@ ERRORS = {
         losses.contrastive_loss(z.tolist(), z, pairs.supervised(pairs.rows(y)))
     ),
     "candidates must be a NumPy or JAX array of numbers, got a list": lambda z, y: (
-        sampling.sampled_contrastive_loss(
+        losses.sampled_contrastive_loss(
             jax.random.key(0), z, z.tolist(), pairs.supervised(pairs.rows(y)), num_negatives=4
         )
     ),

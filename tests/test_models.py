@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hcl_jax import models
-from hcl_jax.heads import LINEAR, PAPER, Head
+from hcl_jax import networks
+from hcl_jax.networks import LINEAR, PAPER, Head
 
 
 def test_mlp_is_the_formula():
-    model = models.mlp(4, 2, depth=2, width=5)
+    model = networks.mlp(4, 2, depth=2, width=5)
     variables = model.init(jax.random.key(0))
     images = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     x = images
@@ -26,7 +26,7 @@ def test_mlp_is_the_formula():
 
 
 def test_batch_statistics_move_in_training_only():
-    model = models.convnet((8, 8, 1), 3, channels=(4, 8), head=Head((16,)))
+    model = networks.convnet((8, 8, 1), 3, channels=(4, 8), head=Head((16,)))
     images = jax.random.normal(jax.random.key(0), (10, 8, 8, 1)) + 2.0
     variables = model.init(jax.random.key(1))
     outputs, after = model.apply(variables, images, True)
@@ -54,14 +54,14 @@ HEADS = {
 def test_heads_are_their_formulas(name):
     """In training, against numpy: linear (without bias), batch norm, ReLU, ..., linear."""
     head = HEADS[name]
-    model = models.mlp(4, 2, depth=1, width=5, head=head)
+    model = networks.mlp(4, 2, depth=1, width=5, head=head)
     variables = model.init(jax.random.key(0))
     leaves, structure = jax.tree.flatten(variables.params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     drawn = [jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
     params = jax.tree.unflatten(structure, drawn)
     images = jax.random.normal(jax.random.key(2), (7, 4))
-    outputs, stats = model.apply(models.Variables(params, variables.batch_stats), images, True)
+    outputs, stats = model.apply(networks.Variables(params, variables.batch_stats), images, True)
     x, layers = np.asarray(outputs.features, np.float64), params["head"]["layers"]
     position = 0
     for width in head.hidden:
@@ -84,7 +84,7 @@ def test_heads_are_their_formulas(name):
 
 
 def test_without_a_head_features_are_projections():
-    model = models.mlp(4, 5, depth=1, width=5, head=None)
+    model = networks.mlp(4, 5, depth=1, width=5, head=None)
     variables = model.init(jax.random.key(0))
     assert not variables.params.get("head")
     outputs, _ = model.apply(variables, jnp.ones((2, 4)), False)
@@ -94,7 +94,7 @@ def test_without_a_head_features_are_projections():
 def test_the_head_of_the_paper():
     """2048 to 512 without bias, batch norm, ReLU, 99 with bias: counted by hand."""
     shapes = jax.eval_shape(
-        models.mlp(4, 99, depth=1, width=2048, head=PAPER).init, jax.random.key(0)
+        networks.mlp(4, 99, depth=1, width=2048, head=PAPER).init, jax.random.key(0)
     )
     sizes = sorted(leaf.size for leaf in jax.tree.leaves(shapes.params["head"]))
     assert sizes == sorted([2048 * 512, 512, 512, 512 * 99, 99])
@@ -105,7 +105,7 @@ def test_linear_layers_start_as_asked(batch_norm):
     """By Kolmogorov-Smirnov tests at a level of 1e-4; a width off by 5 % fails them by far."""
     for start in ("uniform", "lecun"):
         head = Head((500,), batch_norm=batch_norm, start=start)
-        init = models.mlp(4, 600, depth=1, width=64, head=head).init
+        init = networks.mlp(4, 600, depth=1, width=64, head=head).init
         layers = init(jax.random.key(0)).params["head"]["layers"]
         first, last = layers[0], layers[3 if batch_norm else 2]
         assert ("bias" in first) is not batch_norm
@@ -125,15 +125,17 @@ def test_linear_layers_start_as_asked(batch_norm):
 
 
 ERRORS = {
-    "start must be one of 'lecun', 'uniform', got 'zeros'": lambda: models.mlp(
+    "start must be one of 'lecun', 'uniform', got 'zeros'": lambda: networks.mlp(
         4,
         2,
         head=Head(start="zeros"),  # pyright: ignore[reportArgumentType]
     ),
-    "width must be at least 1, got 0": lambda: models.mlp(4, 2, width=0),
-    "every entry of image_shape and channels, and dim": lambda: models.convnet((8, 8, 0), 2),
-    "without a head, dim must be that of the 256 features: 2": lambda: models.mlp(4, 2, head=None),
-    "every width of the hidden layers of the head must be at least 1": lambda: models.mlp(
+    "width must be at least 1, got 0": lambda: networks.mlp(4, 2, width=0),
+    "every entry of image_shape and channels, and dim": lambda: networks.convnet((8, 8, 0), 2),
+    "without a head, dim must be that of the 256 features: 2": lambda: networks.mlp(
+        4, 2, head=None
+    ),
+    "every width of the hidden layers of the head must be at least 1": lambda: networks.mlp(
         4, 2, head=Head((8, 0))
     ),
 }
@@ -155,7 +157,7 @@ WRONG_IMAGES = {
 
 @pytest.mark.parametrize("message", WRONG_IMAGES)
 def test_wrong_images_are_refused(unchecked, message):
-    model = models.convnet((8, 8, 1), 3, channels=(4,))
+    model = networks.convnet((8, 8, 1), 3, channels=(4,))
     variables = model.init(jax.random.key(0))
     with pytest.raises((ValueError, TypeError), match=message):
         model.apply(variables, WRONG_IMAGES[message], False)

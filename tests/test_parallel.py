@@ -14,7 +14,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from hcl_jax import hardening, objective, parallel
-from hcl_jax.exchange import choose_exchange
+from hcl_jax.losses import choose_exchange
 
 LOCAL, DIM = 12, 5
 LAUNCHERS = ("pmap", "shard_map", "unchecked shard_map", "outside shard_map")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hcl_jax.preemption import preemption
+from hcl_jax.system.preemption import preemption
 
 PROGRAM = """
 import signal, sys, time

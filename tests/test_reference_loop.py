@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hcl_jax import hardening, losses, pairs, sampling
+from hcl_jax import hardening, losses, pairs
 
 LABELS = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1, 0])
 BETA, NUM_NEGATIVES = 3.0, 16
@@ -37,16 +37,16 @@ def reference_loop(z, draws):
 def recorded_draws(monkeypatch, key, z, everyone):
     """The draws of the shipped estimator, as (anchor, positive) -> K indices of the batch."""
     calls = []
-    look_up = sampling.look_up
+    look_up = losses.look_up
 
     def recorder(tables, law, bits):
         drawn = look_up(tables, law, bits)
         calls.append((np.asarray(law)[:, 0], np.asarray(drawn)))
         return drawn
 
-    monkeypatch.setattr(sampling, "look_up", recorder)
+    monkeypatch.setattr(losses, "look_up", recorder)
     with jax.disable_jit():
-        sampling.sampled_contrastive_loss(
+        losses.sampled_contrastive_loss(
             key,
             z,
             z,
@@ -54,7 +54,7 @@ def recorded_draws(monkeypatch, key, z, everyone):
             num_negatives=NUM_NEGATIVES,
             hardening=hardening.exponential(BETA),
         )
-    monkeypatch.setattr(sampling, "look_up", look_up)
+    monkeypatch.setattr(losses, "look_up", look_up)
     ((rows, drawn),) = calls
     order = np.argsort(LABELS, kind="stable")
     draws, at = {}, 0
@@ -80,7 +80,7 @@ def test_same_draws_same_loss_and_gradient(x64, monkeypatch, supervised):
             assert (LABELS[indices] != LABELS[i]).all()
 
     def loss(z):
-        found = sampling.sampled_contrastive_loss(
+        found = losses.sampled_contrastive_loss(
             key,
             z,
             z,

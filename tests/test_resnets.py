@@ -9,9 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec
 from scipy import stats
 
-from hcl_jax.heads import PAPER, Head
-from hcl_jax.models import Variables
-from hcl_jax.resnets import resnet
+from hcl_jax.networks import PAPER, Head, Variables, resnet
 
 SMALL = {"depth": 18, "width": 4, "head": Head((6,))}
 

@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hcl_jax.heads import PAPER
-from hcl_jax.models import Variables
-from hcl_jax.resnets import resnet
+from hcl_jax.networks import PAPER, Variables, resnet
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

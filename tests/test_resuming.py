@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from hcl_jax import launching
 from hcl_jax.checkpoints import restore_latest
+from hcl_jax.training import runner
 from scripts.experiments import Experiment, program_of
 from scripts.run_directory import RunDirectoryError, read_metrics
 from scripts.running import run
@@ -36,7 +36,7 @@ def run_quietly(experiment, path, runtime=EVERY_EPOCH):
 
 def state_at_the_end(path, experiment):
     keys = jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
-    like = launching.alone(program_of(experiment)).like(keys)
+    like = runner.alone(program_of(experiment)).like(keys)
     restored = restore_latest(path / "checkpoints", like)
     leaves = restored.state._replace(key=jax.random.key_data(restored.state.key))
     return restored.notes, [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(leaves)]
@@ -58,7 +58,7 @@ def uninterrupted(tmp_path_factory):
 @pytest.fixture
 def stopped(tmp_path, monkeypatch):
     """A run that got SIGTERM in its third epoch."""
-    train_epoch, calls = launching.train_epoch_of_seeds, []
+    train_epoch, calls = runner.train_epoch_of_seeds, []
 
     def with_signal(*arguments, **options):
         calls.append(None)
@@ -67,7 +67,7 @@ def stopped(tmp_path, monkeypatch):
         return train_epoch(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(launching, "train_epoch_of_seeds", with_signal)
+        patch.setattr(runner, "train_epoch_of_seeds", with_signal)
         with pytest.raises(PreemptedError, match="goes on after epoch 3 of 6"):
             run_quietly(SHORT, tmp_path)
     return tmp_path
@@ -139,7 +139,7 @@ def test_a_finished_run_that_was_killed_before_its_results(stopped, uninterrupte
 
 
 def test_the_last_good_checkpoint_outlives_a_loss_that_is_not_finite(tmp_path, monkeypatch):
-    train_epoch = launching.train_epoch_of_seeds
+    train_epoch = runner.train_epoch_of_seeds
 
     def spoiled(states, split, aim, program):
         late = int(states.step[0]) >= 4
@@ -147,7 +147,7 @@ def test_the_last_good_checkpoint_outlives_a_loss_that_is_not_finite(tmp_path, m
         spoil = infos._replace(loss=infos.loss.at[0, 1].set(jnp.inf)) if late else infos
         return states, spoil
 
-    monkeypatch.setattr(launching, "train_epoch_of_seeds", spoiled)
+    monkeypatch.setattr(runner, "train_epoch_of_seeds", spoiled)
     with pytest.raises(NonFiniteLossError, match="the loss is inf at step 6"):
         run_quietly(SHORT, tmp_path)
     notes, state = state_at_the_end(tmp_path, SHORT)
@@ -165,7 +165,7 @@ def test_fitting_to_the_simplex_is_resumed_too(tmp_path, monkeypatch):
     assert [r["epoch"] for r in records] == [0, 1, 2, 3, 4, 5, 6]
     assert records[0]["etf_distance"] < 0.1, "it starts near neural collapse"
     assert records[0]["step"] == 0
-    train_epoch, calls = launching.train_epoch_of_seeds, []
+    train_epoch, calls = runner.train_epoch_of_seeds, []
 
     def with_signal(*arguments, **options):
         calls.append(None)
@@ -173,7 +173,7 @@ def test_fitting_to_the_simplex_is_resumed_too(tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
         return train_epoch(*arguments, **options)
 
-    monkeypatch.setattr(launching, "train_epoch_of_seeds", with_signal)
+    monkeypatch.setattr(runner, "train_epoch_of_seeds", with_signal)
     for epoch in (-13, -6):
         with pytest.raises(PreemptedError, match=f"goes on after epoch {epoch} of 6"):
             run_quietly(near, tmp_path / "stopped")

@@ -13,7 +13,7 @@ import pytest
 from tensorboardX import proto
 from tqdm import tqdm
 
-from hcl_jax import launching
+from hcl_jax.training import runner
 from scripts import experiments, reproduce, run_directory, settings, train
 from scripts.experiments import Experiment, program_of
 from scripts.run_directory import START, RunDirectoryError, open_run, read_metrics
@@ -71,7 +71,7 @@ def test_tensorboard_can_be_read(finished):
 
 def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     path, results = finished
-    monkeypatch.setattr(launching, "train_epoch_of_seeds", None)
+    monkeypatch.setattr(runner, "train_epoch_of_seeds", None)
     assert run_quietly(SHORT, path) == results
 
 
@@ -104,7 +104,7 @@ def test_same_experiment_same_numbers(finished, tmp_path):
 
 def test_an_interrupted_run_is_readable_and_begins_again(finished, tmp_path, monkeypatch):
     _, results = finished
-    train_epoch = launching.train_epoch_of_seeds
+    train_epoch = runner.train_epoch_of_seeds
     calls = []
 
     def interrupted(*arguments, **options):
@@ -113,18 +113,18 @@ def test_an_interrupted_run_is_readable_and_begins_again(finished, tmp_path, mon
             raise KeyboardInterrupt
         return train_epoch(*arguments, **options)
 
-    monkeypatch.setattr(launching, "train_epoch_of_seeds", interrupted)
+    monkeypatch.setattr(runner, "train_epoch_of_seeds", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_quietly(SHORT, tmp_path)
     assert [r["epoch"] for r in read_metrics(tmp_path)] == [0, 0, 2, 2]
     assert not (tmp_path / "results.json").exists()
-    monkeypatch.setattr(launching, "train_epoch_of_seeds", train_epoch)
+    monkeypatch.setattr(runner, "train_epoch_of_seeds", train_epoch)
     assert run_quietly(SHORT, tmp_path) == results
     assert [r["epoch"] for r in read_metrics(tmp_path)] == [0, 0, 2, 2, 4, 4]
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_place(tmp_path, monkeypatch):
-    train_epoch = launching.train_epoch_of_seeds
+    train_epoch = runner.train_epoch_of_seeds
 
     def spoiled(states, split, aim, program):
         first_epoch = int(states.step[0]) == 0
@@ -132,7 +132,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(tmp_path, monkeypatch):
         loss = infos.loss if first_epoch else infos.loss.at[1, 1].set(jnp.nan)
         return states, infos._replace(loss=loss)
 
-    monkeypatch.setattr(launching, "train_epoch_of_seeds", spoiled)
+    monkeypatch.setattr(runner, "train_epoch_of_seeds", spoiled)
     message = r"loss is nan at step 4 of HSCL 5 \(beta = 5, seed 1, triangle, unit_ball\)"
     with pytest.raises(NonFiniteLossError, match=message):
         run_quietly(SHORT, tmp_path)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hcl_jax import hardening, pairs, psi, sampling
-from hcl_jax.drawing import guide, look_up, random_bits
-from hcl_jax.sampling import sampled_contrastive_loss
+from hcl_jax import hardening, losses, pairs, psi
+from hcl_jax.losses import sampled_contrastive_loss
+from hcl_jax.losses._guide_tables import guide, look_up, random_bits
 
 DRAWS = 200_000
 
@@ -142,8 +142,8 @@ def test_draws_do_not_depend_on_portions(monkeypatch):
         )(z)
 
     whole = run()
-    monkeypatch.setattr(sampling, "ENTRIES", 30 * 4)
-    monkeypatch.setattr(sampling, "DRAWS", 7 * 3)
+    monkeypatch.setattr(losses, "ENTRIES", 30 * 4)
+    monkeypatch.setattr(losses, "DRAWS", 7 * 3)
     parts = run()
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
     np.testing.assert_allclose(parts[1], whole[1], atol=1e-4)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from hcl_jax.data import Split
-from hcl_jax.streaming import chunks, fits, place
+from hcl_jax.data import Split, chunks, fits, place
 
 WAIT = 20  # seconds until something that must happen counts as not happening
 

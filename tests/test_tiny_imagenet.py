@@ -7,9 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from hcl_jax import tiny_imagenet as module
-from hcl_jax.data import DatasetError
-from hcl_jax.tiny_imagenet import tiny_imagenet
+from hcl_jax import data as module
+from hcl_jax.data import DatasetError, tiny_imagenet
 from scripts import prepare_data
 
 Image = pytest.importorskip("PIL.Image")

@@ -11,13 +11,13 @@ import optax
 import pytest
 
 import hcl_jax
-from hcl_jax import aims, augmentation, data, embedding, hardening, models, normalization, training
-from hcl_jax.program import Program
+from hcl_jax import augmentation, data, hardening, networks, normalization, training
+from hcl_jax.training import Program, embedding
 
 DATA = data.gaussian_classes(
     jax.random.key(0), num_classes=4, dim=8, train_per_class=12, test_per_class=3
 )
-MODEL = models.mlp(8, 3, depth=2, width=16)
+MODEL = networks.mlp(8, 3, depth=2, width=16)
 ADAM = optax.adam(1e-2)
 NOISE = augmentation.gaussian_noise(0.01)
 
@@ -40,7 +40,7 @@ def test_every_corner_in_two_steps(supervised, positives, beta, normalize):
     state = training.init_state(jax.random.key(0), chosen)
     before = jax.tree.map(np.asarray, state.variables.params)
     split = data.Split(DATA.train.images[:32], DATA.train.labels[:32])
-    corner = aims.corner(supervised=supervised, beta=beta)
+    corner = training.corner(supervised=supervised, beta=beta)
     state, infos = training.train_epoch(state, split, corner, chosen)
     assert state.step == 2
     assert jnp.isfinite(infos.loss).all()
@@ -56,12 +56,12 @@ def test_a_step_is_the_objective_and_the_optimizer():
     batch = data.Split(DATA.train.images[::3], DATA.train.labels[::3])
 
     def loss(params):
-        outputs, _ = MODEL.apply(models.Variables(params, {}), batch.images, True)
+        outputs, _ = MODEL.apply(networks.Variables(params, {}), batch.images, True)
         embeddings = normalization.unit_ball(outputs.projections)
         return hcl_jax.hucl(embeddings, batch.labels, beta=3.0)
 
     value, gradient = jax.value_and_grad(loss)(state.variables.params)
-    corner = aims.corner(supervised=False, beta=3.0)
+    corner = training.corner(supervised=False, beta=3.0)
     after, info = training.train_step(state, batch, corner, chosen)
     np.testing.assert_allclose(info.loss, value, rtol=1e-6)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.variables.params, gradient)
@@ -77,7 +77,7 @@ def test_one_program_trains_every_objective():
     state = training.init_state(jax.random.key(0), chosen)
     losses = []
     for supervised, beta in itertools.product((True, False), (0.0, 5.0, 30.0)):
-        corner = aims.corner(supervised=supervised, beta=beta)
+        corner = training.corner(supervised=supervised, beta=beta)
         losses.append(float(step(state, batch, corner, chosen)[1].loss))
     assert len(set(losses)) == 6
 
@@ -87,7 +87,7 @@ def test_same_key_same_bits_and_other_key_other_bits():
 
     def train(seed):
         state = training.init_state(jax.random.key(seed), chosen)
-        corner = aims.corner(supervised=True, beta=2.0)
+        corner = training.corner(supervised=True, beta=2.0)
         for _ in range(3):
             state, infos = training.train_epoch(state, DATA.train, corner, chosen)
         return state.variables, infos.loss
@@ -99,7 +99,7 @@ def test_same_key_same_bits_and_other_key_other_bits():
 
 def test_seeds_side_by_side_are_the_seeds_alone():
     chosen = program()
-    corner = aims.corner(supervised=True, beta=2.0)
+    corner = training.corner(supervised=True, beta=2.0)
     keys = jax.random.split(jax.random.key(0), 3)
     states = jax.vmap(lambda key: training.init_state(key, chosen))(keys)
     _, together = training.train_epoch_of_seeds(states, DATA.train, corner, chosen)
@@ -121,7 +121,7 @@ def test_an_epoch_visits_every_image_once_in_a_new_order():
 def test_no_transfer_inside_an_epoch():
     chosen = program()
     state = training.init_state(jax.random.key(0), chosen)
-    corner = aims.corner(supervised=True, beta=2.0)
+    corner = training.corner(supervised=True, beta=2.0)
     with jax.transfer_guard("disallow"):
         state, infos = training.train_epoch(state, DATA.train, corner, chosen)
         jax.block_until_ready((state, infos))
@@ -134,7 +134,7 @@ def test_hard_training_reaches_neural_collapse():
     )
     chosen = program(batch_size=48, optimizer=optax.adam(3e-3))
     state = training.init_state(jax.random.key(0), chosen)
-    corner = aims.corner(supervised=True, beta=5.0)
+    corner = training.corner(supervised=True, beta=5.0)
     for _ in range(400):
         state, infos = training.train_epoch(state, flat.train, corner, chosen)
     _, embeddings = embedding.embed(state.variables, flat.train.images, chosen)
@@ -148,7 +148,7 @@ def test_hard_training_reaches_neural_collapse():
 def test_reference_conventions_and_samples_train(num_negatives):
     chosen = program(self_positives=True, self_negatives=True, num_negatives=num_negatives)
     state = training.init_state(jax.random.key(0), chosen)
-    corner = aims.corner(supervised=False, beta=2.0)
+    corner = training.corner(supervised=False, beta=2.0)
     state, infos = training.train_epoch(state, DATA.train, corner, chosen)
     assert jnp.isfinite(infos.loss).all()
     assert (infos.undefined == 0).all()
@@ -158,14 +158,14 @@ def test_undefined_anchors_are_counted():
     chosen = program()
     state = training.init_state(jax.random.key(0), chosen)
     batch = data.Split(DATA.train.images[:3], jnp.array([0, 0, 1]))
-    _, info = training.train_step(state, batch, aims.corner(supervised=True), chosen)
+    _, info = training.train_step(state, batch, training.corner(supervised=True), chosen)
     assert info.undefined == 1
 
 
 def test_any_hardening_trains():
     chosen = program()
     state = training.init_state(jax.random.key(0), chosen)
-    corner = aims.Corner(jnp.asarray(True), hardening.relu_power(1.0, 3.0))
+    corner = training.Corner(jnp.asarray(True), hardening.relu_power(1.0, 3.0))
     _, infos = training.train_epoch(state, DATA.train, corner, chosen)
     assert jnp.isfinite(infos.loss).all()
 
@@ -190,4 +190,4 @@ def test_errors(unchecked, message):
     chosen = program(**ERRORS[message])
     state = training.init_state(jax.random.key(0), chosen)
     with pytest.raises(ValueError, match=message):
-        training.train_epoch(state, DATA.train, aims.corner(supervised=True), chosen)
+        training.train_epoch(state, DATA.train, training.corner(supervised=True), chosen)

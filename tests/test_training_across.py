@@ -10,9 +10,10 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from hcl_jax import aims, data, models, parallel, placement, training
-from hcl_jax.heads import Head
-from hcl_jax.program import Program
+from hcl_jax import data, networks, parallel, training
+from hcl_jax.networks import Head
+from hcl_jax.parallel import collectives
+from hcl_jax.training import Program
 
 DATA = data.digits()
 BATCH = 48
@@ -27,8 +28,8 @@ def batches(steps):
         yield data.Split(DATA.train.images[chosen], DATA.train.labels[chosen])
 
 
-def program(axis_name=None, where=placement.ALONE, **changes):
-    model = models.convnet((8, 8, 1), 9, channels=(4, 8), head=Head((16,)), axis_name=axis_name)
+def program(axis_name=None, where=collectives.ALONE, **changes):
+    model = networks.convnet((8, 8, 1), 9, channels=(4, 8), head=Head((16,)), axis_name=axis_name)
     return Program(model, optax.sgd(0.1), BATCH, placement=where, **changes)
 
 
@@ -55,9 +56,9 @@ def spread(array, devices):
     ],
 )
 def test_pmap_is_one_device(devices, exchange, supervised):
-    corner = aims.corner(supervised=supervised, beta=5.0)
+    corner = training.corner(supervised=supervised, beta=5.0)
     expected, expected_losses, expected_info = alone(corner)
-    chosen = program("devices", placement.across("devices", exchange=exchange))
+    chosen = program("devices", collectives.across("devices", exchange=exchange))
     step = parallel.launch(
         functools.partial(training.train_step, program=chosen),
         axis_name="devices",
@@ -80,12 +81,12 @@ def test_pmap_is_one_device(devices, exchange, supervised):
 
 
 def test_shard_map_is_one_device():
-    corner = aims.corner(supervised=True, beta=5.0)
+    corner = training.corner(supervised=True, beta=5.0)
     expected, expected_losses, _ = alone(corner)
     mesh = jax.make_mesh(
         (4,), ("devices",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:4]
     )
-    chosen = program("devices", placement.across("devices"))
+    chosen = program("devices", collectives.across("devices"))
     shared, own = PartitionSpec(), PartitionSpec("devices")
     step = jax.jit(
         jax.shard_map(
@@ -107,9 +108,9 @@ def test_shard_map_is_one_device():
 def test_samples_and_views_train_across_devices(positives):
     """Draws and views are other ones than on one device, so only the law can be compared."""
     changes = {"positives": positives, "num_negatives": 256, "self_positives": positives == "class"}
-    corner = aims.corner(supervised=True, beta=2.0)
+    corner = training.corner(supervised=True, beta=2.0)
     _, (expected, *_), _ = alone(corner, **changes)
-    chosen = program("devices", placement.across("devices"), **changes)
+    chosen = program("devices", collectives.across("devices"), **changes)
     step = parallel.launch(
         functools.partial(training.train_step, program=chosen),
         axis_name="devices",

@@ -20,11 +20,10 @@ import pytest
 from tqdm import tqdm
 
 import hcl_jax
-from hcl_jax import aims, data, launching, models, training
-from hcl_jax.gradients import loss_and_gradient
-from hcl_jax.image_sets import ImageSet
+from hcl_jax import data, networks, training
+from hcl_jax.data import ImageSet
 from hcl_jax.normalization import unit_sphere
-from hcl_jax.program import Program
+from hcl_jax.training import Program, loss_and_gradient, runner
 from scripts import settings, train
 from scripts.experiments import Experiment, program_of
 from scripts.run_directory import RunDirectory, read_metrics
@@ -159,9 +158,9 @@ def steps(program, corner):
 @pytest.mark.parametrize("positives", ["class", "views"])
 def test_a_batch_in_parts_is_the_whole_batch(beta, positives):
     """Exact for a contrastive loss: features of the whole batch come first."""
-    model = models.mlp(8, 3, depth=2, width=16)
+    model = networks.mlp(8, 3, depth=2, width=16)
     whole = Program(model, optax.sgd(0.5), 24, positives=positives)
-    corner = aims.corner(supervised=True, beta=beta)
+    corner = training.corner(supervised=True, beta=beta)
     expected = steps(whole, corner)
     for parts in (2, 4):
         found = steps(whole._replace(parts=parts), corner)
@@ -170,7 +169,7 @@ def test_a_batch_in_parts_is_the_whole_batch(beta, positives):
 
 def test_the_mean_of_the_gradients_of_parts_is_another():
     """What accumulating gradients the usual way would do."""
-    model = models.mlp(8, 3, depth=2, width=16)
+    model = networks.mlp(8, 3, depth=2, width=16)
     variables = model.init(jax.random.key(0))
     images, labels = 3 * GAUSSIANS.train.images[::2], GAUSSIANS.train.labels[::2]
 
@@ -189,18 +188,18 @@ def test_the_mean_of_the_gradients_of_parts_is_another():
 
 
 def test_parts_have_to_divide_the_batch():
-    model = models.mlp(8, 3, depth=1, width=4)
+    model = networks.mlp(8, 3, depth=1, width=4)
     program = Program(model, optax.sgd(0.5), 24, parts=5)
     with pytest.raises(ValueError, match="24 images cannot be cut into 5 equal parts"):
-        steps(program, aims.corner(supervised=True))
+        steps(program, training.corner(supervised=True))
 
 
 def test_parts_over_devices_are_one_device():
-    model = models.mlp(8, 3, depth=2, width=16)
+    model = networks.mlp(8, 3, depth=2, width=16)
     program = Program(model, optax.sgd(0.5), 24, parts=3)
-    corner = aims.corner(supervised=False, beta=2.0)
+    corner = training.corner(supervised=False, beta=2.0)
     _, expected = steps(program._replace(parts=1), corner)
-    launcher = launching.over_devices(program, devices=jax.devices()[:4])
+    launcher = runner.over_devices(program, devices=jax.devices()[:4])
     states = launcher.init(jax.random.key(0)[None])
     states, infos = launcher.epoch(states, launcher.place(GAUSSIANS.train), corner)
     np.testing.assert_allclose(launcher.fetch(infos).loss[0], expected, rtol=1e-4)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from hcl_jax import launching
-from hcl_jax.data import Split
-from hcl_jax.image_sets import ImageSet
+from hcl_jax.data import ImageSet, Split
+from hcl_jax.training import runner
 from scripts import measuring, running, settings, train
 from scripts.experiments import Experiment, program_of
 from scripts.run_directory import read_metrics
@@ -97,7 +96,7 @@ def test_training_sees_the_unlabelled_images_and_evaluation_the_labelled(
 def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "STREAMED_BYTES", 2 * BATCH * SEEN.images[:1].nbytes)
     budget = TRAIN.images.nbytes + TRAIN.labels.nbytes
-    launcher = launching.alone(program_of(VIEWS))
+    launcher = runner.alone(program_of(VIEWS))
     placed = measuring.place(settings.dataset_of(VIEWS.data), launcher, budget)
     assert placed.trained.resident is None
     assert placed.train.resident is not None
@@ -121,7 +120,7 @@ def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_pat
 
 def test_a_split_that_is_trained_on_and_evaluated_is_placed_once(load):
     load(TRAIN, None)
-    launcher = launching.alone(program_of(VIEWS))
+    launcher = runner.alone(program_of(VIEWS))
     placed = measuring.place(settings.dataset_of(VIEWS.data), launcher, 2**30)
     assert placed.trained is placed.train
 

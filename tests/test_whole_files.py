@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hcl_jax.whole_files import whole_files, write_files
+from hcl_jax.system.atomic_files import whole_files, write_files
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_write_that_is_cut_short_leaves_what_was_there(old):
 def test_a_kill_leaves_what_was_there(old):
     code = (
         "import os, pathlib, signal, sys\n"
-        "from hcl_jax.whole_files import whole_files\n"
+        "from hcl_jax.system.atomic_files import whole_files\n"
         "with whole_files(pathlib.Path(sys.argv[1])) as (file,):\n"
         "    file.write(bytes(100_000))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

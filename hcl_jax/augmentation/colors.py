@@ -1,0 +1,244 @@
+"""Colours: random brightness, contrast, saturation and hue in random order, and grayscale.
+
+The definitions are torchvision's for floating-point images in [0, 1]. Images of one channel are
+taken as gray: saturation and hue leave them as they are.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from hcl_jax.augmentation.transforms import Augmentation, sometimes
+from hcl_jax.validation import check_image, check_non_negative
+
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+LUMA = (0.2989, 0.587, 0.114)
+"""Weights of red, green and blue in gray, as torchvision's and ITU-R 601-2."""
+
+_ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
+
+
+class Jitter(NamedTuple):
+    """What a colour jitter drew.
+
+    Attributes:
+        factors: of brightness, contrast and saturation, and the shift of the hue in turns.
+        order: a permutation of BRIGHTNESS, CONTRAST, SATURATION, HUE, the first applied first.
+    """
+
+    factors: Float[Array, " 4"]
+    order: Int[Array, " 4"]
+
+
+def color_jitter(
+    brightness: float = 0.4,
+    contrast: float = 0.4,
+    saturation: float = 0.4,
+    hue: float = 0.1,
+    *,
+    probability: float = 1.0,
+) -> Augmentation:
+    """Changes brightness, contrast, saturation and hue by random factors, in random order.
+
+    Args:
+        brightness: b; the factor is uniform in [max(0, 1 - b), 1 + b].
+        contrast: likewise.
+        saturation: likewise.
+        hue: h; the shift is uniform in [-h, h] turns of the colour wheel, at most 1/2.
+        probability: of applying the four at all (SimCLR: 0.8).
+
+    Returns:
+        An augmentation of images (height, width, 1 or 3) in [0, 1].
+
+    Raises:
+        ValueError: for a negative strength, a hue above 1/2, or a probability outside [0, 1].
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> color_jitter(probability=0.8)(jax.random.key(0), jnp.ones((8, 8, 3))).shape
+        (8, 8, 3)
+    """
+    strengths = {
+        "brightness": brightness,
+        "contrast": contrast,
+        "saturation": saturation,
+        "hue": hue,
+    }
+    _check_strengths(**strengths)
+    return sometimes(lambda key, image: jitter(image, draw_jitter(key, **strengths)), probability)
+
+
+def draw_jitter(
+    key: PRNGKeyArray, *, brightness: float, contrast: float, saturation: float, hue: float
+) -> Jitter:
+    """Draws the factors and the order of a colour jitter, all independent and uniform.
+
+    Args:
+        key: draws them.
+        brightness: as in `color_jitter`.
+        contrast: as in `color_jitter`.
+        saturation: as in `color_jitter`.
+        hue: as in `color_jitter`.
+
+    Returns:
+        Factors and order.
+
+    Raises:
+        ValueError: as `color_jitter`.
+
+    Example:
+        >>> import jax
+        >>> drawn = draw_jitter(
+        ...     jax.random.key(0), brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0
+        ... )
+        >>> drawn.factors.tolist(), sorted(drawn.order.tolist())
+        ([1.0, 1.0, 1.0, 0.0], [0, 1, 2, 3])
+    """
+    _check_strengths(brightness, contrast, saturation, hue)
+    strengths = (brightness, contrast, saturation)
+    low = np.array([*(max(0.0, 1 - s) for s in strengths), -hue], np.float32)
+    high = np.array([*(1 + s for s in strengths), hue], np.float32)
+    uniform = jax.random.uniform(key, (5,), jnp.float32)
+    number = jnp.minimum((uniform[4] * len(_ORDERS)).astype(jnp.int32), len(_ORDERS) - 1)
+    return Jitter(jnp.asarray(low) + (high - low) * uniform[:4], jnp.asarray(_ORDERS)[number])
+
+
+def jitter(image: Float[Array, "h w c"], drawn: Jitter) -> Float[Array, "h w c"]:
+    """Applies given changes of colour in the given order.
+
+    Brightness, contrast and saturation by a factor f are ``clip(f image + (1 - f) other, 0, 1)``
+    with another image that is black, the mean of the gray image, or the gray image itself. For
+    integer images torchvision rounds the gray image first; here, as there for floats, it does not.
+
+    The three cheap changes are a loop whose body covers all of them, run over the steps before the
+    hue and again over those after it. So the costly change is computed once, although the order
+    differs from image to image of a batch and everything in a batch is computed for all.
+
+    Args:
+        image: one or three channels in [0, 1]; the arithmetic is at least float32.
+        drawn: factors and order.
+
+    Returns:
+        The changed image, in [0, 1] and in the dtype of `image`.
+
+    Raises:
+        ValueError, TypeError: if the image has another shape or is not floating point.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> brighter = Jitter(jnp.array([2.0, 1.0, 1.0, 0.0]), jnp.arange(4))
+        >>> jitter(jnp.full((1, 1, 1), 0.25), brighter).item()
+        0.5
+    """
+    check_image(image, channels=(1, 3))
+    planes = _planes(image)
+    factors, order = drawn.factors.astype(planes.dtype), drawn.order
+    hue_at = jnp.argmax(order == HUE)
+
+    def before(step, planes):
+        return _blend(planes, order[step], jnp.where(step < hue_at, factors[order[step]], 1))
+
+    def after(step, planes):
+        return _blend(planes, order[step], jnp.where(step > hue_at, factors[order[step]], 1))
+
+    planes = jax.lax.fori_loop(0, 3, before, planes)
+    planes = _shift_hue(planes, factors[HUE])
+    planes = jax.lax.fori_loop(1, 4, after, planes)
+    return jnp.moveaxis(planes, 0, -1).astype(image.dtype)
+
+
+def grayscale(probability: float = 0.2) -> Augmentation:
+    """Replaces the colours by gray with a probability.
+
+    Args:
+        probability: of the replacement.
+
+    Returns:
+        An augmentation of images (height, width, 1 or 3).
+
+    Raises:
+        ValueError: for a probability outside [0, 1].
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> gray = grayscale(1.0)(jax.random.key(0), jnp.array([[[1.0, 0.0, 0.0]]]))
+        >>> [round(float(value), 4) for value in gray[0, 0]]
+        [0.2989, 0.2989, 0.2989]
+    """
+    return sometimes(lambda key, image: to_grayscale(image), probability)
+
+
+def to_grayscale(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """Gray = 0.2989 red + 0.587 green + 0.114 blue, in every channel.
+
+    Args:
+        image: three channels; an image of one channel is gray already.
+
+    Returns:
+        An image of the same shape and dtype.
+
+    Raises:
+        ValueError, TypeError: if the image has another shape or is not floating point.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> to_grayscale(jnp.full((4, 4, 1), 0.5)).shape
+        (4, 4, 1)
+    """
+    check_image(image, channels=(1, 3))
+    gray = _gray(_planes(image))
+    return jnp.broadcast_to(gray[..., None], image.shape).astype(image.dtype)
+
+
+def _check_strengths(brightness, contrast, saturation, hue):
+    check_non_negative("brightness", brightness)
+    check_non_negative("contrast", contrast)
+    check_non_negative("saturation", saturation)
+    if not 0 <= hue <= 0.5:
+        raise ValueError(f"hue must lie between 0 and 0.5 turns, got {hue}")
+
+
+def _planes(image):
+    """Channels first: long rows vectorise, three channels do not."""
+    return jnp.moveaxis(image, -1, 0).astype(jnp.promote_types(image.dtype, jnp.float32))
+
+
+def _gray(planes):
+    if len(planes) == 1:
+        return planes[0]
+    return LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
+
+
+def _blend(planes, change, factor):
+    gray = _gray(planes)
+    other = jnp.where(change == CONTRAST, gray.mean(), jnp.where(change == SATURATION, gray, 0))
+    return jnp.clip(factor * planes + (1 - factor) * other[None], 0, 1)
+
+
+def _shift_hue(planes, shift):
+    """Turns the hue of HSV, which keeps the largest and the smallest channel of each pixel."""
+    if len(planes) == 1:
+        return planes
+    red, green, blue = planes
+    value = planes.max(axis=0)
+    chroma = value - planes.min(axis=0)
+    divisor = jnp.where(chroma == 0, 1, chroma)
+    sixths = jnp.where(
+        value == red,
+        (green - blue) / divisor,
+        jnp.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    sixths = sixths + 6 * shift
+
+    def channel(offset):
+        place = sixths + offset
+        place = place - 6 * jnp.floor(place / 6)
+        return value - chroma * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+
+    return jnp.stack([channel(5), channel(3), channel(1)])

@@ -1,0 +1,259 @@
+"""Crops and flips: where on the image a view looks.
+
+The definitions are torchvision's. A random resized crop draws a box and resamples it to a fixed
+size; resampling is two multiplications by interpolation matrices that depend on the box, so shapes
+are static and the work is what an accelerator does best.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from hcl_jax.augmentation.transforms import Augmentation, sometimes
+from hcl_jax.validation import check_count, check_image, check_interval
+
+TRIES = 10
+"""How many boxes torchvision draws before it falls back to the centre of the image."""
+
+
+class Box(NamedTuple):
+    """A rectangle of whole pixels."""
+
+    top: Int[Array, ""]
+    left: Int[Array, ""]
+    height: Int[Array, ""]
+    width: Int[Array, ""]
+
+
+def random_resized_crop(
+    size: int,
+    *,
+    scale: tuple[float, float] = (0.2, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Augmentation:
+    """A box of random area, shape and place (`random_box`), resampled (`resized_crop`) to a square.
+
+    Args:
+        size: height and width of the view; may exceed those of the image.
+        scale: bounds of the box's area, as a share of the image's. The default is usual for
+            contrastive learning on CIFAR; torchvision's and SimCLR's own is (0.08, 1).
+        ratio: bounds of the box's width over its height.
+
+    Returns:
+        An augmentation of images (height, width, channel).
+
+    Raises:
+        ValueError, TypeError: if `size` is not a positive integer, bounds are not positive and in
+            order, or an area is above 1.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> random_resized_crop(16)(jax.random.key(0), jnp.ones((32, 24, 3))).shape
+        (16, 16, 3)
+    """
+    check_count("size", size)
+    _check_bounds(scale, ratio)
+
+    def crop(key, image):
+        check_image(image)
+        box = random_box(key, image.shape[0], image.shape[1], scale=scale, ratio=ratio)
+        return resized_crop(image, box, size)
+
+    return crop
+
+
+def random_box(
+    key: PRNGKeyArray,
+    height: int,
+    width: int,
+    *,
+    scale: tuple[float, float] = (0.2, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Box:
+    """The box of a random resized crop.
+
+    Its area is uniform and its width over height log-uniform, both rounded to whole pixels. The
+    first of ten such draws that fits into the image is placed uniformly; if none does, the box is
+    the largest in the centre whose shape is within the bounds. All ten are drawn at once.
+
+    Args:
+        key: draws the box.
+        height: of the image.
+        width: of the image.
+        scale: bounds of the area, as a share of the image's.
+        ratio: bounds of width over height.
+
+    Returns:
+        The box, inside the image.
+
+    Raises:
+        ValueError, TypeError: as `random_resized_crop`.
+
+    Example:
+        >>> import jax
+        >>> box = random_box(jax.random.key(0), 32, 32, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+        >>> [int(side) for side in box]
+        [0, 0, 32, 32]
+    """
+    check_count("height", height)
+    check_count("width", width)
+    _check_bounds(scale, ratio)
+    uniform = jax.random.uniform(key, (2 * TRIES + 2,), jnp.float32)
+    area = height * width * _between(scale, uniform[:TRIES])
+    shape = jnp.exp(_between((math.log(ratio[0]), math.log(ratio[1])), uniform[TRIES:-2]))
+    widths, heights = jnp.rint(jnp.sqrt(area * shape)), jnp.rint(jnp.sqrt(area / shape))
+    fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
+    sides = jnp.stack([heights, widths])[:, jnp.argmax(fits)].astype(jnp.int32)
+    free = jnp.array([height, width], jnp.int32) - sides
+    # The product can round up to free + 1 when the draw is the largest below 1.
+    corner = jnp.minimum((uniform[-2:] * (free + 1)).astype(jnp.int32), free)
+    drawn = jnp.concatenate([corner, sides])
+    centre = jnp.array(_centre(height, width, ratio), jnp.int32)
+    return Box(*jnp.where(fits.any(), drawn, centre))
+
+
+def resized_crop(image: Float[Array, "h w c"], box: Box, size: int) -> Float[Array, "s s c"]:
+    """A box of the image, resampled to a square by antialiased bilinear interpolation.
+
+    Pixel centres are at half-integers. Along each axis the weight of pixel j for output i is, up to
+    normalisation over the pixels of the box,
+
+        max(0, 1 - |j + 1/2 - (i + 1/2) r| / max(r, 1)),    r = side of the box / size:
+
+    plain bilinear interpolation where the box is enlarged, and a triangle as wide as the stride
+    where it is reduced. This is torchvision's ``resized_crop(..., antialias=True)``, its default,
+    and Pillow's.
+
+    Args:
+        image: any floating point; the arithmetic is at least float32.
+        box: inside the image.
+        size: height and width of the result.
+
+    Returns:
+        The resampled box, in the dtype of the image.
+
+    Raises:
+        ValueError, TypeError: if the image has another shape or dtype, or `size` is no count.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> image = jnp.arange(8.0).reshape(2, 4, 1)
+        >>> box = Box(*jnp.array([0, 1, 2, 2]))
+        >>> resized_crop(image, box, 2)[..., 0].tolist()
+        [[1.0, 2.0], [5.0, 6.0]]
+    """
+    check_image(image)
+    check_count("size", size)
+    height, width, _ = image.shape
+    dtype = jnp.promote_types(image.dtype, jnp.float32)
+    rows = _interpolation(box.top, box.height, height, size, dtype)
+    columns = _interpolation(box.left, box.width, width, size, dtype)
+    exact = jax.lax.Precision.HIGHEST
+    planes = jnp.moveaxis(image.astype(dtype), -1, 0)
+    planes = jnp.einsum("ih,chw->ciw", rows, planes, precision=exact)
+    planes = jnp.einsum("ciw,jw->cij", planes, columns, precision=exact)
+    return jnp.moveaxis(planes, 0, -1).astype(image.dtype)
+
+
+def random_crop(size: int, *, padding: int = 4) -> Augmentation:
+    """A square of the image padded with zeros, at a uniformly random place: usual for CIFAR.
+
+    Args:
+        size: height and width of the view.
+        padding: pixels of zeros on each side of the image.
+
+    Returns:
+        An augmentation of images (height, width, channel).
+
+    Raises:
+        ValueError, TypeError: if `size` is not a positive or `padding` not a non-negative integer;
+            when applied, if the padded image is smaller than the view.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> random_crop(32)(jax.random.key(0), jnp.ones((32, 32, 3))).shape
+        (32, 32, 3)
+    """
+    check_count("size", size)
+    check_count("padding", padding, minimum=0)
+
+    def crop(key, image):
+        check_image(image)
+        padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+        height, width, channels = padded.shape
+        if min(height, width) < size:
+            raise ValueError(
+                f"a crop of {size} x {size} does not fit into an image of shape {image.shape} "
+                f"with {padding} pixels of padding"
+            )
+        limits = jnp.array([height - size + 1, width - size + 1, 1])
+        corner = jax.random.randint(key, (3,), 0, limits)
+        return jax.lax.dynamic_slice(padded, corner, (size, size, channels))
+
+    return crop
+
+
+def horizontal_flip(probability: float = 0.5) -> Augmentation:
+    """Exchanges left and right with a probability.
+
+    Args:
+        probability: of the exchange.
+
+    Returns:
+        An augmentation of images (height, width, channel).
+
+    Raises:
+        ValueError: for a probability outside [0, 1].
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> horizontal_flip(1.0)(jax.random.key(0), jnp.array([[[1.0], [2.0]]]))[0, :, 0].tolist()
+        [2.0, 1.0]
+    """
+
+    def flip(key, image):
+        del key
+        check_image(image)
+        return image[:, ::-1]
+
+    return sometimes(flip, probability)
+
+
+def _check_bounds(scale, ratio):
+    check_interval("scale", scale)
+    check_interval("ratio", ratio)
+    if scale[1] > 1:
+        raise ValueError(f"scale is a share of the image's area, at most 1, got {scale}")
+
+
+def _between(bounds, uniform):
+    low, high = bounds
+    return low + (high - low) * uniform
+
+
+def _centre(height, width, ratio):
+    """Top, left, height, width of the largest central box whose shape is within the bounds."""
+    box_height, box_width = height, width
+    if width / height < ratio[0]:
+        box_height = max(1, round(width / ratio[0]))
+    elif width / height > ratio[1]:
+        box_width = max(1, round(height * ratio[1]))
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+def _interpolation(start, length, pixels, size, dtype):
+    """The matrix (size, pixels) of antialiased bilinear interpolation from a stretch of pixels."""
+    stride = length.astype(dtype) / size
+    position = jnp.arange(pixels) - start
+    centre = (jnp.arange(size, dtype=dtype) + 0.5) * stride
+    distance = jnp.abs(position[None, :].astype(dtype) + 0.5 - centre[:, None])
+    inside = (position >= 0) & (position < length)
+    triangle = jnp.maximum(0, 1 - distance / jnp.maximum(stride, 1))
+    weights = jnp.where(inside[None, :], triangle, 0)
+    return weights / weights.sum(axis=1, keepdims=True)

@@ -1,0 +1,100 @@
+"""Sets of uint8 images on the host, with their channel statistics."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from hcl_jax.data.splits import Split
+
+Channels = tuple[float, float, float]
+
+
+class CoarseLabels(NamedTuple):
+    """The superclass of every image, which no objective sees."""
+
+    train: Int[np.ndarray, " train"]
+    test: Int[np.ndarray, " test"]
+    names: tuple[str, ...]
+
+
+class ImageSet(NamedTuple):
+    """A training and a test split of uint8 images (n, height, width, 3) on the host.
+
+    Attributes:
+        train: images and int32 labels.
+        test: likewise.
+        num_classes: C.
+        class_names: one for each label.
+        mean: of each channel over the training set, for values in [0, 1].
+        std: likewise.
+        coarse_labels: superclasses, where the data set has them.
+        unlabelled: images without a class, whose labels are -1, where they were asked for.
+    """
+
+    train: Split
+    test: Split
+    num_classes: int
+    class_names: tuple[str, ...]
+    mean: Channels
+    std: Channels
+    coarse_labels: CoarseLabels | None = None
+    unlabelled: Split | None = None
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of each channel, for values in [0, 1]."""
+
+    mean: Channels
+    std: Channels
+
+
+CIFAR10_STATISTICS = Statistics((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+
+
+CIFAR100_STATISTICS = Statistics((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+
+
+STL10_STATISTICS = Statistics((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713))
+
+
+REFERENCE_STATISTICS = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+"""What the authors' code uses for every data set: the mean of CIFAR-10, and the mean over its
+images of the standard deviation within one image, which is smaller than that of the whole set."""
+
+
+def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Statistics:
+    """Mean and standard deviation of each channel over all pixels of all images, divided by 255.
+
+    Sums are exact integers, so that the order of the images does not matter.
+
+    Args:
+        images: at least one.
+
+    Returns:
+        What `ImageSet.mean` and `ImageSet.std` state, of these images.
+
+    Raises:
+        ValueError: if there is no image.
+
+    Example:
+        >>> black_and_white = np.array([0, 255], np.uint8)[:, None, None, None]
+        >>> channel_statistics(np.broadcast_to(black_and_white, (2, 4, 4, 3)))
+        Statistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    """
+    if len(images) == 0:
+        raise ValueError("channel_statistics needs at least one image, got none")
+    count = images[..., 0].size
+    totals, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
+    for start in range(0, len(images), 128):
+        part = images[start : start + 128].astype(np.uint32)
+        # Over the images first, in 32 bits, which runs along the memory.
+        totals += part.sum(axis=0, dtype=np.uint32).sum(axis=(0, 1), dtype=np.uint64)
+        squares += np.square(part).sum(axis=0, dtype=np.uint32).sum(axis=(0, 1), dtype=np.uint64)
+    # In Python's integers, whose products do not overflow.
+    mean = [int(total) / count / 255 for total in totals]
+    std = [
+        (count * int(square) - int(total) ** 2) ** 0.5 / count / 255
+        for total, square in zip(totals, squares, strict=True)
+    ]
+    return Statistics((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))

@@ -1,0 +1,138 @@
+"""Where a data set lives: on the device if it fits a budget, else on the host, streamed in chunks.
+
+A chunk holds the batches of some steps. While the device works on one, a thread gathers the next
+one from the host's memory and begins its transfer.
+"""
+
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from hcl_jax.data.splits import Split
+from hcl_jax.validation import check_count
+
+BUDGET_BYTES = 2 * 2**30
+"""2 GiB. CIFAR takes 0.2 GiB, STL-10 0.3, Tiny-ImageNet 1.3; a device of 16 GB keeps seven eighths
+of its memory for the network. The unlabelled images of STL-10, 2.6 GiB, stream."""
+
+Put = Callable[[Split], Split]
+
+
+def fits(split: Split, *, budget_bytes: int = BUDGET_BYTES) -> bool:
+    """Whether a split may live on the device as a whole.
+
+    Args:
+        split: images and labels.
+        budget_bytes: how much of the device's memory data may take.
+
+    Returns:
+        True if it takes at most the budget.
+
+    Raises:
+        ValueError, TypeError: if the budget is not a non-negative integer.
+
+    Example:
+        >>> split = Split(np.zeros((10, 32, 32, 3), np.uint8), np.zeros(10, np.int32))
+        >>> fits(split), fits(split, budget_bytes=10 * 32 * 32 * 3 + 10 * 4 - 1)
+        (True, False)
+    """
+    check_count("budget_bytes", budget_bytes, minimum=0)
+    return split.images.nbytes + split.labels.nbytes <= budget_bytes
+
+
+def place(split: Split, *, budget_bytes: int = BUDGET_BYTES, put: Put = jax.device_put) -> Split:
+    """A split on the device if it fits, else as it is, to be streamed by `chunks`.
+
+    Args:
+        split: images and labels on the host.
+        budget_bytes: how much of the device's memory data may take.
+        put: brings a split to the device or devices.
+
+    Returns:
+        A split of JAX arrays, or `split` itself.
+
+    Raises:
+        ValueError, TypeError: if the budget is not a non-negative integer.
+
+    Example:
+        >>> split = Split(np.zeros((10, 32, 32, 3), np.uint8), np.zeros(10, np.int32))
+        >>> isinstance(place(split).images, jax.Array), place(split, budget_bytes=0) is split
+        (True, True)
+    """
+    return put(split) if fits(split, budget_bytes=budget_bytes) else split
+
+
+def chunks(
+    split: Split,
+    batches: Int[np.ndarray, "steps batch"],
+    *,
+    steps_per_chunk: int,
+    put: Put = jax.device_put,
+) -> Generator[Split, None, None]:
+    """The batches of an epoch on the device, some steps at a time, the next chunk on its way.
+
+    At most two chunks exist: the one that was handed out last and the next one. That holds for a
+    caller that keeps no others, and waits for the results of one chunk before it asks for the one
+    after the next; computations that have only been dispatched hold on to their inputs.
+
+    An exception in the thread is raised where its chunk would have come. A caller that stops early
+    closes the iterator (`contextlib.closing`) or drops it; either ends the thread.
+
+    Args:
+        split: images and labels on the host.
+        batches: which images make up each batch.
+        steps_per_chunk: steps in a chunk; the last one may have fewer.
+        put: brings a chunk to the device or devices. It is called in the thread with images
+            (steps, batch, ...) and labels (steps, batch) in fresh memory of the host.
+
+    Returns:
+        What `put` returned, chunk after chunk.
+
+    Raises:
+        ValueError, TypeError: if an index is out of range or not an integer, or `steps_per_chunk`
+            is not a positive integer.
+
+    Example:
+        >>> split = Split(np.arange(6, dtype=np.uint8), np.arange(6, dtype=np.int32))
+        >>> for chunk in chunks(split, np.array([[5, 0], [1, 2], [3, 4]]), steps_per_chunk=2):
+        ...     print(chunk.images.tolist())
+        [[5, 0], [1, 2]]
+        [[3, 4]]
+    """
+    check_count("steps_per_chunk", steps_per_chunk)
+    _check_batches(batches, len(split.labels))
+    return _chunks(split, batches, steps_per_chunk, put)
+
+
+def _check_batches(batches, length):
+    if batches.ndim != 2 or not np.issubdtype(batches.dtype, np.integer):
+        raise TypeError(
+            "batches must be integers of shape (steps, batch), "
+            f"got shape {batches.shape} and dtype {batches.dtype}"
+        )
+    wrong = batches[(batches < 0) | (batches >= length)]
+    if wrong.size:
+        raise ValueError(f"batches must hold indices in 0..{length - 1}, got {wrong[0]}")
+
+
+def _chunks(split, batches, steps_per_chunk, put):
+    starts = range(0, len(batches), steps_per_chunk)
+
+    def load(start):
+        indices = batches[start : start + steps_per_chunk]
+        return put(Split(split.images[indices], split.labels[indices]))
+
+    worker = ThreadPoolExecutor(1, thread_name_prefix="chunks")
+    try:
+        coming = [worker.submit(load, start) for start in starts[:1]]
+        for start in starts:
+            chunk = coming.pop().result()
+            if start != starts[-1]:
+                coming.append(worker.submit(load, start + steps_per_chunk))
+            yield chunk
+            del chunk
+    finally:
+        worker.shutdown(cancel_futures=True)

@@ -1,0 +1,124 @@
+"""Export: a trained encoder as a function with its weights, for any platform and batch size.
+
+`hcl_jax.encoders.reader.load_encoder` reads what is written here, without this module or its
+imports.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+from jaxtyping import DTypeLike
+
+from hcl_jax.encoders.reader import FORMAT, metadata_path
+from hcl_jax.networks import Model, Variables
+from hcl_jax.normalization import Normalization
+from hcl_jax.system.atomic_files import json_bytes, write_files
+from hcl_jax.validation import check_choice, check_count
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_encoder(
+    path: Path | str,
+    model: Model,
+    variables: Variables,
+    *,
+    normalization: Normalization,
+    image_shape: Sequence[int],
+    image_dtype: DTypeLike = jnp.float32,
+    preprocess: Callable[[Any], Any] | None = None,
+    platforms: Sequence[str] = PLATFORMS,
+) -> dict[str, Any]:
+    """Writes the function from images to features and embeddings, in evaluation mode.
+
+    The function is lowered for all platforms, whatever this machine has, and for any number of
+    images; it holds its weights. Both files are whole before either takes its place, and the
+    metadata, which come last, hold a checksum.
+
+    Args:
+        path: of the artifact, "encoder.jaxexport" for instance; ".json" is put after it for the
+            metadata.
+        model: the network.
+        variables: of the network.
+        normalization: of the projections.
+        image_shape: of one image as it will be given.
+        image_dtype: of the images as they will be given.
+        preprocess: makes of a batch of them what the network was trained on; None if they are that.
+        platforms: of "cpu", "cuda", "rocm" and "tpu", those that will run it.
+
+    Returns:
+        The metadata, as written.
+
+    Raises:
+        ValueError, TypeError: for a platform that JAX does not know, and for images that the
+            network does not take.
+        OSError: if the files cannot be written; those there before are left.
+
+    Example:
+        >>> import tempfile
+        >>> from hcl_jax.networks import mlp
+        >>> from hcl_jax.normalization import unit_ball
+        >>> model = mlp(4, 2, depth=1, width=8)
+        >>> path = Path(tempfile.mkdtemp()) / "encoder.jaxexport"
+        >>> variables = model.init(jax.random.key(0))
+        >>> options = {"normalization": unit_ball, "image_shape": (4,), "image_dtype": "uint8"}
+        >>> options["preprocess"] = lambda images: images / 255
+        >>> metadata = export_encoder(path, model, variables, **options)
+        >>> metadata["feature_dim"], metadata["embedding_dim"]
+        (8, 2)
+    """
+    path = Path(path)
+    for length in image_shape:
+        check_count("every entry of image_shape", length)
+    for platform in platforms:
+        check_choice("every platform", platform, (*PLATFORMS, "rocm"))
+    if preprocess is None and not jnp.issubdtype(image_dtype, jnp.floating):
+        name = jnp.dtype(image_dtype).name
+        raise ValueError(f"images of {name} need a preprocess that makes them floating point")
+    variables = jax.device_get(variables)
+
+    def encode(images):
+        images = images if preprocess is None else preprocess(images)
+        outputs, _ = model.apply(variables, images, False)
+        return outputs.features, normalization(outputs.projections)
+
+    (count,) = jax.export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((count, *image_shape), image_dtype)
+    exported = jax.export.export(jax.jit(encode), platforms=tuple(platforms))(images)
+    artifact = bytes(exported.serialize())
+    metadata = {
+        **_description(exported, normalization),
+        "bytes": len(artifact),
+        "sha256": hashlib.sha256(artifact).hexdigest(),
+    }
+    write_files({path: artifact, metadata_path(path): json_bytes(metadata)})
+    return metadata
+
+
+def _description(exported: jax.export.Exported, normalization: Normalization) -> dict[str, Any]:
+    (images,), (features, embeddings) = exported.in_avals, exported.out_avals
+    return {
+        "format": FORMAT,
+        "image_shape": list(images.shape[1:]),
+        "image_dtype": images.dtype.name,
+        "feature_dim": features.shape[1],
+        "embedding_dim": embeddings.shape[1],
+        "normalization": getattr(normalization, "__name__", repr(normalization)),
+        "platforms": list(exported.platforms),
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("hcl-jax", "jax", "jaxlib"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found

@@ -1,0 +1,153 @@
+"""Trained encoders in files: loading one needs JAX, and none of the code that trained it.
+
+An encoder is two files, written by `hcl_jax.encoders.export.export_encoder`: the function with its
+weights as a `jax.export` artifact, and beside it a JSON file that says what goes in and what comes
+out. Where this package is not installed, JAX (with flatbuffers) alone runs the first:
+
+    exported = jax.export.deserialize(bytearray(pathlib.Path("encoder.jaxexport").read_bytes()))
+    features, embeddings = exported.call(images)
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+FORMAT = 1
+FIELDS = {
+    "format": int,
+    "image_shape": list,
+    "image_dtype": str,
+    "feature_dim": int,
+    "embedding_dim": int,
+    "normalization": str,
+    "platforms": list,
+    "bytes": int,
+    "sha256": str,
+    "versions": dict,
+}
+
+
+class EncoderError(Exception):
+    """An encoder whose files are missing, damaged or not of this format."""
+
+
+class Embedded(NamedTuple):
+    """What an encoder makes of images: features, and embeddings (normalised projections)."""
+
+    features: Float[Array, "n feature"]
+    embeddings: Float[Array, "n dim"]
+
+
+class Encoder(NamedTuple):
+    """A trained encoder, called with images.
+
+    Attributes:
+        call: the compiled function, unchecked.
+        metadata: what the JSON file says: "image_shape", "image_dtype", "feature_dim",
+            "embedding_dim", "normalization", "platforms", "versions" and the checksum.
+    """
+
+    call: Callable[[Any], tuple[Any, Any]]
+    metadata: dict[str, Any]
+
+    def __call__(self, images: Shaped[Array | np.ndarray, "n *image"]) -> Embedded:
+        """Features and embeddings of images; every new number of images compiles once.
+
+        Raises:
+            ValueError, TypeError: for images of another shape or dtype than was exported.
+        """
+        shape, dtype = tuple(self.metadata["image_shape"]), self.metadata["image_dtype"]
+        if images.ndim == 0 or len(images) == 0 or images.shape[1:] != shape:
+            sides = ", ".join(map(str, shape))
+            raise ValueError(f"images must have shape (n, {sides}), n >= 1, got {images.shape}")
+        if images.dtype != dtype:
+            raise TypeError(f"images must have dtype {dtype}, got {images.dtype}")
+        return Embedded(*self.call(images))
+
+
+def load_encoder(path: Path | str) -> Encoder:
+    """A trained encoder, from the file that `hcl_jax.encoders.export.export_encoder` wrote.
+
+    Args:
+        path: of the artifact; its metadata are expected beside it.
+
+    Returns:
+        The encoder, to be called with images.
+
+    Raises:
+        EncoderError: if a file is missing, cut off or changed, or if this version of JAX cannot
+            read it.
+
+    Example:
+        >>> import jax, tempfile
+        >>> from hcl_jax.encoders.export import export_encoder
+        >>> from hcl_jax.networks import mlp
+        >>> from hcl_jax.normalization import unit_ball
+        >>> model = mlp(4, 2, depth=1, width=8)
+        >>> path = Path(tempfile.mkdtemp()) / "encoder.jaxexport"
+        >>> variables = model.init(jax.random.key(0))
+        >>> _ = export_encoder(path, model, variables, normalization=unit_ball, image_shape=(4,))
+        >>> load_encoder(path)(jax.numpy.ones((3, 4))).embeddings.shape
+        (3, 2)
+    """
+    path = Path(path)
+    metadata = _read_metadata(metadata_path(path))
+    artifact = _read(path)
+    if len(artifact) != metadata["bytes"]:
+        raise EncoderError(f"{path} has {len(artifact)} bytes, expected {metadata['bytes']}")
+    if hashlib.sha256(artifact).hexdigest() != metadata["sha256"]:
+        raise EncoderError(f"{path} has changed since it was written: its checksum differs")
+    try:
+        exported = jax.export.deserialize(bytearray(artifact))
+    except Exception as error:  # nothing is damaged, so this is another JAX or lacks flatbuffers
+        written_by = metadata["versions"].get("jax")
+        raise EncoderError(
+            f"JAX {jax.__version__} cannot read {path}, written by JAX {written_by}: {error}"
+        ) from error
+    return Encoder(jax.jit(exported.call), metadata)
+
+
+def metadata_path(path: Path | str) -> Path:
+    """Where the metadata of an encoder are kept.
+
+    Args:
+        path: of the artifact.
+
+    Returns:
+        The same, with ".json" after it.
+
+    Example:
+        >>> metadata_path("run/encoder.jaxexport").name
+        'encoder.jaxexport.json'
+    """
+    path = Path(path)
+    return path.with_name(path.name + ".json")
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise EncoderError(f"there is no {path}; export the encoder (again)") from error
+
+
+def _read_metadata(path):
+    content = _read(path)
+    try:
+        metadata = json.loads(content)
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
+        raise EncoderError(f"{path} is not JSON: {error}") from error
+    found = metadata if isinstance(metadata, dict) else {}
+    if found.get("format", FORMAT) != FORMAT:
+        raise EncoderError(f"{path} has format {found['format']}, expected {FORMAT}")
+    wrong = [name for name, kind in FIELDS.items() if not isinstance(found.get(name), kind)]
+    if wrong:
+        raise EncoderError(f"{path} does not describe an encoder: see {', '.join(wrong)}")
+    return found

@@ -1,0 +1,50 @@
+"""The geometry of a representation: neural collapse (NC) and dimensional collapse (DC), measured.
+
+At NC every class is one point and the class means form a simplex equiangular tight frame (ETF):
+unit norm, zero sum, equal inner products ``-1/(C-1)``. At DC the class means span far fewer than
+C - 1 directions. The first five metrics are those of the paper's experiments.
+
+Distances have no derivative at 0, where an optimiser that minimises them ends; there the gradients
+of all metrics take the derivative of a norm and of a standard deviation to be 0.
+"""
+
+from hcl_jax.geometry.classes import (
+    NC2,
+    class_means,
+    equal_inner_product,
+    nc1,
+    nc2,
+    unit_norm,
+    within_class,
+    zero_sum,
+)
+from hcl_jax.geometry.hypersphere import alignment, uniformity
+from hcl_jax.geometry.simplex import etf_distance, simplex_etf
+from hcl_jax.geometry.spectrum import (
+    DIRECTION_TOLERANCE,
+    directions,
+    effective_rank,
+    singular_values,
+)
+from hcl_jax.geometry.summary import Geometry, measure
+
+__all__ = [
+    "DIRECTION_TOLERANCE",
+    "NC2",
+    "Geometry",
+    "alignment",
+    "class_means",
+    "directions",
+    "effective_rank",
+    "equal_inner_product",
+    "etf_distance",
+    "measure",
+    "nc1",
+    "nc2",
+    "simplex_etf",
+    "singular_values",
+    "uniformity",
+    "unit_norm",
+    "within_class",
+    "zero_sum",
+]

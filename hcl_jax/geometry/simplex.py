@@ -1,0 +1,74 @@
+"""The simplex equiangular tight frame, and the distance to it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hcl_jax.geometry._checks import _norms, _wide
+from hcl_jax.validation import (
+    check_count,
+    check_embeddings,
+)
+
+
+def simplex_etf(num_classes: int, dim: int) -> Float[Array, "classes dim"]:
+    """C unit vectors with all inner products ``-1/(C-1)``: the class means at neural collapse.
+
+    Args:
+        num_classes: C, at least 2.
+        dim: the dimension, at least C - 1.
+
+    Returns:
+        The vectors, one a row; coordinates beyond C - 1 are zero.
+
+    Raises:
+        ValueError: if C < 2, or no such frame exists because ``dim < C - 1``.
+
+    Example:
+        >>> simplex_etf(2, 1).tolist()
+        [[1.0], [-1.0]]
+    """
+    check_count("num_classes", num_classes, minimum=2)
+    check_count("dim", dim)
+    if dim < num_classes - 1:
+        raise ValueError(
+            f"a simplex ETF of {num_classes} classes needs dim >= {num_classes - 1}, got {dim}"
+        )
+    frame = np.zeros((num_classes, dim))
+    for k in range(num_classes - 1):
+        # Column k: row k takes what is left of its norm, the rows below share its opposite.
+        left = num_classes - 1 - k
+        height = np.sqrt((left / (left + 1)) * (num_classes / (num_classes - 1)))
+        frame[k, k] = height
+        frame[k + 1 :, k] = -height / left
+    return jnp.asarray(frame, dtype=jnp.result_type(float))
+
+
+def etf_distance(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
+    """The distance of the class means to the nearest rotated simplex ETF (orthogonal Procrustes).
+
+    Args:
+        means: class means.
+
+    Returns:
+        ``min_Q |M - E Q| / |E|`` (Frobenius norms) over isometries Q, with E the simplex ETF; 0
+        exactly at NC of the class means, about 1 for means at zero. Its gradient is that at the
+        nearest Q, which is exact since Q is a minimum; second derivatives are not.
+
+    Raises:
+        ValueError: if C < 2 or ``dim < C - 1``.
+
+    Example:
+        >>> round(etf_distance(0.5 * simplex_etf(4, 3)).item(), 5)
+        0.5
+    """
+    check_embeddings("means", means)
+    means = _wide(means)
+    num_classes, dim = means.shape
+    frame = simplex_etf(num_classes, dim).astype(means.dtype)
+    overlap = jnp.matmul(frame.T, means, precision=jax.lax.Precision.HIGHEST)
+    left, _, right = jnp.linalg.svd(overlap)
+    rotation = jax.lax.stop_gradient(left @ right)
+    nearest = jnp.matmul(frame, rotation, precision=jax.lax.Precision.HIGHEST)
+    return _norms((means - nearest).ravel()) / jnp.sqrt(jnp.asarray(num_classes, means.dtype))

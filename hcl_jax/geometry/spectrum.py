@@ -1,0 +1,79 @@
+"""The spectrum of the class means: how many directions they span."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from hcl_jax.geometry._checks import _check_two_classes, _checked_spectrum, _wide
+
+DIRECTION_TOLERANCE = 1e-3
+"""A direction counts if its singular value is above this fraction of the largest."""
+
+
+def singular_values(means: Float[Array, "classes dim"]) -> Float[Array, " singular"]:
+    """The spectrum: singular values of the covariance of the class means, largest first.
+
+    Args:
+        means: class means.
+
+    Returns:
+        The dim singular values of the centred ``(dim, dim)`` covariance (divided by C - 1). The
+        figures show ``log(sigma_i / sigma_1)``. At NC in dimension C - 1 all are equal.
+
+    Raises:
+        ValueError: for fewer than two classes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> singular_values(jnp.array([[1.0, 0.0], [-1.0, 0.0]])).round(4).tolist()
+        [2.0, 0.0]
+    """
+    _check_two_classes(means)
+    means = _wide(means)
+    centred = means - means.mean(axis=0)
+    values = jnp.square(jnp.linalg.svd(centred, compute_uv=False)) / (len(means) - 1)
+    return jnp.pad(values, (0, max(0, means.shape[1] - len(values))))
+
+
+def directions(spectrum: Float[Array, " singular"]) -> Int[Array, ""]:
+    """The number of directions before the cliff of the spectrum.
+
+    Args:
+        spectrum: singular values, as from `singular_values`.
+
+    Returns:
+        How many are above `DIRECTION_TOLERANCE` times the largest; 0 for a zero spectrum.
+
+    Raises:
+        ValueError, TypeError: unless it is a vector, and on NaN where the numbers are concrete.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> directions(jnp.array([1.0, 0.5, 1e-4])).item()
+        2
+    """
+    spectrum = _checked_spectrum(spectrum)
+    return jnp.sum(spectrum > DIRECTION_TOLERANCE * spectrum.max()).astype(jnp.int32)
+
+
+def effective_rank(spectrum: Float[Array, " singular"]) -> Float[Array, ""]:
+    """The exponential of the entropy of the normalised spectrum (Roy and Vetterli, 2007).
+
+    Args:
+        spectrum: singular values.
+
+    Returns:
+        A number between 1 and the length of the spectrum; 0 for a zero spectrum.
+
+    Raises:
+        ValueError, TypeError: as `directions`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(effective_rank(jnp.array([1.0, 1.0, 0.0])).item(), 5)
+        2.0
+    """
+    spectrum = _checked_spectrum(spectrum)
+    total = spectrum.sum()
+    shares = spectrum / jnp.where(total == 0, 1, total)
+    entropy = -jnp.sum(shares * jnp.log(jnp.where(shares > 0, shares, 1)))
+    return jnp.where(total == 0, 0, jnp.exp(entropy))

@@ -1,0 +1,1 @@
+"""The weights estimator in memory linear in the rows."""

@@ -1,0 +1,114 @@
+"""The forward pass over negatives as a TPU kernel; `..negatives` has the mathematics."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from hcl_jax.losses._blockwise.block import Side, along
+from hcl_jax.losses._blockwise.negatives import LogSums, Sums, enlarge
+from hcl_jax.losses._blockwise.pallas.lanes import (
+    in_lanes,
+    narrow_keys,
+    over_tiles,
+    padded_features,
+    scalars_of,
+    tile_rows,
+)
+from hcl_jax.losses._blockwise.tiles import inner_products
+from hcl_jax.losses.law import Law
+
+
+def row_sums(law: Law, anchors: Side, candidates: Side, precision: Any) -> Sums:
+    """The sums of `hcl_jax.losses._blockwise.negatives.absorb` over all candidates, with a running
+    maximum.
+
+    Candidates run down a tile and anchors across, along the lanes, so that the sums of an anchor
+    go over sublanes and stay in lanes, as they are kept. The mask of negatives is made from the
+    keys in the kernel; a tile never leaves VMEM.
+
+    Args:
+        law: how similarities are weighed.
+        anchors: features and keys of the rows whose sums these are.
+        candidates: features and keys of their candidates.
+        precision: of the multiplication.
+
+    Returns:
+        The sums. That of eta is empty where there is no hardening.
+
+    Raises:
+        NotImplementedError: if the hardening function holds an array that is not a scalar.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from hcl_jax.pairs import rows, supervised
+        >>> from hcl_jax.losses.law import law_of
+        >>> keys = supervised(rows(jnp.array([0, 0, 1, 1])))
+        >>> side = Side(jnp.array([[1.0], [1.0], [-1.0], [-1.0]]), *keys)
+        >>> row_sums(law_of(), side, side, None).tilted.log().tolist()  # log(2 exp(-1))
+        [-0.3068528175354004, -0.3068528175354004, -0.3068528175354004, -0.3068528175354004]
+    """
+    assert anchors.as_anchor is not None
+    assert candidates.as_candidate is not None
+    (count, dim), others = anchors.features.shape, candidates.features.shape[0]
+    narrow = jnp.result_type(anchors.features, candidates.features)
+    dtype = jnp.promote_types(narrow, jnp.float32)
+    down, across = tile_rows(others, dim), tile_rows(count, dim)
+    numbers, rebuild = scalars_of(law, dtype)
+    kinds = 1 if law.has_no_hardening else 2
+    # Products of two bfloat16 are exact in float32 at any precision.
+    precision = None if narrow == jnp.bfloat16 else precision
+
+    def kernel(numbers, x, y, x_excluded, y_excluded, out):
+        law, j = rebuild(numbers), pl.program_id(1)
+
+        @pl.when(j == 0)
+        def _():
+            for kind in range(kinds):
+                out[2 * kind, :] = jnp.full(across, -jnp.inf, dtype)
+                out[2 * kind + 1, :] = jnp.zeros(across, dtype)
+
+        similarities = inner_products(y[...], x[...], precision)
+        where = along(x_excluded[0, :], 1) != along(y_excluded[0, :], 0)
+        if others % down:
+            row = j * down + lax.broadcasted_iota(jnp.int32, where.shape, 0)
+            where &= row < others
+        exponents = (law.log_tilted, law.log_factor)[:kinds]
+        for kind, exponent in enumerate(exponents):
+            old = LogSums(out[2 * kind, :], out[2 * kind + 1, :])
+            new = enlarge(old, exponent(similarities), where, axis=0)
+            out[2 * kind, :], out[2 * kind + 1, :] = new
+
+    excluded = narrow_keys(anchors.as_anchor.excluded, candidates.as_candidate.excluded)
+    x = padded_features(anchors.features, across, narrow)
+    y = padded_features(candidates.features, down, narrow)
+    tiles, lanes = (x.shape[0] // across, y.shape[0] // down), x.shape[1]
+    found = over_tiles(
+        kernel,
+        tiles,
+        [
+            (numbers, pl.BlockSpec(memory_space=pltpu.SMEM)),
+            (x, pl.BlockSpec((across, lanes), lambda i, j: (i, 0))),
+            (y, pl.BlockSpec((down, lanes), lambda i, j: (j, 0))),
+            (in_lanes(excluded[:1], across), pl.BlockSpec((1, across), lambda i, j: (0, i))),
+            (in_lanes(excluded[1:], down), pl.BlockSpec((1, down), lambda i, j: (0, j))),
+        ],
+        (
+            jax.ShapeDtypeStruct((2 * kinds, x.shape[0]), dtype),
+            pl.BlockSpec((2 * kinds, across), lambda i, j: (0, i)),
+        ),
+        pl.CostEstimate(
+            flops=2 * x.shape[0] * y.size,
+            transcendentals=kinds * x.shape[0] * y.shape[0],
+            bytes_accessed=(x.size + tiles[0] * y.size) * narrow.itemsize,
+        ),
+    )[:, :count]
+    plain = LogSums(found[2], found[3]) if kinds == 2 else _empty(found[0])
+    return Sums(LogSums(found[0], found[1]), plain)
+
+
+def _empty(like):
+    return LogSums(jnp.full_like(like, -jnp.inf), jnp.zeros_like(like))

@@ -1,0 +1,188 @@
+"""The contrastive loss, and its four named corners SCL, HSCL, UCL and HUCL.
+
+For an anchor x with a positive x+ and negatives x_1^- .. x_k^- the loss of the paper is
+
+    E psi_k(v_1, .., v_k),    v_i = f(x) . f(x_i^-) - f(x) . f(x+),
+
+with the negatives drawn from the law reweighted by eta (see `hcl_jax.hardening`). Two choices make
+four objectives: supervised or unsupervised pairs (`hcl_jax.pairs`), a hardening function or none.
+
+Two estimators replace the law by the batch. Here is the *weights* estimator, the limit k to
+infinity: an exact mean over the anchor's negatives N in the batch, weighted by eta. For InfoNCE
+
+    x   = logsumexp_N(log eta + s / temperature) - logsumexp_N(log eta) - s_positive / temperature
+    loss = log(alpha + q e^x)                                (softplus(x) for alpha = q = 1),
+
+all in log space; for separable losses it is ``sum_N w_n term(s_n - s_positive)`` with the weights w
+proportional to eta. The *samples* estimator is in `hcl_jax.losses`.
+
+There are several implementations of the same numbers. "dense", here, is the definition: it writes
+out (anchors, candidates) matrices and can be differentiated any number of times, by any argument.
+"blockwise" never does: for InfoNCE see `hcl_jax.losses._blockwise.loss`; for separable losses it is
+the dense form over a few anchors at a time. "pallas", for InfoNCE on TPUs, has the passes over
+negatives as kernels (`hcl_jax.losses._blockwise.pallas`); it is taken on request only, as no
+measurement shows it to win.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+from jaxtyping import Array, Float
+
+from hcl_jax.hardening import Hardening, no_hardening
+from hcl_jax.losses._blockwise.loss import Settings, blockwise_losses
+from hcl_jax.losses.anchor_losses import AnchorLosses, check_pairs_fit
+from hcl_jax.losses.dense import _dense_loss
+from hcl_jax.losses.law import law_of
+from hcl_jax.padding import pad_rows, padding
+from hcl_jax.pairs import Pairs
+from hcl_jax.psi import Psi, infonce
+from hcl_jax.validation import (
+    check_choice,
+)
+
+Implementation = Literal["dense", "blockwise", "pallas"]
+
+
+SMALL = 2**18
+"""At most this many (anchor, candidate) pairs are cheaper, or hardly dearer, in the dense form."""
+
+
+ROWS_AT_ONCE = 64
+"""Anchors at a time in the blockwise form of a separable loss."""
+
+
+def contrastive_loss(
+    anchors: Float[Array, "anchors dim"],
+    candidates: Float[Array, "candidates dim"],
+    pairs: Pairs,
+    *,
+    psi: Psi | None = None,
+    hardening: Hardening | None = None,
+    stop_gradient_hardening: bool = True,
+    implementation: Implementation | None = None,
+) -> AnchorLosses:
+    """The weights estimator of the loss of every anchor.
+
+    Args:
+        anchors: embeddings whose losses are wanted.
+        candidates: embeddings that are their positives and negatives.
+        pairs: which candidate is what to which anchor.
+        psi: the loss function; by default InfoNCE with alpha = q = temperature = 1. It needs a
+            limit for k to infinity, so it is InfoNCE or separable. For a separable psi the result
+            is the loss of one negative (k = 1).
+        hardening: a product hardening function; by default none.
+        stop_gradient_hardening: whether the weights eta are constants to differentiation, as in the
+            reference code. The value does not depend on it, the minimiser of HUCL does.
+        implementation: "dense", "blockwise" or "pallas"; by default the one that
+            `choose_implementation` names. If `candidates` is the same object as `anchors`, the
+            last two use the symmetry of the similarities.
+
+    Returns:
+        The loss of every anchor. Similarities are computed and kept in at least float32. Memory:
+        several (anchors, candidates) matrices if dense; linear in the rows otherwise.
+
+    Raises:
+        ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, or a psi without limit.
+        NotImplementedError: if another form than the dense is differentiated twice, or by beta or
+            temperature; or if "pallas" lacks what is asked for, see
+            `hcl_jax.losses._blockwise.pallas.kernels_for`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from hcl_jax import pairs
+        >>> embeddings = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
+        >>> everyone = pairs.supervised(pairs.rows(jnp.array([0, 0, 1, 1])))
+        >>> contrastive_loss(embeddings, embeddings, everyone).total.round(6).tolist()
+        [0.12692800164222717, 0.12692800164222717, 0.12692800164222717, 0.12692800164222717]
+    """
+    psi = infonce() if psi is None else psi
+    hardening = no_hardening() if hardening is None else hardening
+    log_factor = _check_weights_estimator(psi, hardening)
+    check_pairs_fit(anchors, candidates, pairs)
+    if implementation is None:
+        implementation = choose_implementation(len(anchors), len(candidates), psi).implementation
+    check_choice("implementation", implementation, ("dense", "blockwise", "pallas"))
+    options = {"psi": psi, "log_factor": log_factor, "detached": stop_gradient_hardening}
+    if implementation == "dense":
+        return _dense_loss(anchors, candidates, pairs, **options)
+    kernels = _kernels(anchors, candidates, psi) if implementation == "pallas" else None
+    if psi.link is None:
+        return _rows_at_a_time(anchors, candidates, pairs, **options)
+    law = law_of(psi, hardening)
+    settings = Settings(detached=stop_gradient_hardening, kernels=kernels)
+    return AnchorLosses(*blockwise_losses(law, anchors, candidates, pairs, settings))
+
+
+class Choice(NamedTuple):
+    """An implementation, and why it was chosen."""
+
+    implementation: Implementation
+    reason: str
+
+
+def choose_implementation(anchors: int, candidates: int, psi: Psi | None = None) -> Choice:
+    """The implementation that `contrastive_loss` takes by default.
+
+    Args:
+        anchors: the number of anchors.
+        candidates: the number of candidates.
+        psi: the loss function; by default InfoNCE.
+
+    Returns:
+        Its name and the reason.
+
+    Example:
+        >>> choose_implementation(8192, 8192).implementation
+        'blockwise'
+        >>> print(choose_implementation(256, 256).reason)
+        65536 pairs are at most 262144: matrices of them are cheap and differentiable twice
+    """
+    size = anchors * candidates
+    if size <= SMALL:
+        return Choice(
+            "dense",
+            f"{size} pairs are at most {SMALL}: matrices of them are cheap and differentiable "
+            "twice",
+        )
+    if psi is not None and psi.link is None:
+        return Choice("blockwise", f"{size} pairs: a separable loss takes a few anchors at a time")
+    return Choice("blockwise", f"{size} pairs are more than {SMALL}: tiles need no matrix of them")
+
+
+def _kernels(anchors, candidates, psi):
+    from hcl_jax.losses._blockwise.pallas import kernels_for  # Pallas takes a while to import
+
+    return kernels_for(anchors, candidates, psi)
+
+
+def _rows_at_a_time(anchors, candidates, pairs, **options):
+    """The dense form over a few anchors at a time, computed again in the backward pass."""
+    count = len(anchors)
+    rows = (anchors, pairs.anchors)
+    blocks = jax.tree.map(
+        lambda v: v.reshape(-1, ROWS_AT_ONCE, *v.shape[1:]),
+        pad_rows(rows, padding(count, ROWS_AT_ONCE), mode="edge"),
+    )
+
+    @jax.checkpoint
+    def losses_of_block(block):
+        features, keys = block
+        return _dense_loss(features, candidates, Pairs(keys, pairs.candidates), **options)
+
+    losses = jax.lax.map(losses_of_block, blocks)
+    return AnchorLosses(*(part.reshape(-1)[:count] for part in losses))
+
+
+def _check_weights_estimator(psi: Psi, hardening: Hardening):
+    if hardening.log_factor is None:
+        raise ValueError(
+            "the weights estimator needs a product hardening: under a joint one the negatives are "
+            "not independent and no weight belongs to a single negative"
+        )
+    if psi.link is None and psi.term is None:
+        raise ValueError(
+            "this psi has no limit for k to infinity (it is neither InfoNCE nor separable); use "
+            "the samples estimator, hcl_jax.losses.sampled.sampled_contrastive_loss"
+        )
+    return hardening.log_factor

@@ -1,0 +1,335 @@
+"""The update: state, one step, one epoch. Jit and donation happen here, once.
+
+An epoch is a single compiled `lax.scan` over a data set that lives on the device. Which of the
+paper's objectives is trained (`hcl_jax.training`) is data, not code: one compiled program trains
+all of them, and `jax.vmap` over keys and states trains several seeds in it at once. All functions
+here are
+those of one device, which may be one of several: `hcl_jax.training.runner` runs them.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from hcl_jax.data import Split
+from hcl_jax.losses import AnchorLosses, sum_and_weight
+from hcl_jax.networks import Variables
+from hcl_jax.training.batch_loss import anchor_losses, rows_of_views
+from hcl_jax.training.microbatches import loss_and_gradient
+from hcl_jax.training.program import Program
+from hcl_jax.training.targets import Aim
+from hcl_jax.validation import check_count
+
+
+class TrainState(NamedTuple):
+    """What is carried from step to step."""
+
+    variables: Variables
+    optimizer_state: optax.OptState
+    step: Int[Array, ""]
+    key: PRNGKeyArray
+
+
+class StepInfo(NamedTuple):
+    """What is looked at after a step, and dropped.
+
+    Attributes:
+        loss: of the global batch.
+        gradient_norm: of the gradient by all parameters.
+        parameter_norm: of the parameters before the step.
+        projection_norm: the largest of a row of projections.
+        pairs: over how many the loss is a mean: (anchor, positive) pairs, or anchors.
+        undefined: anchors without a positive or a negative.
+        non_finite: anchors whose loss is NaN or infinite.
+    """
+
+    loss: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+    parameter_norm: Float[Array, ""]
+    projection_norm: Float[Array, ""]
+    pairs: Array
+    undefined: Int[Array, ""]
+    non_finite: Int[Array, ""]
+
+
+def init_state(key: PRNGKeyArray, program: Program) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        key: draws the parameters and everything in training.
+        program: what will be trained.
+
+    Returns:
+        The state.
+
+    Example:
+        >>> import jax, optax
+        >>> from hcl_jax.networks import mlp
+        >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=8)
+        >>> int(init_state(jax.random.key(0), program).step)
+        0
+    """
+    init_key, train_key = jax.random.split(key)
+    variables = program.model.init(init_key)
+    return TrainState(
+        variables, program.optimizer.init(variables.params), jnp.zeros((), jnp.int32), train_key
+    )
+
+
+def restart(state: TrainState, program: Program) -> TrainState:
+    """The state before the first step, with a network that is trained already.
+
+    Args:
+        state: of the training that has ended.
+        program: what will be trained.
+
+    Returns:
+        The state, with a key of its own.
+
+    Example:
+        >>> import jax, optax
+        >>> from hcl_jax.networks import mlp
+        >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=8)
+        >>> state = init_state(jax.random.key(0), program)._replace(step=jax.numpy.int32(7))
+        >>> int(restart(state, program).step)
+        0
+    """
+    fresh = program.optimizer.init(state.variables.params)
+    key = jax.random.fold_in(state.key, state.step)
+    return TrainState(state.variables, fresh, jnp.zeros((), jnp.int32), key)
+
+
+def train_step(
+    state: TrainState,
+    batch: Split,
+    aim: Aim,
+    program: Program,
+) -> tuple[TrainState, StepInfo]:
+    """One update of the parameters; pure, not jitted.
+
+    Args:
+        state: the state before the step.
+        batch: images and labels; on several devices, those of this device.
+        aim: the objective.
+        program: what is fixed.
+
+    Returns:
+        The state after the step, the same on every device, and what there is to look at, of the
+        global batch.
+
+    Example:
+        >>> import jax, optax
+        >>> from hcl_jax.training.targets import corner
+        >>> from hcl_jax.data import gaussian_classes
+        >>> from hcl_jax.networks import mlp
+        >>> batch = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=4).train
+        >>> program = Program(mlp(64, 3, depth=1, width=8), optax.adam(1e-3), batch_size=16)
+        >>> state = init_state(jax.random.key(1), program)
+        >>> scl = corner(supervised=True)
+        >>> state, info = jax.jit(train_step, static_argnums=3)(state, batch, scl, program)
+        >>> int(state.step), int(info.undefined)
+        (1, 0)
+    """
+    placement = program.placement
+    view_key, draw_key, _ = _keys(state)
+    images, rows = rows_of_views(view_key, batch, program)
+    variables = state.variables
+    own = Variables(*placement.apart(tuple(variables), images))
+
+    def loss_of(projections):
+        embeddings = program.normalization(projections)
+        losses = anchor_losses(draw_key, embeddings, rows, aim, program)
+        return placement.mean_loss(losses, program.average), _look(losses, projections, program)
+
+    loss, looked_at, gradient, batch_stats = loss_and_gradient(
+        program.model, own, images, loss_of, parts=program.parts
+    )
+    gradient = placement.add(gradient)
+    updates, optimizer_state = program.optimizer.update(
+        gradient, state.optimizer_state, variables.params
+    )
+    norms = optax.tree.norm(gradient), optax.tree.norm(variables.params)
+    params = jax.tree.map(jnp.add, variables.params, updates)
+    variables = Variables(params, placement.mean(batch_stats))
+    after = TrainState(variables, optimizer_state, state.step + 1, state.key)
+    return after, StepInfo(loss, *norms, *looked_at)
+
+
+@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+def train_epoch(
+    state: TrainState, split: Split, aim: Aim, program: Program
+) -> tuple[TrainState, StepInfo]:
+    """One pass over a shuffled split, as one compiled program; the state is donated.
+
+    Args:
+        state: the state before; its buffers are used up.
+        split: images and labels, on the device.
+        aim: the objective.
+        program: what is fixed.
+
+    Returns:
+        The state after the epoch, and the infos of its steps along a leading axis.
+
+    Raises:
+        ValueError: if the batch size is below 2 or above the size of the split.
+
+    Example:
+        >>> import jax, optax
+        >>> from hcl_jax.training.targets import corner
+        >>> from hcl_jax.data import gaussian_classes
+        >>> from hcl_jax.networks import mlp
+        >>> data = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)
+        >>> program = Program(mlp(64, 3, depth=1, width=8), optax.adam(1e-3), batch_size=16)
+        >>> state = init_state(jax.random.key(1), program)
+        >>> state, infos = train_epoch(state, data.train, corner(supervised=True), program)
+        >>> infos.loss.shape
+        (2,)
+    """
+    batches = epoch_batches(state, len(split.labels), program.batch_size)
+
+    def step(state, indices):
+        batch = Split(split.images[indices], split.labels[indices])
+        return train_step(state, batch, aim, program)
+
+    return jax.lax.scan(step, state, program.placement.part(batches, 1))
+
+
+@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+def train_batches(
+    state: TrainState, batches: Split, aim: Aim, program: Program
+) -> tuple[TrainState, StepInfo]:
+    """Steps on batches that are given, for data sets too large for the device.
+
+    Args:
+        state: the state before; its buffers are used up.
+        batches: images (step, batch, ..) and labels (step, batch), of this device.
+        aim: the objective.
+        program: what is fixed.
+
+    Returns:
+        The state after the last batch, and the infos of the steps along a leading axis.
+
+    Example:
+        >>> import jax, optax
+        >>> from hcl_jax.training.targets import corner
+        >>> from hcl_jax.networks import mlp
+        >>> program = Program(mlp(4, 3, depth=1, width=8), optax.adam(1e-3), batch_size=6)
+        >>> state = init_state(jax.random.key(1), program)
+        >>> labels = jax.numpy.zeros((2, 6), int)
+        >>> batches = Split(jax.numpy.ones((2, 6, 4)), labels)
+        >>> _, infos = train_batches(state, batches, corner(supervised=False), program)
+        >>> infos.loss.shape
+        (2,)
+    """
+    return jax.lax.scan(lambda state, batch: train_step(state, batch, aim, program), state, batches)
+
+
+@functools.partial(jax.jit, static_argnames="program", donate_argnames="states")
+def train_epoch_of_seeds(
+    states: TrainState, split: Split, aim: Aim, program: Program
+) -> tuple[TrainState, StepInfo]:
+    """`train_epoch` of several seeds at once.
+
+    Args:
+        states: states along a leading axis; their buffers are used up.
+        split: images and labels, shared by the seeds.
+        aim: the objective, shared too.
+        program: what is fixed.
+
+    Returns:
+        States and infos, with the seeds along the leading axis.
+
+    Raises:
+        ValueError: as `train_epoch`.
+
+    Example:
+        >>> import jax, optax
+        >>> from hcl_jax.training.targets import corner
+        >>> from hcl_jax.data import gaussian_classes
+        >>> from hcl_jax.networks import mlp
+        >>> data = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)
+        >>> program = Program(mlp(64, 3, depth=1, width=8), optax.adam(1e-3), batch_size=16)
+        >>> keys = jax.random.split(jax.random.key(1), 3)
+        >>> states = jax.vmap(lambda key: init_state(key, program))(keys)
+        >>> scl = corner(supervised=True)
+        >>> states, infos = train_epoch_of_seeds(states, data.train, scl, program)
+        >>> infos.loss.shape
+        (3, 2)
+    """
+    return each_seed(lambda state: train_epoch(state, split, aim, program))(states)
+
+
+def each_seed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Maps over the leading axis of the arguments; a single seed runs as if alone.
+
+    Args:
+        function: of trees of arrays.
+
+    Returns:
+        The function of trees with a leading axis over seeds.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> [each_seed(jnp.sum)(jnp.ones((seeds, 3))).tolist() for seeds in (1, 2)]
+        [[3.0], [3.0, 3.0]]
+    """
+
+    def call(*trees):
+        if len(jax.tree.leaves(trees)[0]) > 1:
+            return jax.vmap(function)(*trees)
+        result = function(*jax.tree.map(lambda leaf: leaf[0], trees))
+        return jax.tree.map(lambda leaf: leaf[None], result)
+
+    return call
+
+
+def epoch_batches(state: TrainState, size: int, batch_size: int) -> Int[Array, "steps batch"]:
+    """The shuffled indices of the batches of the epoch that begins at this state.
+
+    Args:
+        state: its key and step decide the order, so that a resumed run shuffles as the first.
+        size: of the split.
+        batch_size: indices in each row; the rest of the split is dropped.
+
+    Returns:
+        One row of indices for each step.
+
+    Raises:
+        ValueError: if the batch size is below 2 or above the size of the split.
+
+    Example:
+        >>> import jax
+        >>> state = TrainState(None, None, jax.numpy.zeros((), int), jax.random.key(0))
+        >>> epoch_batches(state, 7, 3).shape
+        (2, 3)
+    """
+    check_count("batch_size", batch_size, minimum=2)
+    if batch_size > size:
+        raise ValueError(f"batch_size must be at most the {size} training images, got {batch_size}")
+    steps = size // batch_size
+    _, _, order_key = _keys(state)
+    order = jax.random.permutation(order_key, size)
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def _keys(state: TrainState) -> PRNGKeyArray:
+    """Keys for the views and the draws of this step, and for the order of an epoch begun here."""
+    return jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+
+
+def _look(losses: AnchorLosses, projections, program: Program):
+    """The rest of `StepInfo`, over all devices."""
+    losses, projections = jax.lax.stop_gradient((losses, projections))
+    add, largest = program.placement.add, program.placement.largest
+    norm = jnp.sqrt(jnp.max(jnp.sum(jnp.square(projections), axis=1)))
+    counts = (
+        sum_and_weight(losses, program.average)[1],
+        ~losses.defined,
+        ~jnp.isfinite(losses.total),
+    )
+    return largest(norm), *(add(jnp.sum(count, dtype=jnp.int32)) for count in counts)

@@ -3,10 +3,10 @@
 from importlib.util import find_spec
 
 NEEDS = {
-    "scripts/torch_contenders.py": "torch",
-    "scripts/torch_resnets.py": "torch",
-    "scripts/torch_training.py": "torch",
-    "scripts/archive_builders.py": "tensorflow_datasets",
+    "scripts/benchmarking/losses_torch.py": "torch",
+    "scripts/benchmarking/resnets_torch.py": "torch",
+    "scripts/benchmarking/training_torch.py": "torch",
+    "scripts/data_preparation/tfds_builders.py": "tensorflow_datasets",
 }
 
 collect_ignore = [path for path, package in NEEDS.items() if not find_spec(package)]

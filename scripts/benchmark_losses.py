@@ -21,8 +21,10 @@ import jax
 import numpy as np
 import tyro
 
-from scripts import jax_contenders, targets
-from scripts.benchmark_results import (
+from scripts.benchmarking import losses_jax, targets
+from scripts.benchmarking.contenders import LEAST_ROUNDS, nothing_kept_by_malloc, peak_memory
+from scripts.benchmarking.machine_load import share_of_others, ticks
+from scripts.benchmarking.results import (
     medians,
     origin,
     origin_line,
@@ -31,8 +33,6 @@ from scripts.benchmark_results import (
     run_benchmark,
     sizes,
 )
-from scripts.contenders import LEAST_ROUNDS, nothing_kept_by_malloc, peak_memory
-from scripts.machine_load import share_of_others, ticks
 
 NOISY = 1.3
 
@@ -104,15 +104,13 @@ def _measure_shape(chosen, rows, dim, versions):
     limit = chosen.memory_gib * 2**30
     device = jax.devices(chosen.device)[0]
     precision = jax.lax.Precision[chosen.precision]
-    found = jax_contenders.contenders(
-        z, labels, chosen.beta, chosen.draws, device, precision, limit
-    )
+    found = losses_jax.contenders(z, labels, chosen.beta, chosen.draws, device, precision, limit)
     if chosen.torch:
-        from scripts import torch_contenders
+        from scripts.benchmarking import losses_torch
 
         where = "cuda" if chosen.device == "gpu" else "cpu"
-        versions.update(torch_contenders.versions())
-        found += torch_contenders.contenders(
+        versions.update(losses_torch.versions())
+        found += losses_torch.contenders(
             z, labels, chosen.beta, chosen.draws, where, limit, chosen.anchors
         )
     agreement = _agreement(found)
@@ -124,7 +122,7 @@ def _measure_shape(chosen, rows, dim, versions):
     return {
         "rows": rows,
         "dim": dim,
-        "draws": jax_contenders.draws_made(labels, chosen.draws),
+        "draws": losses_jax.draws_made(labels, chosen.draws),
         "agreement": agreement,
         "rounds": max(map(len, times.values())),
         "noisy_rounds": noisy,

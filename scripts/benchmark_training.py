@@ -19,8 +19,11 @@ import numpy as np
 import tyro
 
 from hcl_jax.training import init_state
-from scripts import jax_training
-from scripts.benchmark_results import (
+from scripts.benchmarking import training_jax
+from scripts.benchmarking.contenders import Contender, peak_memory, take_turns
+from scripts.benchmarking.host_work import host_work
+from scripts.benchmarking.machine_load import share_of_others, ticks
+from scripts.benchmarking.results import (
     medians,
     origin,
     origin_line,
@@ -29,10 +32,7 @@ from scripts.benchmark_results import (
     run_benchmark,
     sizes,
 )
-from scripts.contenders import Contender, peak_memory, take_turns
-from scripts.host_work import host_work
-from scripts.machine_load import share_of_others, ticks
-from scripts.targets import Target, table, verdict_of
+from scripts.benchmarking.targets import Target, table, verdict_of
 
 BOUNDS = {"float32": (1e-4, 1e-3), "bfloat16": (3e-2, 1e-1)}
 """How far losses and gradient norms of the exact estimator may lie from PyTorch's, relatively."""
@@ -117,24 +117,24 @@ def measure(chosen: Benchmark) -> dict[str, Any]:
 
 
 def _agreeing(chosen) -> tuple[list[Contender], dict[str, list[float]]]:
-    from scripts import torch_training
+    from scripts.benchmarking import training_torch
 
     where = "cuda" if chosen.device == "gpu" else "cpu"
     depth = 18 if chosen.network == "resnet18" else 50
     key = jax.random.key(0)
-    recipe = jax_training.Recipe(
+    recipe = training_jax.Recipe(
         depth, chosen.width, chosen.classes - 1, chosen.beta, chosen.draws, key
     )
     images, labels = _data(chosen)
     first = images[: chosen.batch], labels[: chosen.batch]
-    program = jax_training.program_of(recipe, chosen.batch, "float32", sampled=True)
+    program = training_jax.program_of(recipe, chosen.batch, "float32", sampled=True)
     variables = jax.device_get(init_state(key, program).variables)
-    found = jax_training.contenders(
+    found = training_jax.contenders(
         images, labels, recipe, chosen.batch, chosen.dtype, jax.devices(chosen.device)[0]
     )
-    found += torch_training.contenders(*first, variables, recipe, chosen.dtype, where)
-    embeddings = torch_training.embedded(first[0], variables, recipe, where)
-    drawn = jax_training.sampled_losses(embeddings, first[1], recipe)
+    found += training_torch.contenders(*first, variables, recipe, chosen.dtype, where)
+    embeddings = training_torch.embedded(first[0], variables, recipe, where)
+    drawn = training_jax.sampled_losses(embeddings, first[1], recipe)
     return found, _agreement(found, drawn)
 
 

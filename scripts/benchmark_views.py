@@ -36,8 +36,8 @@ from hcl_jax.augmentation import (
     standardize,
     to_unit_floats,
 )
-from scripts.benchmark_results import medians, origin, origin_line, quartiles, run_benchmark
-from scripts.contenders import take_turns, timed
+from scripts.benchmarking.contenders import take_turns, timed
+from scripts.benchmarking.results import medians, origin, origin_line, quartiles, run_benchmark
 
 BATCHES = ((512, 32), (64, 224))
 """Images in a batch, and their height and width."""

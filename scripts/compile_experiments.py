@@ -16,9 +16,9 @@ from typing import Any, Literal
 import tyro
 
 from hcl_jax.system.atomic_files import write_files
-from scripts.catalogue import named
 from scripts.compile_for_tpu import Row, describe, devices, report
-from scripts.experiments import Experiment, corner_of, keys_of, program_of
+from scripts.experiments.catalogue import named
+from scripts.experiments.experiment import Experiment, corner_of, keys_of, program_of
 
 NOTE = (
     "The epoch of a named experiment as one program under `jax.pmap`, with 50 000 images on every "

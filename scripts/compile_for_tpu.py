@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from hcl_jax.system.atomic_files import write_files
-from scripts.hlo_text import collectives, overlap
+from scripts.benchmarking.hlo_text import collectives, overlap
 
 MIB = 2**20
 DIM = 128

@@ -27,9 +27,9 @@ from hcl_jax.encoders.export import export_encoder
 from hcl_jax.networks import Variables
 from hcl_jax.system.atomic_files import whole_files
 from hcl_jax.training import alone
-from scripts.experiments import NORMALIZATIONS, Experiment, keys_of, program_of
-from scripts.run_directory import RunDirectoryError, read_json
-from scripts.stops import RefusedError, reported
+from scripts.experiments.experiment import NORMALIZATIONS, Experiment, keys_of, program_of
+from scripts.runs.exit_status import RefusedError, reported
+from scripts.runs.run_directory import RunDirectoryError, read_json
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 

@@ -28,8 +28,8 @@ from hcl_jax.data import (
     tiny_imagenet,
 )
 from hcl_jax.data.image_folder import FOLDER
+from hcl_jax.data.optional_packages import import_or_explain
 from hcl_jax.data.prepared import UNLABELLED
-from hcl_jax.system.optional_packages import import_or_explain
 
 ARCHIVES = {
     "cifar10": "cifar-10-binary.tar.gz",
@@ -102,7 +102,7 @@ def _prepare_records(name: str, data_dir: Path, archive_dir: Path | None) -> Non
         import_or_explain(package, f"preparing {name}")
     import tensorflow_datasets as tfds
 
-    from scripts.archive_builders import BUILDERS, shuffled_in_memory
+    from scripts.data_preparation.tfds_builders import BUILDERS, shuffled_in_memory
 
     if archive_dir is not None:
         _archive(name, archive_dir)

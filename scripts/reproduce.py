@@ -17,12 +17,12 @@ from typing import Any
 import tyro
 
 from hcl_jax.system.atomic_files import write_files
-from scripts.catalogue import METHODS
-from scripts.experiments import Experiment
-from scripts.provenance import environment
-from scripts.run_directory import read_metrics, write_json
-from scripts.running import progress_bar, run
-from scripts.stops import reported
+from scripts.experiments.catalogue import METHODS
+from scripts.experiments.experiment import Experiment
+from scripts.runs.exit_status import reported
+from scripts.runs.loop import progress_bar, run
+from scripts.runs.provenance import environment
+from scripts.runs.run_directory import read_metrics, write_json
 
 QUICK_METHODS = tuple(METHODS[i] for i in (0, 3, 5, 9))  # SCL, HSCL 10, UCL, HUCL 30
 
@@ -107,7 +107,7 @@ def _reproduce(plan: Plan, out: Path) -> None:
 
 def write_pictures(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
     """Draws every figure the plan has runs for."""
-    from scripts import figures
+    from scripts.runs import figures
 
     titles = {"grouped": "Grouped synthetic classes", "digits": "Handwritten digits"}
     for data, title in titles.items():
@@ -134,7 +134,7 @@ def write_pictures(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None
 
 def write_report(out: Path, results: list[dict[str, Any]]) -> str:
     """Writes summary.json and tables.md, and returns the tables."""
-    from scripts.tables import geometry_table, normalization_table
+    from scripts.runs.tables import geometry_table, normalization_table
 
     summary = [{k: v for k, v in result.items() if k != "spectrum"} for result in results]
     write_json(out / "summary.json", summary)

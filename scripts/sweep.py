@@ -18,12 +18,12 @@ import tyro
 
 from hcl_jax.system.atomic_files import write_files
 from hcl_jax.system.processes import is_first
-from scripts.catalogue import catalogue
-from scripts.experiments import Experiment
-from scripts.run_directory import read_metrics, write_json
-from scripts.running import progress_bar, run
-from scripts.runtime import Runtime
-from scripts.stops import NonFiniteLossError, RefusedError, reported
+from scripts.experiments.catalogue import catalogue
+from scripts.experiments.experiment import Experiment
+from scripts.runs.exit_status import NonFiniteLossError, RefusedError, reported
+from scripts.runs.loop import progress_bar, run
+from scripts.runs.run_directory import read_metrics, write_json
+from scripts.runs.runtime import Runtime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +101,9 @@ def write_report(out: Path, experiments: dict[str, Experiment], results: list[di
         experiments: by the name of their run directories.
         results: the last evaluations of all seeds.
     """
-    from scripts import figures
-    from scripts.catalogue import expected
-    from scripts.tables import geometry_table
+    from scripts.experiments.catalogue import expected
+    from scripts.runs import figures
+    from scripts.runs.tables import geometry_table
 
     write_json(
         out / "summary.json", [{k: v for k, v in r.items() if k != "spectrum"} for r in results]

@@ -17,12 +17,18 @@ from pathlib import Path
 import tyro
 
 from hcl_jax.system.processes import is_first
-from scripts.catalogue import SMALL_SETS, UnknownExperimentError, catalogue, expected, named
-from scripts.experiments import Experiment
-from scripts.run_directory import read_metrics
-from scripts.running import progress_bar, run
-from scripts.runtime import Runtime
-from scripts.stops import reported
+from scripts.experiments.catalogue import (
+    SMALL_SETS,
+    UnknownExperimentError,
+    catalogue,
+    expected,
+    named,
+)
+from scripts.experiments.experiment import Experiment
+from scripts.runs.exit_status import reported
+from scripts.runs.loop import progress_bar, run
+from scripts.runs.run_directory import read_metrics
+from scripts.runs.runtime import Runtime
 
 DEFAULT = "grouped-hscl5"
 
@@ -96,7 +102,7 @@ def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
 
 def draw(experiment: Experiment, path: Path) -> None:
     """Draws the metrics of a run, beside the paper's final values where it gives them."""
-    from scripts import figures
+    from scripts.runs import figures
 
     title = f"{experiment.method}, {experiment.data}, {experiment.normalization}"
     paper = expected(experiment)

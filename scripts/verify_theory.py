@@ -17,10 +17,10 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
-from theory.cases import evaluate
-from theory.claim import Effort
+from theory.checking.claim import Effort
 from theory.claims import CLAIMS
-from theory.model_files import parse_models
+from theory.evaluation import evaluate
+from theory.model.model_files import parse_models
 
 
 def main(
@@ -67,7 +67,7 @@ def verify(effort: Effort, report: Path | None) -> int:
     Returns:
         0 if every claim holds and every control fails, else 1.
     """
-    from scripts.theory_findings import run, text_table
+    from scripts.theory_report.findings import run, text_table
 
     total = sum(1 + len(claim.controls) for claim in CLAIMS)
     with tqdm(total=total, desc="claims and controls", file=sys.stderr) as bar:
@@ -95,8 +95,8 @@ def _not_a_place(folder: Path) -> str | None:
 
 def _write(report: Path, findings, effort: Effort) -> None:
     os.environ.setdefault("MPLBACKEND", "agg")
-    from scripts.theory_figures import SECTIONS
-    from scripts.theory_report import write_report
+    from scripts.theory_report.html import write_report
+    from scripts.theory_report.sections import SECTIONS
 
     write_report(report, findings, SECTIONS, effort=effort)
     print(f"wrote {report / 'report.html'}", file=sys.stderr)
@@ -106,7 +106,7 @@ def evaluate_file(path: Path, digits: int) -> int:
     """Prints everything the theory says of the models of a file.
 
     Args:
-        path: a JSON file; see `theory.model_files`.
+        path: a JSON file; see `theory.model.model_files`.
         digits: significant digits.
 
     Returns:

@@ -19,8 +19,8 @@ import numpy as np
 
 from hcl_jax.data.decoding import decode_in_threads, decoded_once
 from hcl_jax.data.image_sets import ImageSet, Statistics
+from hcl_jax.data.optional_packages import import_or_explain
 from hcl_jax.data.splits import DatasetError, Split
-from hcl_jax.system.optional_packages import import_or_explain
 
 FOLDER = "tiny-imagenet-200"
 IMAGE_SHAPE = (64, 64, 3)

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from hcl_jax.data.decoding import decode_in_threads, decoded_once
+from hcl_jax.data.optional_packages import import_or_explain
 from hcl_jax.data.splits import DatasetError
-from hcl_jax.system.optional_packages import import_or_explain
 
 RECORDS = "array_record.python.array_record_module"
 CHUNK = 256

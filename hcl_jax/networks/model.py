@@ -13,8 +13,6 @@ from chex import ArrayTree
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hcl_jax.networks.small import Network
-
 
 class Outputs(NamedTuple):
     """What a network makes of a batch: encoder features, and their projections by the head."""
@@ -42,6 +40,19 @@ class Model(NamedTuple):
 
     init: Callable[[PRNGKeyArray], Variables]
     apply: Callable[[Variables, Float[Array, "batch *image"], bool], tuple[Outputs, ArrayTree]]
+
+
+class Network(nnx.Module):
+    """An encoder and a projection head, from images to `Outputs`."""
+
+    def __init__(self, encoder: nnx.Module, head: nnx.Module):
+        self.encoder = encoder
+        self.head = head
+
+    def __call__(self, images: Float[Array, "batch *image"]) -> Outputs:
+        """Features and projections of a batch."""
+        features = self.encoder(images)
+        return Outputs(features, self.head(features))
 
 
 def pure(build: Callable[[nnx.Rngs], Network], image_shape: tuple[int | None, ...]) -> Model:

@@ -20,8 +20,8 @@ from jaxtyping import Array, DTypeLike, Float
 
 from hcl_jax.networks import convolutions
 from hcl_jax.networks.heads import PAPER, Head, projection_head
-from hcl_jax.networks.model import Model, pure
-from hcl_jax.networks.small import Network, mean_over_image
+from hcl_jax.networks.model import Model, Network, pure
+from hcl_jax.networks.small import mean_over_image
 from hcl_jax.validation import check_choice, check_count
 
 Stem = Literal["cifar", "imagenet"]

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from hcl_jax.networks import convolutions
 from hcl_jax.networks.heads import LINEAR, Head, hidden_layer, projection_head
-from hcl_jax.networks.model import Model, Outputs, pure
+from hcl_jax.networks.model import Model, Network, pure
 from hcl_jax.validation import check_count
 
 
@@ -123,19 +123,6 @@ def convnet(
         )
 
     return pure(build, (None, None, image_shape[-1]))
-
-
-class Network(nnx.Module):
-    """An encoder and a projection head, from images to `Outputs`."""
-
-    def __init__(self, encoder: nnx.Module, head: nnx.Module):
-        self.encoder = encoder
-        self.head = head
-
-    def __call__(self, images: Float[Array, "batch *image"]) -> Outputs:
-        """Features and projections of a batch."""
-        features = self.encoder(images)
-        return Outputs(features, self.head(features))
 
 
 def mean_over_image(

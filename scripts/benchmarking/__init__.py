@@ -1,0 +1,1 @@
+"""What the benchmarks time, and how."""

@@ -1,0 +1,72 @@
+"""How long the host itself works while the training program trains.
+
+Between two epochs the host starts the next one, looks at losses and moves the progress bar; for the
+rest of the time its thread waits. The processor time of that thread, which does not run while it
+waits, is the host's work.
+"""
+
+import itertools
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from scripts.experiments.datasets import NetworkName
+from scripts.experiments.experiment import Experiment
+from scripts.runs.loop import run
+from scripts.runs.runtime import ONE_DEVICE
+
+EPOCHS = 6
+"""The first compiles and is not counted."""
+
+
+class HostWork(NamedTuple):
+    """Epochs of the training program, one entry for each.
+
+    Attributes:
+        steps: in an epoch.
+        seconds: from the end of the epoch before to its end.
+        host: processor time of the host's thread in them.
+    """
+
+    steps: int
+    seconds: list[float]
+    host: list[float]
+
+
+class _Watch(tqdm):
+    """A progress bar that notes both times whenever it moves, which is at the end of an epoch."""
+
+    def __init__(self):
+        super().__init__(disable=True)
+        self.moved: list[tuple[float, float, float]] = []
+
+    def update(self, n: float | None = 1) -> bool | None:
+        self.moved.append((n or 0, time.perf_counter(), time.thread_time()))
+        return super().update(n)
+
+
+def host_work(network: NetworkName, batch_size: int) -> HostWork:
+    """Trains the digits on one device for a few epochs, as `scripts.train` does.
+
+    Args:
+        network: the encoder.
+        batch_size: images in a step.
+
+    Returns:
+        What was measured.
+    """
+    experiment = Experiment(
+        data="digits", network=network, batch_size=batch_size, epochs=EPOCHS, evaluations=1
+    )
+    watch = _Watch()
+    with tempfile.TemporaryDirectory() as directory:
+        run(experiment, Path(directory), watch, ONE_DEVICE)
+    epochs = list(itertools.pairwise(watch.moved))
+    return HostWork(
+        steps=int(watch.moved[0][0]),
+        seconds=[after[1] - before[1] for before, after in epochs],
+        host=[after[2] - before[2] for before, after in epochs],
+    )

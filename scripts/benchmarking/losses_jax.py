@@ -1,0 +1,129 @@
+"""What `scripts.benchmark_losses` measures in JAX: ours, bare multiplications, optax."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hcl_jax import hscl, scl
+from hcl_jax.hardening import exponential
+from hcl_jax.losses import AnchorLosses, average_loss
+from hcl_jax.losses._blockwise.loss import blockwise_losses
+from hcl_jax.losses._blockwise.vjp import Settings
+from hcl_jax.losses.law import law_of
+from hcl_jax.pairs import rows, supervised, unsupervised
+from hcl_jax.psi import infonce
+from scripts.benchmarking.contenders import Contender, temporaries
+
+
+def contenders(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    beta: float,
+    draws: int,
+    device: Any,
+    precision: Any,
+    memory_limit: float,
+) -> list[Contender]:
+    """Everything measured in JAX at one shape.
+
+    Args:
+        embeddings: rows of unit norm.
+        labels: their classes.
+        beta: the hardness.
+        draws: K.
+        device: of JAX.
+        precision: of our multiplications, see `jax.lax.Precision`.
+        memory_limit: bytes; what the compiler gives more temporaries is left out.
+
+    Returns:
+        The contenders.
+    """
+    z, y = jax.device_put((jnp.asarray(embeddings), jnp.asarray(labels)), device)
+    settings = Settings(precision=precision)
+
+    def ours(z, y, beta):
+        losses = blockwise_losses(
+            law_of(infonce(), exponential(beta)), z, z, supervised(rows(y)), settings
+        )
+        return average_loss(AnchorLosses(*losses))
+
+    def plain(z, y, beta):
+        losses = blockwise_losses(law_of(), z, z, supervised(rows(y)), settings)
+        return average_loss(AnchorLosses(*losses))
+
+    def sampled(z, y, beta):
+        return hscl(z, y, beta=beta, num_negatives=draws, key=jax.random.key(0))
+
+    def dense(z, y, beta):
+        return hscl(z, y, beta=beta, implementation="dense")
+
+    measured = {
+        "ours, blockwise": ("hscl", ours, beta),
+        "ours, blockwise, beta = 0": ("scl", ours, 0.0),
+        "ours, blockwise, no hardening": ("scl", plain, 0.0),
+        f"ours, sampled, K = {draws}": ("sampled", sampled, beta),
+        "3 multiplications, JAX": ("3 matmuls", functools.partial(_products, 3), beta),
+        "2 multiplications, JAX": ("2 matmuls", functools.partial(_products, 2), beta),
+        "ours, dense": ("hscl", dense, beta),
+        "ours, default": ("hscl", lambda z, y, beta: hscl(z, y, beta=beta), beta),
+        "ours, dense, no hardening": (
+            "scl",
+            lambda z, y, beta: scl(z, y, implementation="dense"),
+            beta,
+        ),
+    }
+    found = [
+        _compiled(name, mathematics, loss, hardness, z, y)
+        for name, (mathematics, loss, hardness) in measured.items()
+    ]
+    if len(z) % 2 == 0:
+        pairs = jnp.arange(len(z)) // 2
+
+        def optax_ntxent(z, pairs, beta):
+            return optax.losses.ntxent(z, pairs, temperature=1.0)
+
+        def ours_ntxent(z, pairs, beta):
+            keys = unsupervised(rows(pairs))
+            losses = blockwise_losses(law_of(infonce(q="k")), z, z, keys, settings)
+            return average_loss(AnchorLosses(*losses))
+
+        found.append(_compiled("optax.losses.ntxent", "ntxent", optax_ntxent, beta, z, pairs))
+        found.append(_compiled("ours, two views", "two views", ours_ntxent, beta, z, pairs))
+    return [c for c in found if (c.temporaries or 0) <= memory_limit]
+
+
+def draws_made(labels: np.ndarray, draws: int) -> int:
+    """The number of draws of the sampled estimator without self-positives.
+
+    Args:
+        labels: of the batch.
+        draws: K.
+
+    Returns:
+        K times the number of (anchor, positive) pairs.
+    """
+    counts = np.bincount(labels)
+    return int((counts * (counts - 1)).sum()) * draws
+
+
+def _compiled(name, mathematics, loss, beta, z, y):
+    function = loss if "matmuls" in mathematics else jax.value_and_grad(loss)
+    compiled = jax.jit(function).lower(z, y, beta).compile()
+
+    def run(wanted):
+        result = jax.block_until_ready(compiled(z, y, beta))
+        return jax.tree.map(np.asarray, result) if wanted else None
+
+    return Contender(name, mathematics, run, temporaries(compiled))
+
+
+def _products(count, z, y, beta):
+    """The multiplications of a forward and backward pass with a kept (count 2, 3) matrix."""
+    s = z @ z.T
+    gradient = s @ z
+    return gradient if count == 2 else gradient + s.T @ (z + math.pi)

@@ -1,0 +1,235 @@
+"""What `scripts.benchmark_training` measures in JAX: our steps, our epoch, and parts of them."""
+
+import functools
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hcl_jax import augmentation, hscl
+from hcl_jax.augmentation import simclr, standardize, to_unit_floats
+from hcl_jax.data import Split
+from hcl_jax.data.image_sets import CIFAR100_STATISTICS
+from hcl_jax.networks import PAPER, resnet
+from hcl_jax.networks.convolutions import convolve
+from hcl_jax.normalization import unit_ball
+from hcl_jax.training import Program, corner, init_state, train_epoch, train_step
+from scripts.benchmarking.contenders import Contender, temporaries
+
+
+class Recipe(NamedTuple):
+    """What every contender trains.
+
+    Attributes:
+        depth: of the residual network.
+        width: of its stem.
+        dim: of the embeddings.
+        beta: the hardness.
+        draws: K of the sampled estimator.
+        key: draws the weights.
+    """
+
+    depth: Literal[18, 50]
+    width: int
+    dim: int
+    beta: float
+    draws: int
+    key: Any
+
+
+def program_of(recipe: Recipe, batch: int, dtype: str, *, sampled: bool) -> Program:
+    """The program of the paper's recipe, or that of the exact estimator.
+
+    Args:
+        recipe: what is trained.
+        batch: images in a step.
+        dtype: in which the network computes.
+        sampled: whether K negatives are drawn, with the conventions of the authors' code.
+
+    Returns:
+        The program.
+    """
+    mean, std = CIFAR100_STATISTICS.mean, CIFAR100_STATISTICS.std
+    return Program(
+        resnet(recipe.dim, depth=recipe.depth, width=recipe.width, head=PAPER, dtype=dtype),
+        optax.adam(1e-3),
+        batch,
+        standardization=functools.partial(standardize, mean=mean, std=std),
+        self_positives=sampled,
+        self_negatives=sampled,
+        num_negatives=recipe.draws if sampled else None,
+    )
+
+
+def contenders(
+    images: np.ndarray,
+    labels: np.ndarray,
+    recipe: Recipe,
+    batch: int,
+    dtypes: tuple[str, ...],
+    device: Any,
+) -> list[Contender]:
+    """Our steps, an epoch of the exact estimator in the first dtype, and the parts of a step.
+
+    Args:
+        images: uint8, of an epoch; the first batch is that of the steps.
+        labels: their classes.
+        recipe: what is trained.
+        batch: images in a step.
+        dtypes: in which the network computes.
+        device: of JAX.
+
+    Returns:
+        The contenders.
+    """
+    split = jax.device_put(Split(jnp.asarray(images), jnp.asarray(labels)), device)
+    first = Split(split.images[:batch], split.labels[:batch])
+    found = []
+    for dtype in dtypes:
+        for sampled in (True, False):
+            program = program_of(recipe, batch, dtype, sampled=sampled)
+            name = f"ours, {f'sampled, K = {recipe.draws}' if sampled else 'exact'}, {dtype}"
+            kind = "sampled" if sampled else "exact"
+            step = jax.jit(functools.partial(train_step, program=program), donate_argnames="state")
+            found.append(_training(name, kind, step, first, recipe, program))
+    program = program_of(recipe, batch, dtypes[0], sampled=False)
+    epoch = functools.partial(train_epoch, program=program)
+    steps = len(labels) // batch
+    name = f"ours, epoch of {steps} steps, exact, {dtypes[0]}"
+    found.append(_training(name, "epoch", jax.jit(epoch, donate_argnums=0), split, recipe, program))
+    return found + _parts(first, recipe, program)
+
+
+def sampled_losses(embeddings: np.ndarray, labels: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """The loss of K negatives with the conventions of the authors' code, for sixteen keys.
+
+    Args:
+        embeddings: of a batch.
+        labels: their classes.
+        recipe: the hardness, and K.
+
+    Returns:
+        Sixteen losses.
+    """
+    z, y = jnp.asarray(embeddings), jnp.asarray(labels)
+
+    def loss(key):
+        return hscl(
+            z,
+            y,
+            beta=recipe.beta,
+            num_negatives=recipe.draws,
+            key=key,
+            reference_conventions=True,
+        )
+
+    return np.asarray(jax.lax.map(loss, jax.random.split(jax.random.key(7), 16)))
+
+
+def _training(name, kind, function, data, recipe, program):
+    """Goes on training; the first call tells the loss and gradient norm of the first step."""
+    state = jax.device_put(init_state(recipe.key, program), data.labels.device)
+    aim = corner(supervised=True, beta=recipe.beta)
+    compiled = function.lower(state, data, aim).compile()
+    held = {"state": state}
+
+    def run(wanted):
+        held["state"], info = compiled(held["state"], data, aim)
+        jax.block_until_ready((held["state"].step, info))
+        if not wanted:
+            return None
+        return float(np.ravel(info.loss)[0]), float(np.ravel(info.gradient_norm)[0])
+
+    return Contender(name, kind, run, temporaries(compiled))
+
+
+def _parts(batch, recipe, program):
+    size = batch.images.shape[1]
+    state = init_state(recipe.key, program)
+    z = unit_ball(jax.random.normal(recipe.key, (len(batch.labels), recipe.dim)))
+
+    def exact(z):
+        return hscl(z, batch.labels, beta=recipe.beta)
+
+    def sampled(z):
+        key, draws = jax.random.key(0), recipe.draws
+        return hscl(
+            z,
+            batch.labels,
+            beta=recipe.beta,
+            num_negatives=draws,
+            key=key,
+            reference_conventions=True,
+        )
+
+    def views(images):
+        chosen = simclr(size, blur=size > 32)
+        return augmentation.views(jax.random.key(0), to_unit_floats(images), chosen, 1)
+
+    maps = jax.random.normal(recipe.key, (len(batch.labels), size, size, recipe.width))
+    kernel = jax.random.normal(recipe.key, (3, 3, recipe.width, recipe.width))
+    twice = "part: 3 x 3 convolution, JAX, two in a loop"
+    return [
+        _part("part: exact loss, forward and backward", jax.value_and_grad(exact), z),
+        _part(
+            f"part: sampled loss, K = {recipe.draws}, forward and backward",
+            jax.value_and_grad(sampled),
+            z,
+        ),
+        _part("part: SimCLR views, one of each image", views, batch.images),
+        _launch(state),
+        _part("part: 3 x 3 convolution, JAX", _both(_ours), maps, kernel),
+        _part(twice, _twice(_both(_ours)), maps, kernel),
+        _part(f"{twice}, gradient left to XLA", _twice(_both(_of_xla)), maps, kernel),
+    ]
+
+
+def _both(convolution):
+    def loss(maps, kernel):
+        return jnp.sum(jnp.square(convolution(maps, kernel)))
+
+    return jax.grad(loss, argnums=(0, 1))
+
+
+def _ours(maps, kernel):
+    return convolve(maps, kernel, 1, ((1, 1), (1, 1)))
+
+
+def _of_xla(maps, kernel):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        maps, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=numbers
+    )
+
+
+def _twice(gradient):
+    def descend(carried, _):
+        return jax.tree.map(lambda x, g: x - 1e-9 * g, carried, gradient(*carried)), None
+
+    return lambda *start: jax.lax.scan(descend, start, length=2)[0]
+
+
+def _launch(state):
+    """A program that does nothing, called with the state as a step is."""
+    held = {"state": state}
+    compiled = jax.jit(_count, donate_argnums=0).lower(state).compile()
+
+    def run(wanted):
+        held["state"] = jax.block_until_ready(compiled(held["state"]))
+
+    return Contender("part: a launch with all arrays of the state", "part", run)
+
+
+def _count(state):
+    return state._replace(step=state.step + 1)
+
+
+def _part(name, function, *arguments):
+    compiled = jax.jit(function).lower(*arguments).compile()
+
+    def run(wanted):
+        jax.block_until_ready(compiled(*arguments))
+
+    return Contender(name, "part", run, temporaries(compiled))

@@ -1,0 +1,1 @@
+"""Named experiments, and the data sets they run on."""

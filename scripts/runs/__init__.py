@@ -1,0 +1,1 @@
+"""One run: its loop, directory, evaluation, tables and figures."""

@@ -1,0 +1,190 @@
+"""The pictures: metrics against epoch, the spectrum, the triangle, the normalisations."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import patches
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hcl_jax.geometry import DIRECTION_TOLERANCE, simplex_etf
+from hcl_jax.system.atomic_files import whole_files
+from scripts.experiments.catalogue import PaperRow
+from scripts.experiments.experiment import Experiment
+
+Record = Mapping[str, Any]
+
+PANELS = {
+    "zero_sum": "zero-sum",
+    "unit_norm": "unit-norm",
+    "equal_inner_product": "equal inner-product",
+    "within_class": "within-class",
+}
+CLASS_COLORS = ("#0072b2", "#d55e00", "#009e73")
+
+
+def geometry_figure(
+    title: str,
+    metrics: Mapping[str, Sequence[Record]],
+    *,
+    paper: Mapping[str, PaperRow] | None = None,
+) -> Figure:
+    """The paper's six panels for several methods.
+
+    Args:
+        title: of the figure.
+        metrics: for each method, the records of its run: every evaluation of every seed.
+        paper: the paper's final values of methods, to be marked by triangles at the right.
+
+    Returns:
+        Four metrics against epoch, the final spectrum, and test accuracy against epoch; lines are
+        means over seeds, bands their range.
+    """
+    figure = Figure(figsize=(12, 6.6), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(2, 3).ravel()
+    for (name, label), axis in zip(PANELS.items(), axes[:4], strict=True):
+        _lines(axis, metrics, name, label)
+    _spectra(axes[4], metrics)
+    _lines(axes[5], metrics, "top1", "top-1 test accuracy, %", scale=100)
+    axes[5].set_ylim(None, 101)
+    for method, row in (paper or {}).items():
+        _mark_paper(axes, _color(method), row)
+    axes[0].legend(fontsize="small")
+    return figure
+
+
+def triangle_figure(rows: Mapping[str, Sequence[tuple[Experiment, Path]]]) -> Figure:
+    """Test embeddings of three classes in the plane: does the triangle form?
+
+    Args:
+        rows: for each kind of objective, the runs with growing hardness.
+
+    Returns:
+        A grid of unit discs. Dots are embeddings, crosses class means, and the grey triangle the
+        simplex ETF turned to fit.
+    """
+    columns = max(len(runs) for runs in rows.values())
+    figure = Figure(figsize=(2.4 * columns, 2.6 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for axis_row, (label, runs) in zip(axes, rows.items(), strict=True):
+        for axis, (experiment, path) in zip(axis_row, runs, strict=True):
+            _disc(axis, experiment, path)
+        axis_row[0].set_ylabel(label)
+    figure.suptitle("Three Gaussian classes embedded in the plane (seed 0)")
+    return figure
+
+
+def normalization_figure(results: Sequence[Record]) -> Figure:
+    """Equal-inner-product error and directions of every method under each normalisation."""
+    from scripts.runs.tables import method_of
+
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    figure.suptitle("Normalisation matters (grouped synthetic data)")
+    left, right = figure.subplots(1, 2)
+    methods = list(dict.fromkeys(method_of(result) for result in results))
+    names = list(dict.fromkeys(result["normalization"] for result in results))
+    for i, name in enumerate(names):
+        offset = (i - (len(names) - 1) / 2) * 0.8 / len(names)
+        chosen = [
+            [r for r in results if (method_of(r), r["normalization"]) == (method, name)]
+            for method in methods
+        ]
+        for axis, metric in ((left, "equal_inner_product"), (right, "directions")):
+            heights = [np.mean([r[metric] for r in rows]) for rows in chosen]
+            places = np.arange(len(methods)) + offset
+            axis.bar(places, heights, width=0.8 / len(names), label=name, color=f"C{i}")
+    for axis, label in ((left, "equal inner-product error"), (right, "directions")):
+        axis.set_xticks(range(len(methods)), methods, rotation=45, ha="right")
+        axis.set_ylabel(label)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, title="normalisation", loc="outside right upper")
+    return figure
+
+
+def save(figure: Figure, directory: Path, name: str) -> None:
+    """Writes a figure as PNG and PDF; the same figure gives the same bytes."""
+    with whole_files(directory / f"{name}.png", directory / f"{name}.pdf") as (png, pdf):
+        figure.savefig(png, format="png", dpi=130)
+        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+
+
+def _mark_paper(axes, color: Any, row: PaperRow) -> None:
+    """Triangles at the right edge; what the paper only bounds is marked at the bound."""
+    values = (row.zero_sum, row.unit_norm, row.equal_inner_product, None, None, row.top1)
+    for axis, value in zip(axes, values, strict=True):
+        if value is not None:
+            axis.plot(
+                1.0,
+                float(value.lstrip("<=")),
+                marker="<",
+                color=color,
+                transform=axis.get_yaxis_transform(),
+                clip_on=False,
+            )
+
+
+def _color(method: str) -> Any:
+    """Plain objectives black, hard ones from light to dark with growing hardness."""
+    if not method.startswith("H"):
+        return "black"
+    betas = (2, 5, 10, 30)
+    beta = max(float(method.split()[-1]), 1.0)
+    place = np.interp(np.log(beta), np.log(betas), np.linspace(0.85, 0.1, len(betas)))
+    return mpl.colormaps["plasma"](place)
+
+
+def _curve(records: Sequence[Record], name: str):
+    """Epochs, and the metric as an array (seed, epoch)."""
+    seeds = list(dict.fromkeys(record["seed"] for record in records))
+    epochs = [record["epoch"] for record in records if record["seed"] == seeds[0]]
+    values = [[r[name] for r in records if r["seed"] == seed] for seed in seeds]
+    return np.asarray(epochs), np.asarray(values, dtype=float)
+
+
+def _lines(axis: Axes, metrics, name: str, label: str, scale: float = 1.0) -> None:
+    for method, records in metrics.items():
+        epochs, values = _curve(records, name)
+        values = scale * values
+        color = _color(method)
+        axis.plot(epochs, values.mean(axis=0), color=color, label=method)
+        axis.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15)
+    axis.set_xlabel("epoch")
+    axis.set_title(label)
+    axis.grid(alpha=0.3)
+    if name != "top1":
+        axis.set_ylim(bottom=0)
+
+
+def _spectra(axis: Axes, metrics) -> None:
+    smallest = np.log(DIRECTION_TOLERANCE)
+    for method, records in metrics.items():
+        last = max(record["epoch"] for record in records)
+        spectra = np.asarray([r["spectrum"] for r in records if r["epoch"] == last])
+        ratios = np.log(np.maximum(spectra / spectra[:, :1], 1e-12))
+        axis.plot(np.arange(1, ratios.shape[1] + 1), ratios.mean(axis=0), color=_color(method))
+    axis.axhline(smallest, color="grey", linestyle=":", linewidth=1)
+    axis.set_title(r"spectrum of the class means, $\ln(\sigma_i / \sigma_1)$")
+    axis.set_xlabel("direction")
+    axis.set_ylim(-14, 0.5)
+    axis.grid(alpha=0.3)
+
+
+def _disc(axis: Axes, experiment: Experiment, path: Path) -> None:
+    arrays = np.load(path / "embeddings.npz")
+    embeddings, labels = arrays["test_embeddings"][0], arrays["test_labels"]
+    means = arrays["class_means"][0]
+    axis.add_artist(patches.Circle((0, 0), 1, fill=False, color="lightgrey"))
+    frame = np.asarray(simplex_etf(3, 2))
+    left, _, right = np.linalg.svd(frame.T @ means)
+    corners = frame @ left @ right
+    axis.add_artist(patches.Polygon(corners, fill=False, color="grey", linestyle=":"))
+    for label, color in enumerate(CLASS_COLORS):
+        points = embeddings[labels == label]
+        axis.scatter(*points.T, s=6, color=color, alpha=0.5, linewidths=0)
+        axis.plot(*means[label], marker="x", color=color, markersize=9, markeredgewidth=2)
+    axis.set_title(experiment.method, fontsize="medium")
+    axis.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal", xticks=[], yticks=[])

@@ -1,0 +1,84 @@
+"""Tables of results, beside the paper's."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from scripts.experiments.catalogue import PAPER, PaperRow
+from scripts.experiments.experiment import Experiment
+
+NOTHING = PaperRow("", "", "", "", "")
+
+
+def method_of(result: Mapping[str, Any]) -> str:
+    """The objective and its hardness, as `Experiment.method` has them."""
+    return Experiment(
+        objective=result["objective"], beta=result["beta"], hardening=result["hardening"]
+    ).method
+
+
+def geometry_table(
+    results: Iterable[Mapping[str, Any]], *, paper: Mapping[str, PaperRow] = PAPER
+) -> str:
+    """A Markdown table of one data set and normalisation, beside the paper's CIFAR-100.
+
+    Numbers are means over seeds, with the half range between seeds where there are several.
+
+    Args:
+        results: last evaluations.
+        paper: the paper's values of methods; if there are none, neither are the columns for them.
+
+    Returns:
+        The table.
+    """
+    header = "| method | zero-sum | unit-norm | equal-ip | within-class | directions | top-1 % |"
+    if paper:
+        header += " CIFAR-100 in the paper: zero-sum | equal-ip | directions of 99 | top-1 % |"
+    lines = [header, "|---" * (header.count("|") - 1) + "|"]
+    for method, rows in _by_method(results).items():
+        names = ("zero_sum", "unit_norm", "equal_inner_product", "within_class")
+        cells = [method, *(_spread([row[name] for row in rows], 3) for name in names)]
+        cells.append(f"{_spread([row['directions'] for row in rows], 0)} of {rows[0]['dim']}")
+        cells.append(_spread([100 * row["top1"] for row in rows], 1))
+        if paper:
+            theirs = paper.get(method, NOTHING)
+            cells += [theirs.zero_sum, theirs.equal_inner_product]
+            cells += [theirs.directions, theirs.top1]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def normalization_table(results: Iterable[Mapping[str, Any]]) -> str:
+    """A Markdown table of one data set under the three normalisations."""
+    results = list(results)
+    names = list(dict.fromkeys(result["normalization"] for result in results))
+    header = ["method"]
+    for name in names:
+        header += [f"{name}: equal-ip", "unit-norm", "directions"]
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    for method, rows in _by_method(results).items():
+        cells = [method]
+        for name in names:
+            chosen = [row for row in rows if row["normalization"] == name]
+            cells += [
+                _spread([row["equal_inner_product"] for row in chosen], 3),
+                _spread([row["unit_norm"] for row in chosen], 3),
+                f"{_spread([row['directions'] for row in chosen], 0)} of {chosen[0]['dim']}",
+            ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _by_method(results) -> dict[str, list[Mapping[str, Any]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for result in results:
+        groups.setdefault(method_of(result), []).append(result)
+    return groups
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    array = np.asarray(values, dtype=float)
+    middle = f"{array.mean():.{digits}f}"
+    half_range = (array.max() - array.min()) / 2
+    return f"{middle} ± {half_range:.{digits}f}" if len(array) > 1 else middle

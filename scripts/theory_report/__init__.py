@@ -1,0 +1,1 @@
+"""The report on the theory: findings, sections, figures, page."""

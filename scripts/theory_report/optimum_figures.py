@@ -1,0 +1,208 @@
+"""Figures of the HUCL optimum. matplotlib is imported only when one is drawn."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from flint import arb
+
+from theory.checking.claim import Effort
+from theory.claims.proposition5_detached_gradient import end_of_run, predicted_losses, runs
+from theory.claims.theorem4_threshold import NEGATIVES, threshold
+from theory.optimum.hucl_floor import floor
+from theory.optimum.profile import Setting, limit_minimum, nc_gap, taylor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PROFILE = Setting(4, 2)
+BETAS = (0.0, 0.4, 0.8125, 2.0, 5.0, 20.0)
+CURVE_CLASSES = (2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
+
+
+def profile_figure(effort: Effort) -> "Figure":
+    """``L_k(delta)`` for several beta, with NC and the minimiser marked.
+
+    Args:
+        effort: of no consequence here.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _axes("gap delta", "L_k(delta)")
+    deltas = np.linspace(0.0, 3.0, 121)
+    for beta in BETAS:
+        values = [_value(beta, delta) for delta in deltas]
+        (line,) = axes.plot(deltas, values, label=f"beta = {beta:g}")
+        if beta > 0:
+            best = floor(
+                num_classes=PROFILE.num_classes, k=2, psi=PROFILE.psi, beta=arb(beta)
+            ).delta
+            axes.plot(float(best), _value(beta, float(best)), "o", color=line.get_color())
+    axes.axvline(float(nc_gap(PROFILE.num_classes)), color="0.5", linestyle="--", label="NC")
+    axes.set_title(f"HUCL of collapsed classes, {PROFILE}; dots: minima")
+    axes.legend()
+    return figure
+
+
+def threshold_figure(effort: Effort) -> "Figure":
+    """beta_c against C for several k.
+
+    Args:
+        effort: of no consequence here.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _axes("number of classes C", "beta_c")
+    for k in NEGATIVES:
+        values = [threshold(Setting(c, k)).middle for c in CURVE_CLASSES]
+        axes.plot(CURVE_CLASSES, values, ".-", label=f"k = {'infinity' if k is None else k}")
+    axes.set_xscale("log")
+    axes.set_title("Hardness up to which neural collapse minimises HUCL (q = 1, temperature 1)")
+    axes.legend()
+    return figure
+
+
+def optimum_figure(effort: Effort) -> "Figure":
+    """Minima found over free features against the floor and the value at NC, C = 4, k = 1.
+
+    Args:
+        effort: of no consequence here.
+
+    Returns:
+        The figure.
+    """
+    import jax
+
+    from theory.free_features.minimisation import Objective, Problem, minimise
+
+    figure, axes = _axes("beta", "HUCL")
+    setting, hardnesses = Setting(4, 1), np.linspace(0.2, 8.0, 40)
+    gap = nc_gap(4)
+    at_nc = [float(taylor(setting, arb(b), gap, terms=1)[0]) for b in hardnesses]
+    lowest = [
+        float(floor(num_classes=4, k=1, psi=setting.psi, beta=arb(b), within=gap).value)
+        for b in hardnesses
+    ]
+    tried = (0.5, 0.8, 1.0, 2.0, 3.0, 5.0, 7.0)
+    objectives = tuple(Objective(False, b) for b in tried)
+    with jax.enable_x64(True):
+        found = minimise(jax.random.key(0), Problem(4, 1, 3, 1), objectives)
+    axes.plot(hardnesses, at_nc, label="neural collapse")
+    axes.plot(hardnesses, lowest, label="Theorem 4")
+    axes.plot(tried, [minimiser.value for minimiser in found], "o", label="minimisation")
+    axes.axvline(threshold(setting).middle, color="0.5", linestyle="--", label="beta_c")
+    axes.set_title("Minimum of HUCL over the unit ball, C = 4, k = 1")
+    axes.legend()
+    return figure
+
+
+def trajectory_figure(effort: Effort) -> "Figure":
+    """Adam on HUCL with detached weights and with the full gradient, runs of the claim.
+
+    Args:
+        effort: decides on C and beta.
+
+    Returns:
+        The figure: loss and distance to NC.
+    """
+    num_classes, beta = runs(effort)[0]
+    figure, (left, right) = _two_axes("step of Adam", ("HUCL", "distance to neural collapse"))
+    for stop_gradient, name in ((True, "detached weights"), (False, "full gradient")):
+        path = end_of_run(num_classes, beta, stop_gradient=stop_gradient)
+        left.plot(path.steps, path.losses, label=name)
+        right.semilogy(path.steps, np.maximum(path.etf_distances, 1e-16), label=name)
+    for value, name in zip(predicted_losses(num_classes, beta), ("NC", "minimum"), strict=True):
+        left.axhline(value, color="0.5", linestyle="--")
+        above = 4 if name == "minimum" else -12
+        left.annotate(name, (0, value), xytext=(0, above), textcoords="offset points")
+    figure.suptitle(f"One loss, two gradients: C = {num_classes}, beta = {beta:g}, k = infinity")
+    left.legend()
+    return figure
+
+
+def minimiser_figure(effort: Effort) -> "Figure":
+    """The norm of the optimal simplex ETF against beta, k = infinity.
+
+    Args:
+        effort: of no consequence here.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _axes("beta", "norm of the optimal frame")
+    hardnesses = np.geomspace(0.2, 50.0, 80)
+    for num_classes in (2, 4, 10, 100):
+        gap = float(nc_gap(num_classes))
+        deltas = [
+            float(limit_minimum(Setting(num_classes, None), arb(b)).delta) for b in hardnesses
+        ]
+        axes.plot(hardnesses, np.sqrt(np.minimum(1.0, np.array(deltas) / gap)), label=num_classes)
+    axes.set_xscale("log")
+    axes.set_title("Beyond beta_c the frame shrinks (unit ball, d = C - 1, k = infinity)")
+    axes.legend(title="C")
+    return figure
+
+
+def _value(beta, delta):
+    return float(taylor(PROFILE, arb(beta), arb(delta), terms=1)[0])
+
+
+def _axes(horizontal, vertical):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=horizontal, ylabel=vertical)
+    return figure, axes
+
+
+def _two_axes(horizontal, verticals):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    pair = figure.subplots(1, 2)
+    for axes, vertical in zip(pair, verticals, strict=True):
+        axes.set(xlabel=horizontal, ylabel=vertical)
+    return figure, pair
+
+
+FIGURES: tuple[tuple[str, str, bool, Callable[[Effort], "Figure"]], ...] = (
+    (
+        "HUCL of collapsed classes against their gap",
+        "L_k(delta) is the HUCL of a simplex ETF (simplex equiangular tight frame) whose "
+        "similarities are larger by delta within a class than between classes. NC minimises HUCL "
+        "in the unit ball where the minimum (dot) lies at its gap C / (C - 1) (dashed line) or "
+        "beyond it.",
+        False,
+        profile_figure,
+    ),
+    (
+        "The threshold beta_c",
+        "Up to beta_c NC minimises HUCL in the unit ball, beyond it does not. The threshold grows "
+        "slowly with the number of classes and falls with k.",
+        False,
+        threshold_figure,
+    ),
+    (
+        "Minimisation over free features meets the floor of Theorem 4",
+        "The dots were found by minimisation that knows no theory.",
+        True,
+        optimum_figure,
+    ),
+    (
+        "The size of the optimal frame",
+        "Beyond beta_c the optimal simplex ETF is smaller than NC, whose norm is 1.",
+        False,
+        minimiser_figure,
+    ),
+    (
+        "Detached weights lead to NC, the full gradient to the shrunk frame",
+        "Detached: the weights of the negatives count as constants to differentiation. The "
+        "distance is that of the class means to a simplex ETF, relative, in the Frobenius norm.",
+        False,
+        trajectory_figure,
+    ),
+)
+"""Title, text, whether it takes long, and the function that draws it."""

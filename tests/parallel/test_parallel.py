@@ -1,0 +1,222 @@
+"""The loss over devices is the loss of the global batch, and so is its gradient."""
+
+import functools
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+from hcl_jax import hardening, objective, parallel
+from hcl_jax.losses import choose_exchange
+
+LOCAL, DIM = 12, 5
+LAUNCHERS = ("pmap", "shard_map", "unchecked shard_map", "outside shard_map")
+
+
+def batch(devices):
+    """Labels are uneven: some rows are alone, and the first shard has one class only."""
+    keys = jax.random.split(jax.random.key(devices))
+    z = jax.random.normal(keys[0], (devices * LOCAL, DIM))
+    z /= jnp.linalg.norm(z, axis=1, keepdims=True)
+    labels = jax.random.randint(keys[1], (devices * LOCAL,), 0, 4)
+    return z, labels.at[:LOCAL].set(0).at[-2].set(50)
+
+
+def launched(launcher, loss, z, labels, devices):
+    """Value and gradient of a per-device loss, in global order."""
+    chosen = jax.devices()[:devices]
+    if launcher == "pmap":
+        step = parallel.launch(jax.value_and_grad(loss), axis_name="devices", devices=chosen)
+        value, gradient = step(z.reshape(devices, LOCAL, DIM), labels.reshape(devices, LOCAL))
+        np.testing.assert_array_equal(value, value[0])
+        return value[0], gradient.reshape(-1, DIM)
+    mesh = jax.make_mesh((devices,), ("devices",), devices=chosen, axis_types=(AxisType.Auto,))
+    spec = PartitionSpec("devices")
+    over = functools.partial(jax.shard_map, mesh=mesh, in_specs=(spec, spec))
+    if launcher == "outside shard_map":
+        return jax.jit(jax.value_and_grad(over(loss, out_specs=PartitionSpec())))(z, labels)
+    checked = launcher == "shard_map"
+    step = over(jax.value_and_grad(loss), out_specs=(PartitionSpec(), spec), check_vma=checked)
+    return jax.jit(step)(z, labels)
+
+
+def compare(devices, launcher, exchange, supervised, average, detached=True):
+    options = {
+        "supervised": supervised,
+        "hardening": hardening.exponential(5.0),
+        "average": average,
+        "stop_gradient_hardening": detached,
+    }
+    z, labels = batch(devices)
+
+    def loss(z, labels):
+        return parallel.objective(z, labels, axis_name="devices", exchange=exchange, **options)
+
+    value, gradient = launched(launcher, loss, z, labels, devices)
+    wanted_value, wanted = jax.jit(
+        jax.value_and_grad(lambda z: objective(z, labels, implementation="dense", **options))
+    )(z)
+    np.testing.assert_allclose(value, wanted_value, rtol=1e-6)
+    error = jnp.linalg.norm(gradient - wanted) / jnp.linalg.norm(wanted)
+    assert error <= 1e-6
+
+
+@pytest.mark.parametrize("exchange", ["gather", "ring"])
+@pytest.mark.parametrize(
+    ("devices", "launcher"),
+    [(2, "pmap"), (3, "shard_map"), (8, "unchecked shard_map"), (3, "outside shard_map")],
+)
+def test_devices_equal_one_device(devices, launcher, exchange):
+    compare(devices, launcher, exchange, supervised=False, average="pairs")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("average", ["pairs", "anchors"])
+@pytest.mark.parametrize("supervised", [True, False])
+@pytest.mark.parametrize("exchange", ["gather", "ring"])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("devices", [2, 3, 8])
+def test_devices_equal_one_device_in_every_way(devices, launcher, exchange, supervised, average):
+    compare(devices, launcher, exchange, supervised, average, detached=average == "pairs")
+
+
+def test_shared_parameters_need_the_sum_of_the_parts():
+    """The control: the mean of the parts is too small by the number of devices."""
+    z, labels = batch(2)
+
+    def loss(scale, z, labels):
+        return parallel.objective(
+            scale * z,
+            labels,
+            axis_name="devices",
+            supervised=True,
+            hardening=hardening.exponential(2.0),
+        )
+
+    step = parallel.launch(
+        jax.grad(loss), axis_name="devices", devices=jax.devices()[:2], broadcast=(0,)
+    )
+    parts = step(jnp.float32(0.9), z.reshape(2, LOCAL, DIM), labels.reshape(2, LOCAL))
+    wanted = jax.grad(
+        lambda scale: objective(
+            scale * z, labels, supervised=True, hardening=hardening.exponential(2.0)
+        )
+    )(0.9)
+    np.testing.assert_allclose(parts.sum(), wanted, rtol=1e-5)
+    assert abs(parts.mean() - wanted) > 0.3 * abs(wanted)
+
+
+def test_samples_over_devices():
+    """Devices draw differently; with one possible negative each, the loss is known."""
+    z = jnp.array([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]] * 2)
+    labels = jnp.array([0, 0, 1, 1] * 2)
+
+    def loss(z, labels):
+        return parallel.objective(
+            z,
+            labels,
+            axis_name="devices",
+            supervised=True,
+            hardening=hardening.exponential(3.0),
+            num_negatives=3,
+            key=jax.random.key(0),
+        )
+
+    value, gradient = parallel.launch(
+        jax.value_and_grad(loss), axis_name="devices", devices=jax.devices()[:2]
+    )(z.reshape(2, 4, 2), labels.reshape(2, 4))
+    np.testing.assert_allclose(value, np.log1p(np.exp(-2.0)), rtol=1e-6)
+    wanted = jax.grad(
+        lambda z: objective(z, labels, supervised=True, hardening=hardening.no_hardening())
+    )(z)
+    # Draws differ, negatives do not: the gradient by anchors is that of the weights estimator,
+    # the one by negatives has the same sum over equal rows.
+    np.testing.assert_allclose(gradient.sum((0, 1)), wanted.sum(0), atol=1e-6)
+
+
+def test_devices_draw_with_keys_of_their_own():
+    z = jax.random.normal(jax.random.key(0), (1, 6, 3)).repeat(2, axis=0)
+    labels = jnp.array([[0, 0, 1, 1, 2, 2]] * 2)
+
+    def totals(z, labels):
+        keys = parallel.pairs_of(labels, True, {}, first=6 * jax.lax.axis_index("devices"))
+        return parallel.sampled_loss(
+            jax.random.key(0), z, keys, axis_name="devices", num_negatives=4
+        ).total
+
+    one, two = parallel.launch(totals, axis_name="devices", devices=jax.devices()[:2])(z, labels)
+    assert not jnp.allclose(one, two)
+
+
+def test_the_exchange_follows_the_formula():
+    assert choose_exchange(1024, 128, 8) == "gather"
+    assert choose_exchange(16384, 128, 8) == "gather"
+    assert choose_exchange(16385, 128, 8) == "ring"
+    assert choose_exchange(10**6, 128, 2) == "gather"
+
+
+PROCESS = """
+import sys
+import jax
+jax.config.update("jax_platforms", "cpu")
+jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
+import numpy as np
+sys.path.insert(0, sys.argv[3])
+from tests import test_parallel as test
+z, labels = test.batch(2)
+mine = slice(int(sys.argv[2]) * test.LOCAL, (int(sys.argv[2]) + 1) * test.LOCAL)
+spec = test.PartitionSpec("devices")
+mesh = jax.make_mesh((2,), ("devices",), axis_types=(test.AxisType.Auto,))
+options = {"supervised": False, "hardening": test.hardening.exponential(5.0)}
+wanted_value, wanted = jax.value_and_grad(
+    lambda z: test.objective(z, labels, implementation="dense", **options))(z)
+def check(value, gradient):
+    error = np.linalg.norm(gradient - wanted[mine]) / np.linalg.norm(wanted[mine])
+    assert error <= 1e-6, error
+    assert abs(float(value) - wanted_value) <= 1e-6 * wanted_value
+for exchange in ("gather", "ring"):
+    def loss(z, labels):
+        return test.parallel.objective(
+            z, labels, axis_name="devices", exchange=exchange, **options)
+    step = test.parallel.launch(jax.value_and_grad(loss), axis_name="devices")
+    value, gradient = step(z[mine][None], labels[mine][None])
+    check(value[0], gradient[0])
+    step = jax.jit(jax.shard_map(
+        jax.value_and_grad(loss), mesh=mesh, in_specs=(spec, spec),
+        out_specs=(test.PartitionSpec(), spec)))
+    value, gradient = step(*(
+        jax.make_array_from_process_local_data(jax.NamedSharding(mesh, spec), np.asarray(part))
+        for part in (z[mine], labels[mine])))
+    check(value, gradient.addressable_data(0))
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_device():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, address, str(rank), root],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=root,
+        )
+        for rank in range(2)
+    ]
+    for process in running:
+        output, errors = process.communicate(timeout=240)
+        assert "equal" in output, errors[-3000:]

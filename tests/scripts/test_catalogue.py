@@ -1,0 +1,101 @@
+"""Named experiments: every run of the paper is there, and means what its name says."""
+
+import itertools
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from scripts import sweep, train
+from scripts.experiments import catalogue, experiment
+from scripts.experiments.catalogue import METHODS, UnknownExperimentError, expected, named
+
+
+def test_every_run_of_the_paper_is_there():
+    known = catalogue.catalogue()
+    for data, normalization, start, (objective, beta) in itertools.product(
+        ("cifar10", "cifar100", "tiny_imagenet"),
+        ("unit_ball", "unit_sphere", "none"),
+        ("random", "near_nc"),
+        METHODS,
+    ):
+        found = [
+            e
+            for e in known.values()
+            if (e.data, e.normalization, e.initialization) == (data, normalization, start)
+            and (e.objective, e.beta, e.batch_size) == (objective, beta, None)
+            and not e.reference_conventions
+            and (e.positives, e.hardening) == ("class", "exponential")
+        ]
+        assert len(found) == 1, (data, normalization, start, objective, beta)
+        assert found[0].epochs == 401
+        assert found[0].weight_decay == (1e-6 if "UCL" in objective else 0)
+        assert found[0].images_per_step == 512
+    for size in (256, 2048):
+        assert named(f"cifar100-hucl5-batch{size}").images_per_step == size
+
+
+def test_names_are_different_experiments():
+    known = catalogue.catalogue()
+    assert len(set(known.values())) == len(known)
+
+
+def test_the_reference_is_the_authors_code():
+    reference = named("cifar100-hscl5-reference")
+    program = experiment.program_of(reference)
+    assert (program.self_positives, program.self_negatives) == (True, True)
+    assert (program.num_negatives, program.stop_gradient_hardening) == (256, True)
+    assert program.average == "pairs"
+    last = program.model.init(jax.random.key(0)).params["head"]["layers"][3]
+    largest = np.abs(last["bias"]).max()
+    assert 0.8 * 512**-0.5 < largest <= 512**-0.5, "PyTorch's uniform law"
+
+
+def test_what_the_paper_gives_is_expected_where_it_gives_it():
+    assert expected(named("cifar100-hscl5")).top1 == "58.4"
+    assert expected(named("cifar100-hscl5-reference")).top1 == "58.4"
+    for name in ("cifar100-hscl5-unit_sphere", "cifar100-hscl5-near_nc", "cifar10-hscl5"):
+        assert expected(named(name)) is None
+    assert sum(expected(e) is not None for e in catalogue.catalogue().values()) == 20
+
+
+@pytest.mark.parametrize("name", ["cifar100-hscl-relu_power5", "digits-hucl10", "stl10-ucl-simclr"])
+def test_names_are_understood(name, capsys):
+    assert train.main(["--list", name]) == 0
+    assert f"| `{name}` |" in capsys.readouterr().out
+
+
+def test_an_unknown_name_says_what_it_is_like(capsys):
+    with pytest.raises(UnknownExperimentError, match="did you mean digits-hscl5"):
+        named("digit-hscl5")
+    assert train.main(["cifar-hscl5"]) == 2
+    assert "there is no experiment 'cifar-hscl5'" in capsys.readouterr().err
+
+
+def test_a_pattern_without_experiments_is_refused(tmp_path, capsys):
+    assert sweep.main(["mnist-*", "--out", str(tmp_path)]) == 2
+    assert "no experiment fits 'mnist-*'" in capsys.readouterr().err
+
+
+def test_a_sweep_goes_on_and_reports(tmp_path, capsys, monkeypatch):
+    command = ["triangle-scl", "triangle-hscl5", "triangle-ucl", "--devices", "1", "--keep", "0"]
+    command += ["--epochs", "2", "--out", str(tmp_path)]
+    assert sweep.main(command) == 0
+    first = capsys.readouterr().out
+    assert "| HSCL 5 |" in first
+    assert "| UCL |" in first
+    figure = tmp_path / "triangle-unit_ball-supervised.png"
+    assert figure.stat().st_size > 5000
+    before = (tmp_path / "triangle-hscl5" / "results.json").stat().st_mtime_ns
+    assert sweep.main(command) == 0
+    assert capsys.readouterr().out == first
+    assert (tmp_path / "triangle-hscl5" / "results.json").stat().st_mtime_ns == before
+
+
+def test_the_list_in_the_documentation_is_that_of_the_program():
+    documented = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
+    assert train.listing() in documented
+    assert documented.count("not yet run") == sum(
+        e.data not in catalogue.SMALL_SETS for e in catalogue.catalogue().values()
+    )

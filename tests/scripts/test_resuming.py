@@ -1,0 +1,253 @@
+"""Runs that stop, in whatever way, and go on: they end as if they had never stopped."""
+
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+from hcl_jax.checkpoints import restore_latest
+from hcl_jax.training import runner
+from scripts.experiments.experiment import Experiment, program_of
+from scripts.runs.exit_status import NonFiniteLossError, PreemptedError
+from scripts.runs.loop import run
+from scripts.runs.run_directory import RunDirectoryError, read_metrics
+from scripts.runs.runtime import Runtime
+
+ROOT = Path(__file__).parents[2]
+SHORT = Experiment(data="triangle", beta=5.0, epochs=6, evaluations=6, seeds=(0, 1))
+EVERY_EPOCH = Runtime(devices=1, checkpoint_seconds=0, keep=3)
+KILLS = 20
+
+
+def run_quietly(experiment, path, runtime=EVERY_EPOCH):
+    with tqdm(disable=True) as progress:
+        return run(experiment, path, progress, runtime)
+
+
+def state_at_the_end(path, experiment):
+    keys = jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
+    like = runner.alone(program_of(experiment)).like(keys)
+    restored = restore_latest(path / "checkpoints", like)
+    leaves = restored.state._replace(key=jax.random.key_data(restored.state.key))
+    return restored.notes, [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(leaves)]
+
+
+def assert_same_end(path, other, experiment=SHORT):
+    for name in ("metrics.jsonl", "results.json", "embeddings.npz"):
+        assert (path / name).read_bytes() == (other / name).read_bytes(), name
+    assert state_at_the_end(path, experiment) == state_at_the_end(other, experiment)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    path = tmp_path_factory.mktemp("uninterrupted")
+    run_quietly(SHORT, path)
+    return path
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """A run that got SIGTERM in its third epoch."""
+    train_epoch, calls = runner.train_epoch_of_seeds, []
+
+    def with_signal(*arguments, **options):
+        calls.append(None)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_epoch(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "train_epoch_of_seeds", with_signal)
+        with pytest.raises(PreemptedError, match="goes on after epoch 3 of 6"):
+            run_quietly(SHORT, tmp_path)
+    return tmp_path
+
+
+def test_a_run_that_was_asked_to_stop_goes_on(stopped, uninterrupted):
+    assert [r["epoch"] for r in read_metrics(stopped)] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert not (stopped / "results.json").exists()
+    run_quietly(SHORT, stopped)
+    assert_same_end(stopped, uninterrupted)
+    assert len(list(stopped.glob("events.out.*"))) == 1
+
+
+def test_what_was_measured_after_the_checkpoint_is_taken_back(stopped, uninterrupted):
+    with (stopped / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"seed": 0, "step": 8, "epoch": 4, "loss": 0.5}\n{"seed": 1, "st')
+    run_quietly(SHORT, stopped)
+    assert_same_end(stopped, uninterrupted)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
+    stopped, uninterrupted, damage, capsys
+):
+    latest = sorted((stopped / "checkpoints").glob("step_*"))[-1]
+    victim = max((f for f in latest.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    if damage == "truncated":
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    run_quietly(SHORT, stopped)
+    said = capsys.readouterr().err
+    assert f"not used: {latest}" in said or latest.name in said
+    assert "goes on after epoch 2" in said
+    assert_same_end(stopped, uninterrupted)
+
+
+def test_metrics_that_were_changed_are_refused(stopped):
+    metrics = stopped / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace('"epoch": 1', '"epoch": 7'))
+    with pytest.raises(RunDirectoryError, match=r"metrics\.jsonl was changed since the checkpoint"):
+        run_quietly(SHORT, stopped)
+
+
+def test_a_stopped_run_of_another_experiment_is_refused(stopped):
+    other = dataclasses.replace(SHORT, learning_rate=2e-3)
+    with pytest.raises(RunDirectoryError, match=r"learning_rate: the directory has 0\.001, asked"):
+        run_quietly(other, stopped)
+
+
+def test_a_run_goes_on_with_another_number_of_devices(stopped, uninterrupted):
+    results = run_quietly(SHORT, stopped, dataclasses.replace(EVERY_EPOCH, devices=3))
+    assert (stopped / "results.json").exists()
+    for found, expected in zip(read_metrics(stopped), read_metrics(uninterrupted), strict=True):
+        assert (found["epoch"], found["seed"]) == (expected["epoch"], expected["seed"])
+        if found["epoch"]:
+            np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-4)
+    assert len(results) == 2
+
+
+def test_a_finished_run_that_was_killed_before_its_results(stopped, uninterrupted):
+    run_quietly(SHORT, stopped)
+    (stopped / "results.json").unlink()
+    (stopped / "embeddings.npz").unlink()
+    run_quietly(SHORT, stopped)
+    assert_same_end(stopped, uninterrupted)
+
+
+def test_the_last_good_checkpoint_outlives_a_loss_that_is_not_finite(tmp_path, monkeypatch):
+    train_epoch = runner.train_epoch_of_seeds
+
+    def spoiled(states, split, aim, program):
+        late = int(states.step[0]) >= 4
+        states, infos = train_epoch(states, split, aim, program)
+        spoil = infos._replace(loss=infos.loss.at[0, 1].set(jnp.inf)) if late else infos
+        return states, spoil
+
+    monkeypatch.setattr(runner, "train_epoch_of_seeds", spoiled)
+    with pytest.raises(NonFiniteLossError, match="the loss is inf at step 6"):
+        run_quietly(SHORT, tmp_path)
+    notes, state = state_at_the_end(tmp_path, SHORT)
+    assert notes["epoch"] == 2
+    assert state
+    assert (tmp_path / "diagnostic.json").exists()
+
+
+def test_fitting_to_the_simplex_is_resumed_too(tmp_path, monkeypatch):
+    near = dataclasses.replace(
+        SHORT, initialization="near_nc", fit_epochs=20, seeds=(0,), learning_rate=3e-3
+    )
+    run_quietly(near, tmp_path / "whole")
+    records = read_metrics(tmp_path / "whole")
+    assert [r["epoch"] for r in records] == [0, 1, 2, 3, 4, 5, 6]
+    assert records[0]["etf_distance"] < 0.1, "it starts near neural collapse"
+    assert records[0]["step"] == 0
+    train_epoch, calls = runner.train_epoch_of_seeds, []
+
+    def with_signal(*arguments, **options):
+        calls.append(None)
+        if len(calls) in (7, 14):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_epoch(*arguments, **options)
+
+    monkeypatch.setattr(runner, "train_epoch_of_seeds", with_signal)
+    for epoch in (-13, -6):
+        with pytest.raises(PreemptedError, match=f"goes on after epoch {epoch} of 6"):
+            run_quietly(near, tmp_path / "stopped")
+    run_quietly(near, tmp_path / "stopped")
+    assert_same_end(tmp_path / "stopped", tmp_path / "whole", near)
+
+
+COMMAND = [sys.executable, "-m", "scripts.train", "triangle-hscl5", "--devices", "1"]
+COMMAND += ["--checkpoint-seconds", "0", "--epochs", "400", "--evaluations", "50"]
+
+
+def start(out):
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [*COMMAND, "--out", str(out)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process):
+    printed, _ = process.communicate(timeout=600)
+    return process.returncode, printed
+
+
+def wait_for_a_new_checkpoint(checkpoints, process):
+    """Returns when there is another latest checkpoint than now, or the process has ended."""
+    before = latest_step(checkpoints)
+    while latest_step(checkpoints) == before and process.poll() is None:
+        time.sleep(0.01)
+
+
+def latest_step(checkpoints):
+    steps = [int(p.name[5:]) for p in checkpoints.glob("step_*") if p.name[5:].isdigit()]
+    return max(steps, default=0)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path):
+    status, printed = finish(start(tmp_path / "whole"))
+    assert status == 0, printed
+    random_delay = random.Random(0)
+    run_path = tmp_path / "killed" / "triangle-hscl5-changed"
+    during_a_save = 0
+    for kill in range(KILLS):
+        process = start(tmp_path / "killed")
+        if kill % 5 == 4:  # in the beginning too: while importing, compiling, restoring
+            time.sleep(random_delay.uniform(0, 5))
+        else:
+            wait_for_a_new_checkpoint(run_path / "checkpoints", process)
+            time.sleep(random_delay.uniform(0, 0.3))
+        assert process.poll() is None, "it ended before it could be killed; give it more epochs"
+        process.kill()
+        process.communicate()
+        during_a_save += any((run_path / "checkpoints").glob("*.saving"))
+    assert during_a_save >= 3
+    status, printed = finish(start(tmp_path / "killed"))
+    assert status == 0, printed
+    whole = tmp_path / "whole" / "triangle-hscl5-changed"
+    experiment = dataclasses.replace(SHORT, epochs=400, evaluations=50, seeds=(0,))
+    assert_same_end(run_path, whole, experiment)
+    for figure in ("metrics.png", "metrics.pdf"):
+        assert (run_path / figure).read_bytes() == (whole / figure).read_bytes(), figure
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_ends_cleanly(tmp_path):
+    process = start(tmp_path)
+    wait_for_a_new_checkpoint(tmp_path / "triangle-hscl5-changed" / "checkpoints", process)
+    process.terminate()
+    status, printed = finish(process)
+    assert status == 143, printed
+    assert "asked to stop; the same command goes on after epoch" in printed
+    assert "Traceback" not in printed

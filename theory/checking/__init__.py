@@ -1,0 +1,1 @@
+"""What a claim is, how it is measured, and what a measurement may say."""

@@ -1,0 +1,279 @@
+"""The number of negatives: ``L_1 <= L_2 <= .. <= L_oo`` for InfoNCE with q fixed.
+
+The mean over k negatives is an average of means over k - 1 of them, and the logarithm is concave.
+The limit ``L_oo = E log(alpha + q E e^{v/tau})``, with the inner expectation under the tilted law,
+is what the weights estimator computes on a batch, so the samples estimator lies below it on
+average. The gap closes like 1/k.
+
+On a batch the tilted expectation is itself estimated, from the N negatives at hand:
+
+    R_N = E log(alpha + q e^{-s/tau} sum eta(t_i) e^{t_i/tau} / sum eta(t_i)).
+
+Chebyshev's sum inequality puts it above the untilted loss with N negatives; Jensen's, and a law of
+the reweighted negative that is less tilted than the limit's, put it below L_oo.
+"""
+
+import itertools
+import random
+from dataclasses import replace
+from fractions import Fraction
+from operator import add, mul
+from typing import NamedTuple
+
+from flint import arb, fmpq
+
+from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
+from theory.checking.tally import Tally, in_balls
+from theory.exact.balls import exact_losses, expected_losses, limit_of_losses
+from theory.model.eta_kinds import EtaKind, Exponential, Shape, ThresholdAny
+from theory.model.latent_classes import LatentClassModel
+from theory.model.multisets import multisets, over_multisets
+from theory.model.psi_kinds import InfoNCE
+from theory.model.random_models import Rng, eta_choices, neural_collapse, random_model
+
+SEED = 6
+ONE = Fraction(1)
+
+
+@in_balls
+def monotone_in_k(effort: Effort) -> Measurement:
+    """L_1 <= L_2 <= L_3 <= L_4 <= L_oo for all four losses."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for _ in range(effort.choose(5, 50, 400)):
+        _along_k(tally, _infonce_model(rng))
+    return tally.measurement()
+
+
+def _infonce_model(rng: Rng) -> LatentClassModel:
+    alpha, q, tau = (Fraction(rng.choice(("1/2", "1", "2"))) for _ in range(3))
+    product = [eta for eta in eta_choices(rng, 1) if eta.shape is Shape.PRODUCT]
+    return random_model(rng, psi=InfoNCE(alpha, q, tau), eta=rng.choice(product), k=1)
+
+
+def _along_k(tally: Tally, model: LatentClassModel, *, limit: bool = True) -> None:
+    values = [exact_losses(replace(model, k=k)) for k in (1, 2, 3, 4)]
+    if limit:
+        values.append(exact_losses(model, limit=True))
+    for fewer, more in itertools.pairwise(values):
+        for left, right in zip(more[:4], fewer[:4], strict=True):
+            assert left is not None
+            assert right is not None
+            tally.at_least(left, right)
+    tally.models += 1
+
+
+@in_balls
+def any_of_k_is_hard(effort: Effort) -> Measurement:
+    """eta = 1[max t_i >= level]: with more negatives each of them is less hard."""
+    tally = Tally()
+    model = neural_collapse(num_classes=3, psi=InfoNCE(), eta=ThresholdAny(Fraction(1, 2)))
+    _along_k(tally, model, limit=False)
+    return tally.measurement()
+
+
+@in_balls
+def reversed_jensen(effort: Effort) -> Measurement:
+    """The opposite order: L_k >= L_oo."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for _ in range(10):
+        model = _infonce_model(rng)
+        finite, infinite = exact_losses(replace(model, k=2)), exact_losses(model, limit=True)
+        tally.at_least(finite.hucl, infinite.hucl)
+        tally.models += 1
+    return tally.measurement()
+
+
+class Pool(NamedTuple):
+    """A law of t, the similarity of the positive, and what is done with N draws of the law."""
+
+    law: dict[fmpq, fmpq]
+    s: fmpq
+    psi: InfoNCE
+    eta: EtaKind
+
+
+def reweighted(pool: Pool, size: int) -> arb:
+    """``R_N``: the loss of N independent negatives that are reweighted among themselves.
+
+    Args:
+        pool: what the negatives are drawn from; a product eta, positive on the law.
+        size: N.
+
+    Returns:
+        The expectation over the draws.
+
+    Example:
+        >>> law = {fmpq(0): fmpq(1, 2), fmpq(1): fmpq(1, 2)}
+        >>> pool = Pool(law, fmpq(1), InfoNCE(), Exponential(Fraction(2)))
+        >>> [round(float(reweighted(pool, size)), 4) for size in (1, 2, 3)]
+        [0.5032, 0.579, 0.6119]
+    """
+    ts = list(pool.law)
+    masses = [arb(pool.law[t]) for t in ts]
+    tilts = [pool.eta.factor(t, 0) for t in ts]
+    raised = [w * pool.psi.each(t - pool.s) for t, w in zip(ts, tilts, strict=True)]
+    chances = over_multisets(masses, size, mul)
+    tops, bottoms = (over_multisets(each, size, add) for each in (raised, tilts))
+    finish, total = pool.psi.finisher(1), arb(0)
+    for (_, orders), p, top, bottom in zip(
+        multisets(len(ts), size), chances, tops, bottoms, strict=True
+    ):
+        total += p * orders * finish(top / bottom)
+    return total
+
+
+def random_pool(rng: Rng, *, sign: int = 1) -> Pool:
+    """A pool with three to five similarities and InfoNCE; ``sign = -1`` softens."""
+    ts = rng.sample(range(-10, 11), rng.randint(3, 5))
+    weights = [rng.randint(1, 5) for _ in ts]
+    law = {fmpq(t, 10): fmpq(w, sum(weights)) for t, w in zip(ts, weights, strict=True)}
+    alpha, q, tau = (Fraction(rng.choice(("1/2", "1", "2"))) for _ in range(3))
+    beta = sign * Fraction(rng.choice(("1/2", "1", "5", "20")))
+    return Pool(law, fmpq(rng.randint(-10, 10), 10), InfoNCE(alpha, q, tau), Exponential(beta))
+
+
+def _between_plain_and_limit(*, sign: int = 1, below: bool = True):
+    """``L_N untilted <= R_N`` and, unless left out, ``R_N <= L_oo``; R_1 is untilted."""
+
+    @in_balls
+    def measure(effort: Effort) -> Measurement:
+        rng, tally = random.Random(SEED), Tally(seed=SEED)
+        for _ in range(effort.choose(5, 60, 400)):
+            pool = random_pool(rng, sign=sign)
+            law, s, psi, eta = pool
+            limit = limit_of_losses(law, [s], psi=psi, eta=eta).hard[s]
+            for size in (1, 2, 3, 5):
+                found = reweighted(pool, size)
+                plain = expected_losses(law, [s], k=size, psi=psi, eta=eta).plain[s]
+                tally.equal(found, plain) if size == 1 else tally.at_least(found, plain)
+                if below:
+                    tally.at_least(limit, found)
+            tally.models += 1
+        return tally.measurement(N="1, 2, 3, 5")
+
+    return measure
+
+
+@in_balls
+def against_finite_tilted(effort: Effort) -> Measurement:
+    """Whether R_N is never above the tilted loss with k = 1, and never below that with k = N."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for _ in range(effort.choose(10, 30, 100)):
+        law, s, psi, eta = pool = random_pool(rng)
+        tilted = expected_losses(law, [s], k=1, psi=psi, eta=eta).hard[s]
+        tally.at_least(tilted, reweighted(pool, 5))
+        tally.models += 1
+    return tally.measurement(N=5, k=1)
+
+
+def _rate(gap_power: int):
+    """Whether ``k^power (L_oo - L_k)`` tends to ``q^2 Var(e^v) / (2 (alpha + q E e^v)^2)``."""
+
+    @in_balls
+    def measure(effort: Effort) -> Measurement:
+        rng, tally = random.Random(SEED), Tally(seed=SEED)
+        for _ in range(effort.choose(3, 10, 40)):
+            probability = fmpq(rng.randint(1, 9), 10)
+            low, high = fmpq(rng.randint(-10, 0), 10), fmpq(rng.randint(1, 10), 10)
+            _compare_rate(tally, {low: probability, high: 1 - probability}, gap_power)
+        return tally.measurement(k="16, 32, 64, 128")
+
+    return measure
+
+
+def _compare_rate(tally, law, gap_power):
+    """The distance to the predicted limit at least shrinks to 0.6 of itself when k doubles."""
+    psi, eta, s = InfoNCE(), Exponential(Fraction(2)), fmpq(1)
+    infinite = limit_of_losses(law, [s], psi=psi, eta=eta).hard[s]
+    predicted = _predicted_rate(law, psi, eta, s)
+    errors = []
+    for k in (16, 32, 64, 128):
+        finite = expected_losses(law, [s], k=k, psi=psi, eta=eta).hard[s]
+        errors.append(abs((infinite - finite) * k**gap_power - predicted))
+    for at_k, at_2k in itertools.pairwise(errors):
+        tally.at_least(at_k * arb("0.6"), at_2k)
+    tally.models += 1
+
+
+def _predicted_rate(law, psi, eta, s):
+    weights = [arb(p) * eta.factor(t, 0) for t, p in law.items()]
+    total = sum(weights, arb(0))
+    values = [psi.each(t - s) for t in law]
+    mean = sum((w * x for w, x in zip(weights, values, strict=True)), arb(0)) / total
+    square = sum((w * x * x for w, x in zip(weights, values, strict=True)), arb(0)) / total
+    return (square - mean * mean) / (2 * (1 + mean) ** 2)
+
+
+@in_balls
+def equal_at_collapse(effort: Effort) -> Measurement:
+    """HSCL at NC does not depend on k: e^v is constant under the tilted law."""
+    tally = Tally()
+    for classes in (2, 3, 5):
+        model = neural_collapse(num_classes=classes, eta=Exponential(Fraction(3)))
+        infinite = exact_losses(model, limit=True).hscl
+        for k in (1, 2, 4):
+            tally.equal(exact_losses(replace(model, k=k)).hscl, infinite)
+        tally.models += 1
+    return tally.measurement()
+
+
+@in_balls
+def not_equal_for_hucl(effort: Effort) -> Measurement:
+    """HUCL at NC does depend on k, because of the collisions."""
+    tally = Tally()
+    model = neural_collapse(num_classes=3, eta=Exponential(Fraction(3)))
+    infinite = exact_losses(model, limit=True).hucl
+    tally.equal(exact_losses(replace(model, k=2)).hucl, infinite)
+    tally.models = 1
+    return tally.measurement()
+
+
+CLAIMS = (
+    Claim(
+        "more negatives, higher loss",
+        "L_1 <= L_2 <= .. <= L_oo for InfoNCE with q fixed, in all four losses.",
+        "this project",
+        "InfoNCE, q fixed; product eta (the tilted negatives stay independent)",
+        Evidence.PROVED,
+        monotone_in_k,
+        (
+            Control("eta = 1[max t >= 1/2]", "product eta", any_of_k_is_hard),
+            Control("L_k >= L_oo", "the direction of Jensen's inequality", reversed_jensen),
+        ),
+    ),
+    Claim(
+        "a batch that reweights its own negatives",
+        "L_N untilted <= R_N <= L_oo for N negatives that are reweighted among themselves, and R_1 "
+        "is untilted.",
+        "this project",
+        "InfoNCE, q fixed; N independent negatives; eta = exp(beta sum t) with beta >= 0",
+        Evidence.PROVED,
+        _between_plain_and_limit(),
+        (
+            Control("beta < 0", "beta >= 0", _between_plain_and_limit(sign=-1, below=False)),
+            Control(
+                "R_5 below the tilted loss with one negative",
+                "k = infinity: no order holds between R_N and finite k",
+                against_finite_tilted,
+            ),
+        ),
+    ),
+    Claim(
+        "the limit is approached like 1/k",
+        "k (L_oo - L_k) -> q^2 Var(e^v) / (2 (alpha + q E e^v)^2), under the tilted law.",
+        "this project",
+        "InfoNCE, bounded features",
+        Evidence.OBSERVED,
+        _rate(1),
+        (Control("the rate 1/k^2", "the power of k", _rate(2)),),
+    ),
+    Claim(
+        "where the number of negatives is immaterial",
+        "L_k = L_oo iff e^v is constant under the tilted law, as for HSCL at neural collapse.",
+        "this project",
+        "InfoNCE, q fixed",
+        Evidence.CERTIFIED,
+        equal_at_collapse,
+        (Control("HUCL at NC", "e^v constant under the tilted law", not_equal_for_hucl),),
+    ),
+)

@@ -1,0 +1,317 @@
+"""Theorem 1: hardening never lowers the loss, ``HSCL >= SCL`` and ``HUCL >= UCL``.
+
+Given the anchor, the positive and the label, psi_k and eta are non-decreasing functions of
+independent negatives, so Harris' inequality gives ``E[psi eta] >= E[psi] E[eta]``. Convexity,
+balance, the unit ball and conditional independence of the positives play no part. Independence
+given everything the normaliser conditions on does, as the controls show.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from flint import arb, fmpq
+
+from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
+from theory.checking.tally import Tally, in_balls
+from theory.exact.balls import Losses, exact_losses
+from theory.exact.tuple_laws import (
+    Outcome,
+    independent,
+    mixture,
+    plain_and_hard,
+    without_replacement,
+)
+from theory.model.eta_kinds import (
+    DecreasingExponential,
+    EtaKind,
+    Exponential,
+    ThresholdAny,
+    WeightedExponential,
+)
+from theory.model.latent_classes import LatentClassModel
+from theory.model.psi_kinds import InfoNCE, LogisticSum, PsiKind
+from theory.model.random_models import Rng, eta_choices, neural_collapse, psi_choices, random_model
+
+SEED = 1
+ONE, HALF = Fraction(1), Fraction(1, 2)
+
+
+def compare_all(tally: Tally, model: LatentClassModel) -> Losses:
+    """Records Theorem 1 for one model, in every form that applies."""
+    losses = exact_losses(model)
+    tally.models += 1
+    tally.at_least(losses.hscl, losses.scl)
+    tally.at_least(losses.hucl, losses.ucl)
+    if losses.hucl_joint is not None and losses.ucl_joint is not None:
+        tally.at_least(losses.hucl_joint, losses.ucl_joint)
+    return losses
+
+
+@in_balls
+def on_random_models(effort: Effort) -> Measurement:
+    """Every psi with every eta; priors, joint laws, overlaps and norms at random."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    zeros = 0
+    for _ in range(effort.choose(1, 12, 60)):
+        for i in range(len(psi_choices(rng))):
+            for j in range(len(eta_choices(rng, 1))):
+                losses = compare_all(tally, _drawn(rng, i, j))
+                zeros += losses.zero_scl + losses.zero_ucl > 0
+    return tally.measurement(models_where_eta_vanishes=zeros)
+
+
+def _drawn(rng: Rng, psi: int, eta: int) -> LatentClassModel:
+    k = rng.choice((1, 2, 2, 3))
+    return random_model(
+        rng, k=k, psi=psi_choices(rng)[psi], eta=eta_choices(rng, k)[eta], norm=_norm(rng)
+    )
+
+
+def _norm(rng: Rng) -> Fraction:
+    return rng.choice((ONE, ONE, ONE, Fraction(2)))
+
+
+def _with(changes: Callable[[LatentClassModel], LatentClassModel]):
+    """Random models with one hypothesis broken."""
+
+    @in_balls
+    def measure(effort: Effort) -> Measurement:
+        rng, tally = random.Random(SEED), Tally(seed=SEED)
+        for _ in range(effort.choose(5, 20, 100)):
+            compare_all(tally, changes(random_model(rng)))
+        return tally.measurement()
+
+    return measure
+
+
+def _decreasing_eta(model: LatentClassModel) -> LatentClassModel:
+    return replace(model, eta=DecreasingExponential(Fraction(2)))
+
+
+def _decreasing_psi(model: LatentClassModel) -> LatentClassModel:
+    return replace(model, psi=LogisticSum(-ONE), eta=Exponential(Fraction(2)))
+
+
+def _law(outcomes: Sequence[Outcome], psi: PsiKind, eta: EtaKind):
+    """A control or survival check on one explicit law of the tuple."""
+
+    @in_balls
+    def measure(effort: Effort) -> Measurement:
+        tally = Tally()
+        tally.models = 1
+        plain, hard = plain_and_hard(outcomes, psi=psi, eta=eta)
+        tally.at_least(hard, plain)
+        return tally.measurement(plain=float(plain), hard=float(hard))
+
+    return measure
+
+
+MIXTURE = mixture(
+    [
+        (Fraction(9, 10), [(ONE, Fraction(7, 10))]),
+        (Fraction(1, 10), [(Fraction(4, 5), -HALF), (Fraction(1, 5), Fraction(9, 10))]),
+    ],
+    2,
+    s=ONE,
+)
+"""Two negatives that are independent only given a hidden class."""
+
+PAIRED_VIEWS = [
+    Outcome(fmpq(1, 2), (fmpq(9, 10), fmpq(-9, 10)), fmpq(1)),
+    Outcome(fmpq(1, 2), (fmpq(1, 10), fmpq(1, 10)), fmpq(1)),
+]
+"""One image as a negative with both its views, which depend on each other."""
+
+POOL = tuple(fmpq(t, 10) for t in (-9, -4, 1, 2, 8))
+
+
+@in_balls
+def finite_pools(effort: Effort) -> Measurement:
+    """Sampling from a finite pool: with replacement, and without it for symmetric psi and eta."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for _ in range(effort.choose(5, 30, 200)):
+        values = [fmpq(rng.randint(-10, 10), 10) for _ in range(4)]
+        s, k = fmpq(rng.randint(-10, 10), 10), rng.choice((2, 3))
+        etas = [eta for eta in eta_choices(rng, k) if not isinstance(eta, WeightedExponential)]
+        psi, eta = rng.choice(psi_choices(rng)), rng.choice(etas)
+        for law in (independent, without_replacement):
+            plain, hard = plain_and_hard(law(values, k, s=s), psi=psi, eta=eta)
+            tally.at_least(hard, plain)
+            tally.models += 1
+    return tally.measurement()
+
+
+@in_balls
+def reweighted_batches(effort: Effort) -> Measurement:
+    """``sum e^{(b+1)t} / sum e^{bt} >= mean e^t`` in every batch: Chebyshev's sum inequality."""
+    return _reweighted(effort, signs=(1,))
+
+
+@in_balls
+def reweighted_batches_softened(effort: Effort) -> Measurement:
+    """The same with negative b."""
+    return _reweighted(effort, signs=(-1,))
+
+
+def _reweighted(effort: Effort, signs: Sequence[int]) -> Measurement:
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for _ in range(effort.choose(20, 200, 2000)):
+        ts = [fmpq(rng.randint(-100, 100), 100) for _ in range(rng.randint(2, 8))]
+        beta = rng.choice(signs) * fmpq(rng.randint(1, 100), 10)
+        weights = [arb(beta * t).exp() for t in ts]
+        values = [arb(t).exp() for t in ts]
+        hard = sum((w * v for w, v in zip(weights, values, strict=True)), arb(0))
+        tally.at_least(hard / sum(weights, arb(0)), sum(values, arb(0)) / len(ts))
+        tally.models += 1
+    return tally.measurement()
+
+
+@in_balls
+def strictness(effort: Effort) -> Measurement:
+    """Strict for InfoNCE and the logistic loss under exp tilting, wherever t varies."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    while tally.models < effort.choose(10, 60, 500):
+        model = random_model(rng, psi=psi_choices(rng)[rng.randrange(2)], k=rng.choice((1, 2)))
+        model = replace(model, eta=Exponential(Fraction(rng.randint(1, 60), 10)))
+        if _varies(model):
+            _strict(tally, model)
+    return tally.measurement()
+
+
+@in_balls
+def strictness_where_constant(effort: Effort) -> Measurement:
+    """The same prediction at neural collapse, where t is constant given x among other classes."""
+    tally = Tally()
+    for classes in (2, 3, 4):
+        _strict(tally, neural_collapse(num_classes=classes, k=2))
+    return tally.measurement()
+
+
+def _strict(tally: Tally, model: LatentClassModel) -> None:
+    losses = exact_losses(model)
+    tally.above(losses.hscl, losses.scl)
+    tally.above(losses.hucl, losses.ucl)
+    tally.models += 1
+
+
+def _varies(model: LatentClassModel) -> bool:
+    """Whether, for some anchor, t is not constant among the negatives of SCL."""
+    for label, prior in enumerate(model.prior):
+        negatives = [i for i, p in enumerate(model.other_classes(label)) if p > 0]
+        for anchor, p in enumerate(model.class_laws[label]):
+            if prior * p > 0 and len({model.gram[anchor][i] for i in negatives}) > 1:
+                return True
+    return False
+
+
+@in_balls
+def equality(effort: Effort) -> Measurement:
+    """Equal where psi and eta share no coordinate, where eta is constant, and at NC for SCL."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    disjoint = (LogisticSum(ONE, (Fraction(0), ONE)), WeightedExponential((ONE, Fraction(0))))
+    constant = (InfoNCE(), Exponential(Fraction(0)))
+    for _ in range(effort.choose(5, 30, 200)):
+        for psi, eta in (disjoint, constant):
+            _equal(tally, random_model(rng, k=2, psi=psi, eta=eta))
+        etf = neural_collapse(num_classes=rng.randint(2, 5), k=rng.choice((1, 2)))
+        losses = exact_losses(replace(etf, eta=rng.choice(eta_choices(rng, etf.k))))
+        tally.equal(losses.hscl, losses.scl)
+        tally.models += 1
+    return tally.measurement()
+
+
+@in_balls
+def equality_with_shared_coordinate(effort: Effort) -> Measurement:
+    """The prediction of equality for psi and eta that share the second coordinate."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    psi, eta = LogisticSum(ONE, (Fraction(0), ONE)), WeightedExponential((ONE, HALF))
+    for _ in range(5):
+        _equal(tally, random_model(rng, k=2, psi=psi, eta=eta))
+    return tally.measurement()
+
+
+def _equal(tally: Tally, model: LatentClassModel) -> None:
+    losses = exact_losses(model)
+    tally.equal(losses.hscl, losses.scl)
+    tally.equal(losses.hucl, losses.ucl)
+    tally.models += 1
+
+
+CLAIMS = (
+    Claim(
+        "hardening never lowers the loss",
+        "HSCL >= SCL and HUCL >= UCL for every representation, prior and joint law of the views.",
+        "Theorem 1",
+        "psi_k and eta argument-wise non-decreasing; negatives independent given (x, x+, y)",
+        Evidence.PROVED,
+        on_random_models,
+        (
+            Control("decreasing eta", "eta non-decreasing", _with(_decreasing_eta)),
+            Control("decreasing psi", "psi non-decreasing", _with(_decreasing_psi)),
+            Control(
+                "mixture negatives, k = 2",
+                "negatives independent given what the normaliser conditions on",
+                _law(MIXTURE, InfoNCE(), ThresholdAny(Fraction(4, 5))),
+            ),
+            Control(
+                "both views of a negative, InfoNCE, exp",
+                "negatives independent of each other",
+                _law(PAIRED_VIEWS, InfoNCE(), Exponential(Fraction(5))),
+            ),
+        ),
+    ),
+    Claim(
+        "hardening within a finite pool",
+        "Theorem 1 holds for draws with replacement, and without it if psi and eta are symmetric.",
+        "this project (FKG on the lattice of sorted k-subsets)",
+        "uniform draws; psi_k and eta non-decreasing, and symmetric if without replacement",
+        Evidence.PROVED,
+        finite_pools,
+        (
+            Control(
+                "without replacement, non-symmetric psi and eta",
+                "symmetry",
+                _law(
+                    without_replacement(POOL, 2, s=fmpq(1)),
+                    LogisticSum(ONE, (ONE, Fraction(0))),
+                    WeightedExponential((Fraction(0), Fraction(3))),
+                ),
+            ),
+        ),
+    ),
+    Claim(
+        "reweighting raises the mean in every batch",
+        "sum e^{(b+1)t} / sum e^{bt} >= mean e^t for any numbers t and b >= 0.",
+        "this project (Chebyshev's sum inequality)",
+        "b >= 0; no independence",
+        Evidence.PROVED,
+        reweighted_batches,
+        (Control("b < 0", "b >= 0", reweighted_batches_softened),),
+    ),
+    Claim(
+        "hardening is strict where similarities vary",
+        "HSCL > SCL and HUCL > UCL under exp tilting if t is not constant given the anchor.",
+        "this project",
+        "psi_k strictly increasing, eta = exp(beta sum t) with beta > 0, t not constant",
+        Evidence.PROVED,
+        strictness,
+        (Control("neural collapse", "t not constant given the anchor", strictness_where_constant),),
+    ),
+    Claim(
+        "hardening changes nothing where predicted",
+        "Equality for constant eta, for psi and eta of disjoint negatives, and for SCL at NC.",
+        "this project",
+        "as stated",
+        Evidence.PROVED,
+        equality,
+        (
+            Control(
+                "a negative that both depend on",
+                "disjoint coordinates",
+                equality_with_shared_coordinate,
+            ),
+        ),
+    ),
+)

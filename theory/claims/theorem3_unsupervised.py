@@ -1,0 +1,302 @@
+"""Theorem 3: ``UCL >= E psi_k(-C/(C-1) b)``, b_i iid Bernoulli((C-1)/C), in the unit ball.
+
+Jensen given which negatives collide with the anchor's class: a collision contributes
+``E[t - s] >= 0`` on average, because conditionally independent positives have
+``E[s | y] = |mu_y|^2``; a negative of another class contributes at least ``-C/(C-1)``.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+
+from flint import arb, fmpq
+
+from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
+from theory.checking.tally import Tally, in_balls
+from theory.exact.balls import exact_losses
+from theory.exact.bounds import bernoulli_mixture, etf_gap, unsupervised_bound
+from theory.exact.tuple_laws import Outcome, plain_and_hard
+from theory.model.eta_kinds import Exponential
+from theory.model.latent_classes import LatentClassModel
+from theory.model.psi_kinds import BadSigmoid, BadSquare, InfoNCE, TripletMax, TripletSum
+from theory.model.random_models import (
+    ball_features,
+    near_collapse,
+    neural_collapse,
+    own_points,
+    psi_choices,
+    random_model,
+    some_psi,
+    uniform,
+)
+from theory.model.rationals import rational
+
+SEED = 4
+ONE, HALF = Fraction(1), Fraction(1, 2)
+NO_TILT = Exponential(Fraction(0))
+UNEQUAL = "prior .9, .05, .05, k = 8, triplet with maximum"
+
+
+@in_balls
+def on_random_models(effort: Effort) -> Measurement:
+    """Balanced models in the unit ball, half of them near NC; HUCL too, by Theorem 1."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for i in range(effort.choose(30, 250, 2000)):
+        features = near_collapse if i % 2 else None
+        model = random_model(rng, balanced=True, joint=False, features=features)
+        losses = exact_losses(model)
+        bound = unsupervised_bound(model.num_classes, model.k, model.psi)
+        tally.at_least(losses.ucl, bound)
+        tally.at_least(losses.hucl, bound)
+        tally.models += 1
+    return tally.measurement()
+
+
+@in_balls
+def at_collapse(effort: Effort) -> Measurement:
+    """UCL = bound at NC, C = 2 .. 10, for every psi."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for classes in range(2, effort.choose(5, 11, 11)):
+        for psi in psi_choices(rng):
+            for k in (1, 3) if classes < 5 else (2,):
+                model = neural_collapse(num_classes=classes, points=2, k=k, psi=psi)
+                bound = unsupervised_bound(classes, k, psi)
+                tally.equal(exact_losses(model).ucl, bound)
+                tally.models += 1
+    return tally.measurement()
+
+
+@in_balls
+def at_collapse_unbalanced(effort: Effort) -> Measurement:
+    """The same with priors 1/2, 1/4, 1/4."""
+    tally = Tally()
+    model = neural_collapse(num_classes=3)
+    model = replace(model, prior=(HALF, HALF / 2, HALF / 2))
+    tally.equal(exact_losses(model).ucl, unsupervised_bound(3, 1, model.psi))
+    tally.models = 1
+    return tally.measurement()
+
+
+@in_balls
+def only_at_collapse(effort: Effort) -> Measurement:
+    """UCL > bound strictly away from NC for strict psi."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for _ in range(effort.choose(10, 100, 600)):
+        psi = some_psi(rng, strict=True)
+        model = random_model(
+            rng, balanced=True, joint=False, psi=psi, features=near_collapse, sizes=(3, 2, 2)
+        )
+        _above(tally, model)
+    return tally.measurement()
+
+
+@in_balls
+def with_a_slack_hinge(effort: Effort) -> Measurement:
+    """The same prediction for a loss that is flat at the bound."""
+    tally = Tally()
+    laws = own_points([uniform(1)] * 2)
+    features = ((Fraction(9, 10),), (Fraction(-9, 10),))
+    model = LatentClassModel(uniform(2), laws, features, 1, TripletSum(Fraction(0)), NO_TILT)
+    _above(tally, model)
+    return tally.measurement()
+
+
+def _above(tally: Tally, model: LatentClassModel) -> None:
+    bound = unsupervised_bound(model.num_classes, model.k, model.psi)
+    tally.above(exact_losses(model).ucl, bound)
+    tally.models += 1
+
+
+def _broken(change: Callable[[LatentClassModel], LatentClassModel]):
+    """The bound where one hypothesis is broken, starting from neural collapse."""
+
+    @in_balls
+    def measure(effort: Effort) -> Measurement:
+        tally = Tally()
+        model = change(neural_collapse(num_classes=3, eta=NO_TILT))
+        losses = exact_losses(model)
+        bound = unsupervised_bound(model.num_classes, model.k, model.psi)
+        found = losses.ucl if losses.ucl_joint is None else losses.ucl_joint
+        tally.at_least(found, bound)
+        tally.models = 1
+        return tally.measurement(UCL=float(found), bound=float(bound))
+
+    return measure
+
+
+def _scaled(model: LatentClassModel) -> LatentClassModel:
+    longer = tuple(tuple(Fraction(6, 5) * x for x in f) for f in model.features)
+    return replace(model, features=longer)
+
+
+def _unbalanced(model: LatentClassModel) -> LatentClassModel:
+    """With eight negatives and the largest v, the heavy class loses little and the others gain."""
+    prior = (Fraction(9, 10), Fraction(1, 20), Fraction(1, 20))
+    psi = TripletMax(Fraction(2))
+    return replace(model, prior=prior, features=((ONE,), (-ONE,), (-ONE,)), psi=psi, k=8)
+
+
+def _saturating(model: LatentClassModel) -> LatentClassModel:
+    psi = BadSigmoid(a=Fraction(10), c=Fraction(8, 5))
+    return replace(model, psi=psi, features=((ONE,), (ONE,), (-ONE,)))
+
+
+def _not_monotone(model: LatentClassModel) -> LatentClassModel:
+    shorter = tuple(tuple(Fraction(3, 5) * x for x in f) for f in model.features)
+    return replace(model, psi=BadSquare(ONE), features=shorter)
+
+
+def _self_pairs(model: LatentClassModel) -> LatentClassModel:
+    """x+ = x in two classes of two instances, with the four instances at a simplex ETF."""
+    four = neural_collapse(num_classes=4, eta=NO_TILT)
+    laws = own_points([uniform(2)] * 2)
+    joint = tuple(
+        tuple(tuple(p if i == j else 0 * ONE for j in range(4)) for i, p in enumerate(law))
+        for law in laws
+    )
+    return replace(four, prior=uniform(2), class_laws=laws, joint=joint)
+
+
+@in_balls
+def other_instance(effort: Effort) -> Measurement:
+    """x+ is another instance of the class, uniform, so that ``E[s | y] <= |mu_y|^2``."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    laws = own_points([uniform(3)] * 2)
+    joint = tuple(
+        tuple(
+            tuple(p * q * 3 / 2 if i != j else 0 * ONE for j, q in enumerate(law))
+            for i, p in enumerate(law)
+        )
+        for law in laws
+    )
+    for _ in range(effort.choose(10, 60, 400)):
+        model = random_model(rng, balanced=True, joint=False, overlapping=False, sizes=(2, 3, 2))
+        model = replace(model, class_laws=laws, joint=joint)
+        losses = exact_losses(model)
+        assert losses.ucl_joint is not None
+        tally.at_least(losses.ucl_joint, unsupervised_bound(2, model.k, model.psi))
+        tally.models += 1
+    return tally.measurement()
+
+
+@in_balls
+def excluding_self(effort: Effort) -> Measurement:
+    """Neither x+ nor x- may be x: two classes of two instances, collision probability 1/3."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for _ in range(effort.choose(5, 60, 400)):
+        model = random_model(rng, psi=some_psi(rng), sizes=(2, 2, 2), features=ball_features)
+        _compare_instances(tally, model, positive_may_be_self=False)
+    return tally.measurement()
+
+
+@in_balls
+def excluding_self_from_negatives_only(effort: Effort) -> Measurement:
+    """x+ may be x but x- may not: a little spread within the classes goes below the bound."""
+    tally = Tally()
+    x, y = Fraction(12, 13), Fraction(5, 13)
+    spread = ((x, y), (x, -y), (-x, y), (-x, -y))
+    psi = InfoNCE(tau=HALF)
+    model = neural_collapse(num_classes=2, points=2, psi=psi, eta=NO_TILT)
+    _compare_instances(tally, replace(model, features=spread), positive_may_be_self=True)
+    return tally.measurement()
+
+
+def _compare_instances(tally, model, *, positive_may_be_self):
+    """All (anchor, positive, one negative) among two classes of two instances, equally likely."""
+    gram = [[rational(t) for t in row] for row in model.gram]
+    triples = [
+        (i, j, n)
+        for i, j, n in product(range(4), repeat=3)
+        if i // 2 == j // 2 and n != i and (positive_may_be_self or i != j)
+    ]
+    share = fmpq(1, len(triples))
+    outcomes = [Outcome(share, (gram[i][n],), gram[i][j]) for i, j, n in triples]
+    plain, _ = plain_and_hard(outcomes, psi=model.psi, eta=NO_TILT)
+    tally.at_least(plain, bernoulli_mixture(arb(2) / 3, etf_gap(2), 1, model.psi))
+    tally.models += 1
+
+
+@in_balls
+def any_prior(effort: Effort) -> Measurement:
+    """Unequal priors, k = 1 or a separable psi."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    while tally.models < effort.choose(20, 200, 1500):
+        psi, k = rng.choice(psi_choices(rng)), rng.choice((1, 2, 3))
+        if k == 1 or psi.separable:
+            model = random_model(rng, psi=psi, k=k, balanced=False, joint=False)
+            bound = unsupervised_bound(model.num_classes, k, psi)
+            tally.at_least(exact_losses(model).ucl, bound)
+            tally.models += 1
+    return tally.measurement()
+
+
+CLAIMS = (
+    Claim(
+        "the bound of UCL",
+        "UCL (and so HUCL) >= E psi_k(-C/(C-1) b), b_i iid Bernoulli((C-1)/C), in the unit ball.",
+        "Theorem 3",
+        "those of Theorem 2, and positives independent of the anchor given the label",
+        Evidence.PROVED,
+        on_random_models,
+        (
+            Control("x+ = x", "conditionally independent positives", _broken(_self_pairs)),
+            Control(UNEQUAL, "balanced classes (k > 1)", _broken(_unbalanced)),
+            Control("norm 1.2", "unit ball", _broken(_scaled)),
+            Control("a sigmoid as psi", "convex psi", _broken(_saturating)),
+            Control("a square as psi", "non-decreasing psi", _broken(_not_monotone)),
+        ),
+    ),
+    Claim(
+        "neural collapse attains the UCL bound",
+        "UCL equals its bound at neural collapse, for C = 2 .. 10.",
+        "Theorem 3",
+        "d >= C - 1; balanced classes",
+        Evidence.CERTIFIED,
+        at_collapse,
+        (Control("prior 1/2, 1/4, 1/4", "balanced classes", at_collapse_unbalanced),),
+    ),
+    Claim(
+        "only neural collapse attains the UCL bound",
+        "UCL > its bound away from neural collapse, however near.",
+        "Theorem 3",
+        "psi_k strictly convex and strictly increasing",
+        Evidence.PROVED,
+        only_at_collapse,
+        (Control("hinge, margin 0", "strict psi", with_a_slack_hinge),),
+    ),
+    Claim(
+        "positives that are another instance of the class",
+        "The UCL bound also holds if x+ is uniform among the other instances of the class.",
+        "this project",
+        "E[s | y] <= |mu_y|^2 on average",
+        Evidence.PROVED,
+        other_instance,
+        (Control("x+ = x", "E[s | y] <= |mu_y|^2", _broken(_self_pairs)),),
+    ),
+    Claim(
+        "instances that are not their own negatives",
+        "If x+ and x- both exclude x, the bound holds with the actual probability of a collision.",
+        "this project",
+        "balanced finite population, k = 1, both x+ and x- uniform among other instances",
+        Evidence.PROVED,
+        excluding_self,
+        (
+            Control(
+                "x+ may be x, x- may not",
+                "x+ excludes x where x- does",
+                excluding_self_from_negatives_only,
+            ),
+        ),
+    ),
+    Claim(
+        "one negative forgives any prior",
+        "For k = 1 or a separable psi the UCL bound holds with unequal priors too.",
+        "this project",
+        "unit ball; psi convex, non-decreasing; k = 1 or separable; cond. independent positives",
+        Evidence.PROVED,
+        any_prior,
+        (Control(UNEQUAL, "k = 1 or separable psi", _broken(_unbalanced)),),
+    ),
+)

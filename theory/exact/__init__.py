@@ -1,0 +1,1 @@
+"""Losses and bounds of a model, in balls and in float64."""

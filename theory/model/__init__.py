@@ -1,0 +1,1 @@
+"""Latent-class models with finitely many views, as exact numbers."""

@@ -1,0 +1,320 @@
+"""Finite latent-class models to try the theorems on: random ones, and neural collapse.
+
+Everything is a short exact rational, so that a model can be written down and evaluated exactly.
+"""
+
+import random
+from collections.abc import Callable
+from fractions import Fraction
+from math import isqrt
+
+from theory.model import eta_kinds, psi_kinds
+from theory.model.eta_kinds import EtaKind, Exponential
+from theory.model.latent_classes import LatentClassModel, Matrix, Vector
+from theory.model.psi_kinds import InfoNCE, PsiKind
+
+ETF_DIGITS = 80
+"""Decimals of the coordinates of a simplex ETF, truncated towards zero."""
+
+Rng = random.Random
+
+
+def neural_collapse(
+    *,
+    num_classes: int,
+    points: int = 1,
+    k: int = 1,
+    psi: PsiKind | None = None,
+    eta: EtaKind | None = None,
+    radius: Fraction = Fraction(1),
+) -> LatentClassModel:
+    """The model at NC: every class is one point of a simplex ETF, balanced classes.
+
+    Args:
+        num_classes: C.
+        points: duplicates of the point of each class.
+        k: the number of negatives.
+        psi: the loss function; InfoNCE with alpha = q = tau = 1 by default.
+        eta: the hardening function; ``exp(sum t)`` by default.
+        radius: scales the features; 1 at NC.
+
+    Returns:
+        The model; its features are an ETF up to `ETF_DIGITS` decimals, and not longer than one.
+
+    Example:
+        >>> float(neural_collapse(num_classes=3).gram[0][1])
+        -0.5
+    """
+    frame = simplex_etf(num_classes)
+    features = tuple(tuple(radius * x for x in row) for row in frame for _ in range(points))
+    return LatentClassModel(
+        prior=uniform(num_classes),
+        class_laws=own_points([uniform(points)] * num_classes),
+        features=features,
+        k=k,
+        psi=InfoNCE() if psi is None else psi,
+        eta=Exponential(Fraction(1)) if eta is None else eta,
+        name=f"nc_C{num_classes}",
+    )
+
+
+def simplex_etf(num_classes: int) -> Matrix:
+    """C unit vectors in C - 1 dimensions with inner products ``-1/(C-1)``, as long decimals.
+
+    Args:
+        num_classes: C, at least 2.
+
+    Returns:
+        The vectors; entries are truncated towards zero, so norms do not exceed one.
+
+    Example:
+        >>> simplex_etf(2)
+        ((Fraction(1, 1),), (Fraction(-1, 1),))
+    """
+    rows = [[Fraction(0)] * (num_classes - 1) for _ in range(num_classes)]
+    for column in range(num_classes - 1):
+        left = num_classes - 1 - column
+        height = Fraction(left, left + 1) * Fraction(num_classes, num_classes - 1)
+        rows[column][column] = square_root(height)
+        for row in rows[column + 1 :]:
+            row[column] = -square_root(height / left**2)
+    return tuple(map(tuple, rows))
+
+
+def square_root(square: Fraction, digits: int = ETF_DIGITS) -> Fraction:
+    """The square root to `digits` decimals, rounded down.
+
+    Example:
+        >>> float(square_root(Fraction(2)))
+        1.4142135623730951
+    """
+    scale = 10**digits
+    return Fraction(isqrt(square.numerator * scale**2 // square.denominator), scale)
+
+
+def random_model(
+    rng: Rng,
+    *,
+    psi: PsiKind | None = None,
+    eta: EtaKind | None = None,
+    balanced: bool | None = None,
+    joint: bool | None = None,
+    overlapping: bool | None = None,
+    k: int | None = None,
+    norm: Fraction = Fraction(1),
+    features: Callable[[Rng, int, int, int], Matrix] | None = None,
+    sizes: tuple[int, int, int] | None = None,
+) -> LatentClassModel:
+    """A small random model; what is not given is drawn.
+
+    Args:
+        rng: the source of randomness.
+        psi: the loss function; by default one of `some_psi`.
+        eta: the hardening function; by default one of `some_eta`.
+        balanced: whether the prior is uniform.
+        joint: whether x and x+ are dependent given the label.
+        overlapping: whether a point may belong to several classes.
+        k: the number of negatives, 1 to 3 by default.
+        norm: features lie in the ball of this radius.
+        features: draws the features, given (rng, C, points a class, d); by default one of
+            `ball_features`, `sphere_features`, `near_collapse`, `collapsed_features`.
+        sizes: the number of classes, of points a class, and the dimension.
+
+    Returns:
+        A model; by default of 2 to 4 classes and at most 8 points.
+    """
+    drawn = rng.choice((2, 2, 3, 3, 4)), rng.choice((1, 2, 2)), rng.choice((1, 2, 3))
+    classes, points, dim = drawn if sizes is None else sizes
+    k = rng.choice((1, 2, 2, 3)) if k is None else k
+    draw = features or rng.choice(
+        (ball_features, sphere_features, near_collapse, collapsed_features)
+    )
+    table = tuple(tuple(norm * x for x in row) for row in draw(rng, classes, points, dim))
+    laws = own_points([random_law(rng, points) for _ in range(classes)])
+    if _either(rng, overlapping, chance=0.25):
+        laws = tuple(random_law(rng, classes * points, zeros=True) for _ in range(classes))
+    dependent = _either(rng, joint, chance=0.3)
+    return LatentClassModel(
+        prior=uniform(classes) if _either(rng, balanced, 0.7) else random_law(rng, classes),
+        class_laws=laws,
+        features=table,
+        k=k,
+        psi=some_psi(rng) if psi is None else psi,
+        eta=some_eta(rng, k) if eta is None else eta,
+        joint=tuple(random_joint(rng, law) for law in laws) if dependent else None,
+        name="random",
+    )
+
+
+def some_psi(rng: Rng, *, strict: bool = False) -> PsiKind:
+    """A random legal psi; strictly convex and strictly increasing if `strict`.
+
+    Example:
+        >>> some_psi(random.Random(0)).legal
+        True
+    """
+    return rng.choice(psi_choices(rng)[:2] if strict else psi_choices(rng))
+
+
+def psi_choices(rng: Rng) -> tuple[PsiKind, ...]:
+    """One loss function of every kind, with random parameters; the first two are strict.
+
+    Example:
+        >>> len(psi_choices(random.Random(0)))
+        7
+    """
+    margin = _fraction(rng, 0, 15)
+    q = rng.choice((Fraction(1), Fraction(3, 2), None))
+    alpha, tau = _choice(rng, "1", "1/2", "2"), _choice(rng, "1", "1/2", "2")
+    return (
+        psi_kinds.InfoNCE(alpha, q, tau),
+        psi_kinds.LogisticSum(_fraction(rng, 2, 30)),
+        psi_kinds.InfoNCE(alpha=Fraction(0)),
+        psi_kinds.TripletSum(margin),
+        psi_kinds.TripletMax(margin),
+        psi_kinds.SquaredHinge(margin),
+        psi_kinds.Linear(),
+    )
+
+
+def some_eta(rng: Rng, k: int) -> EtaKind:
+    """A random legal eta for k negatives.
+
+    Example:
+        >>> some_eta(random.Random(0), 2).legal
+        True
+    """
+    return rng.choice(eta_choices(rng, k))
+
+
+def eta_choices(rng: Rng, k: int) -> tuple[EtaKind, ...]:
+    """One legal hardening function of every kind, with random parameters.
+
+    Example:
+        >>> len(eta_choices(random.Random(0), 2))
+        7
+    """
+    beta, level = _fraction(rng, 1, 80), _fraction(rng, -8, 8)
+    power = _choice(rng, "1/2", "1", "2", "5/2")
+    return (
+        Exponential(beta),
+        eta_kinds.WeightedExponential(tuple(_fraction(rng, 0, 50) for _ in range(k))),
+        eta_kinds.ReluPower(_fraction(rng, 0, 12), power),
+        eta_kinds.SumReluPower(_fraction(rng, -5, 15), power),
+        eta_kinds.Threshold(level),
+        eta_kinds.ThresholdAny(level),
+        eta_kinds.Sigmoid(beta, level),
+    )
+
+
+def ball_features(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
+    """Points anywhere in the unit ball, one in eight of them zero."""
+    return tuple(_in_ball(rng, dim) for _ in range(classes * points))
+
+
+def sphere_features(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
+    """Rational points exactly on the unit sphere, by stereographic projection."""
+    return tuple(_on_sphere(rng, dim) for _ in range(classes * points))
+
+
+def collapsed_features(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
+    """One random point a class, duplicated."""
+    return tuple(row for row in ball_features(rng, classes, 1, dim) for _ in range(points))
+
+
+def near_collapse(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
+    """A simplex ETF, shaken by an amount between 1e-1 and 1e-6; `dim` is not used."""
+    shake = Fraction(1, 10 ** rng.randint(1, 6))
+    return tuple(
+        _into_ball([(1 - shake) * x + shake * _fraction(rng, -5, 5) for x in row])
+        for row in simplex_etf(classes)
+        for _ in range(points)
+    )
+
+
+def uniform(count: int) -> Vector:
+    """The uniform law.
+
+    Example:
+        >>> uniform(2)
+        (Fraction(1, 2), Fraction(1, 2))
+    """
+    return (Fraction(1, count),) * count
+
+
+def random_law(rng: Rng, count: int, *, zeros: bool = False) -> Vector:
+    """A random law with small denominators; with zeros in it, if allowed."""
+    weights = [rng.randint(0 if zeros else 1, 5) for _ in range(count)]
+    if sum(weights) == 0:
+        weights[rng.randrange(count)] = 1
+    return tuple(Fraction(w, sum(weights)) for w in weights)
+
+
+def random_joint(rng: Rng, law: Vector) -> Matrix:
+    """A joint law with the given marginals: independence mixed with x+ = x, and a turn.
+
+    The turn moves mass along a cycle of three points of the law, if it has as many, so that the
+    joint law is not symmetric.
+    """
+    same = Fraction(rng.randint(1, 4), 4)
+    table = [
+        [(1 - same) * p * q + (same * p if i == j else 0) for j, q in enumerate(law)]
+        for i, p in enumerate(law)
+    ]
+    support = [i for i, p in enumerate(law) if p > 0]
+    if len(support) > 2:
+        a, b, c = rng.sample(support, 3)
+        moved = min(table[a][c], table[c][b], table[b][a]) * Fraction(rng.randint(1, 2), 2)
+        for i, j in ((a, b), (b, c), (c, a)):
+            table[i][j] += moved
+            table[j][i] -= moved
+    return tuple(map(tuple, table))
+
+
+def own_points(laws: list[Vector]) -> Matrix:
+    """Class laws on disjoint points: class c lives on the c-th block.
+
+    Example:
+        >>> own_points([uniform(1), uniform(1)])
+        ((Fraction(1, 1), Fraction(0, 1)), (Fraction(0, 1), Fraction(1, 1)))
+    """
+    zero = Fraction(0)
+    return tuple(
+        tuple(p if c == label else zero for c, law in enumerate(laws) for p in law)
+        for label in range(len(laws))
+    )
+
+
+def _fraction(rng: Rng, low: int, high: int) -> Fraction:
+    return Fraction(rng.randint(low * 100, high * 100), 1000)
+
+
+def _choice(rng: Rng, *texts: str) -> Fraction:
+    return Fraction(rng.choice(texts))
+
+
+def _either(rng: Rng, value: bool | None, chance: float) -> bool:
+    return rng.random() < chance if value is None else value
+
+
+def _in_ball(rng: Rng, dim: int) -> Vector:
+    if rng.random() < 0.125:
+        return (Fraction(0),) * dim
+    return _into_ball([_fraction(rng, -10, 10) for _ in range(dim)])
+
+
+def _into_ball(vector: list[Fraction]) -> Vector:
+    """Divides vectors longer than one by a rational that is not less than their norm."""
+    square = sum((x * x for x in vector), Fraction(0))
+    if square <= 1:
+        return tuple(vector)
+    norm = square_root(square, 4) + Fraction(1, 10**4)
+    return tuple(x / norm for x in vector)
+
+
+def _on_sphere(rng: Rng, dim: int) -> Vector:
+    if dim == 1:
+        return (Fraction(rng.choice((-1, 1))),)
+    chart = [Fraction(rng.randint(-12, 12), 6) for _ in range(dim - 1)]
+    square = sum((x * x for x in chart), Fraction(0))
+    return (*(2 * x / (square + 1) for x in chart), (square - 1) / (square + 1))

@@ -10,8 +10,6 @@ force NC. Theorem 4(d) of `docs/hucl_optimum.md` says what the least HUCL in the
 import random
 from fractions import Fraction
 
-from flint import arb
-
 from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
 from theory.checking.tally import Tally, in_balls
 from theory.exact.balls import exact_losses
@@ -19,8 +17,9 @@ from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid, Threshold
 from theory.model.psi_kinds import InfoNCE
 from theory.model.random_models import neural_collapse, psi_choices
-from theory.model.rationals import rational
-from theory.optimum.hucl_floor import floor
+from theory.model.rationals import ball, rational
+from theory.model.simplex import nc_gap
+from theory.optimum.floor import floor
 
 SEED = 5
 ETAS = (
@@ -71,12 +70,12 @@ def floor_above_bound(effort: Effort) -> Measurement:
         for k in (1, 2, 4)[: effort.choose(2, 3, 3)]:
             for psi in (InfoNCE(), InfoNCE(q=None), psi_choices(rng)[1]):
                 for beta in BETAS:
-                    _compare_inside_ball(tally, classes, k, psi, arb(rational(beta)))
+                    _compare_inside_ball(tally, classes, k, psi, ball(beta))
     return tally.measurement(betas=", ".join(map(str, BETAS)))
 
 
 def _compare_inside_ball(tally, classes, k, psi, beta):
-    edge = arb(classes) / (classes - 1)
+    edge = ball(nc_gap(classes))
     lowest = floor(num_classes=classes, k=k, psi=psi, beta=beta, within=edge)
     tally.above(lowest.value, unsupervised_bound(classes, k, psi))
     tally.models += 1

@@ -25,7 +25,7 @@ from flint import arb, fmpq
 from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
 from theory.checking.tally import Tally, in_balls
 from theory.exact.balls import exact_losses, expected_losses, limit_of_losses
-from theory.model.eta_kinds import EtaKind, Exponential, Shape, ThresholdAny
+from theory.model.eta_kinds import EtaForm, EtaKind, Exponential, ThresholdAny
 from theory.model.latent_classes import LatentClassModel
 from theory.model.multisets import multisets, over_multisets
 from theory.model.psi_kinds import InfoNCE
@@ -46,7 +46,7 @@ def monotone_in_k(effort: Effort) -> Measurement:
 
 def _infonce_model(rng: Rng) -> LatentClassModel:
     alpha, q, tau = (Fraction(rng.choice(("1/2", "1", "2"))) for _ in range(3))
-    product = [eta for eta in eta_choices(rng, 1) if eta.shape is Shape.PRODUCT]
+    product = [eta for eta in eta_choices(rng, 1) if eta.form is EtaForm.PRODUCT]
     return random_model(rng, psi=InfoNCE(alpha, q, tau), eta=rng.choice(product), k=1)
 
 

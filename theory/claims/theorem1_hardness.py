@@ -17,7 +17,7 @@ from flint import arb, fmpq
 from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
 from theory.checking.tally import Tally, in_balls
 from theory.exact.balls import exact_losses, expected_losses
-from theory.model.eta_kinds import Exponential, Shape
+from theory.model.eta_kinds import EtaForm, Exponential
 from theory.model.psi_kinds import Linear
 from theory.model.random_models import random_model
 
@@ -53,7 +53,7 @@ class PlateauHardness:
 
     b: int
     kind: ClassVar[str] = "plateau"
-    shape: ClassVar[Shape] = Shape.JOINT
+    form: ClassVar[EtaForm] = EtaForm.JOINT
 
     @property
     def legal(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from flint import arb, ctx
 from mpmath import mp
 
-from theory.checking.verdicts import compare
+from theory.checking import compare
 from theory.exact.balls import Losses, exact_losses
 from theory.exact.bounds import applicable_bounds
 from theory.model.eta_kinds import EtaKind, WeightedExponential

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from flint import arb, ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, compare
 from theory.model.psi_kinds import InfoNCE
 from theory.optimum.profile import Setting, nc_gap, slope_at_nc, taylor
 

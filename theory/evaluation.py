@@ -6,7 +6,7 @@ from typing import Any
 from flint import arb, ctx
 from mpmath import mp
 
-from theory.checking.verdicts import compare
+from theory.checking import compare
 from theory.exact.balls import Losses, exact_losses
 from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound
 from theory.model.eta_kinds import EtaKind, Exponential, WeightedExponential

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from flint import arb
 
-from theory.checking.claim import Effort
+from theory.checking import Effort
 from theory.claims.proposition5_detached_gradient import end_of_run, predicted_losses, runs
 from theory.claims.theorem4_threshold import NEGATIVES, threshold
 from theory.model.rationals import ball

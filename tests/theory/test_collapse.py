@@ -10,7 +10,7 @@ import pytest
 
 import hcl_jax
 from hcl_jax.psi import logistic_sum
-from theory.checking.verdicts import Verdict
+from theory.checking import Verdict
 from theory.claims.free_features_optima import Prediction, judge, predict
 from theory.claims.proposition5_detached_gradient import (
     end_of_run,

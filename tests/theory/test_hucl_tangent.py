@@ -5,8 +5,7 @@ from fractions import Fraction
 import pytest
 from flint import arb
 
-from theory.checking.claim import Effort
-from theory.checking.verdicts import Verdict
+from theory.checking import Effort, Verdict
 from theory.claims.theorem4_branch_and_bound import hucl, least_hucl
 from theory.claims.theorem4_tangents import certify_tangent, measure_tangents, parameters
 from theory.claims.theorem4_threshold import threshold

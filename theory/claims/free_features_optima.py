@@ -11,8 +11,7 @@ from typing import NamedTuple
 import jax
 from flint import arb, ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.free_features.minimisation import (
     ClassMeanGeometry,
     MinimisationProblem,

@@ -20,8 +20,7 @@ import optax
 from flint import arb
 
 from hcl_jax import geometry
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.free_features.trajectories import Run, Trajectory, train, whole_batch_loss
 from theory.model.rationals import ball
 from theory.model.simplex import nc_gap

@@ -12,8 +12,7 @@ from fractions import Fraction
 
 from flint import ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict, compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict, compare
 from theory.exact.balls import exact_losses
 from theory.model.eta_kinds import Exponential
 from theory.model.latent_classes import LatentClassModel, Vector

@@ -15,8 +15,7 @@ from fractions import Fraction
 
 from flint import arb, ctx, fmpq
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, compare
 from theory.claims.theorem4_floor import BETAS, LOSSES, PRECISION, floor_of, hardness_of
 from theory.exact.balls import conditional_losses
 from theory.model.eta_kinds import Exponential

@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 from flint import arb, ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.claims.theorem4_threshold import threshold
 from theory.model.psi_kinds import InfoNCE
 from theory.model.rationals import ball, rational

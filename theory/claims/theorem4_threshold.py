@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from flint import arb, ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, compare
 from theory.model.psi_kinds import InfoNCE
 from theory.model.rationals import ball
 from theory.model.simplex import nc_gap

@@ -25,8 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from flint import arb, ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict, compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict, compare
 from theory.model.psi_kinds import BadSigmoid, InfoNCE
 from theory.model.rationals import ball
 from theory.optimum.collapsed_loss import collapsed_taylor

@@ -14,10 +14,11 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from hcl_jax import losses, parallel
+from hcl_jax import losses
 from hcl_jax.losses import AnchorLosses, Average, Exchange
 from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Pairs
+from hcl_jax.parallel import global_loss
 
 
 class Placement(NamedTuple):
@@ -107,7 +108,7 @@ def across(axis_name: str, *, exchange: Exchange | None = None) -> Placement:
         samples_loss=functools.partial(
             losses.sharded_sampled_contrastive_loss, axis_name=axis_name
         ),
-        mean_loss=lambda losses, average: parallel.mean_loss(
+        mean_loss=lambda losses, average: global_loss.mean_loss(
             losses, axis_name=axis_name, average=average
         ),
         apart=varying_like,

@@ -32,7 +32,7 @@ from scripts.runs.runtime import Runtime
 
 DEFAULT = "grouped-hscl5"
 
-REPORTED = dict.fromkeys(SMALL_SETS, "run, see results.md and training.md")
+REPORTED = dict.fromkeys(SMALL_SETS, "run, see docs/results.md and docs/training.md")
 """Data sets on which the experiments have been run, and where the results are."""
 
 

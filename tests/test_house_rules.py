@@ -37,9 +37,10 @@ LAYERS = {
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "checkpoints"),
     "hcl_jax.losses": (
-        "anchor_losses law _guide_tables",
+        "_checks anchor_losses law _guide_tables",
         "dense _blockwise",
-        "contrastive sampled sharded",
+        "contrastive sampled",
+        "sharded",
     ),
     "hcl_jax.losses._blockwise": (
         "block tiles exchange",

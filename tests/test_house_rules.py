@@ -66,11 +66,13 @@ LAYERS = {
         "psi_kinds eta_kinds latent_classes",
         "simplex model_files sampling",
         "random_models",
+        "broken_hypotheses",
     ),
     "theory.optimum": ("collapsed_loss", "floor floor_by_slope profile"),
     "theory.exact": ("balls bounds float64 tuple_laws",),
     "theory.free_features": ("minimisation trajectories",),
     "theory.claims": (
+        "lower_bounds",
         "theorem1_hardening theorem1_hardness theorem2_supervised theorem2_batches "
         "theorem3_unsupervised losses_at_collapse number_of_negatives shipped_losses "
         "theorem4_floor theorem4_unimodality theorem4_threshold theorem4_branch_and_bound "

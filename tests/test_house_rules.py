@@ -72,9 +72,9 @@ LAYERS = {
     "theory.exact": ("balls bounds float64 tuple_laws",),
     "theory.free_features": ("minimisation trajectories",),
     "theory.claims": (
-        "lower_bounds",
+        "lower_bounds z_scores",
         "theorem1_hardening theorem1_hardness theorem2_supervised theorem2_batches "
-        "theorem3_unsupervised losses_at_collapse number_of_negatives shipped_losses "
+        "theorem3_unsupervised losses_at_collapse number_of_negatives shipped_losses evaluators "
         "theorem4_floor theorem4_unimodality theorem4_threshold theorem4_branch_and_bound "
         "proposition5_detached_gradient proposition6_sphere "
         "free_features_optima free_features_training",

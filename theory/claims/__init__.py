@@ -2,6 +2,7 @@
 
 from theory.checking import Claim
 from theory.claims import (
+    evaluators,
     free_features_optima,
     free_features_training,
     losses_at_collapse,
@@ -23,6 +24,7 @@ from theory.claims import (
 )
 
 CLAIMS: tuple[Claim, ...] = (
+    *evaluators.CLAIMS,
     *theorem1_hardening.CLAIMS,
     *theorem1_hardness.CLAIMS,
     *theorem2_supervised.CLAIMS,

@@ -1,6 +1,7 @@
 """What docs/extending.md adds to a copy of the repository arrives where it says."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -84,9 +85,9 @@ print(float(hcl_jax.objective(
 
 def test_a_psi_and_an_eta_arrive_in_the_loss(extended):
     psi, eta = map(float, run(extended, "-c", LOSSES).split())
-    assert psi == pytest.approx(0.36787944)  # exp(-2 / 2)
-    # One negative at t = 1 with weight 1 + 3, two at t = -1 with weight 1 + 1/3 each.
-    assert eta == pytest.approx(0.4438676, abs=1e-6)  # log(1 + (4 + 8/3 exp(-2)) / (20/3))
+    assert psi == pytest.approx(math.exp(-1))
+    # One negative at t = 1 has weight 1 + 3, two at t = -1 have weight 1 + 1/3 each.
+    assert eta == pytest.approx(math.log(1 + 0.6 + 0.4 * math.exp(-2)))
 
 
 def test_a_psi_and_an_eta_arrive_in_the_theory_command(extended):

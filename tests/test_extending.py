@@ -93,8 +93,8 @@ def test_a_psi_and_an_eta_arrive_in_the_loss(extended):
 def test_a_psi_and_an_eta_arrive_in_the_theory_command(extended):
     model = {
         "k": 1,
-        "psi": {"kind": "exponential_sum", "scale": "1/2"},
-        "eta": {"kind": "floored_exp", "beta": 0},
+        "psi": {"type": "exponential_sum", "scale": "1/2"},
+        "eta": {"type": "floored_exp", "beta": 0},
         "prior": ["1/2", "1/2"],
         "class_pmf": [[1, 0], [0, 1]],
         "features": [[1], [-1]],

@@ -12,7 +12,7 @@ from flax import nnx
 
 from hcl_jax.data import Split
 from hcl_jax.networks import resnet
-from hcl_jax.networks.convolutions import convolve, layer
+from hcl_jax.networks.convolutions import convolve, square_convolution
 from hcl_jax.training import Program, corner, init_state, train_epoch
 
 CASES = [
@@ -91,7 +91,7 @@ def test_copies_are_as_if_alone(size, shared):
 
 
 def test_a_layer_pads_both_sides_alike():
-    module = layer(2, 4, 3, nnx.Rngs(0), stride=2)
+    module = square_convolution(2, 4, 3, nnx.Rngs(0), stride=2)
     maps, _ = drawn((8, 8), 3)
     expected = by_pixels(maps, module.kernel[...], 2, ((1, 1), (1, 1)))
     np.testing.assert_allclose(module(maps), expected, atol=1e-5)

@@ -38,9 +38,10 @@ LAYERS = {
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "checkpoints"),
     "hcl_jax.losses": (
-        "anchor_losses law _guide_tables",
+        "_checks anchor_losses law _guide_tables",
         "dense _blockwise",
-        "contrastive sampled sharded",
+        "contrastive sampled",
+        "sharded",
     ),
     "hcl_jax.losses._blockwise": (
         "block tiles exchange",
@@ -58,15 +59,16 @@ LAYERS = {
         "updates",
         "runner",
     ),
-    "theory": ("checking model", "optimum", "exact", "evaluation free_features", "claims"),
+    "theory": ("checking model", "optimum exact", "evaluation free_features", "claims"),
     "theory.checking": ("verdicts", "claim", "tally"),
     "theory.model": (
         "rationals multisets gaussian_model",
         "psi_kinds eta_kinds",
         "latent_classes",
-        "model_files random_models sampler",
+        "simplex model_files sampler",
+        "random_models",
     ),
-    "theory.optimum": ("hucl_floor", "profile unimodal_floor"),
+    "theory.optimum": ("collapsed_loss", "floor floor_by_slope profile"),
     "theory.exact": ("balls bounds float64 tuple_laws",),
     "theory.free_features": ("minimisation trajectories",),
     "theory.claims": (

@@ -54,13 +54,13 @@ class Placement(NamedTuple):
 
 
 def _weights_loss(embeddings: Float[Array, "n dim"], pairs: Pairs, **options: Any) -> AnchorLosses:
-    return losses.contrastive_loss(embeddings, embeddings, pairs, **options)
+    return losses.contrastive_loss(embeddings, pairs, **options)
 
 
 def _samples_loss(
     key: PRNGKeyArray, embeddings: Float[Array, "n dim"], pairs: Pairs, **options: Any
 ) -> AnchorLosses:
-    return losses.sampled_contrastive_loss(key, embeddings, embeddings, pairs, **options)
+    return losses.sampled_contrastive_loss(key, embeddings, pairs, **options)
 
 
 ALONE = Placement(
@@ -105,7 +105,9 @@ def across(axis_name: str, *, exchange: Exchange | None = None) -> Placement:
         weights_loss=functools.partial(
             losses.sharded_contrastive_loss, axis_name=axis_name, exchange=exchange
         ),
-        samples_loss=functools.partial(global_loss.sampled_loss, axis_name=axis_name),
+        samples_loss=functools.partial(
+            losses.sharded_sampled_contrastive_loss, axis_name=axis_name
+        ),
         mean_loss=lambda losses, average: global_loss.mean_loss(
             losses, axis_name=axis_name, average=average
         ),

@@ -30,11 +30,7 @@ def read_split(
     builder: Any, split: str, directory: Path, spec: ImageSetSpec, *, labelled: bool
 ) -> LabelledImages:
     """Decodes a split of a TFDS builder, checked against what is known of the data set."""
-    if split not in builder.info.splits:
-        raise DatasetError(
-            f"{directory} holds no split {split!r}, only {', '.join(builder.info.splits)}; "
-            f"remove that directory and prepare {spec.name} anew"
-        )
+    _check_presence(builder, split, directory, spec)
     info = builder.info.splits[split]
     paths = [Path(path) for path in info.filepaths]
     for path, length in zip(paths, info.shard_lengths, strict=True):
@@ -62,6 +58,14 @@ def read_split(
     description = f"decoding {spec.name} ({split})"
     decode_in_threads(decode, jobs, total=info.num_examples, description=description)
     return found
+
+
+def _check_presence(builder: Any, split: str, directory: Path, spec: ImageSetSpec) -> None:
+    if split not in builder.info.splits:
+        raise DatasetError(
+            f"{directory} holds no split {split!r}, only {', '.join(builder.info.splits)}; "
+            f"remove that directory and prepare {spec.name} anew"
+        )
 
 
 def _check_length(path: Path, length: int) -> None:

@@ -49,20 +49,15 @@ def gaussian_classes(
         >>> gaussian_classes(jax.random.key(0), num_classes=10).train.images.shape
         (1280, 64)
     """
-    counts = {
-        "num_classes": num_classes,
-        "classes_per_group": classes_per_group,
-        "dim": dim,
-        "train_per_class": train_per_class,
-        "test_per_class": test_per_class,
-    }
-    for name, count in counts.items():
-        check_count(name, count)
-    for name, scale in {
-        "group_scale": group_scale,
-        "class_scale": class_scale,
-        "noise": noise,
-    }.items():
+    _check_counts(
+        num_classes=num_classes,
+        classes_per_group=classes_per_group,
+        dim=dim,
+        train_per_class=train_per_class,
+        test_per_class=test_per_class,
+    )
+    scales = {"group_scale": group_scale, "class_scale": class_scale, "noise": noise}
+    for name, scale in scales.items():
         check_non_negative(name, scale)
     group_key, class_key, train_key, test_key = jax.random.split(key, 4)
     num_groups = -(-num_classes // classes_per_group)
@@ -102,12 +97,7 @@ def three_gaussians(
         >>> three_gaussians(jax.random.key(0)).test.images.shape
         (300, 3072)
     """
-    for name, count in {
-        "dim": dim,
-        "train_per_class": train_per_class,
-        "test_per_class": test_per_class,
-    }.items():
-        check_count(name, count)
+    _check_counts(dim=dim, train_per_class=train_per_class, test_per_class=test_per_class)
     mean_key, train_key, test_key = jax.random.split(key, 3)
     means = jax.random.uniform(mean_key, (3, dim), minval=-1, maxval=1)
     return Dataset(
@@ -115,6 +105,11 @@ def three_gaussians(
         test=_points_around(test_key, means, test_per_class, 1.0),
         num_classes=3,
     )
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        check_count(name, count)
 
 
 def _points_around(

@@ -77,13 +77,9 @@ def export_encoder(
         (8, 2)
     """
     path = Path(path)
-    for length in image_shape:
-        check_count("every entry of image_shape", length)
+    _check_images(image_shape, image_dtype, preprocess)
     for platform in platforms:
         check_choice("every platform", platform, (*PLATFORMS, "rocm"))
-    if preprocess is None and not jnp.issubdtype(image_dtype, jnp.floating):
-        name = jnp.dtype(image_dtype).name
-        raise ValueError(f"images of {name} need a preprocess that makes them floating point")
     variables = jax.device_get(variables)
 
     def encode(images: Any) -> tuple[Array, Array]:
@@ -102,6 +98,16 @@ def export_encoder(
     }
     write_files({path: artifact, metadata_path(path): json_bytes(metadata)})
     return metadata
+
+
+def _check_images(
+    shape: Sequence[int], dtype: DTypeLike, preprocess: Callable[[Any], Any] | None
+) -> None:
+    for length in shape:
+        check_count("every entry of image_shape", length)
+    if preprocess is None and not jnp.issubdtype(dtype, jnp.floating):
+        name = jnp.dtype(dtype).name
+        raise ValueError(f"images of {name} need a preprocess that makes them floating point")
 
 
 def _description(exported: jax.export.Exported, normalization: Normalization) -> dict[str, Any]:

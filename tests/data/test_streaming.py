@@ -1,4 +1,4 @@
-"""Chunks from the host: the bits of indexing, two at a time, one on its way, no thread left."""
+"""Chunks from the host: bit for bit those of indexing, at most two at a time, no thread left."""
 
 import contextlib
 import gc
@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hcl_jax.data import Split, chunks, place_split
 
-WAIT = 20  # seconds until something that must happen counts as not happening
+WAIT = 20  # seconds after which a transfer that has not begun counts as a failure
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_no_steps_are_no_chunks(split):
 
 
 class Counted:
-    """A `put` that notes what it loads, and lets a test wait for it."""
+    """A `put` that records what it loads and lets a test wait for it."""
 
     def __init__(self, total):
         self.loaded = [threading.Event() for _ in range(total)]

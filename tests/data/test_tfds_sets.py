@@ -34,7 +34,7 @@ def tfds():
 
 
 def accept(monkeypatch, name, path):
-    """Tells TFDS the checksum of a generated archive in place of that of the published one."""
+    """Gives TFDS the checksum of a generated archive instead of that of the published one."""
     from tensorflow_datasets.core.download import checksums
 
     from scripts.data_preparation.tfds_builders import BUILDERS
@@ -50,7 +50,7 @@ def accept(monkeypatch, name, path):
 
 
 def count_as_large(monkeypatch):
-    """Has TFDS shuffle generated splits as it shuffles those above 1 GB."""
+    """Makes TFDS shuffle generated splits as it shuffles those above 1 GB."""
     monkeypatch.setattr("tensorflow_datasets.core.shuffle.MAX_MEM_BUFFER_SIZE", 1000)
 
 
@@ -230,7 +230,7 @@ def test_labels_among_the_unlabelled_are_named(cifar100_copy, monkeypatch):
         tfds_directory.read_unlabelled(cifar100_copy.parent.parent, fine_labels_alone)
 
 
-def test_a_label_that_misses_is_named(stl10_copy):
+def test_a_missing_label_is_named(stl10_copy):
     edit_json("dataset_info.json", swap_names("test", "unlabelled"))(stl10_copy)
     with pytest.raises(DatasetError, match=r"holds label -1, out of 0\.\.9"):
         data.stl10(stl10_copy.parent.parent)

@@ -69,7 +69,7 @@ CASES = {
 
 
 def trained(model, image_shape):
-    """Variables whose batch statistics are not those of the start."""
+    """Variables whose batch statistics differ from their initial values."""
     variables = jax.jit(model.init)(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (4, *image_shape)) + 1.0
     _, batch_stats = jax.jit(model.apply, static_argnames="training")(

@@ -72,7 +72,7 @@ def test_values_and_gradients_are_the_sums_over_pixels(image, size, stride, padd
 
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("shared", ["maps", "kernel", None])
-def test_copies_are_as_if_alone(size, shared):
+def test_copies_are_computed_as_one_by_one(size, shared):
     maps, kernel = drawn((6, 6), size, copies=(3,))
     axes = {"maps": (None, 0), "kernel": (0, None), None: (0, 0)}[shared]
     maps = maps[0] if shared == "maps" else maps

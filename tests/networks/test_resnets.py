@@ -33,8 +33,8 @@ def test_parameter_counts_are_the_published_ones():
         assert found == published - 1000 * (features + 1)
 
 
-def test_convolutions_start_from_he_s_law(start):
-    """Standard normal once divided by the deviation: by moments, by shape, and kernel by kernel."""
+def test_kernels_are_drawn_from_he_s_law(start):
+    """Divided by the deviation they are standard normal: moments, law, and kernels uncorrelated."""
     kernels = {name: x for name, x in paths(start.params).items() if np.ndim(x) == 4}
     assert len(kernels) == 20
     everything = []
@@ -49,7 +49,7 @@ def test_convolutions_start_from_he_s_law(start):
     assert np.abs(correlations).max() < 5 / np.sqrt(1000)
 
 
-def test_the_rest_starts_at_one_and_zero(start):
+def test_other_parameters_are_initialised_at_one_and_zero(start):
     starts = {"scale": 1, "bias": 0, "mean": 0, "var": 1}
     for name, x in {**paths(start.params["encoder"]), **paths(start.batch_stats)}.items():
         kind = name.rsplit(".", 1)[1]
@@ -139,7 +139,7 @@ def test_bfloat16_convolves_in_bfloat16_and_evaluates_with_float32_statistics():
 
 @pytest.mark.slow
 def test_synchronised_statistics_are_those_of_the_whole_batch(x64):
-    """And those of each device alone are not."""
+    """The control: the statistics of each device by itself are not."""
     devices, options = 4, {**SMALL, "dtype": jnp.float64}
     mesh = jax.make_mesh(
         (devices,), ("devices",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices]

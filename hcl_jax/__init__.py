@@ -1,11 +1,15 @@
 """hcl-jax: hard-negative contrastive learning in JAX (arXiv 2311.05139)."""
 
 from hcl_jax import geometry, hardening, losses, normalization, pairs, parallel, psi
-from hcl_jax.objectives import REFERENCE_CONVENTIONS, Options, hscl, hucl, objective, scl, ucl
+from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, batch_losses
+from hcl_jax.objectives import Options, hscl, hucl, objective, scl, ucl
 
 __all__ = [
     "REFERENCE_CONVENTIONS",
+    "Conventions",
+    "Objective",
     "Options",
+    "batch_losses",
     "geometry",
     "hardening",
     "hscl",

@@ -6,14 +6,13 @@ holds the whole batch; `over_axis` for one of several under `jax.pmap`, `jax.sha
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import jax
 from jax import lax
 from jaxtyping import Array, Int
 
 from hcl_jax.losses import Exchange
-from hcl_jax.losses.sharded import EXCHANGES
 from hcl_jax.padding import varying_like
 from hcl_jax.validation import check_choice
 
@@ -133,5 +132,5 @@ def over_axis(axis_name: str, *, exchange: Exchange | None = None) -> OverAxis:
         [0, 1, 2]
     """
     if exchange is not None:
-        check_choice("exchange", exchange, EXCHANGES)
+        check_choice("exchange", exchange, get_args(Exchange))
     return OverAxis(axis_name, exchange)

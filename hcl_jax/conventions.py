@@ -2,25 +2,30 @@
 
 `hcl_jax.scl` .. `hcl_jax.hucl`, `hcl_jax.objective`, `hcl_jax.parallel.objective` and the training
 step all reach their loss through `batch_losses`: what is minimised is an `Objective`, how it is
-computed where the paper leaves a choice is a `Conventions`, and where the rows of the batch are is a
-`hcl_jax.collectives.Collectives`. Arguments are checked here, once, alike for one device and many.
+computed where the paper leaves a choice is a `Conventions`, and where the rows of the batch are is
+a `hcl_jax.collectives.Collectives`. Arguments are checked here, once, alike for one device and
+many.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.lax import PrecisionLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from hcl_jax import pairs as pairing
 from hcl_jax.collectives import SINGLE, Collectives
 from hcl_jax.hardening import Hardening
 from hcl_jax.losses import AnchorLosses, Average, Implementation
-from hcl_jax.losses.contrastive import IMPLEMENTATIONS, weights_estimator
-from hcl_jax.losses.sampled import samples_estimator
-from hcl_jax.losses.sharded import sharded_samples_estimator, sharded_weights_estimator
-from hcl_jax.losses.terms import check_samples_estimator, check_weights_estimator
+from hcl_jax.losses.contrastive import check_weights_estimator, weights_estimator
+from hcl_jax.losses.sampled import check_samples_estimator, samples_estimator
+from hcl_jax.losses.sharded import (
+    check_sharded_weights_estimator,
+    sharded_samples_estimator,
+    sharded_weights_estimator,
+)
 from hcl_jax.pairs import Pairs, Rows
 from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation import (
@@ -28,6 +33,7 @@ from hcl_jax.validation import (
     check_count,
     check_embeddings,
     check_labels,
+    check_precision,
     is_concrete,
 )
 
@@ -63,15 +69,15 @@ class Conventions:
     average: Average = "pairs"
     num_negatives: int | None = None
     implementation: Implementation | None = None
-    precision: jax.lax.Precision = jax.lax.Precision.HIGHEST
+    precision: PrecisionLike = jax.lax.Precision.HIGHEST
 
     def __post_init__(self) -> None:
         for name in ("self_positives", "self_negatives", "stop_gradient_hardening"):
             check_choice(name, getattr(self, name), (False, True))
         check_choice("average", self.average, ("pairs", "anchors"))
-        check_choice("precision", self.precision, tuple(jax.lax.Precision))
+        check_precision(self.precision)
         if self.implementation is not None:
-            check_choice("implementation", self.implementation, IMPLEMENTATIONS)
+            check_choice("implementation", self.implementation, get_args(Implementation))
         if self.num_negatives is None:
             return
         check_count("num_negatives", self.num_negatives)
@@ -104,7 +110,7 @@ def batch_losses(
     embeddings: Float[Array, "n dim"],
     rows: Rows,
     objective: Objective,
-    conventions: Conventions = Conventions(),  # noqa: B008  (immutable)
+    conventions: Conventions = Conventions(),
     *,
     key: PRNGKeyArray | None = None,
     collectives: Collectives = SINGLE,
@@ -167,8 +173,6 @@ def batch_losses(
     )
 
 
-
-
 def _pairs(rows: Rows, supervised: Bool[Array, ""] | bool, conventions: Conventions) -> Pairs:
     """Supervised or unsupervised pairs; which of them may be traced."""
     yes = pairing.supervised(rows, self_positives=conventions.self_positives)
@@ -195,8 +199,13 @@ def _check_combination(
             "the samples estimator needs both num_negatives and key; "
             f"got num_negatives={num_negatives!r} and {'no key' if key is None else 'a key'}"
         )
-    check = check_weights_estimator if key is None else check_samples_estimator
-    check(infonce() if objective.psi is None else objective.psi, objective.hardening)
+    psi = infonce() if objective.psi is None else objective.psi
+    if num_negatives is not None:
+        check_samples_estimator(psi, objective.hardening, num_negatives)
+    elif collectives.axis_name is None:
+        check_weights_estimator(psi, objective.hardening, implementation)
+    else:
+        check_sharded_weights_estimator(psi, objective.hardening, collectives.exchange)
     if collectives.axis_name is None:
         return
     if implementation not in (None, "blockwise"):

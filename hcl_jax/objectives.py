@@ -20,8 +20,8 @@ They drop into any training loop:
 import dataclasses
 from typing import Any, TypedDict, Unpack
 
-import jax
 import numpy as np
+from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax import pairs as pairing
@@ -68,7 +68,7 @@ class Options(TypedDict, total=False):
     average: Average
     num_negatives: int | None
     implementation: Implementation | None
-    precision: jax.lax.Precision
+    precision: PrecisionLike
     reference_conventions: bool
 
 

@@ -127,6 +127,18 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
             )
 
 
+def check_precision(value: Any) -> None:
+    """Raises ValueError unless `value` is what `jax.lax.dot_general` takes for a precision."""
+    names = ("default", "high", "highest")
+    single = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+    kinds = (jax.lax.Precision, jax.lax.DotAlgorithm, jax.lax.DotAlgorithmPreset)
+    if not (single is None or isinstance(single, kinds) or single in names):
+        raise ValueError(
+            f"precision must be one of jax.lax.Precision, or {', '.join(map(repr, names))}, "
+            f"got {value!r}"
+        )
+
+
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:

@@ -18,7 +18,7 @@ import tyro
 from hcl_jax.system.atomic_files import write_files
 from scripts.compile_for_tpu import Row, describe, devices, report
 from scripts.experiments.catalogue import named
-from scripts.experiments.experiment import Experiment, objective_of, keys_of, program_of
+from scripts.experiments.experiment import Experiment, keys_of, objective_of, program_of
 
 NOTE = (
     "The epoch of a named experiment as one program under `jax.pmap`, with 50 000 images on every "
@@ -80,8 +80,8 @@ def compile_epoch(
     import jax
     import jax.numpy as jnp
 
-    from hcl_jax.data import Split
     from hcl_jax.collectives import over_axis
+    from hcl_jax.data import Split
     from hcl_jax.training import AXIS, alone, train_epoch_of_seeds
 
     size, shape = experiment.images_per_step, experiment.setting.image_shape

@@ -147,7 +147,8 @@ def test_an_explicit_option_beats_the_preset(place):
         found = loss(EMBEDDINGS, LABELS, reference_conventions=True, average=average)
         np.testing.assert_array_equal(found, loss(EMBEDDINGS, LABELS, average=average, **preset))
     pooled, by_anchor = (
-        loss(EMBEDDINGS, LABELS, reference_conventions=True, average=a) for a in ("pairs", "anchors")
+        loss(EMBEDDINGS, LABELS, reference_conventions=True, average=a)
+        for a in ("pairs", "anchors")
     )
     assert abs(pooled - by_anchor) > 1e-3
     without = loss(EMBEDDINGS, LABELS, reference_conventions=True, self_negatives=False)
@@ -178,8 +179,9 @@ def test_whether_pairs_are_supervised_may_be_traced(supervised):
 
 
 def test_conventions_are_static_and_collectives_equal_by_value():
-    assert hash(Conventions()) == hash(dataclasses.replace(REFERENCE_CONVENTIONS, **{
-        "self_positives": False, "self_negatives": False}))
+    assert hash(Conventions()) == hash(
+        dataclasses.replace(REFERENCE_CONVENTIONS, self_positives=False, self_negatives=False)
+    )
     assert over_axis("devices") == over_axis("devices") != over_axis("devices", exchange="ring")
     assert SINGLE != over_axis("devices")
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -9,12 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from hcl_jax.padding import varying_like
-from hcl_jax.pairs import Pairs
-from hcl_jax.validation import (
-    check_choice,
-    check_embeddings,
-    check_labels,
-)
+from hcl_jax.validation import check_choice
 
 Average = Literal["pairs", "anchors"]
 
@@ -118,22 +113,3 @@ def _global_mean_bwd(
 
 
 _global_mean.defvjp(_global_mean_fwd, _global_mean_bwd)
-
-
-def check_pairs_fit(
-    anchors: Float[Array, "anchors dim"], candidates: Float[Array, "candidates dim"], pairs: Pairs
-) -> None:
-    """Raises unless the embeddings agree in dimension and the pairs in length with both."""
-    check_embeddings("anchors", anchors)
-    if candidates is not anchors:
-        check_embeddings("candidates", candidates)
-    if anchors.shape[1] != candidates.shape[1]:
-        raise ValueError(
-            f"anchors and candidates must have one dimension, got {anchors.shape[1]} and "
-            f"{candidates.shape[1]}"
-        )
-    for name, embeddings, keys in zip(
-        ("anchors", "candidates"), (anchors, candidates), pairs, strict=True
-    ):
-        for key in keys:
-            check_labels(f"the pair keys of the {name}", key, length=embeddings.shape[0])

@@ -22,7 +22,8 @@ class Program(NamedTuple):
         batch_size: images in a step; the last, incomplete batch of an epoch is dropped.
         normalization: of the projections.
         augmentation: makes views of images, whose values are in [0, 1] if they are uint8 at first.
-        standardization: of images, after augmentation, in training and evaluation; None for no standardisation.
+        standardization: applied to images after augmentation, in training and in evaluation;
+            None for no standardisation.
         positives: "class" for positives that share the latent class (one view of each image), or
             "views" for two views of each image that are each other's positives (SimCLR).
         conventions: how an objective is computed, see `hcl_jax.Conventions`.

@@ -1,9 +1,9 @@
 """The update: state, one step, one epoch. Jit and donation happen here, once.
 
 An epoch is a single compiled `lax.scan` over a data set that lives on the device. Which of the
-paper's objectives is trained (`hcl_jax.training.targets`) is data, not code: one compiled program trains
-all of them, and `jax.vmap` over keys and states trains several seeds in it at once. All functions
-here are
+paper's objectives is trained (`hcl_jax.training.targets`) is data, not code: one compiled program
+trains all of them, and `jax.vmap` over keys and states trains several seeds in it at once. All
+functions here are
 those of one device, which may be one of several: `hcl_jax.training.runner` runs them.
 """
 
@@ -188,7 +188,8 @@ def train_epoch(
         >>> data = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)
         >>> program = Program(mlp(64, 3, depth=1, width=8), optax.adam(1e-3), batch_size=16)
         >>> state = init_state(jax.random.key(1), program)
-        >>> state, infos = train_epoch(state, data.train, traced_objective(supervised=True), program)
+        >>> scl = traced_objective(supervised=True)
+        >>> state, infos = train_epoch(state, data.train, scl, program)
         >>> infos.loss.shape
         (2,)
     """
@@ -228,7 +229,9 @@ def train_batches(
         >>> infos.loss.shape
         (2,)
     """
-    return jax.lax.scan(lambda state, batch: train_step(state, batch, target, program), state, batches)
+    return jax.lax.scan(
+        lambda state, batch: train_step(state, batch, target, program), state, batches
+    )
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="states")

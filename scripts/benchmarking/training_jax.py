@@ -10,6 +10,7 @@ import optax
 
 from hcl_jax import augmentation, hscl
 from hcl_jax.augmentation import simclr, standardize, to_unit_floats
+from hcl_jax.conventions import Conventions
 from hcl_jax.data import Split
 from hcl_jax.data.image_sets import CIFAR100_STATISTICS
 from hcl_jax.networks import PAPER, resnet

@@ -27,7 +27,12 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, get_args
 
 from scripts.experiments.datasets import DataName
-from scripts.experiments.experiment import Experiment, HardeningName, NormalizationName, ObjectiveName
+from scripts.experiments.experiment import (
+    Experiment,
+    HardeningName,
+    NormalizationName,
+    ObjectiveName,
+)
 
 METHODS: tuple[tuple[ObjectiveName, float], ...] = (
     ("SCL", 0.0),
@@ -125,7 +130,9 @@ def expected(experiment: Experiment) -> PaperRow | None:
     return row if _same_training(experiment, main) else None
 
 
-def paper_experiment(data: DataName, objective: ObjectiveName, beta: float, **changes) -> Experiment:
+def paper_experiment(
+    data: DataName, objective: ObjectiveName, beta: float, **changes
+) -> Experiment:
     """A run of the paper, in the released settings."""
     released = {
         "epochs": 401,

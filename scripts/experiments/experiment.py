@@ -11,9 +11,9 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from hcl_jax import hardening, normalization
+from hcl_jax.conventions import Conventions, Objective
 from hcl_jax.networks import Model
 from hcl_jax.normalization import Normalization
-from hcl_jax.conventions import Conventions, Objective
 from hcl_jax.training import Program, traced_objective
 from hcl_jax.validation import check_choice, check_count, check_non_negative, check_positive
 from scripts.experiments import datasets

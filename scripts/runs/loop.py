@@ -25,15 +25,15 @@ from hcl_jax.training import (
     AXIS,
     Launcher,
     StepInfo,
+    Target,
     TrainState,
     alone,
     epoch_batches,
     over_devices,
-    Target,
     simplex_targets,
 )
 from scripts.experiments.datasets import dataset_of, trained_on
-from scripts.experiments.experiment import Experiment, objective_of, keys_of, program_of
+from scripts.experiments.experiment import Experiment, keys_of, objective_of, program_of
 from scripts.runs import evaluation
 from scripts.runs.evaluation import Embedded, Placed
 from scripts.runs.exit_status import NonFiniteLossError, PreemptedError, RefusedError

@@ -151,9 +151,7 @@ def test_devices_draw_with_keys_of_their_own():
     def totals(z, labels):
         rows = pairs.rows(labels, first=6 * jax.lax.axis_index("devices"))
         conventions, where = Conventions(num_negatives=4), over_axis("devices")
-        losses = batch_losses(
-            z, rows, scl, conventions, key=jax.random.key(0), collectives=where
-        )
+        losses = batch_losses(z, rows, scl, conventions, key=jax.random.key(0), collectives=where)
         return losses.total
 
     one, two = parallel.launch(totals, axis_name="devices", devices=jax.devices()[:2])(z, labels)

@@ -4,6 +4,8 @@ from hcl_jax import geometry, hardening, losses, normalization, pairs, parallel,
 from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, batch_losses
 from hcl_jax.objectives import Options, hscl, hucl, objective, scl, ucl
 
+__version__ = "0.1.0"
+
 __all__ = [
     "REFERENCE_CONVENTIONS",
     "Conventions",

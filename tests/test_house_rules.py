@@ -21,6 +21,8 @@ LAYERS = {
         "pairs hardening psi normalization geometry evaluation data augmentation networks "
         "checkpoints",
         "losses encoders",
+        "collectives",
+        "conventions",
         "objectives",
         "parallel",
         "training",
@@ -37,9 +39,10 @@ LAYERS = {
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "checkpoints"),
     "hcl_jax.losses": (
-        "anchor_losses law _guide_tables",
+        "_checks anchor_losses law _guide_tables",
         "dense _blockwise",
-        "contrastive sampled sharded",
+        "contrastive sampled",
+        "sharded",
     ),
     "hcl_jax.losses._blockwise": (
         "block tiles exchange",
@@ -50,7 +53,7 @@ LAYERS = {
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
     "hcl_jax.encoders": ("reader", "export"),
-    "hcl_jax.parallel": ("global_loss", "collectives"),
+    "hcl_jax.parallel": ("global_loss",),
     "hcl_jax.training": (
         "program targets microbatches",
         "batch_loss embedding",

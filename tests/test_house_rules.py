@@ -64,9 +64,9 @@ LAYERS = {
     "theory.checking": ("verdicts", "claim", "tally"),
     "theory.model": (
         "rationals multisets gaussian_model",
-        "psi_kinds eta_kinds",
-        "latent_classes",
-        "simplex model_files sampler",
+        "kinds",
+        "psi_kinds eta_kinds latent_classes",
+        "simplex model_files sampling",
         "random_models",
     ),
     "theory.optimum": ("collapsed_loss", "floor floor_by_slope profile"),

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Shaped
 from tqdm import tqdm
 
-from hcl_jax.system.atomic_files import whole_files
+from hcl_jax.system.atomic_files import atomic_open
 
 Job = TypeVar("Job")
 
@@ -106,5 +106,5 @@ def _read(path: Path, source: str) -> dict[str, np.ndarray] | None:
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_files(path) as (file,):
+    with atomic_open(path) as (file,):
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

@@ -5,8 +5,9 @@ adding up gradients of parts trains something else. With Z = f(theta) the projec
 
     dL/dtheta = sum over parts p of (dZ_p / dtheta)^T dL/dZ_p,
 
-where dL/dZ is that of the whole batch. So the network runs twice: once over all parts without keeping
-anything but projections, for the loss and dL/dZ, and once more, part by part, to pull dL/dZ_p back.
+where dL/dZ is that of the whole batch. So the network runs twice: once over all parts without
+keeping anything but projections, for the loss and dL/dZ, and once more, part by part, to pull
+dL/dZ_p back.
 Memory for activations is that of one part; the result is that of the whole batch (Gao et al. 2021,
 "Scaling deep contrastive learning batch size under memory limited setup"). Batch normalisation is
 the exception: its statistics are those of a part.

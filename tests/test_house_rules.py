@@ -31,8 +31,9 @@ LAYERS = {
     "hcl_jax.geometry": ("_checks hypersphere", "classes simplex spectrum", "summary"),
     "hcl_jax.data": (
         "splits decoding",
-        "bundled synthetic image_sets optional_packages streaming",
-        "prepared image_folder",
+        "bundled synthetic image_sets instructions streaming",
+        "array_records image_folder",
+        "tfds_directory",
         "tfds_sets",
     ),
     "hcl_jax.augmentation": ("pixels transforms", "crops colors blurring", "recipes"),

@@ -41,7 +41,7 @@ def embed(
     batch_size = min(batch_size, len(own))
 
     def embed_batch(images):
-        outputs, _ = program.model.apply(variables, program.prepare(images), False)
+        outputs, _ = program.model.apply(variables, program.prepare(images), training=False)
         return outputs.features, program.normalization(outputs.projections)
 
     batches = pad_rows(own, padding(len(own), batch_size))

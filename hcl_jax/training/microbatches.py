@@ -74,7 +74,9 @@ def loss_and_gradient(
 
 def _at_once(model, variables, images, loss_of):
     def total(params):
-        outputs, batch_stats = model.apply(Variables(params, variables.batch_stats), images, True)
+        outputs, batch_stats = model.apply(
+            Variables(params, variables.batch_stats), images, training=True
+        )
         loss, rest = loss_of(outputs.projections)
         return loss, (rest, batch_stats)
 
@@ -86,7 +88,9 @@ def _at_once(model, variables, images, loss_of):
 
 def _part_by_part(model, variables, parts, loss_of):
     def forward(batch_stats, images):
-        outputs, batch_stats = model.apply(Variables(variables.params, batch_stats), images, True)
+        outputs, batch_stats = model.apply(
+            Variables(variables.params, batch_stats), images, training=True
+        )
         return batch_stats, outputs.projections
 
     start = varying_like(variables.batch_stats, parts)
@@ -98,7 +102,7 @@ def _part_by_part(model, variables, parts, loss_of):
         images, pull = part
 
         def project(params):
-            return model.apply(Variables(params, variables.batch_stats), images, True)[
+            return model.apply(Variables(params, variables.batch_stats), images, training=True)[
                 0
             ].projections
 

@@ -21,6 +21,8 @@ LAYERS = {
         "pairs hardening psi normalization geometry evaluation data augmentation networks "
         "checkpoints",
         "losses encoders",
+        "collectives",
+        "conventions",
         "objectives",
         "parallel",
         "training",
@@ -30,8 +32,9 @@ LAYERS = {
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (
         "splits decoding",
-        "bundled synthetic image_sets optional_packages streaming",
-        "prepared image_folder",
+        "bundled synthetic image_sets instructions streaming",
+        "array_records image_folder",
+        "tfds_directory",
         "tfds_sets",
     ),
     "hcl_jax.augmentation": ("pixels transforms", "crops colors blurring", "recipes"),
@@ -52,7 +55,7 @@ LAYERS = {
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
     "hcl_jax.encoders": ("reader", "export"),
-    "hcl_jax.parallel": ("global_loss", "collectives"),
+    "hcl_jax.parallel": ("global_loss",),
     "hcl_jax.training": (
         "program targets microbatches",
         "batch_loss embedding",
@@ -63,9 +66,9 @@ LAYERS = {
     "theory.checking": ("verdicts", "claim", "tally"),
     "theory.model": (
         "rationals multisets gaussian_model",
-        "psi_kinds eta_kinds",
-        "latent_classes",
-        "simplex model_files sampler",
+        "kinds",
+        "psi_kinds eta_kinds latent_classes",
+        "simplex model_files sampling",
         "random_models",
     ),
     "theory.optimum": ("collapsed_loss", "floor floor_by_slope profile"),

@@ -42,7 +42,7 @@ NEGATIVES = 3
 
 def conventions() -> Options:
     """The pairs and the average under which a batch is a finite model."""
-    return Options(self_positives=True, self_negatives=True, average="anchors")
+    return Options(reference_conventions=True, average="anchors")
 
 
 def batch_model(rng: Rng, psi: PsiKind, eta: EtaKind, k: int = 1) -> LatentClassModel:

@@ -78,7 +78,8 @@ LAYERS = {
     "theory.claims": (
         "lower_bounds z_scores",
         "theorem1_hardening theorem1_hardness theorem2_supervised theorem2_batches "
-        "theorem3_unsupervised losses_at_collapse number_of_negatives shipped_losses evaluators "
+        "theorem3_unsupervised losses_at_collapse number_of_negatives shipped_losses "
+        "evaluators gaussian_classes "
         "theorem4_floor theorem4_unimodality theorem4_threshold theorem4_branch_and_bound "
         "proposition5_detached_gradient proposition6_sphere "
         "free_features_optima free_features_training",

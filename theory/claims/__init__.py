@@ -5,6 +5,7 @@ from theory.claims import (
     evaluators,
     free_features_optima,
     free_features_training,
+    gaussian_classes,
     losses_at_collapse,
     number_of_negatives,
     proposition5_detached_gradient,
@@ -25,6 +26,7 @@ from theory.claims import (
 
 CLAIMS: tuple[Claim, ...] = (
     *evaluators.CLAIMS,
+    *gaussian_classes.CLAIMS,
     *theorem1_hardening.CLAIMS,
     *theorem1_hardness.CLAIMS,
     *theorem2_supervised.CLAIMS,

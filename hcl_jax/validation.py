@@ -158,6 +158,11 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
         )
     if not jnp.issubdtype(dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got dtype {dtype}")
+    if is_concrete(labels) and not fits_int32(labels):
+        raise ValueError(
+            f"{name} must fit in int32, the integers of JAX; map other integers, such as hashes, "
+            "to ranks first: numpy.unique(values, return_inverse=True)[1]"
+        )
     if num_classes is not None and is_concrete(labels):
         values = np.asarray(labels)
         wrong = (values < 0) | (values >= num_classes)
@@ -166,6 +171,16 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
                 f"{name} must lie in 0..{num_classes - 1}, got {values[wrong.argmax()]} at "
                 f"position {wrong.argmax()} ({wrong.sum()} out of range)"
             )
+
+
+def fits_int32(integers: Any) -> bool:
+    """Whether JAX, which has integers of 32 bits unless 64 are turned on, holds concrete ones."""
+    dtype = np.dtype(integers.dtype)
+    has_64_bits = jax.dtypes.canonicalize_dtype(np.int64).itemsize == 8
+    if dtype.itemsize < 8 or has_64_bits or not jnp.issubdtype(dtype, jnp.integer):
+        return True
+    values, limits = np.asarray(integers), np.iinfo(np.int32)
+    return values.size == 0 or bool(values.min() >= limits.min and values.max() <= limits.max)
 
 
 def check_precision(value: Any) -> None:

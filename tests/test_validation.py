@@ -50,7 +50,7 @@ def test_what_is_not_finite_is_refused(value):
 @pytest.mark.parametrize("value", [1e-39, 1e-46, np.float64(1e-300)])
 def test_numbers_that_vanish_in_float32_are_not_positive(value):
     with pytest.raises(
-        ValueError, match="temperature must be positive in float32, at least 1.2e-38"
+        ValueError, match=r"temperature must be positive in float32, at least 1\.2e-38"
     ):
         validation.check_positive("temperature", value)
     validation.check_non_negative("temperature", value)

@@ -4,7 +4,7 @@ from hcl_jax.training.batch_loss import anchor_losses, rows_of_views
 from hcl_jax.training.embedding import embed
 from hcl_jax.training.microbatches import loss_and_gradient
 from hcl_jax.training.program import Program
-from hcl_jax.training.runner import AXIS, Launcher, alone, over_devices
+from hcl_jax.training.runner import AXIS, DataParallel, Runner, SingleDevice
 from hcl_jax.training.targets import Aim, Corner, Frame, corner, frame_losses, simplex_frame
 from hcl_jax.training.updates import (
     StepInfo,
@@ -23,12 +23,13 @@ __all__ = [
     "AXIS",
     "Aim",
     "Corner",
+    "DataParallel",
     "Frame",
-    "Launcher",
     "Program",
+    "Runner",
+    "SingleDevice",
     "StepInfo",
     "TrainState",
-    "alone",
     "anchor_losses",
     "corner",
     "each_seed",
@@ -37,7 +38,6 @@ __all__ = [
     "frame_losses",
     "init_state",
     "loss_and_gradient",
-    "over_devices",
     "restart",
     "rows_of_views",
     "simplex_frame",

@@ -3,6 +3,8 @@
 from hcl_jax import geometry, hardening, losses, normalization, pairs, parallel, psi
 from hcl_jax.objectives import REFERENCE_CONVENTIONS, Options, hscl, hucl, objective, scl, ucl
 
+__version__ = "0.1.0"
+
 __all__ = [
     "REFERENCE_CONVENTIONS",
     "Options",

@@ -240,12 +240,10 @@ def objective(
     num_negatives, key = options.get("num_negatives"), options.get("key")
     if num_negatives is None or key is None:
         implementation = options.get("implementation")
-        losses = contrastive_loss(
-            embeddings, embeddings, pairs, implementation=implementation, **chosen
-        )
+        losses = contrastive_loss(embeddings, pairs, implementation=implementation, **chosen)
     else:
         losses = sampled_contrastive_loss(
-            key, embeddings, embeddings, pairs, num_negatives=num_negatives, **chosen
+            key, embeddings, pairs, num_negatives=num_negatives, **chosen
         )
     return average_loss(losses, options.get("average", "pairs"))
 

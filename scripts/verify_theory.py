@@ -17,7 +17,7 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
-from theory.checking.claim import Effort
+from theory.checking import Effort
 from theory.claims import CLAIMS
 from theory.evaluation import evaluate
 from theory.model.model_files import parse_models

@@ -5,12 +5,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from hcl_jax.pairs import Pairs
-from hcl_jax.validation import (
-    check_choice,
-    check_embeddings,
-    check_labels,
-)
+from hcl_jax.validation import check_choice
 
 Average = Literal["pairs", "anchors"]
 
@@ -80,22 +75,3 @@ def sum_and_weight(
         return losses.total.sum(), losses.positives.sum().astype(losses.total.dtype)
     per_anchor = losses.total / jnp.maximum(losses.positives, 1)
     return per_anchor.sum(), losses.defined.sum().astype(losses.total.dtype)
-
-
-def check_pairs_fit(
-    anchors: Float[Array, "anchors dim"], candidates: Float[Array, "candidates dim"], pairs: Pairs
-) -> None:
-    """Raises unless the embeddings agree in dimension and the pairs in length with both."""
-    check_embeddings("anchors", anchors)
-    if candidates is not anchors:
-        check_embeddings("candidates", candidates)
-    if anchors.shape[1] != candidates.shape[1]:
-        raise ValueError(
-            f"anchors and candidates must have one dimension, got {anchors.shape[1]} and "
-            f"{candidates.shape[1]}"
-        )
-    for name, embeddings, keys in zip(
-        ("anchors", "candidates"), (anchors, candidates), pairs, strict=True
-    ):
-        for key in keys:
-            check_labels(f"the pair keys of the {name}", key, length=embeddings.shape[0])

@@ -5,7 +5,6 @@ from hcl_jax.parallel.global_loss import (
     launch,
     mean_loss,
     objective,
-    sampled_loss,
 )
 
 __all__ = [
@@ -15,5 +14,4 @@ __all__ = [
     "launch",
     "mean_loss",
     "objective",
-    "sampled_loss",
 ]

@@ -14,10 +14,11 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from hcl_jax import losses, parallel
+from hcl_jax import losses
 from hcl_jax.losses import AnchorLosses, Average, Exchange
 from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Pairs
+from hcl_jax.parallel import global_loss
 
 
 class Placement(NamedTuple):
@@ -53,13 +54,13 @@ class Placement(NamedTuple):
 
 
 def _weights_loss(embeddings: Float[Array, "n dim"], pairs: Pairs, **options: Any) -> AnchorLosses:
-    return losses.contrastive_loss(embeddings, embeddings, pairs, **options)
+    return losses.contrastive_loss(embeddings, pairs, **options)
 
 
 def _samples_loss(
     key: PRNGKeyArray, embeddings: Float[Array, "n dim"], pairs: Pairs, **options: Any
 ) -> AnchorLosses:
-    return losses.sampled_contrastive_loss(key, embeddings, embeddings, pairs, **options)
+    return losses.sampled_contrastive_loss(key, embeddings, pairs, **options)
 
 
 ALONE = Placement(
@@ -104,8 +105,10 @@ def across(axis_name: str, *, exchange: Exchange | None = None) -> Placement:
         weights_loss=functools.partial(
             losses.sharded_contrastive_loss, axis_name=axis_name, exchange=exchange
         ),
-        samples_loss=functools.partial(parallel.sampled_loss, axis_name=axis_name),
-        mean_loss=lambda losses, average: parallel.mean_loss(
+        samples_loss=functools.partial(
+            losses.sharded_sampled_contrastive_loss, axis_name=axis_name
+        ),
+        mean_loss=lambda losses, average: global_loss.mean_loss(
             losses, axis_name=axis_name, average=average
         ),
         apart=varying_like,

@@ -20,21 +20,19 @@ from typing import Any, Unpack
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from hcl_jax.hardening import Hardening
 from hcl_jax.losses import (
     AnchorLosses,
     Average,
     Exchange,
-    sampled_contrastive_loss,
     sharded_contrastive_loss,
+    sharded_sampled_contrastive_loss,
     sum_and_weight,
 )
 from hcl_jax.objectives import Options, loss_options, pairs_of, resolve
 from hcl_jax.padding import varying_like
-from hcl_jax.pairs import Pairs
-from hcl_jax.psi import Psi
 
 
 def objective(
@@ -90,63 +88,10 @@ def objective(
             embeddings, pairs, axis_name=axis_name, exchange=exchange, **chosen
         )
     else:
-        losses = sampled_loss(
+        losses = sharded_sampled_contrastive_loss(
             key, embeddings, pairs, axis_name=axis_name, num_negatives=num_negatives, **chosen
         )
     return mean_loss(losses, axis_name=axis_name, average=options.get("average", "pairs"))
-
-
-def sampled_loss(
-    key: PRNGKeyArray,
-    embeddings: Float[Array, "n dim"],
-    pairs: Pairs,
-    *,
-    axis_name: str,
-    num_negatives: int,
-    psi: Psi | None = None,
-    hardening: Hardening | None = None,
-    stop_gradient_hardening: bool = True,
-) -> AnchorLosses:
-    """The samples estimator for the rows of this device, with gathered candidates.
-
-    Args:
-        key: the same on all devices; each draws with its own part of it.
-        embeddings: of this device.
-        pairs: as in `sharded_contrastive_loss`.
-        axis_name: the axis of the devices.
-        num_negatives: K.
-        psi: as in `hcl_jax.losses.sampled_contrastive_loss`.
-        hardening: likewise.
-        stop_gradient_hardening: likewise.
-
-    Returns:
-        The losses of this device's anchors.
-
-    Example:
-        >>> import jax
-        >>> from hcl_jax.pairs import rows, supervised
-        >>> def total(z, labels):
-        ...     keys = supervised(rows(labels, first=2 * jax.lax.axis_index("devices")))
-        ...     key = jax.random.key(0)
-        ...     return sampled_loss(key, z, keys, axis_name="devices", num_negatives=4).total
-        >>> z = jax.numpy.array([[[1.0], [-1.0]], [[1.0], [-1.0]]])
-        >>> totals = jax.vmap(total, axis_name="devices")(z, jax.numpy.array([[0, 1], [0, 1]]))
-        >>> totals.round(4).tolist()
-        [[0.12690000236034393, 0.12690000236034393], [0.12690000236034393, 0.12690000236034393]]
-    """
-    own = jax.random.fold_in(key, lax.axis_index(axis_name))
-    candidates: Any = _gathered(axis_name, embeddings)
-    keys = jax.tree.map(lambda k: lax.all_gather(k, axis_name, tiled=True), pairs.candidates)
-    return sampled_contrastive_loss(
-        own,
-        embeddings,
-        candidates,
-        Pairs(pairs.anchors, keys),
-        num_negatives=num_negatives,
-        psi=psi,
-        hardening=hardening,
-        stop_gradient_hardening=stop_gradient_hardening,
-    )
 
 
 def mean_loss(
@@ -218,19 +163,3 @@ def _quotient_bwd(axis_name, residuals, cotangent):
 
 
 _quotient.defvjp(_quotient_fwd, _quotient_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _gathered(axis_name: str, rows: Any) -> Any:
-    return lax.all_gather(rows, axis_name, tiled=True)
-
-
-def _gathered_fwd(axis_name, rows):
-    return _gathered(axis_name, rows), None
-
-
-def _gathered_bwd(axis_name, residuals, cotangent):
-    return (lax.psum_scatter(cotangent, axis_name, scatter_dimension=0, tiled=True),)
-
-
-_gathered.defvjp(_gathered_fwd, _gathered_bwd)

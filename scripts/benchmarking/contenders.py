@@ -121,9 +121,7 @@ def peak_memory(contender: Contender, device: str) -> int | None:
     if device == "gpu":
         if contender.temporaries is not None:
             return contender.temporaries
-        from scripts.benchmarking.losses_torch import peak_on_gpu
-
-        return peak_on_gpu(contender.run)
+        return _peak_of_torch(contender.run)
     status = Path("/proc/self/status")
     if not status.exists():
         return None
@@ -137,6 +135,16 @@ def peak_memory(contender: Contender, device: str) -> int | None:
     before = kilobytes("VmRSS")
     contender.run(False)
     return max(0, kilobytes("VmHWM") - before) * 1024
+
+
+def _peak_of_torch(run: Callable[[bool], Any]) -> int:
+    """Bytes that PyTorch allocates on the GPU during one call, beyond those before."""
+    import torch
+
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run(False)
+    return torch.cuda.max_memory_allocated() - before
 
 
 @contextlib.contextmanager

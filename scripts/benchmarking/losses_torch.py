@@ -249,18 +249,3 @@ def _contender(name, mathematics, loss, z, y):
         return value.detach().cpu().numpy(), leaf.grad.detach().cpu().numpy()
 
     return Contender(name, mathematics, run)
-
-
-def peak_on_gpu(run: Any) -> int:
-    """Memory that one call allocates on the GPU at most, beyond what was allocated before.
-
-    Args:
-        run: what to call.
-
-    Returns:
-        Bytes.
-    """
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    run(False)
-    return torch.cuda.max_memory_allocated() - before

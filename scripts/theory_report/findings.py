@@ -4,8 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 
 
 class Finding(NamedTuple):
@@ -21,7 +20,7 @@ class Finding(NamedTuple):
         """Whether the claim holds, or the control fails."""
         if self.control is None:
             return self.claim.holds(self.measurement)
-        return self.control.fails_as_it_must(self.measurement)
+        return self.control.fails(self.measurement)
 
     def verdict_counts(self) -> dict[str, int]:
         """How often each verdict was found, without those that were not."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hcl_jax.system.atomic_files import json_bytes, write_files
 from scripts.theory_report.findings import Finding, grouped
-from theory.checking.claim import Effort, Evidence
+from theory.checking import Effort, Evidence
 
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
 

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from scripts.theory_report import optimum_figures
 from scripts.theory_report.html import Section, Table
-from theory.checking.claim import Effort
-from theory.checking.tally import BITS
+from theory.checking import BITS, Effort
 from theory.claims import free_features_optima, free_features_training, theorem4_threshold
 from theory.exact.balls import exact_losses
 from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound

@@ -14,7 +14,8 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from hcl_jax import hardening, objective, parallel
-from hcl_jax.losses import choose_exchange
+from hcl_jax.losses import choose_exchange, sharded_sampled_contrastive_loss
+from hcl_jax.objectives import pairs_of
 
 LOCAL, DIM = 12, 5
 LAUNCHERS = ("pmap", "shard_map", "unchecked shard_map", "outside shard_map")
@@ -144,8 +145,8 @@ def test_devices_draw_with_keys_of_their_own():
     labels = jnp.array([[0, 0, 1, 1, 2, 2]] * 2)
 
     def totals(z, labels):
-        keys = parallel.pairs_of(labels, True, {}, first=6 * jax.lax.axis_index("devices"))
-        return parallel.sampled_loss(
+        keys = pairs_of(labels, True, {}, first=6 * jax.lax.axis_index("devices"))
+        return sharded_sampled_contrastive_loss(
             jax.random.key(0), z, keys, axis_name="devices", num_negatives=4
         ).total
 

@@ -3,7 +3,7 @@
 import pytest
 
 from scripts.theory_report.optimum_figures import FIGURES
-from theory.checking.claim import Effort
+from theory.checking import Effort
 from theory.claims import free_features_optima, free_features_training, theorem4_threshold
 
 TABLES = (

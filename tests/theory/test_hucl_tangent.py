@@ -5,18 +5,24 @@ from fractions import Fraction
 import pytest
 from flint import arb
 
-from theory.checking.claim import Effort
-from theory.checking.verdicts import Verdict
+from theory.checking import Effort, Verdict
 from theory.claims.theorem4_branch_and_bound import hucl, least_hucl
 from theory.claims.theorem4_tangents import certify_tangent, measure_tangents, parameters
 from theory.claims.theorem4_threshold import threshold
 from theory.claims.theorem4_unimodality import random_parameters, slope_factors, slope_from_factors
 from theory.model.psi_kinds import InfoNCE, SquaredHinge
-from theory.optimum.hucl_floor import collapsed_taylor, floor
-from theory.optimum.profile import Setting, nc_gap, taylor
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.collapsed_loss import collapsed_taylor
+from theory.optimum.floor import floor
+from theory.optimum.profile import ProfileParameters, taylor
 
 
-@pytest.mark.parametrize("setting", [Setting(2, 8), Setting(100, 3), Setting(5, None)], ids=str)
+@pytest.mark.parametrize(
+    "setting",
+    [ProfileParameters(2, 8), ProfileParameters(100, 3), ProfileParameters(5, None)],
+    ids=str,
+)
 def test_certificate_turns_at_the_threshold(setting):
     middle = arb(threshold(setting).middle)
     assert certify_tangent(setting, (middle * arb("0.9999")).mid()).verdict is Verdict.PROVED
@@ -24,8 +30,8 @@ def test_certificate_turns_at_the_threshold(setting):
 
 
 def test_certificate_agrees_with_a_dense_grid():
-    setting, beta = Setting(3, 2), arb("0.55")
-    gap = nc_gap(3)
+    setting, beta = ProfileParameters(3, 2), arb("0.55")
+    gap = ball(nc_gap(3))
     value, slope = taylor(setting, beta, gap, terms=2)
     certificate = certify_tangent(setting, beta)
     for i in range(400):
@@ -37,7 +43,7 @@ def test_certificate_agrees_with_a_dense_grid():
 
 def test_certificate_needs_alpha():
     with pytest.raises(ValueError, match="alpha > 0"):
-        certify_tangent(Setting(3, 2, InfoNCE(alpha=Fraction(0))), arb("0.1"))
+        certify_tangent(ProfileParameters(3, 2, InfoNCE(alpha=Fraction(0))), arb("0.1"))
 
 
 @pytest.mark.slow

@@ -8,8 +8,7 @@ import pytest
 
 from scripts import verify_theory
 from scripts.theory_report.findings import Finding, text_table
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.claims import CLAIMS
 
 PROVED, VIOLATED, UNDECIDED = Verdict.PROVED, Verdict.VIOLATED, Verdict.UNDECIDED
@@ -21,7 +20,15 @@ def measured(*verdicts):
 
 def claim_with(verdicts, control):
     control = Control("the control", "a hypothesis", measured(control))
-    return Claim("a claim", "", "", "", Evidence.PROVED, measured(*verdicts), (control,))
+    return Claim(
+        name="a claim",
+        statement="",
+        reference="",
+        hypotheses="",
+        evidence=Evidence.PROVED,
+        measure=measured(*verdicts),
+        controls=(control,),
+    )
 
 
 def test_all_is_well(monkeypatch, capsys):

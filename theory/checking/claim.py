@@ -6,10 +6,11 @@ break. A claim whose control does not break is not believed, however well it hol
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from theory.checking.verdicts import Verdict, holds
+from theory.checking.verdicts import AGAINST, RIGOROUS, Verdict
 
 
 class Effort(StrEnum):
@@ -43,9 +44,9 @@ class Measurement(NamedTuple):
     Attributes:
         verdicts: how often each verdict was found.
         models: how many models were tried.
-        least_slack: the smallest difference ``left - right`` over all comparisons that were not
-            equalities; None where there is no such number.
-        seed: where random models began; None for deterministic measurements.
+        least_slack: a number below ``left - right`` in every comparison of balls that was not an
+            equality, as close to the smallest of them as float64 allows; None if there was none.
+        seed: the seed of the random models; None for deterministic measurements.
         details: further numbers and short texts for the report.
     """
 
@@ -57,19 +58,42 @@ class Measurement(NamedTuple):
 
 
 class Control(NamedTuple):
-    """A measurement that must find a violation, since a hypothesis is dropped."""
+    """A measurement that must contradict the claim, since a hypothesis is dropped.
+
+    Attributes:
+        name: what is done.
+        dropped: the hypothesis that no longer holds.
+        measure: the measurement.
+    """
 
     name: str
     dropped: str
     measure: Callable[[Effort], Measurement]
 
-    def fails_as_it_must(self, found: Measurement) -> bool:
-        """Whether a violation was certified."""
-        return found.verdicts[Verdict.VIOLATED] > 0
+    def fails(self, found: Measurement) -> bool:
+        """Whether a measurement contradicts the claim, as a control must.
+
+        Example:
+            >>> control = Control("norm 2", "unit ball", lambda effort: Measurement(Counter(), 0))
+            >>> control.fails(Measurement(Counter([Verdict.PROVED, Verdict.VIOLATED]), models=2))
+            True
+        """
+        return any(found.verdicts[verdict] for verdict in AGAINST)
 
 
-class Claim(NamedTuple):
-    """A statement and the ways to measure it; `holds` tells whether a measurement bears it out."""
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A statement, and how it is measured.
+
+    Attributes:
+        name: a few words, unique.
+        statement: the mathematics, on one line of plain text.
+        reference: where the statement or its proof is.
+        hypotheses: under which it holds, or the parameters for which it is certified.
+        evidence: what "verified" means.
+        measure: the measurement.
+        controls: measurements that must contradict the statement; at least one.
+    """
 
     name: str
     statement: str
@@ -80,5 +104,31 @@ class Claim(NamedTuple):
     controls: tuple[Control, ...]
 
     def holds(self, found: Measurement) -> bool:
-        """Whether everything was proved or equal."""
-        return holds(found.verdicts)
+        """Whether a measurement bears the statement out.
+
+        Nothing may be violated, undecided or in disagreement, and something must have been
+        checked. Observed agreement suffices for an observed claim; one that is called proved or
+        certified needs at least one rigorous comparison of balls besides.
+
+        Example:
+            >>> claim = Claim(
+            ...     name="squares are not negative",
+            ...     statement="x^2 >= 0",
+            ...     reference="school",
+            ...     hypotheses="x real",
+            ...     evidence=Evidence.PROVED,
+            ...     measure=lambda effort: Measurement(Counter([Verdict.PROVED]), models=1),
+            ...     controls=(),
+            ... )
+            >>> claim.holds(claim.measure(Effort.QUICK))
+            True
+            >>> claim.holds(Measurement(Counter([Verdict.AGREES]), models=1))
+            False
+        """
+        verdicts = found.verdicts
+        if any(verdicts[bad] for bad in (*AGAINST, Verdict.UNDECIDED)):
+            return False
+        rigorous = sum(verdicts[verdict] for verdict in RIGOROUS)
+        if self.evidence is Evidence.OBSERVED:
+            return rigorous + verdicts[Verdict.AGREES] > 0
+        return rigorous > 0

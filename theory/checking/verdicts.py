@@ -1,11 +1,14 @@
-"""Three-valued comparison of numbers that are only known to lie in balls.
+"""What a single check says of a statement.
 
-A ball (`flint.arb`) holds the exact number and a rigorous error bound. ``a >= b`` is *proved* where
-the balls say so, *violated* where they say the opposite, *equal* where both agree to within
-`EQUALITY`, and otherwise *undecided*, which counts as a failure: nothing is taken on trust.
+A ball (`flint.arb`) holds the exact number and a rigorous error bound. Of two balls ``a >= b`` is
+*proved* where the balls say so, *violated* where they say the opposite, *equal* where both agree to
+within `EQUALITY`, and otherwise *undecided*, which counts as a failure: nothing is taken on trust.
+
+Where floating point is involved, as in a run of Adam, a loss in float64 or a statistical test,
+nothing is proved and nothing is equal: the numbers *agree* with the statement to the tolerance that
+the claim names, or *disagree*.
 """
 
-from collections import Counter
 from enum import StrEnum
 
 from flint import arb
@@ -15,14 +18,21 @@ EQUALITY = arb("1e-50")
 
 
 class Verdict(StrEnum):
-    """What the comparison of two balls says of ``left >= right``."""
+    """The outcome of one check: the first four compare balls, the last two observe numbers."""
 
     PROVED = "proved"
     EQUAL = "equal"
     VIOLATED = "violated"
     UNDECIDED = "undecided"
     AGREES = "agrees"
-    """Not a comparison of balls: a statistical test that does not reject."""
+    DISAGREES = "disagrees"
+
+
+RIGOROUS = (Verdict.PROVED, Verdict.EQUAL)
+"""The verdicts that bear a statement out for certain."""
+
+AGAINST = (Verdict.VIOLATED, Verdict.DISAGREES)
+"""The verdicts that contradict a statement."""
 
 
 def compare(left: arb, right: arb, *, within: arb = EQUALITY) -> Verdict:
@@ -51,22 +61,3 @@ def compare(left: arb, right: arb, *, within: arb = EQUALITY) -> Verdict:
     if difference < 0:
         return Verdict.VIOLATED
     return Verdict.UNDECIDED
-
-
-def holds(verdicts: Counter[Verdict]) -> bool:
-    """Whether a claim stands: something was compared, nothing was violated or undecided.
-
-    Args:
-        verdicts: how often each verdict was found.
-
-    Returns:
-        True if all verdicts are proved or equal, and there is at least one.
-
-    Example:
-        >>> holds(Counter({Verdict.PROVED: 3}))
-        True
-        >>> holds(Counter({Verdict.PROVED: 3, Verdict.UNDECIDED: 1}))
-        False
-    """
-    bad = verdicts[Verdict.VIOLATED] + verdicts[Verdict.UNDECIDED]
-    return bad == 0 and verdicts.total() > 0

@@ -1,6 +1,6 @@
 """All claims, in the order of the report; `scripts.verify_theory` measures them."""
 
-from theory.checking.claim import Claim
+from theory.checking import Claim
 from theory.claims import (
     free_features_optima,
     free_features_training,

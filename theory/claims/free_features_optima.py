@@ -11,19 +11,20 @@ from typing import NamedTuple
 import jax
 from flint import arb, ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.free_features.minimisation import (
+    ClassMeanGeometry,
+    MinimisationProblem,
     Minimiser,
-    Objective,
-    Problem,
-    Shape,
+    PopulationLoss,
+    class_mean_geometry,
     minimise,
-    shape_of,
 )
 from theory.model.psi_kinds import InfoNCE
-from theory.optimum.hucl_floor import floor
-from theory.optimum.profile import Setting, limit_minimum, nc_gap, taylor
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.floor import floor
+from theory.optimum.profile import ProfileParameters, limit_minimum, taylor
 
 BELOW = 1e-12
 REACHED = 1e-9
@@ -34,10 +35,10 @@ SEED = 7
 PRECISION = 128
 
 FOUR = tuple(
-    [Objective(True, beta) for beta in (0.0, 5.0)]
-    + [Objective(False, beta) for beta in (0.0, 1.0, 5.0, 20.0)]
+    [PopulationLoss(True, beta) for beta in (0.0, 5.0)]
+    + [PopulationLoss(False, beta) for beta in (0.0, 1.0, 5.0, 20.0)]
 )
-HUCL = tuple(Objective(False, beta) for beta in (1.0, 5.0, 20.0))
+HUCL = tuple(PopulationLoss(False, beta) for beta in (1.0, 5.0, 20.0))
 
 
 class Prediction(NamedTuple):
@@ -47,7 +48,7 @@ class Prediction(NamedTuple):
     gap: float
 
 
-def predict(problem: Problem, objective: Objective) -> Prediction:
+def predict(problem: MinimisationProblem, objective: PopulationLoss) -> Prediction:
     """The minimum over the ball for ``dim >= C - 1``, or over the sphere for ``dim >= C``.
 
     Args:
@@ -58,13 +59,13 @@ def predict(problem: Problem, objective: Objective) -> Prediction:
         Theorem 2 for SCL and HSCL, Theorem 3 for UCL, Theorem 4 for HUCL.
 
     Example:
-        >>> value, gap = predict(Problem(2, 1, 1, k=1), Objective(False, 1.0))
+        >>> value, gap = predict(MinimisationProblem(2, 1, 1, k=1), PopulationLoss(False, 1.0))
         >>> round(value, 8), round(gap, 4)
         (0.59095804, 0.9813)
     """
     with ctx.workprec(PRECISION):
-        setting, beta = Setting(problem.num_classes, problem.k), arb(objective.beta)
-        gap = nc_gap(problem.num_classes)
+        setting, beta = ProfileParameters(problem.num_classes, problem.k), arb(objective.beta)
+        gap = ball(nc_gap(problem.num_classes))
         if objective.supervised:
             return Prediction(float(((-gap).exp() + 1).log()), float(gap))
         if objective.beta == 0:
@@ -92,25 +93,33 @@ def judge(minimiser: Minimiser, prediction: Prediction) -> Verdict:
     difference = minimiser.value - prediction.value
     if difference < -BELOW:
         return Verdict.VIOLATED
-    shape = shape_of(minimiser.features)
+    shape = class_mean_geometry(minimiser.features)
     collapsed = shape.within_class < GAP_TOLERANCE
     close = max(abs(gap - prediction.gap) for gap in (shape.least_gap, shape.largest_gap))
     reached = difference <= REACHED and collapsed and close < GAP_TOLERANCE
     return Verdict.EQUAL if reached else Verdict.UNDECIDED
 
 
-def problems(effort: Effort) -> list[Problem]:
+def problems(effort: Effort) -> list[MinimisationProblem]:
     """The problems with a known optimum that are solved at this effort.
 
     Example:
         >>> len(problems(Effort.QUICK))
         1
     """
-    quick = [Problem(3, 2, 2, 1)]
-    default = [*quick, Problem(4, 1, 4, 4), Problem(4, 2, 4, None, "sphere")]
-    full = [Problem(c, 1, c - 1, k) for c in (2, 3, 4, 5, 6) for k in (1, 2, 3, 4, None)]
-    full += [Problem(c, 2, c - 1, k) for c, k in ((2, 3), (3, 3), (4, 1), (4, 2), (6, None))]
-    full += [Problem(c, 2, c, k, "sphere") for c in (2, 4, 5) for k in (1, 2)]
+    quick = [MinimisationProblem(3, 2, 2, 1)]
+    default = [
+        *quick,
+        MinimisationProblem(4, 1, 4, 4),
+        MinimisationProblem(4, 2, 4, None, "sphere"),
+    ]
+    full = [
+        MinimisationProblem(c, 1, c - 1, k) for c in (2, 3, 4, 5, 6) for k in (1, 2, 3, 4, None)
+    ]
+    full += [
+        MinimisationProblem(c, 2, c - 1, k) for c, k in ((2, 3), (3, 3), (4, 1), (4, 2), (6, None))
+    ]
+    full += [MinimisationProblem(c, 2, c, k, "sphere") for c in (2, 4, 5) for k in (1, 2)]
     return {Effort.QUICK: quick, Effort.DEFAULT: default, Effort.FULL: default + full}[effort]
 
 
@@ -131,7 +140,7 @@ def optimum_rows(effort: Effort) -> list[list[str]]:
         objectives = _objectives(effort)
         for objective, found in zip(objectives, _solve(problem, objectives, effort), strict=True):
             value, gap = predict(problem, objective)
-            shape = shape_of(found.features)
+            shape = class_mean_geometry(found.features)
             numbers = [f"{value:.8f}", f"{found.value:.8f}", f"{found.value - value:.1e}"]
             rows.append([*_names(problem, objective), *numbers, f"{gap:.4f}", *_describe(shape)])
     return rows
@@ -140,14 +149,16 @@ def optimum_rows(effort: Effort) -> list[list[str]]:
 def low_dimension_rows(effort: Effort) -> list[list[str]]:
     """Minima for ``d < C - 1``, where no simplex ETF exists and no bound is attained."""
     pairs = ((3, 1), (4, 2), (5, 2), (6, 2), (6, 3))[: effort.choose(1, 2, 5)]
-    objectives = [Objective(s, b) for s in (True, False) for b in (0.0, 1.0, 5.0, 20.0)]
-    return _found_rows([Problem(c, 1, d, 1) for c, d in pairs], tuple(objectives), effort)
+    objectives = [PopulationLoss(s, b) for s in (True, False) for b in (0.0, 1.0, 5.0, 20.0)]
+    return _found_rows(
+        [MinimisationProblem(c, 1, d, 1) for c, d in pairs], tuple(objectives), effort
+    )
 
 
 def sphere_rows(effort: Effort) -> list[list[str]]:
     """HUCL minima on the unit sphere for ``d = C - 1``, where Theorem 4 gives only a floor."""
     classes = (2, 3, 4, 5)[: effort.choose(1, 2, 4)]
-    chosen = [Problem(c, 2, c - 1, k, "sphere") for c in classes for k in (1, 2)]
+    chosen = [MinimisationProblem(c, 2, c - 1, k, "sphere") for c in classes for k in (1, 2)]
     return _found_rows(chosen, HUCL, effort)
 
 
@@ -190,19 +201,19 @@ def _found_rows(chosen, objectives, effort):
     for problem in chosen:
         for objective, found in zip(objectives, _solve(problem, objectives, effort), strict=True):
             reachable = predict(problem, objective).value
-            shape = shape_of(found.features)
+            shape = class_mean_geometry(found.features)
             numbers = [f"{reachable:.6f}", f"{found.value:.6f}"]
             rows.append([*_names(problem, objective), *numbers, *_describe(shape)])
     return rows
 
 
-def _names(problem: Problem, objective: Objective) -> list[str]:
+def _names(problem: MinimisationProblem, objective: PopulationLoss) -> list[str]:
     k = "oo" if problem.k is None else str(problem.k)
     counts = [str(problem.num_classes), str(problem.dim), str(problem.points), k]
     return [*counts, problem.constraint, str(objective)]
 
 
-def _describe(shape: Shape) -> list[str]:
+def _describe(shape: ClassMeanGeometry) -> list[str]:
     gaps = f"{shape.least_gap:.3f}..{shape.largest_gap:.3f}"
     return [gaps, f"{shape.norm:.3f}", f"{shape.zero_sum:.3f}", f"{shape.within_class:.1e}"]
 

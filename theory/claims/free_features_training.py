@@ -16,8 +16,7 @@ import optax
 
 from hcl_jax import geometry
 from hcl_jax.normalization import unit_ball, unit_sphere, unnormalized
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.free_features.trajectories import Run, Trajectory, train
 
 CLASSES = 10

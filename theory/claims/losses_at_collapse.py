@@ -10,17 +10,15 @@ force NC. Theorem 4(d) of `docs/hucl_optimum.md` says what the least HUCL in the
 import random
 from fractions import Fraction
 
-from flint import arb
-
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.tally import Tally, in_balls
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
 from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid, Threshold
 from theory.model.psi_kinds import InfoNCE
 from theory.model.random_models import neural_collapse, psi_choices
-from theory.model.rationals import rational
-from theory.optimum.hucl_floor import floor
+from theory.model.rationals import ball, rational
+from theory.model.simplex import nc_gap
+from theory.optimum.floor import floor
 
 SEED = 5
 ETAS = (
@@ -33,7 +31,7 @@ ETAS = (
 BETAS = tuple(Fraction(b) for b in ("1/10", "1/2", "1", "5", "30"))
 
 
-@in_balls
+@in_balls()
 def closed_forms(effort: Effort) -> Measurement:
     """All four losses of NC models, C = 2 .. 10, duplicates included."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -51,7 +49,7 @@ def closed_forms(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def closed_forms_off_collapse(effort: Effort) -> Measurement:
     """The closed form of HUCL at the ETF of radius 9/10."""
     tally = Tally()
@@ -63,7 +61,7 @@ def closed_forms_off_collapse(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def floor_above_bound(effort: Effort) -> Measurement:
     """The least HUCL that Theorem 4 allows in the unit ball, against the UCL bound."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -71,18 +69,18 @@ def floor_above_bound(effort: Effort) -> Measurement:
         for k in (1, 2, 4)[: effort.choose(2, 3, 3)]:
             for psi in (InfoNCE(), InfoNCE(q=None), psi_choices(rng)[1]):
                 for beta in BETAS:
-                    _compare_inside_ball(tally, classes, k, psi, arb(rational(beta)))
+                    _compare_inside_ball(tally, classes, k, psi, ball(beta))
     return tally.measurement(betas=", ".join(map(str, BETAS)))
 
 
 def _compare_inside_ball(tally, classes, k, psi, beta):
-    edge = arb(classes) / (classes - 1)
+    edge = ball(nc_gap(classes))
     lowest = floor(num_classes=classes, k=k, psi=psi, beta=beta, within=edge)
     tally.above(lowest.value, unsupervised_bound(classes, k, psi))
     tally.models += 1
 
 
-@in_balls
+@in_balls()
 def without_hardening(effort: Effort) -> Measurement:
     """beta = 0: HUCL is UCL and reaches the bound at NC."""
     tally = Tally()
@@ -94,7 +92,7 @@ def without_hardening(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def above_at_collapse(effort: Effort) -> Measurement:
     """HUCL(NC) > UCL(NC) and HUCL(NC) increases in beta towards psi(0)."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -112,30 +110,34 @@ def above_at_collapse(effort: Effort) -> Measurement:
 
 CLAIMS = (
     Claim(
-        "the losses at neural collapse",
-        "SCL, HSCL, UCL, HUCL at NC are Bernoulli mixtures of psi_k(-C/(C-1) b) in closed form.",
-        "this project",
-        "balanced classes; for HUCL a product eta; C = 2 .. 10",
-        Evidence.CERTIFIED,
-        closed_forms,
-        (Control("ETF of radius 9/10", "unit norm", closed_forms_off_collapse),),
+        name="the losses at neural collapse",
+        statement="SCL, HSCL, UCL, HUCL at NC are Bernoulli mixtures of psi_k(-C/(C-1) b) in "
+        "closed form.",
+        reference="this project",
+        hypotheses="balanced classes; for HUCL a product eta; C = 2 .. 10",
+        evidence=Evidence.CERTIFIED,
+        measure=closed_forms,
+        controls=(Control("ETF of radius 9/10", "unit norm", closed_forms_off_collapse),),
     ),
     Claim(
-        "HUCL at collapse exceeds UCL and grows with beta",
-        "UCL(NC) < HUCL(NC) for beta > 0, increasing in beta, below psi_k(0), the total collapse.",
-        "this project",
-        "beta > 0; psi_k(0) > psi_k(-C/(C-1), ..)",
-        Evidence.CERTIFIED,
-        above_at_collapse,
-        (Control("beta = 0", "beta > 0", without_hardening),),
+        name="HUCL at collapse exceeds UCL and grows with beta",
+        statement="UCL(NC) < HUCL(NC) for beta > 0, increasing in beta, below psi_k(0), the total "
+        "collapse.",
+        reference="this project",
+        hypotheses="beta > 0; psi_k(0) > psi_k(-C/(C-1), ..)",
+        evidence=Evidence.CERTIFIED,
+        measure=above_at_collapse,
+        controls=(Control("beta = 0", "beta > 0", without_hardening),),
     ),
     Claim(
-        "no representation attains the UCL bound under HUCL",
-        "The least HUCL over all representations in the unit ball is above the UCL bound.",
-        "this project",
-        "beta > 0, balanced; InfoNCE or logistic psi; k in {1, 2, 4}, C in {2, 3, 4, 10, 100}",
-        Evidence.CERTIFIED,
-        floor_above_bound,
-        (Control("beta = 0", "beta > 0", without_hardening),),
+        name="no representation attains the UCL bound under HUCL",
+        statement="The least HUCL over all representations in the unit ball is above the UCL "
+        "bound.",
+        reference="this project",
+        hypotheses="beta > 0, balanced; InfoNCE or logistic psi; k in {1, 2, 4}, C in {2, 3, 4, "
+        "10, 100}",
+        evidence=Evidence.CERTIFIED,
+        measure=floor_above_bound,
+        controls=(Control("beta = 0", "beta > 0", without_hardening),),
     ),
 )

@@ -22,10 +22,9 @@ from typing import NamedTuple
 
 from flint import arb, fmpq
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.tally import Tally, in_balls
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses, expected_losses, limit_of_losses
-from theory.model.eta_kinds import EtaKind, Exponential, Shape, ThresholdAny
+from theory.model.eta_kinds import EtaForm, EtaKind, Exponential, ThresholdAny
 from theory.model.latent_classes import LatentClassModel
 from theory.model.multisets import multisets, over_multisets
 from theory.model.psi_kinds import InfoNCE
@@ -35,7 +34,7 @@ SEED = 6
 ONE = Fraction(1)
 
 
-@in_balls
+@in_balls()
 def monotone_in_k(effort: Effort) -> Measurement:
     """L_1 <= L_2 <= L_3 <= L_4 <= L_oo for all four losses."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -46,7 +45,7 @@ def monotone_in_k(effort: Effort) -> Measurement:
 
 def _infonce_model(rng: Rng) -> LatentClassModel:
     alpha, q, tau = (Fraction(rng.choice(("1/2", "1", "2"))) for _ in range(3))
-    product = [eta for eta in eta_choices(rng, 1) if eta.shape is Shape.PRODUCT]
+    product = [eta for eta in eta_choices(rng, 1) if eta.form is EtaForm.PRODUCT]
     return random_model(rng, psi=InfoNCE(alpha, q, tau), eta=rng.choice(product), k=1)
 
 
@@ -62,7 +61,7 @@ def _along_k(tally: Tally, model: LatentClassModel, *, limit: bool = True) -> No
     tally.models += 1
 
 
-@in_balls
+@in_balls()
 def any_of_k_is_hard(effort: Effort) -> Measurement:
     """eta = 1[max t_i >= level]: with more negatives each of them is less hard."""
     tally = Tally()
@@ -71,7 +70,7 @@ def any_of_k_is_hard(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def reversed_jensen(effort: Effort) -> Measurement:
     """The opposite order: L_k >= L_oo."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -135,7 +134,7 @@ def random_pool(rng: Rng, *, sign: int = 1) -> Pool:
 def _between_plain_and_limit(*, sign: int = 1, below: bool = True):
     """``L_N untilted <= R_N`` and, unless left out, ``R_N <= L_oo``; R_1 is untilted."""
 
-    @in_balls
+    @in_balls()
     def measure(effort: Effort) -> Measurement:
         rng, tally = random.Random(SEED), Tally(seed=SEED)
         for _ in range(effort.choose(5, 60, 400)):
@@ -154,7 +153,7 @@ def _between_plain_and_limit(*, sign: int = 1, below: bool = True):
     return measure
 
 
-@in_balls
+@in_balls()
 def against_finite_tilted(effort: Effort) -> Measurement:
     """Whether R_N is never above the tilted loss with k = 1, and never below that with k = N."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -169,7 +168,7 @@ def against_finite_tilted(effort: Effort) -> Measurement:
 def _rate(gap_power: int):
     """Whether ``k^power (L_oo - L_k)`` tends to ``q^2 Var(e^v) / (2 (alpha + q E e^v)^2)``."""
 
-    @in_balls
+    @in_balls()
     def measure(effort: Effort) -> Measurement:
         rng, tally = random.Random(SEED), Tally(seed=SEED)
         for _ in range(effort.choose(3, 10, 40)):
@@ -204,7 +203,7 @@ def _predicted_rate(law, psi, eta, s):
     return (square - mean * mean) / (2 * (1 + mean) ** 2)
 
 
-@in_balls
+@in_balls()
 def equal_at_collapse(effort: Effort) -> Measurement:
     """HSCL at NC does not depend on k: e^v is constant under the tilted law."""
     tally = Tally()
@@ -217,7 +216,7 @@ def equal_at_collapse(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def not_equal_for_hucl(effort: Effort) -> Measurement:
     """HUCL at NC does depend on k, because of the collisions."""
     tally = Tally()
@@ -230,26 +229,27 @@ def not_equal_for_hucl(effort: Effort) -> Measurement:
 
 CLAIMS = (
     Claim(
-        "more negatives, higher loss",
-        "L_1 <= L_2 <= .. <= L_oo for InfoNCE with q fixed, in all four losses.",
-        "this project",
-        "InfoNCE, q fixed; product eta (the tilted negatives stay independent)",
-        Evidence.PROVED,
-        monotone_in_k,
-        (
+        name="more negatives, higher loss",
+        statement="L_1 <= L_2 <= .. <= L_oo for InfoNCE with q fixed, in all four losses.",
+        reference="this project",
+        hypotheses="InfoNCE, q fixed; product eta (the tilted negatives stay independent)",
+        evidence=Evidence.PROVED,
+        measure=monotone_in_k,
+        controls=(
             Control("eta = 1[max t >= 1/2]", "product eta", any_of_k_is_hard),
             Control("L_k >= L_oo", "the direction of Jensen's inequality", reversed_jensen),
         ),
     ),
     Claim(
-        "a batch that reweights its own negatives",
-        "L_N untilted <= R_N <= L_oo for N negatives that are reweighted among themselves, and R_1 "
-        "is untilted.",
-        "this project",
-        "InfoNCE, q fixed; N independent negatives; eta = exp(beta sum t) with beta >= 0",
-        Evidence.PROVED,
-        _between_plain_and_limit(),
-        (
+        name="a batch that reweights its own negatives",
+        statement="L_N untilted <= R_N <= L_oo for N negatives that are reweighted among "
+        "themselves, and R_1 is untilted.",
+        reference="this project",
+        hypotheses="InfoNCE, q fixed; N independent negatives; eta = exp(beta sum t) with "
+        "beta >= 0",
+        evidence=Evidence.PROVED,
+        measure=_between_plain_and_limit(),
+        controls=(
             Control("beta < 0", "beta >= 0", _between_plain_and_limit(sign=-1, below=False)),
             Control(
                 "R_5 below the tilted loss with one negative",
@@ -259,21 +259,22 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "the limit is approached like 1/k",
-        "k (L_oo - L_k) -> q^2 Var(e^v) / (2 (alpha + q E e^v)^2), under the tilted law.",
-        "this project",
-        "InfoNCE, bounded features",
-        Evidence.OBSERVED,
-        _rate(1),
-        (Control("the rate 1/k^2", "the power of k", _rate(2)),),
+        name="the limit is approached like 1/k",
+        statement="k (L_oo - L_k) -> q^2 Var(e^v) / (2 (alpha + q E e^v)^2), under the tilted law.",
+        reference="this project",
+        hypotheses="InfoNCE, bounded features",
+        evidence=Evidence.OBSERVED,
+        measure=_rate(1),
+        controls=(Control("the rate 1/k^2", "the power of k", _rate(2)),),
     ),
     Claim(
-        "where the number of negatives is immaterial",
-        "L_k = L_oo iff e^v is constant under the tilted law, as for HSCL at neural collapse.",
-        "this project",
-        "InfoNCE, q fixed",
-        Evidence.CERTIFIED,
-        equal_at_collapse,
-        (Control("HUCL at NC", "e^v constant under the tilted law", not_equal_for_hucl),),
+        name="where the number of negatives is immaterial",
+        statement="L_k = L_oo iff e^v is constant under the tilted law, as for HSCL at neural "
+        "collapse.",
+        reference="this project",
+        hypotheses="InfoNCE, q fixed",
+        evidence=Evidence.CERTIFIED,
+        measure=equal_at_collapse,
+        controls=(Control("HUCL at NC", "e^v constant under the tilted law", not_equal_for_hucl),),
     ),
 )

@@ -20,10 +20,11 @@ import optax
 from flint import arb
 
 from hcl_jax import geometry
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.free_features.trajectories import Run, Trajectory, train, whole_batch_loss
-from theory.optimum.profile import Setting, limit_minimum, nc_gap, taylor
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.profile import ProfileParameters, limit_minimum, taylor
 
 ROUNDING = 1e-13
 """Agreement asked of the shipped derivative and the formula: some hundred roundings of float64."""
@@ -121,7 +122,8 @@ def predicted_losses(num_classes: int, beta: float) -> tuple[float, float]:
         >>> [round(value, 4) for value in predicted_losses(100, 5.0)]
         [0.5615, 0.4829]
     """
-    setting, hardness, gap = Setting(num_classes, None), arb(beta), nc_gap(num_classes)
+    setting, hardness = ProfileParameters(num_classes, None), arb(beta)
+    gap = ball(nc_gap(num_classes))
     at_nc = taylor(setting, hardness, gap, terms=1)[0]
     best = limit_minimum(setting, hardness)
     return float(at_nc), float(best.value if best.delta < gap else at_nc)

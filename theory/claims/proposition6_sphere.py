@@ -10,17 +10,17 @@ import random
 from collections import Counter
 from fractions import Fraction
 
-from flint import arb, ctx
+from flint import ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict, compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict, compare
 from theory.exact.balls import exact_losses
 from theory.model.eta_kinds import Exponential
 from theory.model.latent_classes import LatentClassModel, Vector
 from theory.model.psi_kinds import InfoNCE, LogisticSum, PsiKind
 from theory.model.random_models import own_points, random_law, uniform
-from theory.model.rationals import rational
-from theory.optimum.profile import Setting, nc_gap, taylor
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.profile import ProfileParameters, taylor
 
 SEED = 61
 PRECISION = 200
@@ -114,7 +114,7 @@ def _measure_two_classes(count, *, shrink):
             psi, k = generator.choice(LOSSES), generator.choice((1, 2, 3))
             beta = generator.choice((Fraction(1, 2), Fraction(1), Fraction(5), Fraction(20)))
             model = _two_point_model(generator, psi, k, beta, shrink)
-            setting = Setting(2, k)
+            setting = ProfileParameters(2, k)
             loss = exact_losses(model).hucl
             at_nc = exact_losses(_at_nc(setting, psi, beta)).hucl
             verdict = compare(loss, at_nc)
@@ -146,8 +146,8 @@ def _measure_better(hardnesses):
     with ctx.workprec(PRECISION):
         for (num_classes, named), beta in hardnesses.items():
             loss = exact_losses(sphere_model(num_classes, beta, WITNESSES[num_classes, named])).hucl
-            gap = nc_gap(num_classes)
-            at_nc = taylor(Setting(num_classes, 1), arb(rational(beta)), gap, terms=1)[0]
+            gap = ball(nc_gap(num_classes))
+            at_nc = taylor(ProfileParameters(num_classes, 1), ball(beta), gap, terms=1)[0]
             verdicts[compare(at_nc, loss)] += 1
             least = min(least, float(at_nc - loss))
             name = f"C={num_classes} beta={beta}, the points for beta={named}"

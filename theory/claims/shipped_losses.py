@@ -19,9 +19,7 @@ from flint import arb
 
 from hcl_jax.hardening import Hardening, exponential
 from hcl_jax.objectives import Options, objective
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.tally import Tally, in_balls
-from theory.checking.verdicts import Verdict
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid, Threshold
 from theory.model.latent_classes import LatentClassModel
@@ -94,15 +92,15 @@ def batch_of(model: LatentClassModel):
     return jnp.array(np.array(model.features, dtype=np.float64)), jnp.array(LABELS)
 
 
-@in_balls
+@in_balls()
 def weights_estimator(effort: Effort) -> Measurement:
-    """`hcl_jax.objective` in float64 against balls, relative to 1e-12."""
+    """`hcl_jax.objective` in float64 against balls, to a relative 1e-12."""
     everything = effort is not Effort.QUICK
     count = effort.choose(1, 2, 20)
     return _compare_weights(count, supervised_pairs=(True, False), everything=everything)
 
 
-@in_balls
+@in_balls()
 def weights_estimator_wrong_pairs(effort: Effort) -> Measurement:
     """The same with supervised and unsupervised pairs exchanged."""
     return _compare_weights(1, supervised_pairs=(False, True), everything=False)
@@ -129,7 +127,7 @@ def _compare_weights(
                     ]
                 for ball, value in zip(exact[:4], found, strict=True):
                     assert ball is not None
-                    tally.equal(arb(value), ball, within=abs(ball) * arb("1e-12"))
+                    tally.observe(bool(abs(arb(value) - ball) < abs(ball) * arb("1e-12")))
                 tally.models += 1
     return tally.measurement()
 
@@ -163,7 +161,7 @@ class Sampler(NamedTuple):
 def _samples(sampler: Sampler, *, supervised_only: bool = False):
     """z values of the samples estimator against its exact expectation."""
 
-    @in_balls
+    @in_balls()
     def measure(effort: Effort) -> Measurement:
         rng, scores = random.Random(SEED), []
         batches = effort.choose(6, 10, 40)
@@ -220,19 +218,21 @@ def _judge(scores: np.ndarray) -> Measurement:
     if len(scores) >= 50:
         good.append(MEAN_SQUARE[0] < square < MEAN_SQUARE[1])
     for passed in good:
-        tally.verdicts[Verdict.AGREES if passed else Verdict.VIOLATED] += 1
+        tally.observe(passed)
     return tally.measurement(largest_z=largest, mean_square_z=square, replicates=REPLICATES)
 
 
 CLAIMS = (
     Claim(
-        "the weights estimator is the limit of many negatives",
-        "hcl_jax losses of a batch equal the finite model of the batch with k = infinity.",
-        "this project",
-        "self-pairs as in the reference code, average over anchors; separable psi: k = 1",
-        Evidence.OBSERVED,
-        weights_estimator,
-        (
+        name="the weights estimator is the limit of many negatives",
+        statement="hcl_jax losses of a batch equal the finite model of the batch with "
+        "k = infinity.",
+        reference="this project",
+        hypotheses="self-pairs as in the reference code, average over anchors; separable psi: "
+        "k = 1",
+        evidence=Evidence.OBSERVED,
+        measure=weights_estimator,
+        controls=(
             Control(
                 "supervised and unsupervised pairs exchanged",
                 "the pairs of the objective",
@@ -241,14 +241,14 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "the samples estimator has the right expectation",
-        "Its mean over many keys agrees with the finite model with K negatives, neither too well "
-        "(a statistical test).",
-        "this project",
-        "Bonferroni |z| < 4.2 and mean z^2 in [.7, 1.4]; product eta",
-        Evidence.OBSERVED,
-        _samples(Sampler()),
-        (
+        name="the samples estimator has the right expectation",
+        statement="Its mean over many keys agrees with the finite model with K negatives, neither "
+        "too well (a statistical test).",
+        reference="this project",
+        hypotheses="Bonferroni |z| < 4.2 and mean z^2 in [.7, 1.4]; product eta",
+        evidence=Evidence.OBSERVED,
+        measure=_samples(Sampler()),
+        controls=(
             Control("a sampler that forgets the tilt", "tilt", _samples(Sampler(hardness=0.0))),
             Control("a sampler that tilts by beta/2", "beta", _samples(Sampler(hardness=0.5))),
             Control(

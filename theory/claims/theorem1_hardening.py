@@ -13,8 +13,7 @@ from fractions import Fraction
 
 from flint import arb, fmpq
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.tally import Tally, in_balls
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import Losses, exact_losses
 from theory.exact.tuple_laws import (
     Outcome,
@@ -49,7 +48,7 @@ def compare_all(tally: Tally, model: LatentClassModel) -> Losses:
     return losses
 
 
-@in_balls
+@in_balls()
 def on_random_models(effort: Effort) -> Measurement:
     """Every psi with every eta; priors, joint laws, overlaps and norms at random."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -76,7 +75,7 @@ def _norm(rng: Rng) -> Fraction:
 def _with(changes: Callable[[LatentClassModel], LatentClassModel]):
     """Random models with one hypothesis broken."""
 
-    @in_balls
+    @in_balls()
     def measure(effort: Effort) -> Measurement:
         rng, tally = random.Random(SEED), Tally(seed=SEED)
         for _ in range(effort.choose(5, 20, 100)):
@@ -97,7 +96,7 @@ def _decreasing_psi(model: LatentClassModel) -> LatentClassModel:
 def _law(outcomes: Sequence[Outcome], psi: PsiKind, eta: EtaKind):
     """A control or survival check on one explicit law of the tuple."""
 
-    @in_balls
+    @in_balls()
     def measure(effort: Effort) -> Measurement:
         tally = Tally()
         tally.models = 1
@@ -127,7 +126,7 @@ PAIRED_VIEWS = [
 POOL = tuple(fmpq(t, 10) for t in (-9, -4, 1, 2, 8))
 
 
-@in_balls
+@in_balls()
 def finite_pools(effort: Effort) -> Measurement:
     """Sampling from a finite pool: with replacement, and without it for symmetric psi and eta."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -143,13 +142,13 @@ def finite_pools(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def reweighted_batches(effort: Effort) -> Measurement:
     """``sum e^{(b+1)t} / sum e^{bt} >= mean e^t`` in every batch: Chebyshev's sum inequality."""
     return _reweighted(effort, signs=(1,))
 
 
-@in_balls
+@in_balls()
 def reweighted_batches_softened(effort: Effort) -> Measurement:
     """The same with negative b."""
     return _reweighted(effort, signs=(-1,))
@@ -168,7 +167,7 @@ def _reweighted(effort: Effort, signs: Sequence[int]) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def strictness(effort: Effort) -> Measurement:
     """Strict for InfoNCE and the logistic loss under exp tilting, wherever t varies."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -180,7 +179,7 @@ def strictness(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def strictness_where_constant(effort: Effort) -> Measurement:
     """The same prediction at neural collapse, where t is constant given x among other classes."""
     tally = Tally()
@@ -206,7 +205,7 @@ def _varies(model: LatentClassModel) -> bool:
     return False
 
 
-@in_balls
+@in_balls()
 def equality(effort: Effort) -> Measurement:
     """Equal where psi and eta share no coordinate, where eta is constant, and at NC for SCL."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -222,7 +221,7 @@ def equality(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def equality_with_shared_coordinate(effort: Effort) -> Measurement:
     """The prediction of equality for psi and eta that share the second coordinate."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -241,13 +240,15 @@ def _equal(tally: Tally, model: LatentClassModel) -> None:
 
 CLAIMS = (
     Claim(
-        "hardening never lowers the loss",
-        "HSCL >= SCL and HUCL >= UCL for every representation, prior and joint law of the views.",
-        "Theorem 1",
-        "psi_k and eta argument-wise non-decreasing; negatives independent given (x, x+, y)",
-        Evidence.PROVED,
-        on_random_models,
-        (
+        name="hardening never lowers the loss",
+        statement="HSCL >= SCL and HUCL >= UCL for every representation, prior and joint law of "
+        "the views.",
+        reference="Theorem 1",
+        hypotheses="psi_k and eta argument-wise non-decreasing; negatives independent given (x, "
+        "x+, y)",
+        evidence=Evidence.PROVED,
+        measure=on_random_models,
+        controls=(
             Control("decreasing eta", "eta non-decreasing", _with(_decreasing_eta)),
             Control("decreasing psi", "psi non-decreasing", _with(_decreasing_psi)),
             Control(
@@ -263,13 +264,15 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "hardening within a finite pool",
-        "Theorem 1 holds for draws with replacement, and without it if psi and eta are symmetric.",
-        "this project (FKG on the lattice of sorted k-subsets)",
-        "uniform draws; psi_k and eta non-decreasing, and symmetric if without replacement",
-        Evidence.PROVED,
-        finite_pools,
-        (
+        name="hardening within a finite pool",
+        statement="Theorem 1 holds for draws with replacement, and without it if psi and eta are "
+        "symmetric.",
+        reference="this project (FKG on the lattice of sorted k-subsets)",
+        hypotheses="uniform draws; psi_k and eta non-decreasing, and symmetric if without "
+        "replacement",
+        evidence=Evidence.PROVED,
+        measure=finite_pools,
+        controls=(
             Control(
                 "without replacement, non-symmetric psi and eta",
                 "symmetry",
@@ -282,31 +285,37 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "reweighting raises the mean in every batch",
-        "sum e^{(b+1)t} / sum e^{bt} >= mean e^t for any numbers t and b >= 0.",
-        "this project (Chebyshev's sum inequality)",
-        "b >= 0; no independence",
-        Evidence.PROVED,
-        reweighted_batches,
-        (Control("b < 0", "b >= 0", reweighted_batches_softened),),
+        name="reweighting raises the mean in every batch",
+        statement="sum e^{(b+1)t} / sum e^{bt} >= mean e^t for any numbers t and b >= 0.",
+        reference="this project (Chebyshev's sum inequality)",
+        hypotheses="b >= 0; no independence",
+        evidence=Evidence.PROVED,
+        measure=reweighted_batches,
+        controls=(Control("b < 0", "b >= 0", reweighted_batches_softened),),
     ),
     Claim(
-        "hardening is strict where similarities vary",
-        "HSCL > SCL and HUCL > UCL under exp tilting if t is not constant given the anchor.",
-        "this project",
-        "psi_k strictly increasing, eta = exp(beta sum t) with beta > 0, t not constant",
-        Evidence.PROVED,
-        strictness,
-        (Control("neural collapse", "t not constant given the anchor", strictness_where_constant),),
+        name="hardening is strict where similarities vary",
+        statement="HSCL > SCL and HUCL > UCL under exp tilting if t is not constant given the "
+        "anchor.",
+        reference="this project",
+        hypotheses="psi_k strictly increasing, eta = exp(beta sum t) with beta > 0, t not constant",
+        evidence=Evidence.PROVED,
+        measure=strictness,
+        controls=(
+            Control(
+                "neural collapse", "t not constant given the anchor", strictness_where_constant
+            ),
+        ),
     ),
     Claim(
-        "hardening changes nothing where predicted",
-        "Equality for constant eta, for psi and eta of disjoint negatives, and for SCL at NC.",
-        "this project",
-        "as stated",
-        Evidence.PROVED,
-        equality,
-        (
+        name="hardening changes nothing where predicted",
+        statement="Equality for constant eta, for psi and eta of disjoint negatives, and for SCL "
+        "at NC.",
+        reference="this project",
+        hypotheses="as stated",
+        evidence=Evidence.PROVED,
+        measure=equality,
+        controls=(
             Control(
                 "a negative that both depend on",
                 "disjoint coordinates",

@@ -14,10 +14,9 @@ from typing import ClassVar
 
 from flint import arb, fmpq
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.tally import Tally, in_balls
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses, expected_losses
-from theory.model.eta_kinds import Exponential, Shape
+from theory.model.eta_kinds import EtaForm, Exponential
 from theory.model.psi_kinds import Linear
 from theory.model.random_models import random_model
 
@@ -25,7 +24,7 @@ SEED = 2
 BETAS = tuple(Fraction(b) for b in ("-20", "-3", "-1/2", "0", "1/2", "2", "8", "30"))
 
 
-@in_balls
+@in_balls()
 def on_random_models(effort: Effort) -> Measurement:
     """HSCL and HUCL along a grid of beta from -20 to 30."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -53,7 +52,7 @@ class PlateauHardness:
 
     b: int
     kind: ClassVar[str] = "plateau"
-    shape: ClassVar[Shape] = Shape.JOINT
+    form: ClassVar[EtaForm] = EtaForm.JOINT
 
     @property
     def legal(self) -> bool:
@@ -71,7 +70,7 @@ class PlateauHardness:
         raise NotImplementedError("a control of the ball evaluator only")
 
 
-@in_balls
+@in_balls()
 def on_a_plateau(effort: Effort) -> Measurement:
     """The loss under `PlateauHardness` at growing b, t in {0, 9/10, 1}, psi the mean of v."""
     law = {fmpq(0): fmpq(90, 100), fmpq(9, 10): fmpq(9, 100), fmpq(1): fmpq(1, 100)}
@@ -89,13 +88,14 @@ def on_a_plateau(effort: Effort) -> Measurement:
 
 CLAIMS = (
     Claim(
-        "harder negatives, higher loss",
-        "HSCL and HUCL are non-decreasing in beta for eta = exp(beta sum t), for every real beta.",
-        "this project",
-        "psi_k argument-wise non-decreasing; negatives independent; exponential tilting",
-        Evidence.PROVED,
-        on_random_models,
-        (
+        name="harder negatives, higher loss",
+        statement="HSCL and HUCL are non-decreasing in beta for eta = exp(beta sum t), for every "
+        "real beta.",
+        reference="this project",
+        hypotheses="psi_k argument-wise non-decreasing; negatives independent; exponential tilting",
+        evidence=Evidence.PROVED,
+        measure=on_random_models,
+        controls=(
             Control(
                 "exp(b phi), phi increasing but not supermodular",
                 "exponential tilting (a log-supermodular family)",

@@ -11,8 +11,7 @@ from itertools import combinations
 
 from flint import arb, fmpq
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.tally import Tally, in_balls
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.bounds import supervised_bound
 from theory.exact.tuple_laws import psi_of
 from theory.model.latent_classes import LatentClassModel
@@ -56,7 +55,7 @@ def mean_loss(
     return sum((total for total, _ in found), arb(0)) / sum(pairs for _, pairs in found)
 
 
-@in_balls
+@in_balls()
 def random_batches(effort: Effort) -> Measurement:
     """All batches of four among six instances of three classes, equally likely."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -72,7 +71,7 @@ def random_batches(effort: Effort) -> Measurement:
     return tally.measurement(batches=len(batches), batch_size=BATCH)
 
 
-@in_balls
+@in_balls()
 def fixed_imbalanced_batches(effort: Effort) -> Measurement:
     """Three classes, each batch holds two: all pairs of a batch are antipodal, v = -2."""
     tally = Tally()
@@ -89,13 +88,15 @@ def fixed_imbalanced_batches(effort: Effort) -> Measurement:
 
 CLAIMS = (
     Claim(
-        "the SCL bound on average over batches",
-        "The mean in-batch SCL over random batches of a balanced population obeys the bound.",
-        "Theorem 2, for batches",
-        "batches drawn at random, balanced population, unit ball, psi independent of their number",
-        Evidence.PROVED,
-        random_batches,
-        (
+        name="the SCL bound on average over batches",
+        statement="The mean in-batch SCL over random batches of a balanced population obeys the "
+        "bound.",
+        reference="Theorem 2, for batches",
+        hypotheses="batches drawn at random, balanced population, unit ball, psi independent of "
+        "their number",
+        evidence=Evidence.PROVED,
+        measure=random_batches,
+        controls=(
             Control(
                 "fixed batches of two classes out of three",
                 "random batches",

@@ -11,10 +11,9 @@ from fractions import Fraction
 
 from flint import fmpq
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.tally import Tally, in_balls
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
-from theory.exact.bounds import etf_gap, supervised_bound
+from theory.exact.bounds import supervised_bound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid
 from theory.model.latent_classes import LatentClassModel
@@ -29,6 +28,7 @@ from theory.model.random_models import (
     some_psi,
     uniform,
 )
+from theory.model.simplex import nc_gap
 
 SEED = 3
 ONE, TWO, HALF = Fraction(1), Fraction(2), Fraction(1, 2)
@@ -43,7 +43,7 @@ def compare_with_bound(tally: Tally, model: LatentClassModel) -> None:
     tally.models += 1
 
 
-@in_balls
+@in_balls()
 def on_random_models(effort: Effort) -> Measurement:
     """Balanced models in the unit ball, half of them near neural collapse."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -53,7 +53,7 @@ def on_random_models(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def at_collapse(effort: Effort) -> Measurement:
     """SCL = HSCL = bound at NC, C = 2 .. 10, for every psi and for eta that do not vanish there."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -69,7 +69,7 @@ def at_collapse(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def below_the_dimension(effort: Effort) -> Measurement:
     """The best known representations with d < C - 1: they do not attain the bound."""
     tally = Tally()
@@ -113,7 +113,7 @@ def representation(
     return LatentClassModel(uniform(classes), laws, features, k, psi, eta)
 
 
-@in_balls
+@in_balls()
 def only_at_collapse(effort: Effort) -> Measurement:
     """SCL > bound strictly away from NC for strict psi, however near."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -138,7 +138,7 @@ def _above(tally: Tally, model: LatentClassModel, *, hard: bool = False) -> None
 def _attained_elsewhere(psi: PsiKind, *, hard: bool = False):
     """Whether the bound is attained by unit, collapsed, zero-sum features that are not NC."""
 
-    @in_balls
+    @in_balls()
     def measure(effort: Effort) -> Measurement:
         tally = Tally()
         for features in (SQUARE, TWO_PAIRS):
@@ -148,7 +148,7 @@ def _attained_elsewhere(psi: PsiKind, *, hard: bool = False):
     return measure
 
 
-@in_balls
+@in_balls()
 def hardening_repairs_linear(effort: Effort) -> Measurement:
     """HSCL > bound for the linear loss at every zero-sum frame that is not an ETF."""
     tally = Tally()
@@ -162,7 +162,7 @@ def hardening_repairs_linear(effort: Effort) -> Measurement:
 def _broken(change: Callable[[LatentClassModel], LatentClassModel], *, classes: int = 3):
     """The bound where one hypothesis is broken, starting from neural collapse."""
 
-    @in_balls
+    @in_balls()
     def measure(effort: Effort) -> Measurement:
         tally = Tally()
         model = change(neural_collapse(num_classes=classes, k=1))
@@ -198,7 +198,7 @@ def _softened(model: LatentClassModel) -> LatentClassModel:
     return replace(model, eta=Exponential(Fraction(-20)), features=((ONE,), (-ONE,), (ONE,)))
 
 
-@in_balls
+@in_balls()
 def different_class_means(effort: Effort) -> Measurement:
     """Anchors at +1 and negatives at -1, whatever the class: every v is -2."""
     tally = Tally()
@@ -206,20 +206,22 @@ def different_class_means(effort: Effort) -> Measurement:
     plain, _ = plain_and_hard([outcome], psi=InfoNCE(), eta=Exponential(ONE))
     tally.at_least(plain, supervised_bound(3, 1, InfoNCE()))
     tally.models = 1
-    return tally.measurement(gap_reached=2.0, gap_of_the_bound=float(etf_gap(3)))
+    return tally.measurement(gap_reached=2.0, gap_of_the_bound=float(nc_gap(3)))
 
 
 BOUND = "Theorem 2"
 
 CLAIMS = (
     Claim(
-        "the bound of SCL and HSCL",
-        "SCL >= psi_k(-C/(C-1), ..) and HSCL too, for every representation in the unit ball.",
-        BOUND,
-        "balanced; |f| <= 1; psi_k convex, non-decreasing; anchors and negatives share class means",
-        Evidence.PROVED,
-        on_random_models,
-        (
+        name="the bound of SCL and HSCL",
+        statement="SCL >= psi_k(-C/(C-1), ..) and HSCL too, for every representation in the unit "
+        "ball.",
+        reference=BOUND,
+        hypotheses="balanced; |f| <= 1; psi_k convex, non-decreasing; anchors and negatives share "
+        "class means",
+        evidence=Evidence.PROVED,
+        measure=on_random_models,
+        controls=(
             Control("prior .8, .1, .1", "balanced classes", _broken(_unbalanced)),
             Control("norm 1.2", "unit ball", _broken(lambda m: _scaled(m, Fraction(6, 5)))),
             Control("a sigmoid as psi", "convex psi", _broken(_saturating)),
@@ -233,22 +235,23 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "neural collapse attains the bound",
-        "SCL = HSCL = psi_k(-C/(C-1), ..) at neural collapse, for C = 2 .. 10.",
-        BOUND,
-        "d >= C - 1; disjoint class supports; eta(-1/(C-1), ..) > 0",
-        Evidence.CERTIFIED,
-        at_collapse,
-        (Control("d < C - 1", "d >= C - 1", below_the_dimension),),
+        name="neural collapse attains the bound",
+        statement="SCL = HSCL = psi_k(-C/(C-1), ..) at neural collapse, for C = 2 .. 10.",
+        reference=BOUND,
+        hypotheses="d >= C - 1; disjoint class supports; eta(-1/(C-1), ..) > 0",
+        evidence=Evidence.CERTIFIED,
+        measure=at_collapse,
+        controls=(Control("d < C - 1", "d >= C - 1", below_the_dimension),),
     ),
     Claim(
-        "only neural collapse attains it",
-        "SCL > psi_k(-C/(C-1), ..) away from neural collapse, however near.",
-        BOUND,
-        "psi_k strictly convex and strictly increasing (for InfoNCE, alpha > 0 or k >= 2)",
-        Evidence.PROVED,
-        only_at_collapse,
-        (
+        name="only neural collapse attains it",
+        statement="SCL > psi_k(-C/(C-1), ..) away from neural collapse, however near.",
+        reference=BOUND,
+        hypotheses="psi_k strictly convex and strictly increasing (for InfoNCE, alpha > 0 or "
+        "k >= 2)",
+        evidence=Evidence.PROVED,
+        measure=only_at_collapse,
+        controls=(
             Control("linear psi", "strictly convex psi", _attained_elsewhere(Linear())),
             Control(
                 "InfoNCE, alpha = 0, k = 1",
@@ -259,13 +262,14 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "hardening repairs the linear loss",
-        "HSCL is above the bound at zero-sum frames other than NC, where linear SCL attains it.",
-        "this project",
-        "eta strictly increasing; psi strictly increasing at the bound",
-        Evidence.PROVED,
-        hardening_repairs_linear,
-        (
+        name="hardening repairs the linear loss",
+        statement="HSCL is above the bound at zero-sum frames other than NC, where linear SCL "
+        "attains it.",
+        reference="this project",
+        hypotheses="eta strictly increasing; psi strictly increasing at the bound",
+        evidence=Evidence.PROVED,
+        measure=hardening_repairs_linear,
+        controls=(
             Control(
                 "hinge, margin 0",
                 "psi strictly increasing at the bound",

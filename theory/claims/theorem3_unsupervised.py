@@ -13,10 +13,9 @@ from itertools import product
 
 from flint import arb, fmpq
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.tally import Tally, in_balls
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
-from theory.exact.bounds import bernoulli_mixture, etf_gap, unsupervised_bound
+from theory.exact.bounds import bernoulli_mixture, unsupervised_bound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
 from theory.model.eta_kinds import Exponential
 from theory.model.latent_classes import LatentClassModel
@@ -32,6 +31,7 @@ from theory.model.random_models import (
     uniform,
 )
 from theory.model.rationals import rational
+from theory.model.simplex import nc_gap
 
 SEED = 4
 ONE, HALF = Fraction(1), Fraction(1, 2)
@@ -39,7 +39,7 @@ NO_TILT = Exponential(Fraction(0))
 UNEQUAL = "prior .9, .05, .05, k = 8, triplet with maximum"
 
 
-@in_balls
+@in_balls()
 def on_random_models(effort: Effort) -> Measurement:
     """Balanced models in the unit ball, half of them near NC; HUCL too, by Theorem 1."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -54,7 +54,7 @@ def on_random_models(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def at_collapse(effort: Effort) -> Measurement:
     """UCL = bound at NC, C = 2 .. 10, for every psi."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -68,7 +68,7 @@ def at_collapse(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def at_collapse_unbalanced(effort: Effort) -> Measurement:
     """The same with priors 1/2, 1/4, 1/4."""
     tally = Tally()
@@ -79,7 +79,7 @@ def at_collapse_unbalanced(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def only_at_collapse(effort: Effort) -> Measurement:
     """UCL > bound strictly away from NC for strict psi."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -92,7 +92,7 @@ def only_at_collapse(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def with_a_slack_hinge(effort: Effort) -> Measurement:
     """The same prediction for a loss that is flat at the bound."""
     tally = Tally()
@@ -112,7 +112,7 @@ def _above(tally: Tally, model: LatentClassModel) -> None:
 def _broken(change: Callable[[LatentClassModel], LatentClassModel]):
     """The bound where one hypothesis is broken, starting from neural collapse."""
 
-    @in_balls
+    @in_balls()
     def measure(effort: Effort) -> Measurement:
         tally = Tally()
         model = change(neural_collapse(num_classes=3, eta=NO_TILT))
@@ -159,7 +159,7 @@ def _self_pairs(model: LatentClassModel) -> LatentClassModel:
     return replace(four, prior=uniform(2), class_laws=laws, joint=joint)
 
 
-@in_balls
+@in_balls()
 def other_instance(effort: Effort) -> Measurement:
     """x+ is another instance of the class, uniform, so that ``E[s | y] <= |mu_y|^2``."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -181,7 +181,7 @@ def other_instance(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def excluding_self(effort: Effort) -> Measurement:
     """Neither x+ nor x- may be x: two classes of two instances, collision probability 1/3."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -191,7 +191,7 @@ def excluding_self(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-@in_balls
+@in_balls()
 def excluding_self_from_negatives_only(effort: Effort) -> Measurement:
     """x+ may be x but x- may not: a little spread within the classes goes below the bound."""
     tally = Tally()
@@ -214,11 +214,11 @@ def _compare_instances(tally, model, *, positive_may_be_self):
     share = fmpq(1, len(triples))
     outcomes = [Outcome(share, (gram[i][n],), gram[i][j]) for i, j, n in triples]
     plain, _ = plain_and_hard(outcomes, psi=model.psi, eta=NO_TILT)
-    tally.at_least(plain, bernoulli_mixture(arb(2) / 3, etf_gap(2), 1, model.psi))
+    tally.at_least(plain, bernoulli_mixture(arb(2) / 3, nc_gap(2), 1, model.psi))
     tally.models += 1
 
 
-@in_balls
+@in_balls()
 def any_prior(effort: Effort) -> Measurement:
     """Unequal priors, k = 1 or a separable psi."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
@@ -234,13 +234,14 @@ def any_prior(effort: Effort) -> Measurement:
 
 CLAIMS = (
     Claim(
-        "the bound of UCL",
-        "UCL (and so HUCL) >= E psi_k(-C/(C-1) b), b_i iid Bernoulli((C-1)/C), in the unit ball.",
-        "Theorem 3",
-        "those of Theorem 2, and positives independent of the anchor given the label",
-        Evidence.PROVED,
-        on_random_models,
-        (
+        name="the bound of UCL",
+        statement="UCL (and so HUCL) >= E psi_k(-C/(C-1) b), b_i iid Bernoulli((C-1)/C), in the "
+        "unit ball.",
+        reference="Theorem 3",
+        hypotheses="those of Theorem 2, and positives independent of the anchor given the label",
+        evidence=Evidence.PROVED,
+        measure=on_random_models,
+        controls=(
             Control("x+ = x", "conditionally independent positives", _broken(_self_pairs)),
             Control(UNEQUAL, "balanced classes (k > 1)", _broken(_unbalanced)),
             Control("norm 1.2", "unit ball", _broken(_scaled)),
@@ -249,40 +250,43 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "neural collapse attains the UCL bound",
-        "UCL equals its bound at neural collapse, for C = 2 .. 10.",
-        "Theorem 3",
-        "d >= C - 1; balanced classes",
-        Evidence.CERTIFIED,
-        at_collapse,
-        (Control("prior 1/2, 1/4, 1/4", "balanced classes", at_collapse_unbalanced),),
+        name="neural collapse attains the UCL bound",
+        statement="UCL equals its bound at neural collapse, for C = 2 .. 10.",
+        reference="Theorem 3",
+        hypotheses="d >= C - 1; balanced classes",
+        evidence=Evidence.CERTIFIED,
+        measure=at_collapse,
+        controls=(Control("prior 1/2, 1/4, 1/4", "balanced classes", at_collapse_unbalanced),),
     ),
     Claim(
-        "only neural collapse attains the UCL bound",
-        "UCL > its bound away from neural collapse, however near.",
-        "Theorem 3",
-        "psi_k strictly convex and strictly increasing",
-        Evidence.PROVED,
-        only_at_collapse,
-        (Control("hinge, margin 0", "strict psi", with_a_slack_hinge),),
+        name="only neural collapse attains the UCL bound",
+        statement="UCL > its bound away from neural collapse, however near.",
+        reference="Theorem 3",
+        hypotheses="psi_k strictly convex and strictly increasing",
+        evidence=Evidence.PROVED,
+        measure=only_at_collapse,
+        controls=(Control("hinge, margin 0", "strict psi", with_a_slack_hinge),),
     ),
     Claim(
-        "positives that are another instance of the class",
-        "The UCL bound also holds if x+ is uniform among the other instances of the class.",
-        "this project",
-        "E[s | y] <= |mu_y|^2 on average",
-        Evidence.PROVED,
-        other_instance,
-        (Control("x+ = x", "E[s | y] <= |mu_y|^2", _broken(_self_pairs)),),
+        name="positives that are another instance of the class",
+        statement="The UCL bound also holds if x+ is uniform among the other instances of the "
+        "class.",
+        reference="this project",
+        hypotheses="E[s | y] <= |mu_y|^2 on average",
+        evidence=Evidence.PROVED,
+        measure=other_instance,
+        controls=(Control("x+ = x", "E[s | y] <= |mu_y|^2", _broken(_self_pairs)),),
     ),
     Claim(
-        "instances that are not their own negatives",
-        "If x+ and x- both exclude x, the bound holds with the actual probability of a collision.",
-        "this project",
-        "balanced finite population, k = 1, both x+ and x- uniform among other instances",
-        Evidence.PROVED,
-        excluding_self,
-        (
+        name="instances that are not their own negatives",
+        statement="If x+ and x- both exclude x, the bound holds with the actual probability of a "
+        "collision.",
+        reference="this project",
+        hypotheses="balanced finite population, k = 1, both x+ and x- uniform among other "
+        "instances",
+        evidence=Evidence.PROVED,
+        measure=excluding_self,
+        controls=(
             Control(
                 "x+ may be x, x- may not",
                 "x+ excludes x where x- does",
@@ -291,12 +295,13 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "one negative forgives any prior",
-        "For k = 1 or a separable psi the UCL bound holds with unequal priors too.",
-        "this project",
-        "unit ball; psi convex, non-decreasing; k = 1 or separable; cond. independent positives",
-        Evidence.PROVED,
-        any_prior,
-        (Control(UNEQUAL, "k = 1 or separable psi", _broken(_unbalanced)),),
+        name="one negative forgives any prior",
+        statement="For k = 1 or a separable psi the UCL bound holds with unequal priors too.",
+        reference="this project",
+        hypotheses="unit ball; psi convex, non-decreasing; k = 1 or separable; cond. independent "
+        "positives",
+        evidence=Evidence.PROVED,
+        measure=any_prior,
+        controls=(Control(UNEQUAL, "k = 1 or separable psi", _broken(_unbalanced)),),
     ),
 )

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 from flint import arb, ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, compare
 from theory.model.psi_kinds import InfoNCE
-from theory.model.rationals import rational
-from theory.optimum.hucl_floor import floor
+from theory.model.rationals import ball
+from theory.optimum.floor import floor
 
 PRECISION = 64
 GAP = Fraction(1, 10**6)
@@ -67,8 +66,8 @@ def least_hucl(
         True
     """
     with ctx.workprec(PRECISION):
-        hardness, wanted, ties = arb(rational(beta)), arb(rational(gap)), count()
-        side = arb(rational(norm))
+        hardness, wanted, ties = ball(beta), ball(gap), count()
+        side = ball(norm)
         best, at = hucl((side, -side), k, hardness).value.upper(), (float(norm), -float(norm))
         boxes: list[Any] = [(0.0, next(ties), (arb(-1) * side, side), (arb(-1) * side, side))]
         for looked_at in range(1, MAX_BOXES):
@@ -126,7 +125,7 @@ def _given_anchor(own, other, k, beta):
     p = 1 / ((beta * u).exp() + 1)
     value, slope = arb(0), arb(0)
     for j in range(k + 1):
-        weight = comb(k, j) * _power(p, j) * _power(1 - p, k - j)
+        weight = comb(k, j) * p**j * (1 - p) ** (k - j)
         total = 1 + (arb(k - j) + j * (-u).exp()) / k
         loss = total.log()
         value += weight * loss
@@ -156,10 +155,6 @@ def _halves(box):
 
 def _middle(side):
     return ((side[0] + side[1]) / 2).mid()
-
-
-def _power(base, exponent):
-    return base**exponent if exponent else arb(1)
 
 
 def _measure(effort, norm):

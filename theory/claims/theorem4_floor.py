@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import lru_cache
 
-from flint import arb, ctx
+from flint import ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict, compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict, compare
 from theory.exact.balls import exact_losses
 from theory.model.eta_kinds import Exponential
 from theory.model.latent_classes import LatentClassModel, Matrix
 from theory.model.psi_kinds import InfoNCE, LogisticSum, PsiKind, SquaredHinge
-from theory.model.random_models import own_points, random_model, simplex_etf, square_root, uniform
-from theory.model.rationals import rational
-from theory.optimum.hucl_floor import Floor, floor
+from theory.model.random_models import own_points, random_model, uniform
+from theory.model.rationals import ball
+from theory.model.simplex import exact_simplex, square_root
+from theory.optimum.collapsed_loss import Minimum
+from theory.optimum.floor import floor
 
 SEED = 2311
 PRECISION = 250
@@ -44,7 +45,7 @@ def shrunk_frame(num_classes: int, radius: Fraction) -> Matrix:
         >>> shrunk_frame(2, Fraction(1, 2))
         ((Fraction(1, 2),), (Fraction(-1, 2),))
     """
-    return tuple(tuple(radius * x for x in row) for row in simplex_etf(num_classes))
+    return tuple(tuple(radius * x for x in row) for row in exact_simplex(num_classes))
 
 
 def offset_frame(num_classes: int, radius: Fraction) -> Matrix:
@@ -105,11 +106,11 @@ def measure_attainment(effort: Effort) -> Measurement:
 
 def measure_nc_attains(effort: Effort) -> Measurement:
     """Asks the same of NC itself."""
-    return _measure_attainment(effort, (lambda classes, _: simplex_etf(classes),))
+    return _measure_attainment(effort, (lambda classes, _: exact_simplex(classes),))
 
 
 @lru_cache(maxsize=512)
-def floor_of(num_classes: int, k: int, psi: PsiKind, beta: Fraction) -> Floor:
+def floor_of(num_classes: int, k: int, psi: PsiKind, beta: Fraction) -> Minimum:
     """The floor at the precision of these claims, remembered.
 
     Example:
@@ -117,7 +118,7 @@ def floor_of(num_classes: int, k: int, psi: PsiKind, beta: Fraction) -> Floor:
         0.59095804
     """
     with ctx.workprec(PRECISION):
-        return floor(num_classes=num_classes, k=k, psi=psi, beta=arb(rational(beta)))
+        return floor(num_classes=num_classes, k=k, psi=psi, beta=ball(beta))
 
 
 def hardness_of(model: LatentClassModel) -> Fraction:
@@ -131,7 +132,7 @@ def hardness_of(model: LatentClassModel) -> Fraction:
     return model.eta.beta
 
 
-def _radius(num_classes: int, lowest: Floor) -> Fraction:
+def _radius(num_classes: int, lowest: Minimum) -> Fraction:
     """The norm of the simplex ETF whose gap is the minimiser."""
     mantissa, exponent = lowest.delta.mid().man_exp()
     gap = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)

@@ -15,8 +15,7 @@ from fractions import Fraction
 
 from flint import arb, ctx, fmpq
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, compare
 from theory.claims.theorem4_floor import BETAS, LOSSES, PRECISION, floor_of, hardness_of
 from theory.exact.balls import conditional_losses
 from theory.model.eta_kinds import Exponential
@@ -24,7 +23,7 @@ from theory.model.latent_classes import LatentClassModel
 from theory.model.multisets import multisets
 from theory.model.psi_kinds import InfoNCE
 from theory.model.random_models import random_model
-from theory.model.rationals import rational
+from theory.model.rationals import ball, rational
 
 SEED = 2312
 
@@ -60,7 +59,7 @@ def reduction(
         if p > 0:
             loss += hard[similarities[i]] * rational(p)
             mean += similarities[i] * rational(p)
-    beta = arb(rational(eta.beta))
+    beta = ball(eta.beta)
     masses = []
     for class_law in model.class_laws:
         terms = zip(class_law, similarities, strict=True)
@@ -100,7 +99,7 @@ def _measure_reduction(count, *, self_positive):
 def _reduced_loss(psi, k, masses, beta):
     """``G_k(w)`` for InfoNCE, with ``masses[c] = e^{-beta w_c}``."""
     total = _sum(masses)
-    decay = 1 / (beta * arb(rational(psi.tau)))
+    decay = 1 / (beta * ball(psi.tau))
     each = [(mass.log() * decay).exp() for mass in masses]
     finish, result = psi.finisher(k), arb(0)
     for places, ways in multisets(len(masses), k):

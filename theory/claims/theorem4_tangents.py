@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 from flint import arb, ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.claims.theorem4_threshold import threshold
 from theory.model.psi_kinds import InfoNCE
-from theory.model.rationals import rational
-from theory.optimum.profile import Setting, nc_gap, taylor
+from theory.model.rationals import ball, rational
+from theory.model.simplex import nc_gap
+from theory.optimum.profile import ProfileParameters, taylor
 
 CLASSES = (2, 3, 4, 5, 6, 10, 100)
 NEGATIVES = (1, 2, 3, 4, 8, None)
@@ -48,14 +48,14 @@ class Certificate(NamedTuple):
 
 
 class _Tangent(NamedTuple):
-    setting: Setting
+    setting: ProfileParameters
     beta: arb
     gap: arb
     value: arb
     slope: arb
 
 
-def certify_tangent(setting: Setting, beta: arb) -> Certificate:
+def certify_tangent(setting: ProfileParameters, beta: arb) -> Certificate:
     """Certifies that the profile lies above its tangent at NC on ``delta >= 0``.
 
     Args:
@@ -70,15 +70,15 @@ def certify_tangent(setting: Setting, beta: arb) -> Certificate:
         ValueError: if alpha is zero, since the tail needs a lower bound of psi.
 
     Example:
-        >>> certify_tangent(Setting(4, 2), arb("0.8")).verdict
+        >>> certify_tangent(ProfileParameters(4, 2), arb("0.8")).verdict
         <Verdict.PROVED: 'proved'>
-        >>> certify_tangent(Setting(4, 2), arb("0.9")).verdict
+        >>> certify_tangent(ProfileParameters(4, 2), arb("0.9")).verdict
         <Verdict.VIOLATED: 'violated'>
     """
     if setting.psi.alpha <= 0:
         raise ValueError(f"the tail of the certificate needs alpha > 0, got {setting}")
     with ctx.workprec(PRECISION):
-        gap = nc_gap(setting.num_classes)
+        gap = ball(nc_gap(setting.num_classes))
         value, slope = taylor(setting, beta, gap, terms=2)
         if not slope <= 0:
             verdict = Verdict.VIOLATED if slope > 0 else Verdict.UNDECIDED
@@ -92,7 +92,7 @@ def certify_tangent(setting: Setting, beta: arb) -> Certificate:
         return _cover(tangent, [box for box in boxes if box[0] < box[1]], end)
 
 
-def parameters(effort: Effort) -> list[tuple[Setting, arb]]:
+def parameters(effort: Effort) -> list[tuple[ProfileParameters, arb]]:
     """Settings and hardnesses to certify: all 280 at full effort, a spread of them otherwise.
 
     Example:
@@ -101,7 +101,7 @@ def parameters(effort: Effort) -> list[tuple[Setting, arb]]:
     """
     sums = [k for k in NEGATIVES if k is not None and k > 1]
     columns = [(k, InfoNCE()) for k in NEGATIVES] + [(k, InfoNCE(q=None)) for k in sums]
-    settings = [Setting(c, k, psi) for c in CLASSES for k, psi in columns]
+    settings = [ProfileParameters(c, k, psi) for c in CLASSES for k, psi in columns]
     stride = effort.choose(9, 3, 1)
     chosen = []
     for setting in settings[::stride]:
@@ -144,9 +144,9 @@ def _tail(tangent):
     """A power of two beyond which the profile is above its value at NC, hence above the tangent."""
     setting = tangent.setting
     psi, other = setting.psi, setting.num_classes - 1
-    floor = arb(rational(psi.alpha)).log()
+    floor = ball(psi.alpha).log()
     q = rational(psi.weight(setting.k or 1))
-    at_zero = (arb(rational(psi.alpha)) + arb(q)).log()
+    at_zero = (ball(psi.alpha) + arb(q)).log()
     for power in range(-2, 24):
         end = arb(2) ** power
         p = 1 / ((tangent.beta * end).exp() / other + 1)
@@ -161,7 +161,7 @@ def _bound_from(setting, p, at_zero, floor):
     if setting.k is not None:
         alone = (1 - p) ** setting.k
         return alone * at_zero + (1 - alone) * floor
-    alpha = arb(rational(setting.psi.alpha))
+    alpha = ball(setting.psi.alpha)
     return (alpha + (at_zero.exp() - alpha) * (1 - p)).log()
 
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from flint import arb, ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, compare
 from theory.model.psi_kinds import InfoNCE
-from theory.optimum.profile import Setting, nc_gap, slope_at_nc, taylor
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.profile import ProfileParameters, slope_at_nc, taylor
 
 WIDTH = Fraction(1, 10**8)
 """How narrow the brackets are, relative to the bracketed number where that is small."""
@@ -37,7 +38,7 @@ class Bracket(NamedTuple):
         return float((self.low + self.high) / 2)
 
 
-def threshold(setting: Setting, *, width: Fraction = WIDTH) -> Bracket:
+def threshold(setting: ProfileParameters, *, width: Fraction = WIDTH) -> Bracket:
     """Encloses beta_c.
 
     Args:
@@ -51,7 +52,7 @@ def threshold(setting: Setting, *, width: Fraction = WIDTH) -> Bracket:
         ArithmeticError: if the sign of a slope cannot be decided.
 
     Example:
-        >>> low, high = threshold(Setting(num_classes=4, k=1))
+        >>> low, high = threshold(ProfileParameters(num_classes=4, k=1))
         >>> round(float(low), 6), round(float(high), 6)
         (0.877374, 0.877374)
     """
@@ -71,7 +72,7 @@ def threshold(setting: Setting, *, width: Fraction = WIDTH) -> Bracket:
 
 def settings_of_the_table(
     classes: tuple[int, ...] = CLASSES, negatives: tuple[int | None, ...] = NEGATIVES
-) -> list[Setting]:
+) -> list[ProfileParameters]:
     """All columns of the table: q = 1 for every k, then q = k for finite k above 1.
 
     Example:
@@ -80,7 +81,7 @@ def settings_of_the_table(
     """
     sums = [k for k in negatives if k is not None and k > 1]
     columns = [(k, InfoNCE()) for k in negatives] + [(k, InfoNCE(q=None)) for k in sums]
-    return [Setting(c, k, psi) for c in classes for k, psi in columns]
+    return [ProfileParameters(c, k, psi) for c in classes for k, psi in columns]
 
 
 def threshold_rows(effort: Effort = Effort.FULL) -> list[list[str]]:
@@ -108,7 +109,7 @@ def temperature_rows(effort: Effort = Effort.FULL) -> list[list[str]]:
     rows = []
     for num_classes in (10, 100)[: effort.choose(1, 2, 2)]:
         for tau in (Fraction(1), Fraction(1, 2), Fraction(1, 10)):
-            middle = threshold(Setting(num_classes, None, InfoNCE(tau=tau))).middle
+            middle = threshold(ProfileParameters(num_classes, None, InfoNCE(tau=tau))).middle
             beta, scaled = f"{middle:.6g}", f"{middle * float(tau):.6g}"
             rows.append([str(num_classes), str(float(tau)).removesuffix(".0"), beta, scaled])
     return rows
@@ -171,7 +172,7 @@ def _shrinking(settings, factor, *, nc_first=True):
     with ctx.workprec(PRECISION):
         for setting in settings:
             beta = (threshold(setting).high * factor).mid()
-            gap = nc_gap(setting.num_classes)
+            gap = ball(nc_gap(setting.num_classes))
             at_nc = taylor(setting, beta, gap, terms=1)[0]
             shrunk = [gap * (1 - arb(2) ** -power) for power in range(1, 14)]
             values = [taylor(setting, beta, delta, terms=1)[0] for delta in shrunk]

@@ -25,11 +25,10 @@ from typing import NamedTuple
 import numpy as np
 from flint import arb, ctx
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
-from theory.checking.verdicts import Verdict, compare
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict, compare
 from theory.model.psi_kinds import BadSigmoid, InfoNCE
-from theory.model.rationals import rational
-from theory.optimum.hucl_floor import collapsed_taylor
+from theory.model.rationals import ball
+from theory.optimum.collapsed_loss import collapsed_taylor
 
 SEED = 20231109
 PRECISION = 256
@@ -77,10 +76,10 @@ def slope_factors(parameters: Parameters, gap: arb) -> Slope:
         (0.119203, 0.566219)
     """
     num_classes, k, psi, beta, _ = parameters
-    tau = arb(rational(psi.tau))
+    tau = ball(psi.tau)
     p = 1 / ((beta * gap).exp() / (num_classes - 1) + 1)
     x = (-gap / tau).exp()
-    a = arb(rational(psi.alpha * k / psi.weight(k)))
+    a = ball(psi.alpha * k / psi.weight(k))
     push, pull = arb(0), arb(0)
     for n in range(k):
         weight = comb(k - 1, n) * p**n * (1 - p) ** (k - 1 - n)
@@ -98,7 +97,7 @@ def slope_from_factors(parameters: Parameters, slope: Slope) -> arb:
         >>> round(float(slope_from_factors(problem, slope_factors(problem, arb(2)))), 6)
         0.04524
     """
-    tau = arb(rational(parameters.psi.tau))
+    tau = ball(parameters.psi.tau)
     p, push, pull = slope
     brake = parameters.beta * (1 - p) * pull / push
     return -parameters.k * p * push * (1 - brake) / tau

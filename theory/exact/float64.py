@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax.hardening import Hardening
 from hcl_jax.psi import Psi
-from theory.model.eta_kinds import Shape, SumReluPower
+from theory.model.eta_kinds import EtaForm, SumReluPower
 from theory.model.latent_classes import LatentClassModel
 from theory.model.multisets import multisets
 
@@ -135,19 +135,19 @@ def _of_anchors(expectation: Callable, tables: _Tables, log_law: Float[Array, " 
 def _expectation(model: LatentClassModel, limit: bool) -> Callable:
     """The expectation given an anchor: (differences, eta inputs, log law) to (plain, hardened)."""
     (_, psi), (_, hardening) = model.psi.float64(), model.eta.float64()
-    shape, k = model.eta.shape, model.k
+    form, k = model.eta.form, model.k
     if limit:
-        if psi.link is None or getattr(model.psi, "q", 1) is None or shape is not Shape.PRODUCT:
+        if psi.link is None or getattr(model.psi, "q", 1) is None or form is not EtaForm.PRODUCT:
             raise ValueError("only InfoNCE with a number q and a product eta has a limit in k")
         return Partial(_limit, psi, hardening)
     weights = jnp.array([float(w) for w in model.psi.place_weights(k)])
-    if model.psi.separable and shape is not Shape.JOINT:
+    if model.psi.separable and form is not EtaForm.JOINT:
         return Partial(_separable, psi, hardening, weights)
     share = weights.mean()  # a weighted psi meets only symmetric laws in tuples
     tuples = multisets(model.num_points, k)
     places = jnp.array([place for place, _ in tuples])
     log_orders = jnp.log(jnp.array([float(orders) for _, orders in tuples]))
-    if shape is Shape.PLACES:
+    if form is EtaForm.PLACES:
         tilt = Partial(partial(_log_weights_by_place, k=k), hardening)
     elif isinstance(model.eta, SumReluPower):
         tilt = Partial(_log_weights_of_sums, hardening, places, log_orders)

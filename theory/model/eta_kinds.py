@@ -1,9 +1,9 @@
 """The hardening functions eta(t_1, .., t_k) with exact parameters, for balls and for float64.
 
-Three shapes, since they decide how the hardened expectation is computed: the same factor for every
-negative (`Shape.PRODUCT`: the negatives stay independent and identically distributed), a factor for
-each place of the tuple (`Shape.PLACES`: independent), and symmetric functions of the whole tuple
-(`Shape.JOINT`). Kinds that begin with BAD break a hypothesis and serve as controls.
+Three forms, since they decide how the hardened expectation is computed: the same factor for every
+negative (`EtaForm.PRODUCT`: the negatives stay independent and identically distributed), a factor
+for each place of the tuple (`EtaForm.PLACES`: independent), and symmetric functions of the whole
+tuple (`EtaForm.JOINT`). Kinds that begin with BAD break a hypothesis and serve as controls.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from flint import arb, fmpq
 
 from hcl_jax import hardening as shipped
-from theory.model.rationals import rational
+from theory.model.rationals import ball, rational
 
 
-class Shape(Enum):
+class EtaForm(Enum):
     """How eta depends on the places of the tuple."""
 
     PRODUCT = "product"
@@ -32,11 +32,11 @@ class EtaKind(Protocol):
 
     Attributes:
         kind: its name in model files.
-        shape: see `Shape`.
+        form: see `EtaForm`.
     """
 
     kind: ClassVar[str]
-    shape: ClassVar[Shape]
+    form: ClassVar[EtaForm]
 
     @property
     def legal(self) -> bool:
@@ -59,7 +59,7 @@ class EtaKind(Protocol):
 class _Factors:
     """A product over the negatives."""
 
-    shape: ClassVar[Shape] = Shape.PRODUCT
+    form: ClassVar[EtaForm] = EtaForm.PRODUCT
 
     def factor(self, t: fmpq, place: int) -> arb:
         raise NotImplementedError
@@ -74,7 +74,7 @@ class _Factors:
 class _Joint:
     """A symmetric function of the tuple."""
 
-    shape: ClassVar[Shape] = Shape.JOINT
+    form: ClassVar[EtaForm] = EtaForm.JOINT
 
     def factor(self, t: fmpq, place: int) -> arb:
         raise TypeError(f"{self} is not a product")
@@ -122,7 +122,7 @@ class WeightedExponential(_Factors):
 
     betas: tuple[Fraction, ...]
     kind: ClassVar[str] = "exp_weighted"
-    shape: ClassVar[Shape] = Shape.PLACES
+    form: ClassVar[EtaForm] = EtaForm.PLACES
 
     @property
     def legal(self) -> bool:
@@ -242,4 +242,4 @@ def _check_power(p: Fraction) -> None:
 def _relu_power(base: fmpq, p: Fraction) -> arb:
     if base <= 0:
         return arb(0)
-    return arb(base) ** (int(p) if p.denominator == 1 else arb(rational(p)))
+    return arb(base) ** (int(p) if p.denominator == 1 else ball(p))

@@ -15,7 +15,7 @@ from flint import arb, arb_series, fmpq
 from jax.tree_util import Partial
 
 from hcl_jax import psi as shipped
-from theory.model.rationals import rational
+from theory.model.rationals import ball, rational
 
 ONE = Fraction(1)
 Ball = arb | arb_series
@@ -134,19 +134,19 @@ class InfoNCE(_Smooth):
         return arb(v / rational(self.tau)).exp()
 
     def finisher(self, k: int) -> Callable[[arb], arb]:
-        share = arb(rational(self.weight(k) / k))
+        share = ball(self.weight(k) / k)
         return lambda total: self._log(share * total)
 
     def collapsed(self, delta: Ball, different: int, k: int, *, live: bool) -> Ball:
-        decayed = (-delta / arb(rational(self.tau))).exp()
+        decayed = (-delta / ball(self.tau)).exp()
         total = decayed * different + (k - different)
-        return self._log(total * arb(rational(self.weight(k) / k)))
+        return self._log(total * ball(self.weight(k) / k))
 
     def _log(self, weighted: Any) -> Any:
         """``log(alpha + weighted)``."""
         if self.alpha == 1:
             return _log_of_one_plus(weighted)
-        return (weighted + arb(rational(self.alpha))).log()
+        return (weighted + ball(self.alpha)).log()
 
     def float64(self) -> tuple[Fraction, shipped.Psi]:
         q = "k" if self.q is None else float(self.q)
@@ -175,7 +175,7 @@ class TripletSum(_Terms):
         return -self.margin
 
     def term(self, v: Ball, *, live: bool) -> Ball:
-        excess = v + arb(rational(self.margin))
+        excess = v + ball(self.margin)
         return (excess if self.power == 1 else excess * excess) if live else v * 0
 
     def float64(self) -> tuple[Fraction, shipped.Psi]:
@@ -222,7 +222,7 @@ class TripletMax(_Smooth):
     def collapsed(self, delta: Ball, different: int, k: int, *, live: bool) -> Ball:
         if different < k:
             return delta * 0 + self.each(fmpq(0))
-        return arb(rational(self.margin)) - delta if live else delta * 0
+        return ball(self.margin) - delta if live else delta * 0
 
     def float64(self) -> tuple[Fraction, shipped.Psi]:
         return self.margin, shipped.triplet_max(margin=0.0)
@@ -244,7 +244,7 @@ class LogisticSum(_Terms):
         return (ONE,) * k if self.w is None else self.w
 
     def term(self, v: Ball, *, live: bool) -> Ball:
-        return _log_of_one_plus((v * arb(rational(self.a))).exp())
+        return _log_of_one_plus((v * ball(self.a)).exp())
 
     def float64(self) -> tuple[Fraction, shipped.Psi]:
         if self.a > 0:
@@ -284,7 +284,7 @@ class BadSquare(_Terms):
         return False
 
     def term(self, v: Ball, *, live: bool) -> Ball:
-        moved = v + arb(rational(self.shift))
+        moved = v + ball(self.shift)
         return moved * moved
 
     def float64(self) -> tuple[Fraction, shipped.Psi]:
@@ -304,7 +304,7 @@ class BadSigmoid(_Terms):
         return False
 
     def term(self, v: Ball, *, live: bool) -> Ball:
-        return 1 / ((-(v + arb(rational(self.c))) * arb(rational(self.a))).exp() + 1)
+        return 1 / ((-(v + ball(self.c)) * ball(self.a)).exp() + 1)
 
     def float64(self) -> tuple[Fraction, shipped.Psi]:
         return self.c, _sum_of(Partial(_sigmoid, float(self.a)))

@@ -6,15 +6,12 @@ Everything is a short exact rational, so that a model can be written down and ev
 import random
 from collections.abc import Callable
 from fractions import Fraction
-from math import isqrt
 
 from theory.model import eta_kinds, psi_kinds
 from theory.model.eta_kinds import EtaKind, Exponential
 from theory.model.latent_classes import LatentClassModel, Matrix, Vector
 from theory.model.psi_kinds import InfoNCE, PsiKind
-
-ETF_DIGITS = 80
-"""Decimals of the coordinates of a simplex ETF, truncated towards zero."""
+from theory.model.simplex import exact_simplex, square_root
 
 Rng = random.Random
 
@@ -45,7 +42,7 @@ def neural_collapse(
         >>> float(neural_collapse(num_classes=3).gram[0][1])
         -0.5
     """
-    frame = simplex_etf(num_classes)
+    frame = exact_simplex(num_classes)
     features = tuple(tuple(radius * x for x in row) for row in frame for _ in range(points))
     return LatentClassModel(
         prior=uniform(num_classes),
@@ -56,40 +53,6 @@ def neural_collapse(
         eta=Exponential(Fraction(1)) if eta is None else eta,
         name=f"nc_C{num_classes}",
     )
-
-
-def simplex_etf(num_classes: int) -> Matrix:
-    """C unit vectors in C - 1 dimensions with inner products ``-1/(C-1)``, as long decimals.
-
-    Args:
-        num_classes: C, at least 2.
-
-    Returns:
-        The vectors; entries are truncated towards zero, so norms do not exceed one.
-
-    Example:
-        >>> simplex_etf(2)
-        ((Fraction(1, 1),), (Fraction(-1, 1),))
-    """
-    rows = [[Fraction(0)] * (num_classes - 1) for _ in range(num_classes)]
-    for column in range(num_classes - 1):
-        left = num_classes - 1 - column
-        height = Fraction(left, left + 1) * Fraction(num_classes, num_classes - 1)
-        rows[column][column] = square_root(height)
-        for row in rows[column + 1 :]:
-            row[column] = -square_root(height / left**2)
-    return tuple(map(tuple, rows))
-
-
-def square_root(square: Fraction, digits: int = ETF_DIGITS) -> Fraction:
-    """The square root to `digits` decimals, rounded down.
-
-    Example:
-        >>> float(square_root(Fraction(2)))
-        1.4142135623730951
-    """
-    scale = 10**digits
-    return Fraction(isqrt(square.numerator * scale**2 // square.denominator), scale)
 
 
 def random_model(
@@ -227,7 +190,7 @@ def near_collapse(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
     shake = Fraction(1, 10 ** rng.randint(1, 6))
     return tuple(
         _into_ball([(1 - shake) * x + shake * _fraction(rng, -5, 5) for x in row])
-        for row in simplex_etf(classes)
+        for row in exact_simplex(classes)
         for _ in range(points)
     )
 

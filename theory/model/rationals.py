@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-from flint import fmpq
+from flint import arb, fmpq
 
 Number = int | float | str | Fraction | Decimal
 
@@ -72,3 +72,13 @@ def rational(number: Fraction) -> fmpq:
         1/3
     """
     return fmpq(number.numerator, number.denominator)
+
+
+def ball(number: Fraction) -> arb:
+    """The smallest ball around the same number at the working precision.
+
+    Example:
+        >>> ball(Fraction(1, 4))
+        0.250000000000000
+    """
+    return arb(rational(number))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from theory.model.eta_kinds import Shape, SumReluPower
+from theory.model.eta_kinds import EtaForm, SumReluPower
 from theory.model.latent_classes import LatentClassModel
 from theory.model.multisets import multisets
 
@@ -60,7 +60,7 @@ def sampler(
     """
     laws = _laws(model, supervised=supervised, hard=hard, joint=joint)
     tuples = None
-    if hard and model.eta.shape is Shape.JOINT:
+    if hard and model.eta.form is EtaForm.JOINT:
         tuples = jnp.array([places for places, _ in multisets(model.num_points, model.k)])
     return lambda key, count: _draw(key, laws, tuples, count)
 
@@ -96,7 +96,7 @@ def _log_negatives(model: LatentClassModel, log_law, anchor: int, *, hard: bool)
         return untilted
     level, hardening = model.eta.float64()
     inputs = np.array([float(t + level) for t in model.gram[anchor]])
-    if model.eta.shape is Shape.JOINT:
+    if model.eta.form is EtaForm.JOINT:
         return _log_multisets(model, log_law, anchor)
     if hardening.log_factor is not None:
         tilt = np.tile(np.asarray(hardening.log_factor(jnp.array(inputs))), (model.k, 1))

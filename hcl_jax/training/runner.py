@@ -87,7 +87,7 @@ class Runner(Protocol):
         ...
 
     def split_batches(self, batches: Split) -> Split:
-        """Puts batches (step, batch, ..) of the host on the devices, a part of every batch on each."""
+        """Puts host batches (step, batch, ..) on the devices, a part of every batch on each."""
         ...
 
     def fetch(self, tree: Any) -> Any:

@@ -21,6 +21,8 @@ LAYERS = {
         "pairs hardening psi normalization geometry evaluation data augmentation networks "
         "checkpoints",
         "losses encoders",
+        "collectives",
+        "conventions",
         "objectives",
         "parallel",
         "training",
@@ -29,8 +31,9 @@ LAYERS = {
     "hcl_jax.geometry": ("_checks hypersphere", "classes simplex spectrum", "summary"),
     "hcl_jax.data": (
         "splits decoding",
-        "bundled synthetic image_sets optional_packages streaming",
-        "prepared image_folder",
+        "bundled synthetic image_sets instructions streaming",
+        "array_records image_folder",
+        "tfds_directory",
         "tfds_sets",
     ),
     "hcl_jax.augmentation": ("pixels transforms", "crops colors blurring", "recipes"),
@@ -51,7 +54,7 @@ LAYERS = {
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
     "hcl_jax.encoders": ("reader", "export"),
-    "hcl_jax.parallel": ("global_loss", "collectives"),
+    "hcl_jax.parallel": ("global_loss",),
     "hcl_jax.training": (
         "program targets microbatches",
         "batch_loss embedding",
@@ -62,9 +65,9 @@ LAYERS = {
     "theory.checking": ("verdicts", "claim", "tally"),
     "theory.model": (
         "rationals multisets gaussian_model",
-        "psi_kinds eta_kinds",
-        "latent_classes",
-        "simplex model_files sampler",
+        "kinds",
+        "psi_kinds eta_kinds latent_classes",
+        "simplex model_files sampling",
         "random_models",
     ),
     "theory.optimum": ("collapsed_loss", "floor floor_by_slope profile"),

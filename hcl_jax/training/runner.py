@@ -20,11 +20,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key
 
 from hcl_jax import parallel
+from hcl_jax.collectives import over_axis
 from hcl_jax.data import Split
-from hcl_jax.parallel import across
 from hcl_jax.training.embedding import embed
 from hcl_jax.training.program import Program
-from hcl_jax.training.targets import Aim
+from hcl_jax.training.targets import Target
 from hcl_jax.training.updates import (
     StepInfo,
     TrainState,
@@ -59,13 +59,13 @@ class Runner(Protocol):
         ...
 
     def train_epoch(
-        self, states: TrainState, split: Split, aim: Aim
+        self, states: TrainState, split: Split, target: Target
     ) -> tuple[TrainState, StepInfo]:
         """One epoch on a split from `replicate`; the memory of the old states is reused."""
         ...
 
     def train_batches(
-        self, states: TrainState, batches: Split, aim: Aim
+        self, states: TrainState, batches: Split, target: Target
     ) -> tuple[TrainState, StepInfo]:
         """Steps on batches from `split_batches`; the memory of the old states is reused."""
         ...
@@ -125,14 +125,14 @@ class SingleDevice:
         return jax.eval_shape(functools.partial(_init, self.program), keys)
 
     def train_epoch(
-        self, states: TrainState, split: Split, aim: Aim
+        self, states: TrainState, split: Split, target: Target
     ) -> tuple[TrainState, StepInfo]:
-        return train_epoch_of_seeds(states, split, aim, program=self.program)
+        return train_epoch_of_seeds(states, split, target, program=self.program)
 
     def train_batches(
-        self, states: TrainState, batches: Split, aim: Aim
+        self, states: TrainState, batches: Split, target: Target
     ) -> tuple[TrainState, StepInfo]:
-        return _train_batches(self.program, states, batches, aim)
+        return _train_batches(self.program, states, batches, target)
 
     def features(self, states: TrainState, images: Array) -> Features:
         return _features_jit(self.program, states, images)
@@ -160,7 +160,7 @@ class DataParallel:
     """A `Runner` that splits each batch over devices with `jax.pmap`.
 
     Args:
-        program: static configuration of training; its placement is replaced.
+        program: static configuration of training; its collectives are replaced.
         devices: devices of this host; by default all devices of all hosts, which is the only way
             to train over several hosts.
 
@@ -176,7 +176,7 @@ class DataParallel:
     """
 
     def __init__(self, program: Program, *, devices: Sequence[Any] | None = None):
-        self.program = program._replace(placement=across(AXIS))
+        self.program = program._replace(collectives=over_axis(AXIS))
         self._devices = None if devices is None else tuple(devices)
         self._local_count = jax.local_device_count() if devices is None else len(devices)
         self._count = jax.device_count() if devices is None else len(devices)
@@ -194,14 +194,14 @@ class DataParallel:
         )
 
     def train_epoch(
-        self, states: TrainState, split: Split, aim: Aim
+        self, states: TrainState, split: Split, target: Target
     ) -> tuple[TrainState, StepInfo]:
-        return self._pmap(_train_epoch, donate=(0,))(states, split, self.replicate(aim))
+        return self._pmap(_train_epoch, donate=(0,))(states, split, self.replicate(target))
 
     def train_batches(
-        self, states: TrainState, batches: Split, aim: Aim
+        self, states: TrainState, batches: Split, target: Target
     ) -> tuple[TrainState, StepInfo]:
-        return self._pmap(_train_batches, donate=(0,))(states, batches, self.replicate(aim))
+        return self._pmap(_train_batches, donate=(0,))(states, batches, self.replicate(target))
 
     def features(self, states: TrainState, images: Array) -> Features:
         return self._pmap(_features)(states, images)
@@ -245,15 +245,15 @@ def _init(program: Program, keys: Seeds) -> TrainState:
 
 
 def _train_epoch(
-    program: Program, states: TrainState, split: Split, aim: Aim
+    program: Program, states: TrainState, split: Split, target: Target
 ) -> tuple[TrainState, StepInfo]:
-    return train_epoch_of_seeds(states, split, aim, program=program)
+    return train_epoch_of_seeds(states, split, target, program=program)
 
 
 def _train_batches(
-    program: Program, states: TrainState, batches: Split, aim: Aim
+    program: Program, states: TrainState, batches: Split, target: Target
 ) -> tuple[TrainState, StepInfo]:
-    return each_seed(lambda state: train_batches(state, batches, aim, program))(states)
+    return each_seed(lambda state: train_batches(state, batches, target, program))(states)
 
 
 def _features(program: Program, states: TrainState, images: Array) -> Features:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hcl_jax import evaluation, geometry
-from hcl_jax.data import Dataset, ImageSet, Split, fits
+from hcl_jax.data import Dataset, ImageSet, PlacedSplit, Split, place_split
 from hcl_jax.training import Runner, TrainState
 from scripts.experiments.datasets import trained_on
 from scripts.experiments.experiment import Experiment
@@ -19,18 +19,6 @@ CHUNK = 4096
 
 PROBED = 20
 """Neighbours that vote."""
-
-
-class PlacedSplit(NamedTuple):
-    """A split, and where it lives.
-
-    Attributes:
-        host: as it was loaded.
-        resident: on the devices, or None where it streams from the host.
-    """
-
-    host: Split
-    resident: Split | None
 
 
 class Placed(NamedTuple):
@@ -60,8 +48,7 @@ def place(dataset: Dataset | ImageSet, runner: Runner, budget_bytes: int) -> Pla
     """Puts the splits of a data set on the devices, if they are small enough."""
 
     def placed(split: Split) -> PlacedSplit:
-        small = fits(split, budget_bytes=budget_bytes)
-        return PlacedSplit(split, runner.replicate(split) if small else None)
+        return place_split(split, budget_bytes=budget_bytes, put=runner.replicate)
 
     seen = trained_on(dataset)
     train, test = placed(dataset.train), placed(dataset.test)

@@ -19,10 +19,10 @@ from theory.claims import theorem2_supervised as theorem2
 from theory.claims import theorem3_unsupervised as theorem3
 from theory.exact import balls, bounds
 from theory.model import eta_kinds, psi_kinds
-from theory.model.eta_kinds import EtaForm
+from theory.model.kinds import EtaForm
 from theory.model.latent_classes import LatentClassModel
 from theory.model.model_files import read_models
-from theory.model.random_models import neural_collapse, random_model
+from theory.model.random_models import neural_collapse, random_joint, random_model
 from theory.model.simplex import nc_gap
 from theory.optimum.collapsed_loss import collapsed_loss_float64
 from theory.optimum.floor import floor
@@ -320,7 +320,10 @@ def test_random_models_are_reproducible():
     assert random_model(random.Random(4)) == random_model(random.Random(4))
 
 
-def test_random_joint_laws_are_not_symmetric():
-    model = random_model(random.Random(0), sizes=(2, 4, 2), joint=True, overlapping=False)
-    assert model.joint is not None
-    assert all(table != tuple(zip(*table, strict=True)) for table in model.joint)
+@pytest.mark.parametrize("seed", range(8))
+def test_random_joint_laws_are_not_symmetric_unless_positives_are_anchors(seed):
+    law = tuple(Fraction(p, 10) for p in (1, 2, 3, 4))
+    table = random_joint(random.Random(seed), law)
+    assert tuple(map(sum, table)) == tuple(map(sum, zip(*table, strict=True))) == law
+    is_diagonal = all(table[i][i] == p for i, p in enumerate(law))
+    assert (table == tuple(zip(*table, strict=True))) == is_diagonal

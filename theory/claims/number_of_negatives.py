@@ -24,7 +24,8 @@ from flint import arb, fmpq
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses, expected_losses, limit_of_losses
-from theory.model.eta_kinds import EtaForm, EtaKind, Exponential, ThresholdAny
+from theory.model.eta_kinds import Exponential, ThresholdAny
+from theory.model.kinds import EtaForm, EtaKind
 from theory.model.latent_classes import LatentClassModel
 from theory.model.multisets import multisets, over_multisets
 from theory.model.psi_kinds import InfoNCE

@@ -15,8 +15,9 @@ from flint import ctx
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict, compare
 from theory.exact.balls import exact_losses
 from theory.model.eta_kinds import Exponential
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import LatentClassModel, Vector
-from theory.model.psi_kinds import InfoNCE, LogisticSum, PsiKind
+from theory.model.psi_kinds import InfoNCE, LogisticSum
 from theory.model.random_models import own_points, random_law, uniform
 from theory.model.rationals import ball
 from theory.model.simplex import nc_gap

@@ -24,14 +24,21 @@ from theory.exact.tuple_laws import (
 )
 from theory.model.eta_kinds import (
     DecreasingExponential,
-    EtaKind,
     Exponential,
     ThresholdAny,
     WeightedExponential,
 )
+from theory.model.kinds import EtaForm, EtaKind, PsiKind
 from theory.model.latent_classes import LatentClassModel
-from theory.model.psi_kinds import InfoNCE, LogisticSum, PsiKind
-from theory.model.random_models import Rng, eta_choices, neural_collapse, psi_choices, random_model
+from theory.model.psi_kinds import InfoNCE, LogisticSum
+from theory.model.random_models import (
+    Rng,
+    eta_choices,
+    neural_collapse,
+    psi_choices,
+    random_model,
+    some_psi,
+)
 
 SEED = 1
 ONE, HALF = Fraction(1), Fraction(1, 2)
@@ -133,7 +140,7 @@ def finite_pools(effort: Effort) -> Measurement:
     for _ in range(effort.choose(5, 30, 200)):
         values = [fmpq(rng.randint(-10, 10), 10) for _ in range(4)]
         s, k = fmpq(rng.randint(-10, 10), 10), rng.choice((2, 3))
-        etas = [eta for eta in eta_choices(rng, k) if not isinstance(eta, WeightedExponential)]
+        etas = [eta for eta in eta_choices(rng, k) if eta.form is not EtaForm.PLACES]
         psi, eta = rng.choice(psi_choices(rng)), rng.choice(etas)
         for law in (independent, without_replacement):
             plain, hard = plain_and_hard(law(values, k, s=s), psi=psi, eta=eta)
@@ -172,7 +179,7 @@ def strictness(effort: Effort) -> Measurement:
     """Strict for InfoNCE and the logistic loss under exp tilting, wherever t varies."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
     while tally.models < effort.choose(10, 60, 500):
-        model = random_model(rng, psi=psi_choices(rng)[rng.randrange(2)], k=rng.choice((1, 2)))
+        model = random_model(rng, psi=some_psi(rng, strict=True), k=rng.choice((1, 2)))
         model = replace(model, eta=Exponential(Fraction(rng.randint(1, 60), 10)))
         if _varies(model):
             _strict(tally, model)

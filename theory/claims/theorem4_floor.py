@@ -18,8 +18,9 @@ from flint import ctx
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict, compare
 from theory.exact.balls import exact_losses
 from theory.model.eta_kinds import Exponential
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import LatentClassModel, Matrix
-from theory.model.psi_kinds import InfoNCE, LogisticSum, PsiKind, SquaredHinge
+from theory.model.psi_kinds import InfoNCE, LogisticSum, SquaredHinge
 from theory.model.random_models import own_points, random_model, uniform
 from theory.model.rationals import ball
 from theory.model.simplex import exact_simplex, square_root

@@ -6,7 +6,9 @@ import mpmath
 import pytest
 from flint import arb, ctx
 
-from theory.claims.theorem4_threshold import settings_of_the_table, threshold, threshold_rows
+from scripts.theory_report.optimum_tables import threshold_table
+from theory.checking import Effort
+from theory.claims.theorem4_threshold import settings
 from theory.model.psi_kinds import InfoNCE
 from theory.optimum.hucl_floor import floor
 from theory.optimum.profile import (
@@ -17,6 +19,7 @@ from theory.optimum.profile import (
     slope_at_nc,
     taylor,
 )
+from theory.optimum.threshold import infonce_settings, threshold
 
 TABLE = """
 2    .321254  .282913  .265969  .258312  .251219  .301608  .281634  .267459
@@ -45,11 +48,16 @@ def _profile(num_classes, k, beta, delta):
 
 def test_table_of_thresholds():
     expected = [[float(cell) for cell in line.split()] for line in TABLE.strip().splitlines()]
-    found = [[float(cell) for cell in row] for row in threshold_rows()]
+    found = [[float(cell) for cell in row] for row in threshold_table().rows]
     assert found == expected
 
 
-@pytest.mark.parametrize("setting", settings_of_the_table((2, 10)), ids=str)
+def test_settings_of_the_table():
+    assert len(settings(Effort.FULL)) == len(set(settings(Effort.FULL))) == 64
+    assert {setting.num_classes for setting in settings(Effort.QUICK)} == {2, 3, 4}
+
+
+@pytest.mark.parametrize("setting", infonce_settings((2, 10), (1, 2, 4, 8, None)), ids=str)
 def test_slopes_at_the_ends_of_a_bracket_have_certified_signs(setting):
     low, high = threshold(setting)
     with ctx.workprec(200):

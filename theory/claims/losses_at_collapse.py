@@ -16,7 +16,7 @@ from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally
 from theory.exact.balls import exact_losses
 from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid, Threshold
-from theory.model.psi_kinds import InfoNCE
+from theory.model.psi_kinds import InfoNCE, PsiKind
 from theory.model.random_models import neural_collapse, psi_choices
 from theory.model.rationals import rational
 from theory.optimum.hucl_floor import floor
@@ -74,7 +74,8 @@ def floor_above_bound(effort: Effort) -> Measurement:
     return tally.measurement(betas=", ".join(map(str, BETAS)))
 
 
-def _compare_inside_ball(tally, classes, k, psi, beta):
+def _compare_inside_ball(tally: Tally, classes: int, k: int, psi: PsiKind, beta: arb) -> None:
+    """Records that the least HUCL in the unit ball is above the UCL bound."""
     edge = arb(classes) / (classes - 1)
     lowest = floor(num_classes=classes, k=k, psi=psi, beta=beta, within=edge)
     tally.above(lowest.value, unsupervised_bound(classes, k, psi))

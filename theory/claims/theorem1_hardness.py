@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from flint import arb, fmpq
 
+from hcl_jax.hardening import Hardening
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses, expected_losses
 from theory.model.eta_kinds import Exponential, Shape
@@ -56,17 +57,21 @@ class PlateauHardness:
 
     @property
     def legal(self) -> bool:
+        """It is argument-wise non-decreasing."""
         return True
 
     def factor(self, t: fmpq, place: int) -> arb:
+        """Not defined."""
         raise TypeError("not a product")
 
     def of_tuple(self, ts: Sequence[fmpq]) -> arb:
+        """eta of two similarities."""
         both_hard = fmpq(9, 10) if min(ts) >= fmpq(9, 10) else fmpq(0)
         level = fmpq(1) if max(ts) >= 1 else both_hard
         return arb(level * self.b).exp()
 
-    def float64(self):
+    def float64(self) -> tuple[Fraction, Hardening]:
+        """Not defined: the kind is a control of the evaluation in balls only."""
         raise NotImplementedError("a control of the ball evaluator only")
 
 

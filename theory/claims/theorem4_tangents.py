@@ -11,42 +11,43 @@ k (Theorem 4(d)); the certificates do not use it. Each covers the half line in t
   least at minus infinity and p decreases, and the tangent decreases.
 """
 
-from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from flint import arb, ctx
+from flint import arb
 
-from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
-from theory.claims.theorem4_threshold import threshold
-from theory.model.psi_kinds import InfoNCE
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, Verdict, in_balls
 from theory.model.rationals import rational
 from theory.optimum.profile import Setting, nc_gap, taylor
+from theory.optimum.threshold import infonce_settings, threshold
 
 CLASSES = (2, 3, 4, 5, 6, 10, 100)
 NEGATIVES = (1, 2, 3, 4, 8, None)
 SHARES = ("0.1", "0.5", "0.9", "0.99")
 MAX_BOXES = 20_000
-PRECISION = 96
+
+Box = tuple[arb, arb]
+"""The ends of an interval of gaps."""
 
 
 class Certificate(NamedTuple):
-    """What came of one attempt.
+    """The outcome of one attempt.
 
     Attributes:
         verdict: proved, violated (a point below the tangent was found) or undecided.
-        boxes: how many intervals were looked at.
-        end: where the tail begins.
-        least: the smallest certified difference away from delta0.
+        boxes: how many intervals were examined.
+        least: a lower bound of profile minus tangent away from delta0, if it is certified.
     """
 
     verdict: Verdict
-    boxes: int
-    end: float
-    least: float
+    boxes: int = 0
+    least: arb | None = None
 
 
 class _Tangent(NamedTuple):
+    """The tangent of a profile at ``delta0``, which is `gap`."""
+
     setting: Setting
     beta: arb
     gap: arb
@@ -55,81 +56,62 @@ class _Tangent(NamedTuple):
 
 
 def certify_tangent(setting: Setting, beta: arb) -> Certificate:
-    """Certifies that the profile lies above its tangent at NC on ``delta >= 0``.
+    """Certifies, at the current precision, that the profile lies above its tangent at NC.
 
-    Args:
-        setting: classes, negatives and InfoNCE with ``alpha > 0``.
-        beta: the hardness, positive and exact.
-
-    Returns:
-        The certificate; its verdict is "violated" where the slope at NC is positive, because NC is
-        then not even a local minimum of the profile.
-
-    Raises:
-        ValueError: if alpha is zero, since the tail needs a lower bound of psi.
-
-    Example:
-        >>> certify_tangent(Setting(4, 2), arb("0.8")).verdict
-        <Verdict.PROVED: 'proved'>
-        >>> certify_tangent(Setting(4, 2), arb("0.9")).verdict
-        <Verdict.VIOLATED: 'violated'>
+    The hardness is positive and exact. The verdict is "violated" where the slope at NC is positive,
+    because NC is then not even a local minimum of the profile. Raises ValueError if alpha is zero.
     """
     if setting.psi.alpha <= 0:
         raise ValueError(f"the tail of the certificate needs alpha > 0, got {setting}")
-    with ctx.workprec(PRECISION):
-        gap = nc_gap(setting.num_classes)
-        value, slope = taylor(setting, beta, gap, terms=2)
-        if not slope <= 0:
-            verdict = Verdict.VIOLATED if slope > 0 else Verdict.UNDECIDED
-            return Certificate(verdict, 0, float("nan"), float("nan"))
-        tangent = _Tangent(setting, beta, gap, value, slope)
-        radius = _convex_radius(tangent)
-        end = _tail(tangent)
-        if radius is None or end is None:
-            return Certificate(Verdict.UNDECIDED, 0, float("nan"), float("nan"))
-        boxes = [(arb(0), gap - radius), (gap + radius, arb(end))]
-        return _cover(tangent, [box for box in boxes if box[0] < box[1]], end)
+    gap = nc_gap(setting.num_classes)
+    value, slope = taylor(setting, beta, gap, terms=2)
+    if not slope <= 0:
+        return Certificate(Verdict.VIOLATED if slope > 0 else Verdict.UNDECIDED)
+    tangent = _Tangent(setting, beta, gap, value, slope)
+    radius = _convex_radius(tangent)
+    end = _start_of_tail(tangent)
+    if radius is None or end is None:
+        return Certificate(Verdict.UNDECIDED)
+    boxes = [(arb(0), gap - radius), (gap + radius, end)]
+    return _cover(tangent, [box for box in boxes if box[0] < box[1]])
 
 
 def parameters(effort: Effort) -> list[tuple[Setting, arb]]:
-    """Settings and hardnesses to certify: all 280 at full effort, a spread of them otherwise.
-
-    Example:
-        >>> len(parameters(Effort.FULL))
-        280
-    """
-    sums = [k for k in NEGATIVES if k is not None and k > 1]
-    columns = [(k, InfoNCE()) for k in NEGATIVES] + [(k, InfoNCE(q=None)) for k in sums]
-    settings = [Setting(c, k, psi) for c in CLASSES for k, psi in columns]
-    stride = effort.choose(9, 3, 1)
+    """Settings and hardnesses to certify: all 280 at full effort, a spread of them otherwise."""
     chosen = []
-    for setting in settings[::stride]:
+    for setting in infonce_settings(CLASSES, NEGATIVES)[:: effort.choose(9, 3, 1)]:
         middle = rational(Fraction(threshold(setting).middle))
         chosen += [(setting, (arb(share) * arb(middle)).mid()) for share in SHARES]
     return chosen
 
 
-def measure_tangents(effort: Effort) -> Measurement:
+@in_balls(bits=96)
+def tangents_up_to_threshold(effort: Effort) -> Measurement:
     """Certifies the tangent property for all `parameters`."""
-    verdicts, boxes, least = Counter(), 0, float("inf")
-    chosen = parameters(effort)
+    return _certify(parameters(effort))
+
+
+@in_balls(bits=96)
+def tangents_beyond_threshold(effort: Effort) -> Measurement:
+    """Asks for the same at 1.01 beta_c, where NC is not optimal."""
+    at_99_percent = parameters(effort)[3::4]
+    return _certify([(setting, (beta * 101 / 99).mid()) for setting, beta in at_99_percent])
+
+
+def _certify(chosen: Sequence[tuple[Setting, arb]]) -> Measurement:
+    """Records a certificate for every setting and hardness."""
+    tally, boxes = Tally(), 0
     for setting, beta in chosen:
         certificate = certify_tangent(setting, beta)
-        verdicts[certificate.verdict] += 1
+        tally.record(certificate.verdict)
+        if certificate.least is not None:
+            tally.keep_slack(certificate.least)
+        tally.models += 1
         boxes += certificate.boxes
-        least = min(least, certificate.least)
-    return Measurement(verdicts, len(chosen), least, details={"boxes": boxes})
+    return tally.measurement(boxes=boxes)
 
 
-def measure_beyond_threshold(effort: Effort) -> Measurement:
-    """Asks for the same at 1.01 beta_c, where NC is not optimal."""
-    verdicts, chosen = Counter(), parameters(effort)[3::4]
-    for setting, beta in chosen:
-        verdicts[certify_tangent(setting, (beta * 101 / 99).mid()).verdict] += 1
-    return Measurement(verdicts, len(chosen))
-
-
-def _convex_radius(tangent):
+def _convex_radius(tangent: _Tangent) -> arb | None:
     """A radius around delta0 within which the second derivative is positive for certain."""
     for power in range(2, 24):
         radius = tangent.gap / 2**power
@@ -139,7 +121,7 @@ def _convex_radius(tangent):
     return None
 
 
-def _tail(tangent):
+def _start_of_tail(tangent: _Tangent) -> arb | None:
     """A power of two beyond which the profile is above its value at NC, hence above the tangent."""
     setting = tangent.setting
     psi, other = setting.psi, setting.num_classes - 1
@@ -155,34 +137,35 @@ def _tail(tangent):
     return None
 
 
-def _bound_from(setting, p, at_zero, floor):
+def _bound_from(setting: Setting, p: arb, at_zero: arb, floor: arb) -> arb:
     """A lower bound of the profile wherever the probability is at most p."""
     if setting.k is not None:
-        alone = (1 - p) ** setting.k
-        return alone * at_zero + (1 - alone) * floor
+        no_other_class = (1 - p) ** setting.k
+        return no_other_class * at_zero + (1 - no_other_class) * floor
     alpha = arb(rational(setting.psi.alpha))
     return (alpha + (at_zero.exp() - alpha) * (1 - p)).log()
 
 
-def _cover(tangent, boxes, end):
+def _cover(tangent: _Tangent, boxes: list[Box]) -> Certificate:
     """Splits boxes until the difference is certainly positive on each."""
-    least = float("inf")
+    least = None
     for count in range(1, MAX_BOXES):
         if not boxes:
-            return Certificate(Verdict.PROVED, count - 1, float(end), least)
+            return Certificate(Verdict.PROVED, count - 1, least)
         low, high = boxes.pop()
         middle = ((low + high) / 2).mid()
-        found = _difference(tangent, low, high, middle)
-        if found > 0:
-            least = min(least, float(found.lower()))
-        elif found < 0:
-            return Certificate(Verdict.VIOLATED, count, float(end), float(found.upper()))
+        difference = _difference(tangent, low, high, middle)
+        if difference > 0:
+            lower = difference.lower()
+            least = lower if least is None or lower < least else least
+        elif difference < 0:
+            return Certificate(Verdict.VIOLATED, count, difference)
         else:
             boxes += [(low, middle), (middle, high)]
-    return Certificate(Verdict.UNDECIDED, MAX_BOXES, float(end), least)
+    return Certificate(Verdict.UNDECIDED, MAX_BOXES, least)
 
 
-def _difference(tangent, low, high, middle):
+def _difference(tangent: _Tangent, low: arb, high: arb, middle: arb) -> arb:
     """Encloses profile minus tangent on a box: the better of a Taylor form and the plain one."""
     setting, beta, gap, value, slope = tangent
     box = low.union(high)
@@ -204,7 +187,7 @@ CLAIMS = (
         hypotheses="InfoNCE with alpha = 1, q in {1, k}, k in {1, 2, 3, 4, 8, oo}, C in {2..6, 10, "
         "100}, beta in {0.1, 0.5, 0.9, 0.99} beta_c",
         evidence=Evidence.CERTIFIED,
-        measure=measure_tangents,
-        controls=(Control("beta = 1.01 beta_c", "beta at most beta_c", measure_beyond_threshold),),
+        measure=tangents_up_to_threshold,
+        controls=(Control("beta = 1.01 beta_c", "beta at most beta_c", tangents_beyond_threshold),),
     ),
 )

@@ -18,7 +18,7 @@ import tyro
 from hcl_jax.system.atomic_files import write_files
 from scripts.compile_for_tpu import Row, describe, devices, report
 from scripts.experiments.catalogue import named
-from scripts.experiments.experiment import Experiment, corner_of, keys_of, program_of
+from scripts.experiments.experiment import Experiment, keys_of, objective_of, program_of
 
 NOTE = (
     "The epoch of a named experiment as one program under `jax.pmap`, with 50 000 images on every "
@@ -80,8 +80,8 @@ def compile_epoch(
     import jax
     import jax.numpy as jnp
 
+    from hcl_jax.collectives import over_axis
     from hcl_jax.data import Split
-    from hcl_jax.parallel import across
     from hcl_jax.training import AXIS, alone, train_epoch_of_seeds
 
     size, shape = experiment.images_per_step, experiment.setting.image_shape
@@ -91,7 +91,7 @@ def compile_epoch(
     split = Split(
         jax.ShapeDtypeStruct((images, *shape), dtype), jax.ShapeDtypeStruct((images,), jnp.int32)
     )
-    program = program._replace(placement=across(AXIS))
+    program = program._replace(collectives=over_axis(AXIS))
     epoch = jax.pmap(
         functools.partial(train_epoch_of_seeds, program=program),
         axis_name=AXIS,
@@ -100,7 +100,7 @@ def compile_epoch(
     )
     on_every_chip = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((len(chips), *leaf.shape), leaf.dtype),
-        (states, split, corner_of(experiment)),
+        (states, split, objective_of(experiment)),
     )
     return describe(title, size, lambda: epoch.lower(*on_every_chip), None)
 

@@ -32,7 +32,7 @@ from scripts.runs.runtime import Runtime
 
 DEFAULT = "grouped-hscl5"
 
-REPORTED = dict.fromkeys(SMALL_SETS, "run, see README.md and docs/training.md")
+REPORTED = dict.fromkeys(SMALL_SETS, "run, see docs/results.md and docs/training.md")
 """Data sets on which the experiments have been run, and where the results are."""
 
 

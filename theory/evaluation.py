@@ -8,10 +8,16 @@ from mpmath import mp
 
 from theory.checking import compare
 from theory.exact.balls import Losses, exact_losses
-from theory.exact.bounds import applicable_bounds
-from theory.model.eta_kinds import EtaKind, WeightedExponential
+from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound
+from theory.model.eta_kinds import Exponential
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import ROUNDING, LatentClassModel
-from theory.optimum.hucl_floor import PrecisionError
+from theory.model.psi_kinds import InfoNCE
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.collapsed_loss import Minimum
+from theory.optimum.floor import PrecisionError, floor
+from theory.optimum.floor_by_slope import floor_by_slope
 
 MAX_BITS = 20_000
 
@@ -19,6 +25,9 @@ POSITIONS = ("hucl_delta_star", "hucl_delta_ball")
 """Bounds that are not values but places; a minimum says where it is only to half its digits."""
 
 PLACE_DIGITS = 12
+
+MANY = 24
+"""From so many negatives on the floor of InfoNCE is found by Theorem 4(d), not without it."""
 
 
 def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
@@ -64,6 +73,50 @@ def _numbers(model: LatentClassModel) -> tuple[Losses, dict[str, arb]]:
         raise ArithmeticError(f"{model.name}: {error}") from error
 
 
+def applicable_bounds(model: LatentClassModel) -> dict[str, arb]:
+    """The bounds whose hypotheses a model satisfies, and where they are met.
+
+    `scl` and `ucl` in the unit ball with balanced classes and a legal psi; `hucl_floor_any_norm`,
+    with the minimiser `hucl_delta_star`, for balanced classes, a legal psi and
+    ``eta = exp(beta sum t)`` with beta > 0; and in the unit ball also the minimum over
+    ``delta <= C / (C - 1)`` with its minimiser, and the value at NC.
+    """
+    classes, k, psi, eta = model.num_classes, model.k, model.psi, model.eta
+    given, found = model.hypotheses, {}
+    if not (given.balanced and given.psi_legal):
+        return found
+    if given.unit_ball:
+        found["scl"] = supervised_bound(classes, k, psi)
+        found["ucl"] = unsupervised_bound(classes, k, psi)
+    if isinstance(eta, Exponential) and eta.beta > 0:
+        beta = ball(eta.beta)
+        lowest = _lowest(classes, k, psi, beta)
+        found |= {"hucl_floor_any_norm": lowest.value, "hucl_delta_star": lowest.delta}
+        if given.unit_ball:
+            inside = _lowest(classes, k, psi, beta, within=ball(nc_gap(classes)))
+            found |= {
+                "hucl_min_unit_ball_predicted": inside.value,
+                "hucl_delta_ball": inside.delta,
+                "hucl_at_nc": hucl_at_collapse(classes, k, psi, eta),
+            }
+    return found
+
+
+def _lowest(
+    num_classes: int, k: int, psi: PsiKind, beta: arb, within: arb | None = None
+) -> Minimum:
+    """The floor, by branch and bound or, for InfoNCE with many negatives, by Theorem 4(d)."""
+    if isinstance(psi, InfoNCE) and k >= MANY:
+        return floor_by_slope(num_classes=num_classes, k=k, psi=psi, beta=beta, within=within)
+    try:
+        return floor(num_classes=num_classes, k=k, psi=psi, beta=beta, within=within)
+    except ArithmeticError:
+        if not isinstance(psi, InfoNCE):
+            raise
+    # A temperature so low that there would be too many boxes.
+    return floor_by_slope(num_classes=num_classes, k=k, psi=psi, beta=beta, within=within)
+
+
 def decimal(value: arb, digits: int) -> str:
     """A ball as a decimal string; its midpoint, or "0.0" if it is zero up to its radius.
 
@@ -102,7 +155,7 @@ def inequalities(
     """
     given, promised = model.hypotheses, []
     joint = [("HUCL_joint", "UCL_joint")] if "UCL_joint" in values else []
-    if given.psi_legal and not _rises_and_falls(model.eta):
+    if given.psi_legal and not model.eta.rises_and_falls:
         for hard, plain in [("HSCL", "SCL"), ("HUCL", "UCL"), *joint]:
             promised.append((hard, plain) if given.eta_legal else (plain, hard))
     for left, bound in (("SCL", "scl"), ("UCL", "ucl"), ("HSCL", "scl"), ("HUCL", "ucl")):
@@ -117,10 +170,6 @@ def inequalities(
         [left, ">=", right, str(compare(numbers[left], numbers[right], within=rounding))]
         for left, right in promised
     ]
-
-
-def _rises_and_falls(eta: EtaKind) -> bool:
-    return isinstance(eta, WeightedExponential) and min(eta.betas) < 0 < max(eta.betas)
 
 
 def _report(model, losses, values, bounds, digits):

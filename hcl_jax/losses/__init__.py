@@ -9,7 +9,12 @@ from hcl_jax.losses.contrastive import (
 )
 from hcl_jax.losses.dense import similarity
 from hcl_jax.losses.sampled import sampled_contrastive_loss
-from hcl_jax.losses.sharded import Exchange, choose_exchange, sharded_contrastive_loss
+from hcl_jax.losses.sharded import (
+    Exchange,
+    choose_exchange,
+    sharded_contrastive_loss,
+    sharded_sampled_contrastive_loss,
+)
 
 __all__ = [
     "AnchorLosses",
@@ -23,6 +28,7 @@ __all__ = [
     "contrastive_loss",
     "sampled_contrastive_loss",
     "sharded_contrastive_loss",
+    "sharded_sampled_contrastive_loss",
     "similarity",
     "sum_and_weight",
 ]

@@ -1,16 +1,15 @@
 """The loss of every anchor, and its average over a batch."""
 
+from functools import partial
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from hcl_jax.pairs import Pairs
-from hcl_jax.validation import (
-    check_choice,
-    check_embeddings,
-    check_labels,
-)
+from hcl_jax.padding import varying_like
+from hcl_jax.validation import check_choice
 
 Average = Literal["pairs", "anchors"]
 
@@ -30,16 +29,21 @@ class AnchorLosses(NamedTuple):
     defined: Bool[Array, " anchors"]
 
 
-def average_loss(losses: AnchorLosses, average: Average = "pairs") -> Float[Array, ""]:
+def average_loss(
+    losses: AnchorLosses, average: Average = "pairs", *, axis_name: str | None = None
+) -> Float[Array, ""]:
     """The mean loss of a batch.
 
     Args:
-        losses: the losses of the anchors.
+        losses: the losses of the anchors; on several devices, of those of this device.
         average: "pairs" pools all (anchor, positive) pairs, as the reference code does; "anchors"
             is the mean over defined anchors of the mean over their positives.
+        axis_name: name of the axis of the devices that share the batch; None for a single device.
 
     Returns:
-        A scalar; 0 if no anchor is defined.
+        A scalar, the same on every device; 0 if no anchor is defined. Over several devices, sums
+        and counts are added before they are divided, and the derivative with respect to the losses
+        of this device is that of the one global mean, not of the copies of it on all devices.
 
     Raises:
         ValueError: if `average` is another word.
@@ -51,7 +55,9 @@ def average_loss(losses: AnchorLosses, average: Average = "pairs") -> Float[Arra
         (0.8, 0.75)
     """
     total, weight = sum_and_weight(losses, average)
-    return total / jnp.maximum(weight, 1)
+    if axis_name is None:
+        return total / jnp.maximum(weight, 1)
+    return _global_mean(axis_name, total, weight)
 
 
 def sum_and_weight(
@@ -82,20 +88,28 @@ def sum_and_weight(
     return per_anchor.sum(), losses.defined.sum().astype(losses.total.dtype)
 
 
-def check_pairs_fit(
-    anchors: Float[Array, "anchors dim"], candidates: Float[Array, "candidates dim"], pairs: Pairs
-) -> None:
-    """Raises unless the embeddings agree in dimension and the pairs in length with both."""
-    check_embeddings("anchors", anchors)
-    if candidates is not anchors:
-        check_embeddings("candidates", candidates)
-    if anchors.shape[1] != candidates.shape[1]:
-        raise ValueError(
-            f"anchors and candidates must have one dimension, got {anchors.shape[1]} and "
-            f"{candidates.shape[1]}"
-        )
-    for name, embeddings, keys in zip(
-        ("anchors", "candidates"), (anchors, candidates), pairs, strict=True
-    ):
-        for key in keys:
-            check_labels(f"the pair keys of the {name}", key, length=embeddings.shape[0])
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _global_mean(
+    axis_name: str, total: Float[Array, ""], weight: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The quotient of sums over devices."""
+    return _global_mean_fwd(axis_name, total, weight)[0]
+
+
+def _global_mean_fwd(
+    axis_name: str, total: Float[Array, ""], weight: Float[Array, ""]
+) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Float[Array, ""]]]:
+    denominator = jnp.maximum(lax.psum(weight, axis_name), 1)
+    return lax.psum(total, axis_name) / denominator, (denominator, total)
+
+
+def _global_mean_bwd(
+    axis_name: str,
+    residuals: tuple[Float[Array, ""], Float[Array, ""]],
+    cotangent: Float[Array, ""],
+) -> tuple[Float[Array, ""], None]:
+    denominator, total = residuals
+    return varying_like(cotangent / denominator, total), None
+
+
+_global_mean.defvjp(_global_mean_fwd, _global_mean_bwd)

@@ -14,32 +14,34 @@ infinity: an exact mean over the anchor's negatives N in the batch, weighted by 
     loss = log(alpha + q e^x)                                (softplus(x) for alpha = q = 1),
 
 all in log space; for separable losses it is ``sum_N w_n term(s_n - s_positive)`` with the weights w
-proportional to eta. The *samples* estimator is in `hcl_jax.losses`.
+proportional to eta. The *samples* estimator is in `hcl_jax.losses.sampled`.
 
 There are several implementations of the same numbers. "dense", here, is the definition: it writes
-out (anchors, candidates) matrices and can be differentiated any number of times, by any argument.
+out (anchors, candidates) matrices and can be differentiated any number of times, with respect to
+any argument.
 "blockwise" never does: for InfoNCE see `hcl_jax.losses._blockwise.loss`; for separable losses it is
 the dense form over a few anchors at a time. "pallas", for InfoNCE on TPUs, has the passes over
 negatives as kernels (`hcl_jax.losses._blockwise.pallas`); it is taken on request only, as no
 measurement shows it to win.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
+from jax.lax import PrecisionLike
 from jaxtyping import Array, Float
 
 from hcl_jax.hardening import Hardening, no_hardening
-from hcl_jax.losses._blockwise.loss import Settings, blockwise_losses
-from hcl_jax.losses.anchor_losses import AnchorLosses, check_pairs_fit
-from hcl_jax.losses.dense import _dense_loss
-from hcl_jax.losses.law import law_of
+from hcl_jax.losses._blockwise.loss import blockwise_losses
+from hcl_jax.losses._blockwise.vjp import Kernels, Settings
+from hcl_jax.losses._checks import check_product_hardening, check_psi, check_rows
+from hcl_jax.losses.anchor_losses import AnchorLosses
+from hcl_jax.losses.dense import dense_loss
+from hcl_jax.losses.law import law_of, log_factor_of
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import (
-    check_choice,
-)
+from hcl_jax.validation import check_choice
 
 Implementation = Literal["dense", "blockwise", "pallas"]
 
@@ -54,20 +56,22 @@ ROWS_AT_ONCE = 64
 
 def contrastive_loss(
     anchors: Float[Array, "anchors dim"],
-    candidates: Float[Array, "candidates dim"],
     pairs: Pairs,
+    candidates: Float[Array, "candidates dim"] | None = None,
     *,
     psi: Psi | None = None,
     hardening: Hardening | None = None,
     stop_gradient_hardening: bool = True,
     implementation: Implementation | None = None,
+    precision: PrecisionLike = jax.lax.Precision.HIGHEST,
 ) -> AnchorLosses:
     """The weights estimator of the loss of every anchor.
 
     Args:
         anchors: embeddings whose losses are wanted.
-        candidates: embeddings that are their positives and negatives.
         pairs: which candidate is what to which anchor.
+        candidates: embeddings that are their positives and negatives; by default the anchors, and
+            then the blockwise form uses the symmetry of the similarities, which halves its work.
         psi: the loss function; by default InfoNCE with alpha = q = temperature = 1. It needs a
             limit for k to infinity, so it is InfoNCE or separable. For a separable psi the result
             is the loss of one negative (k = 1).
@@ -75,8 +79,9 @@ def contrastive_loss(
         stop_gradient_hardening: whether the weights eta are constants to differentiation, as in the
             reference code. The value does not depend on it, the minimiser of HUCL does.
         implementation: "dense", "blockwise" or "pallas"; by default the one that
-            `choose_implementation` names. If `candidates` is the same object as `anchors`, the
-            last two use the symmetry of the similarities.
+            `choose_implementation` names.
+        precision: precision of the matrix multiplications, by default full, see
+            `jax.lax.Precision`; a lower one is faster on GPUs and TPUs.
 
     Returns:
         The loss of every anchor. Similarities are computed and kept in at least float32. Memory:
@@ -84,8 +89,8 @@ def contrastive_loss(
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, or a psi without limit.
-        NotImplementedError: if another form than the dense is differentiated twice, or by beta or
-            temperature; or if "pallas" lacks what is asked for, see
+        NotImplementedError: if another form than the dense is differentiated twice, or with respect
+            to beta or temperature; or if "pallas" lacks what is asked for, see
             `hcl_jax.losses._blockwise.pallas.kernels_for`.
 
     Example:
@@ -93,25 +98,67 @@ def contrastive_loss(
         >>> from hcl_jax import pairs
         >>> embeddings = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
         >>> everyone = pairs.supervised(pairs.rows(jnp.array([0, 0, 1, 1])))
-        >>> contrastive_loss(embeddings, embeddings, everyone).total.round(6).tolist()
+        >>> contrastive_loss(embeddings, everyone).total.round(6).tolist()
         [0.12692800164222717, 0.12692800164222717, 0.12692800164222717, 0.12692800164222717]
     """
     psi = infonce() if psi is None else psi
     hardening = no_hardening() if hardening is None else hardening
-    log_factor = _check_weights_estimator(psi, hardening)
-    check_pairs_fit(anchors, candidates, pairs)
+    check_weights_estimator(psi, hardening, implementation)
+    check_rows(anchors, pairs, candidates)
+    return weights_estimator(
+        anchors,
+        pairs,
+        candidates,
+        psi=psi,
+        hardening=hardening,
+        stop_gradient_hardening=stop_gradient_hardening,
+        implementation=implementation,
+        precision=precision,
+    )
+
+
+def check_weights_estimator(
+    psi: Psi, hardening: Hardening, implementation: Implementation | None = None
+) -> None:
+    """Raises unless `weights_estimator` is defined for these options."""
+    check_psi(psi)
+    check_product_hardening(
+        hardening,
+        "the weights estimator needs a product hardening: under a joint one the negatives are "
+        "not independent and no weight belongs to a single negative",
+    )
+    if psi.link is None and psi.term is None:
+        raise ValueError(
+            "this psi has no limit for k to infinity (it is neither InfoNCE nor separable); use "
+            "the samples estimator, hcl_jax.losses.sampled_contrastive_loss"
+        )
+    if implementation is not None:
+        check_choice("implementation", implementation, ("dense", "blockwise", "pallas"))
+
+
+def weights_estimator(
+    anchors: Float[Array, "anchors dim"],
+    pairs: Pairs,
+    candidates: Float[Array, "candidates dim"] | None,
+    *,
+    psi: Psi,
+    hardening: Hardening,
+    stop_gradient_hardening: bool,
+    implementation: Implementation | None,
+    precision: PrecisionLike,
+) -> AnchorLosses:
+    """`contrastive_loss` of arguments that have been checked."""
+    others = anchors if candidates is None else candidates
     if implementation is None:
-        implementation = choose_implementation(len(anchors), len(candidates), psi).implementation
-    check_choice("implementation", implementation, ("dense", "blockwise", "pallas"))
-    options = {"psi": psi, "log_factor": log_factor, "detached": stop_gradient_hardening}
+        implementation = choose_implementation(len(anchors), len(others), psi).implementation
+    options = (psi, log_factor_of(hardening), stop_gradient_hardening, precision)
     if implementation == "dense":
-        return _dense_loss(anchors, candidates, pairs, **options)
-    kernels = _kernels(anchors, candidates, psi) if implementation == "pallas" else None
+        return dense_loss(anchors, pairs, others, *options)
+    kernels = _kernels(anchors, others, psi) if implementation == "pallas" else None
     if psi.link is None:
-        return _rows_at_a_time(anchors, candidates, pairs, **options)
-    law = law_of(psi, hardening)
-    settings = Settings(detached=stop_gradient_hardening, kernels=kernels)
-    return AnchorLosses(*blockwise_losses(law, anchors, candidates, pairs, settings))
+        return _rows_at_a_time(anchors, pairs, others, *options)
+    settings = Settings(stop_gradient_hardening, precision, kernels=kernels)
+    return blockwise_losses(law_of(psi, hardening), anchors, pairs, candidates, settings)
 
 
 class Choice(NamedTuple):
@@ -150,13 +197,21 @@ def choose_implementation(anchors: int, candidates: int, psi: Psi | None = None)
     return Choice("blockwise", f"{size} pairs are more than {SMALL}: tiles need no matrix of them")
 
 
-def _kernels(anchors, candidates, psi):
+def _kernels(
+    anchors: Float[Array, "anchors dim"], candidates: Float[Array, "candidates dim"], psi: Psi
+) -> Kernels:
+    """The Pallas kernels, or an error that says what they lack."""
     from hcl_jax.losses._blockwise.pallas import kernels_for  # Pallas takes a while to import
 
     return kernels_for(anchors, candidates, psi)
 
 
-def _rows_at_a_time(anchors, candidates, pairs, **options):
+def _rows_at_a_time(
+    anchors: Float[Array, "anchors dim"],
+    pairs: Pairs,
+    candidates: Float[Array, "candidates dim"],
+    *options: Any,
+) -> AnchorLosses:
     """The dense form over a few anchors at a time, computed again in the backward pass."""
     count = len(anchors)
     rows = (anchors, pairs.anchors)
@@ -168,21 +223,7 @@ def _rows_at_a_time(anchors, candidates, pairs, **options):
     @jax.checkpoint
     def losses_of_block(block):
         features, keys = block
-        return _dense_loss(features, candidates, Pairs(keys, pairs.candidates), **options)
+        return dense_loss(features, Pairs(keys, pairs.candidates), candidates, *options)
 
     losses = jax.lax.map(losses_of_block, blocks)
-    return AnchorLosses(*(part.reshape(-1)[:count] for part in losses))
-
-
-def _check_weights_estimator(psi: Psi, hardening: Hardening):
-    if hardening.log_factor is None:
-        raise ValueError(
-            "the weights estimator needs a product hardening: under a joint one the negatives are "
-            "not independent and no weight belongs to a single negative"
-        )
-    if psi.link is None and psi.term is None:
-        raise ValueError(
-            "this psi has no limit for k to infinity (it is neither InfoNCE nor separable); use "
-            "the samples estimator, hcl_jax.losses.sampled.sampled_contrastive_loss"
-        )
-    return hardening.log_factor
+    return jax.tree.map(lambda values: values.reshape(-1)[:count], losses)

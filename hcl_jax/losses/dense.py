@@ -2,16 +2,30 @@
 
 import jax
 import jax.numpy as jnp
+from jax.lax import PrecisionLike
 from jaxtyping import Array, Float
 
 from hcl_jax import pairs as pairing
 from hcl_jax.losses.anchor_losses import AnchorLosses
+from hcl_jax.losses.law import LogFactor
+from hcl_jax.pairs import Pairs
+from hcl_jax.psi import Psi
 
 
-def _dense_loss(anchors, candidates, pairs, *, psi, log_factor, detached):
+def dense_loss(
+    anchors: Float[Array, "anchors dim"],
+    pairs: Pairs,
+    candidates: Float[Array, "candidates dim"],
+    psi: Psi,
+    log_factor: LogFactor,
+    detached: bool,
+    precision: PrecisionLike,
+) -> AnchorLosses:
+    """The definition, by matrices of all pairs; `detached`: eta is constant to differentiation."""
     positives, negatives = pairing.masks(pairs)
-    similarities = similarity(anchors, candidates)
-    log_eta = log_factor(jax.lax.stop_gradient(similarities) if detached else similarities)
+    similarities = similarity(anchors, candidates, precision=precision)
+    weighing = jax.lax.stop_gradient(similarities) if detached else similarities
+    log_eta = log_factor(weighing)
     defined = positives.any(axis=1) & (negatives & (log_eta > -jnp.inf)).any(axis=1)
     positives = positives & defined[:, None]
     negatives = negatives & defined[:, None]
@@ -27,13 +41,17 @@ def _dense_loss(anchors, candidates, pairs, *, psi, log_factor, detached):
 
 
 def similarity(
-    anchors: Float[Array, "anchors dim"], candidates: Float[Array, "candidates dim"]
+    anchors: Float[Array, "anchors dim"],
+    candidates: Float[Array, "candidates dim"],
+    *,
+    precision: PrecisionLike = jax.lax.Precision.HIGHEST,
 ) -> Float[Array, "anchors candidates"]:
-    """Inner products, in at least float32 and at full precision of the inputs.
+    """Inner products, in at least float32.
 
     Args:
         anchors: one embedding a row.
         candidates: one embedding a row.
+        precision: precision of the multiplication, by default full, see `jax.lax.Precision`.
 
     Returns:
         The matrix of inner products.
@@ -44,9 +62,7 @@ def similarity(
         [[1.0], [1.0]]
     """
     dtype = jnp.promote_types(jnp.result_type(anchors, candidates), jnp.float32)
-    return jnp.matmul(
-        anchors, candidates.T, precision=jax.lax.Precision.HIGHEST, preferred_element_type=dtype
-    )
+    return jnp.matmul(anchors, candidates.T, precision=precision, preferred_element_type=dtype)
 
 
 def _infonce_losses(psi, similarities, log_eta, negatives):

@@ -1,12 +1,17 @@
 """The law that turns a pair of similarities into a loss: parts of a `Hardening` and a `Psi`."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax.tree_util import Partial
+from jaxtyping import Array, Float
 
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.psi import Psi, infonce
+
+LogFactor = Callable[[Float[Array, "*n"]], Float[Array, "*n"]]
+"""The logarithm of the factor that one similarity contributes to eta."""
 
 
 class Law(NamedTuple):
@@ -28,17 +33,7 @@ class Law(NamedTuple):
 
 
 def law_of(psi: Psi | None = None, hardening: Hardening | None = None) -> Law:
-    """The law of InfoNCE with a product hardening.
-
-    Args:
-        psi: InfoNCE; by default with all numbers 1.
-        hardening: by default none.
-
-    Returns:
-        Its parts.
-
-    Raises:
-        ValueError: for another psi or a joint hardening.
+    """The law of InfoNCE with a product hardening; by default with all numbers 1, and none.
 
     Example:
         >>> law_of().has_no_hardening
@@ -46,6 +41,13 @@ def law_of(psi: Psi | None = None, hardening: Hardening | None = None) -> Law:
     """
     psi = infonce() if psi is None else psi
     hardening = no_hardening() if hardening is None else hardening
-    if psi.link is None or hardening.log_factor is None:
-        raise ValueError("this form of the loss needs InfoNCE and a product hardening")
-    return Law(hardening.log_factor, psi.link, psi.temperature)
+    if psi.link is None:
+        raise ValueError("this form of the loss needs InfoNCE")
+    return Law(log_factor_of(hardening), psi.link, psi.temperature)
+
+
+def log_factor_of(hardening: Hardening) -> LogFactor:
+    """The logarithm of the factor of a product hardening function."""
+    if hardening.log_factor is None:
+        raise ValueError("this form of the loss needs a product hardening")
+    return hardening.log_factor

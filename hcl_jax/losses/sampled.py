@@ -26,14 +26,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.losses._blockwise.block import Side, negatives
 from hcl_jax.losses._blockwise.tiles import inner_products
 from hcl_jax.losses._blockwise.vjp import cotangent_of_totals, once_differentiable, unwrap
+from hcl_jax.losses._checks import check_product_hardening, check_psi, check_rows
 from hcl_jax.losses._guide_tables import guide, look_up, random_bits
-from hcl_jax.losses.anchor_losses import AnchorLosses, check_pairs_fit
+from hcl_jax.losses.anchor_losses import AnchorLosses
+from hcl_jax.losses.law import log_factor_of
 from hcl_jax.padding import pad_rows, padding, varying_like
 from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi, infonce
@@ -52,6 +55,7 @@ class Draws(NamedTuple):
     num_negatives: int
     detached: bool
     rows: int
+    precision: PrecisionLike
 
 
 class Setting(NamedTuple):
@@ -66,36 +70,40 @@ class Setting(NamedTuple):
 def sampled_contrastive_loss(
     key: PRNGKeyArray,
     anchors: Float[Array, "anchors dim"],
-    candidates: Float[Array, "candidates dim"],
     pairs: Pairs,
+    candidates: Float[Array, "candidates dim"] | None = None,
     *,
     num_negatives: int,
     psi: Psi | None = None,
     hardening: Hardening | None = None,
     stop_gradient_hardening: bool = True,
+    precision: PrecisionLike = lax.Precision.HIGHEST,
 ) -> AnchorLosses:
     """The samples estimator of the loss of every anchor.
 
     Args:
         key: draws the negatives; the same key gives the same draws.
         anchors: embeddings whose losses are wanted.
-        candidates: embeddings that are their positives and negatives.
         pairs: which candidate is what to which anchor.
+        candidates: embeddings that are their positives and negatives; by default the anchors.
         num_negatives: K, the number of draws for each (anchor, positive) pair.
         psi: the loss function; by default InfoNCE with alpha = q = temperature = 1.
         hardening: a product hardening function; by default none.
         stop_gradient_hardening: whether the law of the draws is a constant to differentiation, as
             in the reference code. If not, the score function of the draws is added, so that the
             gradient is an unbiased estimate of the gradient of the expected loss.
+        precision: precision of the matrix multiplications, by default full, see
+            `jax.lax.Precision`.
 
     Returns:
-        The loss of every anchor, as in `hcl_jax.losses.contrastive.contrastive_loss`. Memory is
-        bounded: a few times `ENTRIES` and `DRAWS`, and the embeddings. It can be differentiated
-        once, in reverse mode, by the embeddings.
+        The loss of every anchor, as in `hcl_jax.losses.contrastive_loss`. Memory is bounded: a few
+        times `ENTRIES` and `DRAWS`, and the embeddings. It can be differentiated once, in reverse
+        mode, with respect to the embeddings.
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, or K < 1.
-        NotImplementedError: if differentiated twice, or by a number of psi or hardening.
+        NotImplementedError: if differentiated twice, or with respect to a number of psi or
+            hardening.
 
     Example:
         >>> import jax
@@ -104,25 +112,58 @@ def sampled_contrastive_loss(
         >>> embeddings = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
         >>> everyone = pairs.supervised(pairs.rows(jnp.array([0, 0, 1, 1])))
         >>> losses = sampled_contrastive_loss(
-        ...     jax.random.key(0), embeddings, embeddings, everyone, num_negatives=8
+        ...     jax.random.key(0), embeddings, everyone, num_negatives=8
         ... )
         >>> losses.total.round(4).tolist()
         [0.12690000236034393, 0.12690000236034393, 0.12690000236034393, 0.12690000236034393]
     """
-    check_count("num_negatives", num_negatives)
     psi = infonce() if psi is None else psi
     hardening = no_hardening() if hardening is None else hardening
-    if hardening.log_factor is None:
-        raise ValueError(
-            "the samples estimator needs a product hardening: under a joint one the draws of a "
-            "tuple are not independent"
-        )
-    check_pairs_fit(anchors, candidates, pairs)
+    check_samples_estimator(psi, hardening, num_negatives)
+    check_rows(anchors, pairs, candidates)
+    return samples_estimator(
+        key,
+        anchors,
+        pairs,
+        candidates,
+        num_negatives=num_negatives,
+        psi=psi,
+        hardening=hardening,
+        stop_gradient_hardening=stop_gradient_hardening,
+        precision=precision,
+    )
+
+
+def check_samples_estimator(psi: Psi, hardening: Hardening, num_negatives: int) -> None:
+    """Raises unless `samples_estimator` is defined for these options."""
+    check_count("num_negatives", num_negatives)
+    check_psi(psi)
+    check_product_hardening(
+        hardening,
+        "the samples estimator needs a product hardening: under a joint one the draws of a "
+        "tuple are not independent",
+    )
+
+
+def samples_estimator(
+    key: PRNGKeyArray,
+    anchors: Float[Array, "anchors dim"],
+    pairs: Pairs,
+    candidates: Float[Array, "candidates dim"] | None,
+    *,
+    num_negatives: int,
+    psi: Psi,
+    hardening: Hardening,
+    stop_gradient_hardening: bool,
+    precision: PrecisionLike,
+) -> AnchorLosses:
+    """`sampled_contrastive_loss` of arguments that have been checked."""
+    candidates = anchors if candidates is None else candidates
     rows = max(1, min(len(anchors), ENTRIES // len(candidates)))
-    draws = Draws(num_negatives, stop_gradient_hardening, rows)
-    setting = Setting(hardening.log_factor, psi, key, pairs)
+    draws = Draws(num_negatives, stop_gradient_hardening, rows, precision)
+    setting = Setting(log_factor_of(hardening), psi, key, pairs)
     losses: Any = _sampled(draws, setting, anchors, candidates)
-    return AnchorLosses(*losses)
+    return losses
 
 
 class Portion(NamedTuple):
@@ -148,8 +189,8 @@ def _sampled_fwd(draws, *arguments):
 
 
 def _sampled_bwd(draws, residuals, cotangents):
-    setting, anchors, candidates, (total, _, defined) = residuals
-    weight = jnp.where(defined, cotangent_of_totals(cotangents, total), 0)
+    setting, anchors, candidates, losses = residuals
+    weight = jnp.where(losses.defined, cotangent_of_totals(cotangents, losses.total), 0)
     return None, *_backward(draws, setting, anchors, candidates, weight)
 
 
@@ -161,7 +202,7 @@ def _forward(draws, setting, anchors, candidates):
     columns, portions = _portions(draws, setting, anchors, candidates, None)
 
     def losses_of(_, portion):
-        law = _law(setting, portion, columns)
+        law = _law(setting, portion, columns, draws.precision)
         defined = (portion.positives > 0) & law.live.any(axis=1)
 
         def add(state, block):
@@ -175,10 +216,8 @@ def _forward(draws, setting, anchors, candidates):
             draws, setting, portion, columns, law, add, (zeros, zeros.astype(jnp.int32))
         )
         defined &= number > 0
-        return None, (
-            jnp.where(defined, total, 0),
-            jnp.where(defined, number, 0),
-            defined,
+        return None, AnchorLosses(
+            jnp.where(defined, total, 0), jnp.where(defined, number, 0), defined
         )
 
     _, losses = lax.scan(losses_of, None, portions)
@@ -190,13 +229,12 @@ def _backward(draws, setting, anchors, candidates, weight):
     columns, portions = _portions(draws, setting, anchors, candidates, weight)
 
     def gradients_of(of_columns, portion):
-        law = _law(setting, portion, columns)
+        law = _law(setting, portion, columns, draws.precision)
         tile = _portion_gradient(draws, setting, portion, columns, law)
         tile *= portion.weight[:, None]
-        exact = lax.Precision.HIGHEST
-        features = portion.features.astype(tile.dtype)
-        of_columns += jnp.matmul(tile.T, features, precision=exact)
-        return of_columns, jnp.matmul(tile, columns.features.astype(tile.dtype), precision=exact)
+        product = partial(jnp.matmul, precision=draws.precision)
+        of_columns += product(tile.T, portion.features.astype(tile.dtype))
+        return of_columns, product(tile, columns.features.astype(tile.dtype))
 
     start = jnp.zeros(candidates.shape, jnp.promote_types(candidates.dtype, jnp.float32))
     start = varying_like(start, (columns, portions))
@@ -282,8 +320,8 @@ def _portions(draws, setting, anchors, candidates, weight):
     return columns, varying_like(portions, (portions, columns))
 
 
-def _law(setting, portion, columns):
-    similarities = inner_products(portion.features, columns.features, lax.Precision.HIGHEST)
+def _law(setting, portion, columns, precision):
+    similarities = inner_products(portion.features, columns.features, precision)
     log_eta = setting.log_factor(similarities)
     rows = Side(portion.features, as_anchor=portion.keys)
     live = negatives(rows, Side(columns.features, as_candidate=columns.keys))

@@ -1,8 +1,10 @@
-"""The weights estimator for the rows of one device, with the candidates of all.
+"""Both estimators for the rows of one device, with the candidates of all.
 
-The mathematics is that of `hcl_jax.losses._blockwise.loss`; the candidates come as
-`hcl_jax.losses._blockwise.exchange` has it. Since anchors and candidates are the same rows of the
-global batch, ``dZ = (G + G^T) Z``: device m computes its rows of the sum from features and row
+The samples estimator gathers the candidates of all devices and draws among them.
+
+The mathematics of the weights estimator is that of `hcl_jax.losses._blockwise.loss`; the candidates
+come as `hcl_jax.losses._blockwise.exchange` says. Since anchors and candidates are the same rows of
+the global batch, ``dZ = (G + G^T) Z``: device m computes its rows of the sum from features and row
 statistics of the others, so no gradient travels. In a ring candidates visit twice in the forward
 pass, because the losses of positives need the sums over all negatives, and once in the backward
 pass.
@@ -14,9 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jax.lax import PrecisionLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from hcl_jax.hardening import Hardening
+from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.losses._blockwise.block import Side
 from hcl_jax.losses._blockwise.exchange import Exchange, choose_exchange, meet_all
 from hcl_jax.losses._blockwise.gradients import pull
@@ -40,11 +43,15 @@ from hcl_jax.losses._blockwise.vjp import (
     weigh,
     whole_blocks,
 )
+from hcl_jax.losses._checks import check_shard
 from hcl_jax.losses.anchor_losses import AnchorLosses
+from hcl_jax.losses.contrastive import check_weights_estimator
 from hcl_jax.losses.law import law_of
+from hcl_jax.losses.sampled import check_samples_estimator, samples_estimator
 from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Pairs
-from hcl_jax.psi import Psi
+from hcl_jax.psi import Psi, infonce
+from hcl_jax.validation import check_choice
 
 
 def sharded_contrastive_loss(
@@ -56,26 +63,32 @@ def sharded_contrastive_loss(
     psi: Psi | None = None,
     hardening: Hardening | None = None,
     stop_gradient_hardening: bool = True,
+    precision: PrecisionLike = lax.Precision.HIGHEST,
 ) -> AnchorLosses:
     """The weights estimator for the rows of this device, with the candidates of all devices.
 
     Args:
-        embeddings: of this device.
+        embeddings: embeddings of this device.
         pairs: the keys of its rows, as anchors and as candidates; instances must differ over the
             global batch, see `first` of `hcl_jax.pairs.rows`.
         axis_name: the axis of the devices.
-        exchange: "gather" or "ring"; by default
-            `hcl_jax.losses._blockwise.exchange.choose_exchange`.
-        psi: InfoNCE.
+        exchange: "gather" or "ring"; by default the one that `choose_exchange` names.
+        psi: InfoNCE; by default with alpha = q = temperature = 1.
         hardening: a product hardening function; by default none.
-        stop_gradient_hardening: as in `hcl_jax.losses.contrastive.contrastive_loss`.
+        stop_gradient_hardening: whether the weights eta are constants to differentiation.
+        precision: precision of the matrix multiplications, by default full, see
+            `jax.lax.Precision`.
 
     Returns:
-        The losses of this device's anchors; average them with `mean_loss`. Memory: as
-        `hcl_jax.losses._blockwise.loss`, and the rows of all devices (gather) or two shards (ring).
+        The losses of this device's anchors; average them with `hcl_jax.parallel.mean_loss`.
+        Memory: that of the blockwise form, and the rows of all devices (gather) or two shards
+        (ring).
 
     Raises:
-        ValueError: for a psi that is not InfoNCE, or a joint hardening.
+        ValueError, TypeError: on wrong shapes or dtypes, a psi that is not InfoNCE, a joint
+            hardening, or an unknown exchange.
+        NotImplementedError: if differentiated twice, or with respect to a number of psi or
+            hardening.
 
     Example:
         >>> import jax
@@ -89,37 +102,173 @@ def sharded_contrastive_loss(
         >>> totals.round(4).tolist()
         [[0.12690000236034393, 0.12690000236034393], [0.12690000236034393, 0.12690000236034393]]
     """
-    law = law_of(psi, hardening)
+    psi = infonce() if psi is None else psi
+    hardening = no_hardening() if hardening is None else hardening
+    check_sharded_weights_estimator(psi, hardening, exchange)
+    check_shard(embeddings, pairs)
+    return sharded_weights_estimator(
+        embeddings,
+        pairs,
+        axis_name=axis_name,
+        exchange=exchange,
+        psi=psi,
+        hardening=hardening,
+        stop_gradient_hardening=stop_gradient_hardening,
+        precision=precision,
+    )
+
+
+def check_sharded_weights_estimator(
+    psi: Psi, hardening: Hardening, exchange: Exchange | None = None
+) -> None:
+    """Raises unless `sharded_weights_estimator` is defined for these options."""
+    check_weights_estimator(psi, hardening)
+    if psi.link is None:
+        raise ValueError(
+            "over devices the weights estimator needs InfoNCE, and this psi is a separable loss; "
+            "use hcl_jax.losses.contrastive_loss on one device, or the samples estimator"
+        )
+    if exchange is not None:
+        check_choice("exchange", exchange, ("gather", "ring"))
+
+
+def sharded_weights_estimator(
+    embeddings: Float[Array, "n dim"],
+    pairs: Pairs,
+    *,
+    axis_name: str,
+    exchange: Exchange | None,
+    psi: Psi,
+    hardening: Hardening,
+    stop_gradient_hardening: bool,
+    precision: PrecisionLike,
+) -> AnchorLosses:
+    """`sharded_contrastive_loss` of arguments that have been checked."""
     if exchange is None:
         (rows, dim), itemsize = embeddings.shape, embeddings.dtype.itemsize
         exchange = choose_exchange(rows, dim, lax.axis_size(axis_name), itemsize)
-    settings = Settings(stop_gradient_hardening)
-    where = (settings, exchange, axis_name)
-    losses: Any = _spread(where, law, embeddings, pairs)
-    return AnchorLosses(*losses)
+    where = (Settings(stop_gradient_hardening, precision), exchange, axis_name)
+    losses: Any = _sharded(where, law_of(psi, hardening), embeddings, pairs)
+    return losses
+
+
+def sharded_sampled_contrastive_loss(
+    key: PRNGKeyArray,
+    embeddings: Float[Array, "n dim"],
+    pairs: Pairs,
+    *,
+    axis_name: str,
+    num_negatives: int,
+    psi: Psi | None = None,
+    hardening: Hardening | None = None,
+    stop_gradient_hardening: bool = True,
+    precision: PrecisionLike = lax.Precision.HIGHEST,
+) -> AnchorLosses:
+    """The samples estimator for the rows of this device, with the candidates of all devices.
+
+    Args:
+        key: the same key on all devices; each draws with its own part of it.
+        embeddings: embeddings of this device.
+        pairs: the keys of its rows, as anchors and as candidates; instances must differ over the
+            global batch, see `first` of `hcl_jax.pairs.rows`.
+        axis_name: the axis of the devices.
+        num_negatives: K, the number of draws for each (anchor, positive) pair.
+        psi: the loss function; by default InfoNCE with alpha = q = temperature = 1.
+        hardening: a product hardening function; by default none.
+        stop_gradient_hardening: whether the law of the draws is a constant to differentiation, see
+            `sampled_contrastive_loss`.
+        precision: precision of the matrix multiplications, by default full, see
+            `jax.lax.Precision`.
+
+    Returns:
+        The losses of this device's anchors; average them with `hcl_jax.parallel.mean_loss`.
+        Memory: that of `sampled_contrastive_loss`, and the rows of all devices.
+
+    Raises:
+        ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, or K < 1.
+        NotImplementedError: if differentiated twice, or with respect to a number of psi or
+            hardening.
+
+    Example:
+        >>> import jax
+        >>> from hcl_jax.pairs import rows, supervised
+        >>> def total(z, labels):
+        ...     keys = supervised(rows(labels, first=2 * jax.lax.axis_index("devices")))
+        ...     losses = sharded_sampled_contrastive_loss(
+        ...         jax.random.key(0), z, keys, axis_name="devices", num_negatives=4
+        ...     )
+        ...     return losses.total
+        >>> z = jax.numpy.array([[[1.0], [-1.0]], [[1.0], [-1.0]]])
+        >>> totals = jax.vmap(total, axis_name="devices")(z, jax.numpy.array([[0, 1], [0, 1]]))
+        >>> totals.round(4).tolist()
+        [[0.12690000236034393, 0.12690000236034393], [0.12690000236034393, 0.12690000236034393]]
+    """
+    psi = infonce() if psi is None else psi
+    hardening = no_hardening() if hardening is None else hardening
+    check_samples_estimator(psi, hardening, num_negatives)
+    check_shard(embeddings, pairs)
+    return sharded_samples_estimator(
+        key,
+        embeddings,
+        pairs,
+        axis_name=axis_name,
+        num_negatives=num_negatives,
+        psi=psi,
+        hardening=hardening,
+        stop_gradient_hardening=stop_gradient_hardening,
+        precision=precision,
+    )
+
+
+def sharded_samples_estimator(
+    key: PRNGKeyArray,
+    embeddings: Float[Array, "n dim"],
+    pairs: Pairs,
+    *,
+    axis_name: str,
+    num_negatives: int,
+    psi: Psi,
+    hardening: Hardening,
+    stop_gradient_hardening: bool,
+    precision: PrecisionLike,
+) -> AnchorLosses:
+    """`sharded_sampled_contrastive_loss` of arguments that have been checked."""
+    candidates: Any = _gathered(axis_name, embeddings)
+    keys = jax.tree.map(lambda k: lax.all_gather(k, axis_name, tiled=True), pairs.candidates)
+    return samples_estimator(
+        jax.random.fold_in(key, lax.axis_index(axis_name)),
+        embeddings,
+        Pairs(pairs.anchors, keys),
+        candidates,
+        num_negatives=num_negatives,
+        psi=psi,
+        hardening=hardening,
+        stop_gradient_hardening=stop_gradient_hardening,
+        precision=precision,
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _spread(where, law, features, pairs):
-    return _spread_forward(where, law, features, pairs)[0]
+def _sharded(where, law, features, pairs):
+    return _sharded_forward(where, law, features, pairs)[0]
 
 
-def _spread_fwd(where, *arguments):
+def _sharded_fwd(where, *arguments):
     law, features, pairs = unwrap(arguments)
-    losses, memory = _spread_forward(where, law, features, pairs)
+    losses, memory = _sharded_forward(where, law, features, pairs)
     return losses, (law, features, pairs, memory)
 
 
-def _spread_bwd(where, residuals, cotangents):
+def _sharded_bwd(where, residuals, cotangents):
     weight = cotangent_of_totals(cotangents, residuals[-1].slope)
-    return None, _spread_backward(where, *residuals, weight), None
+    return None, _sharded_backward(where, *residuals, weight), None
 
 
-_spread.defvjp(_spread_fwd, _spread_bwd, symbolic_zeros=True)
+_sharded.defvjp(_sharded_fwd, _sharded_bwd, symbolic_zeros=True)
 
 
 @once_differentiable
-def _spread_forward(where, law, features, pairs):
+def _sharded_forward(where, law, features, pairs):
     settings, exchange, axis_name = where
     order, ranks, rows = sort_rows(features, pairs)
     padded, block = whole_blocks(rows, settings)
@@ -149,7 +298,7 @@ def _spread_forward(where, law, features, pairs):
 
 
 @once_differentiable
-def _spread_backward(where, law, features, pairs, memory, weight):
+def _sharded_backward(where, law, features, pairs, memory, weight):
     settings, exchange, axis_name = where
     order, ranks, rows = sort_rows(features, pairs)
     rows = weigh(rows, memory, weight[order])
@@ -179,3 +328,20 @@ def _by_group(exchange, side):
         return side
     order = jnp.argsort(side.as_candidate.group)
     return jax.tree.map(lambda values: values[order], side)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _gathered(axis_name: str, rows: Float[Array, "n dim"]) -> Float[Array, "all dim"]:
+    """The rows of all devices; their gradients are added up over devices."""
+    return lax.all_gather(rows, axis_name, tiled=True)
+
+
+def _gathered_fwd(axis_name, rows):
+    return _gathered(axis_name, rows), None
+
+
+def _gathered_bwd(axis_name, residuals, cotangent):
+    return (lax.psum_scatter(cotangent, axis_name, scatter_dimension=0, tiled=True),)
+
+
+_gathered.defvjp(_gathered_fwd, _gathered_bwd)

@@ -35,9 +35,9 @@ def embed(
     """
     check_count("batch_size", batch_size)
 
-    placement = program.placement
-    shared = pad_rows(images, padding(len(images), placement.device_count()))
-    own = placement.part(shared, 0)
+    collectives = program.collectives
+    shared = pad_rows(images, padding(len(images), collectives.size()))
+    own = collectives.part(shared, 0)
     batch_size = min(batch_size, len(own))
 
     def embed_batch(images):
@@ -49,4 +49,4 @@ def embed(
     outputs = jax.tree.map(
         lambda rows: rows.reshape(-1, rows.shape[-1])[: len(own)], lax.map(embed_batch, batches)
     )
-    return jax.tree.map(lambda rows: rows[: len(images)], placement.gather(outputs))
+    return jax.tree.map(lambda rows: rows[: len(images)], collectives.gather(outputs))

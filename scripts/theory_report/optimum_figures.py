@@ -13,14 +13,16 @@ from theory.claims.proposition5_detached_gradient import (
     runs,
 )
 from theory.claims.theorem4_threshold import NEGATIVES
-from theory.optimum.hucl_floor import floor
-from theory.optimum.profile import Setting, limit_minimum, nc_gap, taylor
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.floor import floor
+from theory.optimum.profile import ProfileParameters, limit_minimum, taylor
 from theory.optimum.threshold import threshold
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PROFILE = Setting(4, 2)
+PROFILE = ProfileParameters(4, 2)
 BETAS = (0.0, 0.4, 0.8125, 2.0, 5.0, 20.0)
 CURVE_CLASSES = (2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
 
@@ -47,7 +49,7 @@ def threshold_figure(effort: Effort) -> "Figure":
     """beta_c against C for several k."""
     figure, [axes] = blank_figure("number of classes C", "beta_c")
     for k in NEGATIVES:
-        values = [threshold(Setting(c, k)).middle for c in CURVE_CLASSES]
+        values = [threshold(ProfileParameters(c, k)).middle for c in CURVE_CLASSES]
         axes.plot(CURVE_CLASSES, values, ".-", label=f"k = {'infinity' if k is None else k}")
     axes.set_xscale("log")
     axes.set_title("Hardness up to which neural collapse minimises HUCL (q = 1, temperature 1)")
@@ -59,24 +61,24 @@ def optimum_figure(effort: Effort) -> "Figure":
     """Minima found over free features against the floor and the value at NC, C = 4, k = 1."""
     import jax
 
-    from theory.free_features.minimisation import Objective, Problem, minimise
+    from theory.free_features.minimisation import MinimisationProblem, PopulationLoss, minimise
 
     figure, [axes] = blank_figure("beta", "HUCL")
-    setting, hardnesses = Setting(4, 1), np.linspace(0.2, 8.0, 40)
-    gap = nc_gap(4)
-    at_nc = [float(taylor(setting, arb(b), gap, terms=1)[0]) for b in hardnesses]
+    profile, hardnesses = ProfileParameters(4, 1), np.linspace(0.2, 8.0, 40)
+    gap = ball(nc_gap(4))
+    at_nc = [float(taylor(profile, arb(b), gap, terms=1)[0]) for b in hardnesses]
     lowest = [
-        float(floor(num_classes=4, k=1, psi=setting.psi, beta=arb(b), within=gap).value)
+        float(floor(num_classes=4, k=1, psi=profile.psi, beta=arb(b), within=gap).value)
         for b in hardnesses
     ]
     tried = (0.5, 0.8, 1.0, 2.0, 3.0, 5.0, 7.0)
-    objectives = tuple(Objective(False, b) for b in tried)
+    objectives = tuple(PopulationLoss(False, b) for b in tried)
     with jax.enable_x64(True):
-        found = minimise(jax.random.key(0), Problem(4, 1, 3, 1), objectives)
+        found = minimise(jax.random.key(0), MinimisationProblem(4, 1, 3, 1), objectives)
     axes.plot(hardnesses, at_nc, label="neural collapse")
     axes.plot(hardnesses, lowest, label="Theorem 4")
     axes.plot(tried, [minimiser.value for minimiser in found], "o", label="minimisation")
-    axes.axvline(threshold(setting).middle, color="0.5", linestyle="--", label="beta_c")
+    axes.axvline(threshold(profile).middle, color="0.5", linestyle="--", label="beta_c")
     axes.set_title("Minimum of HUCL over the unit ball, C = 4, k = 1")
     axes.legend()
     return figure
@@ -107,7 +109,8 @@ def minimiser_figure(effort: Effort) -> "Figure":
     for num_classes in (2, 4, 10, 100):
         gap = float(nc_gap(num_classes))
         deltas = [
-            float(limit_minimum(Setting(num_classes, None), arb(b)).delta) for b in hardnesses
+            float(limit_minimum(ProfileParameters(num_classes, None), arb(b)).delta)
+            for b in hardnesses
         ]
         axes.plot(hardnesses, np.sqrt(np.minimum(1.0, np.array(deltas) / gap)), label=num_classes)
     axes.set_xscale("log")

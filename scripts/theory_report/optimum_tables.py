@@ -11,12 +11,18 @@ from scripts.theory_report.section import Section, Table
 from theory.checking import Effort
 from theory.claims import free_features_optima as optima
 from theory.claims import free_features_training as training
-from theory.claims.theorem4_threshold import settings
-from theory.free_features.minimisation import Minimiser, Objective, Problem, Shape, shape_of
+from theory.claims.theorem4_threshold import profiles
+from theory.free_features.minimisation import (
+    ClassMeanGeometry,
+    MinimisationProblem,
+    Minimiser,
+    PopulationLoss,
+    class_mean_geometry,
+)
 from theory.free_features.predictions import predict
 from theory.free_features.trajectories import Trajectory
 from theory.model.psi_kinds import InfoNCE
-from theory.optimum.profile import Setting
+from theory.optimum.profile import ProfileParameters
 from theory.optimum.threshold import threshold
 
 PROBLEM = ["C", "d", "points", "k", "constraint", "loss"]
@@ -26,9 +32,9 @@ SHAPE = ["gaps found", "mean norm", "zero sum", "within class"]
 def threshold_table(effort: Effort = Effort.FULL) -> Table:
     """beta_c to six decimals, a row for every C (at quick effort for three of them)."""
     rows: dict[int, list[str]] = {}
-    for setting in settings(effort):
-        row = rows.setdefault(setting.num_classes, [str(setting.num_classes)])
-        row.append(f"{threshold(setting).middle:.6f}")
+    for profile in profiles(effort):
+        row = rows.setdefault(profile.num_classes, [str(profile.num_classes)])
+        row.append(f"{threshold(profile).middle:.6f}")
     columns = [f"k={k}" for k in (1, 2, 4, 8, "oo")] + [f"k=q={k}" for k in (2, 4, 8)]
     return Table(["C", *columns], list(rows.values()))
 
@@ -41,7 +47,7 @@ def temperature_table(effort: Effort = Effort.FULL) -> Table:
     rows = []
     for num_classes in (10, 100)[: effort.choose(1, 2, 2)]:
         for tau in (Fraction(1), Fraction(1, 2), Fraction(1, 10)):
-            beta = threshold(Setting(num_classes, None, InfoNCE(tau=tau))).middle
+            beta = threshold(ProfileParameters(num_classes, None, InfoNCE(tau=tau))).middle
             numbers = (f"{float(tau):g}", f"{beta:.6g}", f"{beta * float(tau):.6g}")
             rows.append([str(num_classes), *numbers])
     return Table(["C", "temperature", "beta_c", "beta_c times temperature"], rows)
@@ -61,17 +67,17 @@ def optimum_table(effort: Effort) -> Table:
 def low_dimension_table(effort: Effort) -> Table:
     """Minima for ``d < C - 1``, where no simplex ETF exists and no bound is attained."""
     pairs = ((3, 1), (4, 2), (5, 2), (6, 2), (6, 3))[: effort.choose(1, 2, 5)]
-    losses = [Objective(s, beta) for s in (True, False) for beta in (0.0, 1.0, 5.0, 20.0)]
+    losses = [PopulationLoss(s, beta) for s in (True, False) for beta in (0.0, 1.0, 5.0, 20.0)]
     return _table_above_a_bound(
-        "bound for d >= C - 1", [Problem(c, 1, d, 1) for c, d in pairs], losses, effort
+        "bound for d >= C - 1", [MinimisationProblem(c, 1, d, 1) for c, d in pairs], losses, effort
     )
 
 
 def sphere_table(effort: Effort) -> Table:
     """HUCL minima on the unit sphere for ``d = C - 1``, where Theorem 4 gives only a floor."""
     classes = (2, 3, 4, 5)[: effort.choose(1, 2, 4)]
-    problems = [Problem(c, 2, c - 1, k, "sphere") for c in classes for k in (1, 2)]
-    losses = [Objective(False, beta) for beta in (1.0, 5.0, 20.0)]
+    problems = [MinimisationProblem(c, 2, c - 1, k, "sphere") for c in classes for k in (1, 2)]
+    losses = [PopulationLoss(False, beta) for beta in (1.0, 5.0, 20.0)]
     return _table_above_a_bound("floor", problems, losses, effort)
 
 
@@ -89,7 +95,10 @@ def training_table(effort: Effort) -> Table:
 
 
 def _table_above_a_bound(
-    bound: str, problems: Sequence[Problem], losses: Sequence[Objective], effort: Effort
+    bound: str,
+    problems: Sequence[MinimisationProblem],
+    losses: Sequence[PopulationLoss],
+    effort: Effort,
 ) -> Table:
     """A row for every problem and loss: a bound, and the minimum found above it."""
     rows = []
@@ -100,8 +109,8 @@ def _table_above_a_bound(
 
 
 def _minimised(
-    problems: Sequence[Problem], losses: Sequence[Objective], effort: Effort
-) -> Iterator[tuple[Problem, Objective, Minimiser]]:
+    problems: Sequence[MinimisationProblem], losses: Sequence[PopulationLoss], effort: Effort
+) -> Iterator[tuple[MinimisationProblem, PopulationLoss, Minimiser]]:
     """Every problem and objective with the best minimiser found."""
     for problem in problems:
         found = optima.solve(problem, tuple(losses), effort)
@@ -109,7 +118,7 @@ def _minimised(
             yield problem, objective, minimiser
 
 
-def _names(problem: Problem, objective: Objective) -> list[str]:
+def _names(problem: MinimisationProblem, objective: PopulationLoss) -> list[str]:
     """The cells of `PROBLEM`."""
     k = "oo" if problem.k is None else str(problem.k)
     counts = [str(problem.num_classes), str(problem.dim), str(problem.points), k]
@@ -118,7 +127,7 @@ def _names(problem: Problem, objective: Objective) -> list[str]:
 
 def _shape_cells(found: Minimiser) -> list[str]:
     """The cells of `SHAPE`."""
-    shape: Shape = shape_of(found.features)
+    shape: ClassMeanGeometry = class_mean_geometry(found.features)
     gaps = f"{shape.least_gap:.3f}..{shape.largest_gap:.3f}"
     return [gaps, f"{shape.norm:.3f}", f"{shape.zero_sum:.3f}", f"{shape.within_class:.1e}"]
 

@@ -88,7 +88,7 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path):
     split = data.gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=64).train
     model = networks.mlp(64, 3, depth=2, width=32, batch_norm=True)
     program = Program(model, optax.adam(1e-2), batch_size=64)
-    hscl = training.corner(supervised=True, beta=5.0)
+    hscl = training.traced_objective(supervised=True, beta=5.0)
     state = training.init_state(jax.random.key(0), program)
     with Checkpoints(tmp_path, keep=9) as checkpoints:
         before = []

@@ -16,8 +16,13 @@ from references.loss_cases import (
     weighted,
 )
 
-from hcl_jax import hardening, hucl, losses, pairs, psi
-from hcl_jax.losses import AnchorLosses, choose_implementation, contrastive_loss, sum_and_weight
+from hcl_jax import hardening, hucl, pairs, psi
+from hcl_jax.losses import (
+    choose_implementation,
+    contrastive,
+    contrastive_loss,
+    sum_and_weight,
+)
 from hcl_jax.losses._blockwise.loss import blockwise_losses
 from hcl_jax.losses._blockwise.vjp import Settings
 from hcl_jax.losses.law import law_of
@@ -56,7 +61,6 @@ def test_one_set_equals_dense_in_value_and_gradient(law, detached):
             if not blockwise:
                 parts = contrastive_loss(
                     z,
-                    z,
                     keys,
                     psi=function,
                     hardening=chosen,
@@ -67,7 +71,7 @@ def test_one_set_equals_dense_in_value_and_gradient(law, detached):
             settings = Settings(detached=detached, block=block)
             return weighted(
                 weights,
-                AnchorLosses(*blockwise_losses(law_of(function, chosen), z, z, keys, settings)),
+                blockwise_losses(law_of(function, chosen), z, keys, None, settings),
             )
 
         (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(embeddings)
@@ -93,8 +97,8 @@ def test_two_sets_equal_dense_in_value_and_gradients(detached):
         def loss(x, y):
             parts = contrastive_loss(
                 x,
-                y,
                 keys,
+                y,
                 hardening=hardening.exponential(beta),
                 stop_gradient_hardening=detached,
                 implementation=implementation,
@@ -112,18 +116,40 @@ def test_two_sets_equal_dense_in_value_and_gradients(detached):
                 assert_same(run(keys, beta, "blockwise"), run(keys, beta, "dense"), rtol=1e-12)
 
 
+@pytest.mark.parametrize("implementation", ["dense", "blockwise"])
+@pytest.mark.usefixtures("x64")
+def test_without_candidates_the_anchors_are_the_candidates(implementation):
+    embeddings, labels, weights = batch()
+    keys = pairs.unsupervised(pairs.rows(labels))
+
+    def loss(given, z):
+        parts = contrastive_loss(
+            z,
+            keys,
+            z if given else None,
+            hardening=hardening.exponential(5.0),
+            stop_gradient_hardening=False,
+            implementation=implementation,
+        )
+        return weighted(weights, parts)
+
+    given, left_out = (
+        value_and_gradients(functools.partial(loss, given), embeddings) for given in (True, False)
+    )
+    assert_same(given, left_out, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     "function", [psi.triplet_sum(), psi.logistic_sum(), psi.squared_hinge(), psi.linear()]
 )
 @pytest.mark.usefixtures("x64")
 def test_separable_losses_a_few_anchors_at_a_time(function, monkeypatch):
-    monkeypatch.setattr(losses, "ROWS_AT_ONCE", 16)
+    monkeypatch.setattr(contrastive, "ROWS_AT_ONCE", 16)
     embeddings, labels, weights = batch()
     keys = pairs.supervised(pairs.rows(labels))
 
     def loss(implementation, z):
         parts = contrastive_loss(
-            z,
             z,
             keys,
             psi=function,
@@ -178,7 +204,7 @@ def test_labels_in_any_order_and_of_any_count():
             with jax.debug_nans(True):
                 parts[name] = value_and_gradients(
                     lambda z, name=name, keys=keys: weighted(
-                        jnp.ones(7), contrastive_loss(z, z, keys, implementation=name)
+                        jnp.ones(7), contrastive_loss(z, keys, implementation=name)
                     ),
                     embeddings,
                 )
@@ -192,7 +218,7 @@ def test_unnormalised_features_fall_back_to_a_running_maximum():
 
     def loss(implementation, z):
         parts = contrastive_loss(
-            z, z, keys, hardening=hardening.exponential(5.0), implementation=implementation
+            z, keys, hardening=hardening.exponential(5.0), implementation=implementation
         )
         return weighted(weights, parts)
 
@@ -281,5 +307,5 @@ def test_both_averages_reach_the_gradient():
             for name in ("dense", "blockwise")
         ]
         np.testing.assert_allclose(*grads, atol=1e-6)
-    parts = contrastive_loss(embeddings, embeddings, pairs.supervised(pairs.rows(labels)))
+    parts = contrastive_loss(embeddings, pairs.supervised(pairs.rows(labels)))
     assert sum_and_weight(parts, "anchors")[1] == parts.defined.sum()

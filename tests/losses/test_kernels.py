@@ -54,7 +54,6 @@ def test_one_set_equals_dense(law, detached):
     def loss(name, z, keys, beta):
         parts = contrastive_loss(
             z,
-            z,
             keys,
             psi=psi.infonce(temperature=0.4, q="k", alpha=0.7),
             hardening=law(beta),
@@ -77,8 +76,8 @@ def test_two_sets_equal_dense():
     def loss(name, x, y, keys, beta):
         parts = contrastive_loss(
             x,
-            y,
             keys,
+            y,
             hardening=hardening.exponential(beta),
             stop_gradient_hardening=False,
             implementation=name,
@@ -115,7 +114,7 @@ def test_labels_of_any_count():
     """One class, all alone, undefined anchors, a batch of one: no NaN, as dense."""
 
     def loss(name, z, keys):
-        return weighted(jnp.ones(7), contrastive_loss(z, z, keys, implementation=name))
+        return weighted(jnp.ones(7), contrastive_loss(z, keys, implementation=name))
 
     lists = [[0] * 7, list(range(7)), [0, 0, 0, 1, 2, 2, 1], [5, -3, 5, 5, -3, 9, 9]]
     cases = [(pairs.supervised(pairs.rows(jnp.array(labels))),) for labels in lists]
@@ -153,7 +152,7 @@ def test_what_the_kernels_lack_is_refused():
     keys = pairs.supervised(pairs.rows(labels))
 
     def loss(z, **options):
-        parts = contrastive_loss(z, z, keys, implementation="pallas", **options)
+        parts = contrastive_loss(z, keys, implementation="pallas", **options)
         return jnp.sum(parts.total)
 
     with pytest.raises(NotImplementedError, match=r'InfoNCE only; implementation="blockwise" does'):

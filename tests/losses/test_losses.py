@@ -67,8 +67,12 @@ def test_loops(x64, name, tau, self_positives, self_negatives, average):
     objective, supervised, beta = CORNERS[name]
     z = embeddings()
     conventions = {"self_positives": self_positives, "self_negatives": self_negatives}
+    if supervised and self_negatives:  # the option of UCL and HUCL; a preset may have it for all
+        given = {"reference_conventions": True, "self_positives": self_positives}
+    else:
+        given = conventions
     found = objective(
-        jnp.asarray(z), jnp.asarray(LABELS), temperature=tau, average=average, **conventions
+        jnp.asarray(z), jnp.asarray(LABELS), temperature=tau, average=average, **given
     )
     expected = averaged(looped(z, LABELS, supervised, beta, tau=tau, **conventions), average)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
@@ -121,7 +125,6 @@ def test_separable_losses_in_loops(x64, term, detached):
 def test_other_hardening_in_loops(x64, eta):
     z = embeddings()
     found = losses.contrastive_loss(
-        jnp.asarray(z),
         jnp.asarray(z),
         pairs.supervised(pairs.rows(jnp.asarray(LABELS))),
         hardening=eta,
@@ -252,7 +255,7 @@ def test_undefined_anchors_cost_nothing(name, labels):
 
 def test_an_undefined_anchor_is_flagged():
     z = jnp.asarray(embeddings(), jnp.float32)
-    found = losses.contrastive_loss(z, z, pairs.supervised(pairs.rows(jnp.asarray(LABELS))))
+    found = losses.contrastive_loss(z, pairs.supervised(pairs.rows(jnp.asarray(LABELS))))
     np.testing.assert_array_equal(found.defined, LABELS != 3)
     assert found.total[-1] == 0
 
@@ -310,12 +313,12 @@ def test_one_trace_while_scalars_anneal():
 def test_a_shard_against_the_batch_sums_to_the_batch(x64):
     z, labels = jnp.asarray(embeddings()), jnp.asarray(LABELS)
     everyone = pairs.rows(labels)
-    whole = losses.contrastive_loss(z, z, pairs.unsupervised(everyone))
+    whole = losses.contrastive_loss(z, pairs.unsupervised(everyone))
     for average in ("pairs", "anchors"):
         sums = np.zeros(2)
         for part in (slice(0, 3), slice(3, 10)):
             shard = pairs.rows(labels[part], first=part.start)
-            found = losses.contrastive_loss(z[part], z, pairs.unsupervised(shard, everyone))
+            found = losses.contrastive_loss(z[part], pairs.unsupervised(shard, everyone), z)
             sums += np.array(losses.sum_and_weight(found, average))
         np.testing.assert_allclose(sums[0] / sums[1], losses.average_loss(whole, average))
 
@@ -378,7 +381,7 @@ ERRORS = {
     ),
     "no limit for k to infinity": lambda z, y: hcl_jax.scl(z, y, psi=psi.triplet_max()),
     "one dimension, got 4 and 3": lambda z, y: losses.contrastive_loss(
-        z, z[:, :3], pairs.supervised(pairs.rows(y))
+        z, pairs.supervised(pairs.rows(y)), z[:, :3]
     ),
     "embeddings must be a NumPy or JAX array of numbers, got a list": lambda z, y: hcl_jax.scl(
         z.tolist(), y
@@ -393,15 +396,38 @@ ERRORS = {
         hcl_jax.ucl(np.asarray(z, object), y)
     ),
     "anchors must be a NumPy or JAX array of numbers, got a list": lambda z, y: (
-        losses.contrastive_loss(z.tolist(), z, pairs.supervised(pairs.rows(y)))
+        losses.contrastive_loss(z.tolist(), pairs.supervised(pairs.rows(y)))
     ),
     "candidates must be a NumPy or JAX array of numbers, got a list": lambda z, y: (
         losses.sampled_contrastive_loss(
-            jax.random.key(0), z, z.tolist(), pairs.supervised(pairs.rows(y)), num_negatives=4
+            jax.random.key(0), z, pairs.supervised(pairs.rows(y)), z.tolist(), num_negatives=4
         )
     ),
+    "pairs must be Pairs, such as hcl_jax.pairs.supervised.rows., got a ": lambda z, y: (
+        losses.contrastive_loss(z, z)
+    ),
+    "psi must be a Psi, such as hcl_jax.psi.infonce.., got 'infonce'": lambda z, y: (
+        losses.contrastive_loss(z, pairs.supervised(pairs.rows(y)), psi="infonce")
+    ),
+    "hardening must be a Hardening.*got the function exponential": lambda z, y: (
+        losses.contrastive_loss(z, pairs.supervised(pairs.rows(y)), hardening=hardening.exponential)
+    ),
+    "hardening must be a Hardening.*got 5.0": lambda z, y: losses.sampled_contrastive_loss(
+        jax.random.key(0),
+        z,
+        pairs.supervised(pairs.rows(y)),
+        num_negatives=4,
+        hardening=5.0,
+    ),
+    "samples estimator needs a product hardening": lambda z, y: losses.sampled_contrastive_loss(
+        jax.random.key(0),
+        z,
+        pairs.supervised(pairs.rows(y)),
+        num_negatives=4,
+        hardening=hardening.threshold_any(0.0),
+    ),
     r"pair keys of the candidates must have shape \(9,\)": lambda z, y: losses.contrastive_loss(
-        z, z[:9], pairs.supervised(pairs.rows(y))
+        z, pairs.supervised(pairs.rows(y)), z[:9]
     ),
 }
 

@@ -49,7 +49,7 @@ def test_two_sets_are_linear():
         everyone = pairs.rows(labels)
         some = jax.tree.map(lambda key: key[: len(z)], everyone)
         keys = pairs.supervised(some, everyone)
-        return average_loss(contrastive_loss(z, y, keys, hardening=hardening.exponential(5.0)))
+        return average_loss(contrastive_loss(z, keys, y, hardening=hardening.exponential(5.0)))
 
     step = jax.value_and_grad(loss, (0, 1))
     small, large = (

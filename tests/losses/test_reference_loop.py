@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hcl_jax import hardening, losses, pairs
+from hcl_jax.losses import sampled
 
 LABELS = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1, 0])
 BETA, NUM_NEGATIVES = 3.0, 16
@@ -37,24 +38,23 @@ def reference_loop(z, draws):
 def recorded_draws(monkeypatch, key, z, everyone):
     """The draws of the shipped estimator, as (anchor, positive) -> K indices of the batch."""
     calls = []
-    look_up = losses.look_up
+    look_up = sampled.look_up
 
     def recorder(tables, law, bits):
         drawn = look_up(tables, law, bits)
         calls.append((np.asarray(law)[:, 0], np.asarray(drawn)))
         return drawn
 
-    monkeypatch.setattr(losses, "look_up", recorder)
+    monkeypatch.setattr(sampled, "look_up", recorder)
     with jax.disable_jit():
         losses.sampled_contrastive_loss(
             key,
-            z,
             z,
             everyone,
             num_negatives=NUM_NEGATIVES,
             hardening=hardening.exponential(BETA),
         )
-    monkeypatch.setattr(losses, "look_up", look_up)
+    monkeypatch.setattr(sampled, "look_up", look_up)
     ((rows, drawn),) = calls
     order = np.argsort(LABELS, kind="stable")
     draws, at = {}, 0
@@ -82,7 +82,6 @@ def test_same_draws_same_loss_and_gradient(x64, monkeypatch, supervised):
     def loss(z):
         found = losses.sampled_contrastive_loss(
             key,
-            z,
             z,
             everyone,
             num_negatives=NUM_NEGATIVES,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hcl_jax import hardening, losses, pairs, psi
-from hcl_jax.losses import sampled_contrastive_loss
+from hcl_jax import hardening, pairs, psi
+from hcl_jax.losses import sampled, sampled_contrastive_loss
 from hcl_jax.losses._guide_tables import guide, look_up, random_bits
 
 DRAWS = 200_000
@@ -95,13 +95,13 @@ def test_many_draws_tend_to_the_weights_estimator():
         return parts.total.sum() / parts.positives.sum()
 
     exact, gradient = jax.value_and_grad(
-        lambda z: mean(contrastive_loss(z, z, keys, hardening=chosen))
+        lambda z: mean(contrastive_loss(z, keys, hardening=chosen))
     )(z)
     value, sampled = jax.jit(
         jax.value_and_grad(
             lambda z: mean(
                 sampled_contrastive_loss(
-                    jax.random.key(2), z, z, keys, num_negatives=8192, hardening=chosen
+                    jax.random.key(2), z, keys, num_negatives=8192, hardening=chosen
                 )
             )
         )
@@ -121,7 +121,7 @@ def test_gradient_of_fixed_draws_is_that_of_differences(function):
         @jax.jit
         def loss(z):
             parts = sampled_contrastive_loss(
-                jax.random.key(2), z, z, keys, num_negatives=5, psi=function
+                jax.random.key(2), z, keys, num_negatives=5, psi=function
             )
             return parts.total.sum()
 
@@ -137,13 +137,13 @@ def test_draws_do_not_depend_on_portions(monkeypatch):
     def run():
         return jax.value_and_grad(
             lambda z: sampled_contrastive_loss(
-                jax.random.key(3), z, z, keys, num_negatives=7, hardening=hardening.exponential(2.0)
+                jax.random.key(3), z, keys, num_negatives=7, hardening=hardening.exponential(2.0)
             ).total.sum()
         )(z)
 
     whole = run()
-    monkeypatch.setattr(losses, "ENTRIES", 30 * 4)
-    monkeypatch.setattr(losses, "DRAWS", 7 * 3)
+    monkeypatch.setattr(sampled, "ENTRIES", 30 * 4)
+    monkeypatch.setattr(sampled, "DRAWS", 7 * 3)
     parts = run()
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
     np.testing.assert_allclose(parts[1], whole[1], atol=1e-4)
@@ -154,7 +154,7 @@ def test_what_samples_cannot_do_is_refused():
 
     def loss(z, beta=2.0):
         return sampled_contrastive_loss(
-            jax.random.key(0), z, z, keys, num_negatives=2, hardening=hardening.exponential(beta)
+            jax.random.key(0), z, keys, num_negatives=2, hardening=hardening.exponential(beta)
         ).total.sum()
 
     with pytest.raises(NotImplementedError, match="differentiated once, in reverse mode"):
@@ -172,7 +172,6 @@ def test_undefined_anchors_and_thresholds():
             parts = jax.jit(
                 lambda z, level=level: sampled_contrastive_loss(
                     jax.random.key(0),
-                    z,
                     z,
                     keys,
                     num_negatives=4,
@@ -193,7 +192,7 @@ def test_the_score_function_is_unbiased():
     chosen = hardening.exponential(2.0)
     exact = jax.grad(
         lambda z: contrastive_loss(
-            z, z, keys, psi=psi.logistic_sum(), hardening=chosen, stop_gradient_hardening=False
+            z, keys, psi=psi.logistic_sum(), hardening=chosen, stop_gradient_hardening=False
         ).total.sum()
     )(z)
 
@@ -202,7 +201,6 @@ def test_the_score_function_is_unbiased():
         def loss(z):
             return sampled_contrastive_loss(
                 key,
-                z,
                 z,
                 keys,
                 num_negatives=1,

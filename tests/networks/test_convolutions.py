@@ -13,7 +13,7 @@ from flax import nnx
 from hcl_jax.data import Split
 from hcl_jax.networks import resnet
 from hcl_jax.networks.convolutions import convolve, layer
-from hcl_jax.training import Program, corner, init_state, train_epoch
+from hcl_jax.training import Program, init_state, traced_objective, train_epoch
 
 CASES = [
     (image, size, stride, padding)
@@ -112,7 +112,7 @@ def test_an_epoch_on_cpus_has_fast_convolutions_only(side, least):
     state = init_state(jax.random.key(0), program)
     images = jnp.zeros((8, side, side, 3), jnp.uint8)
     split = Split(images, jnp.arange(8, dtype=jnp.int32) // 2)
-    compiled = train_epoch.lower(state, split, corner(supervised=True), program).compile()
+    compiled = train_epoch.lower(state, split, traced_objective(supervised=True), program).compile()
     orders = re.findall(r"dim_labels=(\S+?)[,\s]", compiled.as_text())
     assert len(orders) > least, "forward and backward"
     assert set(orders) == {"b01f_01io->b01f"}

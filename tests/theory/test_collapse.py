@@ -25,13 +25,13 @@ from theory.claims.proposition5_detached_gradient import (
 from theory.exact.balls import exact_losses
 from theory.exact.bounds import supervised_bound, unsupervised_bound
 from theory.free_features.minimisation import (
+    MinimisationProblem,
     Minimiser,
-    Objective,
-    Problem,
+    PopulationLoss,
+    class_mean_geometry,
     constrain,
     minimise,
     population_loss,
-    shape_of,
 )
 from theory.free_features.predictions import Prediction, hucl_at_nc, predict
 from theory.free_features.trajectories import Run, whole_batch_loss
@@ -113,22 +113,22 @@ def test_constraints(constraint):
 
 
 def test_minimisation_reaches_the_predictions():
-    problem = Problem(3, 1, 2, 2)
-    objectives = [Objective(True, 5.0), Objective(False, 0.0), Objective(False, 5.0)]
+    problem = MinimisationProblem(3, 1, 2, 2)
+    objectives = [PopulationLoss(True, 5.0), PopulationLoss(False, 0.0), PopulationLoss(False, 5.0)]
     found = minimise(jax.random.key(0), problem, objectives)
     for objective, minimiser in zip(objectives, found, strict=True):
         prediction = predict(problem, objective)
         assert verdict_on(minimiser, prediction) is Verdict.AGREES
-        shape = shape_of(minimiser.features)
+        shape = class_mean_geometry(minimiser.features)
         assert shape.norm == pytest.approx((prediction.gap / 1.5) ** 0.5, abs=1e-5)
         assert shape.zero_sum < 1e-5
 
 
 def test_too_few_dimensions_leave_a_distance_to_the_bound():
-    problem = Problem(3, 1, 1, 1)
-    found = minimise(jax.random.key(0), problem, [Objective(True, 0.0)], starts=6)[0]
+    problem = MinimisationProblem(3, 1, 1, 1)
+    found = minimise(jax.random.key(0), problem, [PopulationLoss(True, 0.0)], starts=6)[0]
     assert found.value == pytest.approx(0.315668, abs=1e-6)
-    assert found.value > predict(problem, Objective(True, 0.0)).value + 0.1
+    assert found.value > predict(problem, PopulationLoss(True, 0.0)).value + 0.1
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_too_few_dimensions_leave_a_distance_to_the_bound():
     ],
 )
 def test_predictions_for_hucl(classes, k, beta, value, gap):
-    found = predict(Problem(classes, 1, classes - 1, k), Objective(False, beta))
+    found = predict(MinimisationProblem(classes, 1, classes - 1, k), PopulationLoss(False, beta))
     assert found.value == pytest.approx(value, abs=6e-7)
     assert found.gap == pytest.approx(gap, abs=6e-5)
 
@@ -159,12 +159,14 @@ def test_verdicts_tell_undercut_from_unreached_and_misshapen():
 
 
 def test_predictions_of_scl_and_ucl_are_the_bounds():
-    problem = Problem(3, 2, 2, 2)
+    problem = MinimisationProblem(3, 2, 2, 2)
     for beta in (0.0, 5.0):
         bound = float(supervised_bound(3, 2, InfoNCE()))
-        assert predict(problem, Objective(True, beta)) == pytest.approx((bound, 1.5), abs=1e-14)
+        assert predict(problem, PopulationLoss(True, beta)) == pytest.approx(
+            (bound, 1.5), abs=1e-14
+        )
     bound = float(unsupervised_bound(3, 2, InfoNCE()))
-    assert predict(problem, Objective(False, 0.0)) == pytest.approx((bound, 1.5), abs=1e-14)
+    assert predict(problem, PopulationLoss(False, 0.0)) == pytest.approx((bound, 1.5), abs=1e-14)
 
 
 def test_efforts_choose_problems_and_losses():

@@ -15,28 +15,35 @@ from theory.claims.theorem4_unimodality import (
     slope_from_factors,
 )
 from theory.model.psi_kinds import InfoNCE, SquaredHinge
-from theory.optimum.hucl_floor import collapsed_taylor, floor
-from theory.optimum.profile import Setting, nc_gap, taylor
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.collapsed_loss import collapsed_taylor
+from theory.optimum.floor import floor
+from theory.optimum.profile import ProfileParameters, taylor
 from theory.optimum.threshold import threshold
 
 
-@pytest.mark.parametrize("setting", [Setting(2, 8), Setting(100, 3), Setting(5, None)], ids=str)
-def test_certificate_turns_at_the_threshold(setting):
-    middle = arb(threshold(setting).middle)
+@pytest.mark.parametrize(
+    "profile",
+    [ProfileParameters(2, 8), ProfileParameters(100, 3), ProfileParameters(5, None)],
+    ids=str,
+)
+def test_certificate_turns_at_the_threshold(profile):
+    middle = arb(threshold(profile).middle)
     with ctx.workprec(96):
-        assert certify_tangent(setting, (middle * arb("0.9999")).mid()).verdict is Verdict.PROVED
-        assert certify_tangent(setting, (middle * arb("1.0001")).mid()).verdict is Verdict.VIOLATED
+        assert certify_tangent(profile, (middle * arb("0.9999")).mid()).verdict is Verdict.PROVED
+        assert certify_tangent(profile, (middle * arb("1.0001")).mid()).verdict is Verdict.VIOLATED
 
 
 def test_certificate_agrees_with_a_dense_grid():
-    setting, beta = Setting(3, 2), arb("0.55")
-    gap = nc_gap(3)
-    value, slope = taylor(setting, beta, gap, terms=2)
+    profile, beta = ProfileParameters(3, 2), arb("0.55")
+    gap = ball(nc_gap(3))
+    value, slope = taylor(profile, beta, gap, terms=2)
     with ctx.workprec(96):
-        certificate = certify_tangent(setting, beta)
+        certificate = certify_tangent(profile, beta)
     for i in range(400):
         delta = (arb(i) + arb("0.5")) / 20
-        difference = taylor(setting, beta, delta, terms=1)[0] - value - slope * (delta - gap)
+        difference = taylor(profile, beta, delta, terms=1)[0] - value - slope * (delta - gap)
         assert difference > 0
     assert certificate.verdict is Verdict.PROVED
     assert certificate.least is not None
@@ -49,7 +56,7 @@ def test_certificates_are_asked_for_on_both_sides_of_every_threshold():
 
 def test_certificate_needs_alpha():
     with pytest.raises(ValueError, match="alpha > 0"):
-        certify_tangent(Setting(3, 2, InfoNCE(alpha=Fraction(0))), arb("0.1"))
+        certify_tangent(ProfileParameters(3, 2, InfoNCE(alpha=Fraction(0))), arb("0.1"))
 
 
 @pytest.mark.slow

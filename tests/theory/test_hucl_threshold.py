@@ -8,18 +8,19 @@ from flint import arb, ctx
 
 from scripts.theory_report.optimum_tables import threshold_table
 from theory.checking import Effort
-from theory.claims.theorem4_threshold import settings
+from theory.claims.theorem4_threshold import profiles
 from theory.model.psi_kinds import InfoNCE
-from theory.optimum.hucl_floor import floor
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.floor import floor
 from theory.optimum.profile import (
-    Setting,
+    ProfileParameters,
     limit_minimum,
     limit_threshold,
-    nc_gap,
     slope_at_nc,
     taylor,
 )
-from theory.optimum.threshold import infonce_settings, threshold
+from theory.optimum.threshold import infonce_profiles, threshold
 
 TABLE = """
 2    .321254  .282913  .265969  .258312  .251219  .301608  .281634  .267459
@@ -53,16 +54,16 @@ def test_table_of_thresholds():
 
 
 def test_settings_of_the_table():
-    assert len(settings(Effort.FULL)) == len(set(settings(Effort.FULL))) == 64
-    assert {setting.num_classes for setting in settings(Effort.QUICK)} == {2, 3, 4}
+    assert len(profiles(Effort.FULL)) == len(set(profiles(Effort.FULL))) == 64
+    assert {profile.num_classes for profile in profiles(Effort.QUICK)} == {2, 3, 4}
 
 
-@pytest.mark.parametrize("setting", infonce_settings((2, 10), (1, 2, 4, 8, None)), ids=str)
-def test_slopes_at_the_ends_of_a_bracket_have_certified_signs(setting):
-    low, high = threshold(setting)
+@pytest.mark.parametrize("profile", infonce_profiles((2, 10), (1, 2, 4, 8, None)), ids=str)
+def test_slopes_at_the_ends_of_a_bracket_have_certified_signs(profile):
+    low, high = threshold(profile)
     with ctx.workprec(200):
-        assert slope_at_nc(setting, low) < 0
-        assert slope_at_nc(setting, high) > 0
+        assert slope_at_nc(profile, low) < 0
+        assert slope_at_nc(profile, high) > 0
         assert high - low < arb("1e-7")
 
 
@@ -71,16 +72,16 @@ def test_slope_agrees_with_numerical_differentiation(num_classes, k):
     mpmath.mp.dps = 40
     gap, beta = mpmath.mpf(num_classes) / (num_classes - 1), mpmath.mpf(3) / 4
     expected = mpmath.diff(lambda delta: _profile(num_classes, k, beta, delta), gap)
-    found = slope_at_nc(Setting(num_classes, k), arb(3) / 4)
+    found = slope_at_nc(ProfileParameters(num_classes, k), arb(3) / 4)
     assert abs(float(found) - float(expected)) < 1e-14
 
 
 @pytest.mark.parametrize("tau", ["1", "1/2", "1/10"])
 def test_threshold_of_the_limit_has_a_closed_form(tau):
-    setting = Setting(10, None, InfoNCE(tau=Fraction(tau)))
-    low, high = threshold(setting)
+    profile = ProfileParameters(10, None, InfoNCE(tau=Fraction(tau)))
+    low, high = threshold(profile)
     with ctx.workprec(160):
-        assert low < limit_threshold(setting) < high
+        assert low < limit_threshold(profile) < high
 
 
 @pytest.mark.parametrize(
@@ -89,19 +90,26 @@ def test_threshold_of_the_limit_has_a_closed_form(tau):
 )
 def test_threshold_at_low_temperature(num_classes, tau, expected):
     fraction = Fraction(tau)
-    found = threshold(Setting(num_classes, None, InfoNCE(tau=fraction))).middle * float(fraction)
+    found = threshold(ProfileParameters(num_classes, None, InfoNCE(tau=fraction))).middle * float(
+        fraction
+    )
     assert found == pytest.approx(expected, rel=0.01)
 
 
 def test_alpha_and_q_do_not_move_the_threshold_of_the_limit():
     changed = InfoNCE(alpha=Fraction(3), q=Fraction(7, 2))
-    plain, other = threshold(Setting(5, None)), threshold(Setting(5, None, changed))
+    plain, other = (
+        threshold(ProfileParameters(5, None)),
+        threshold(ProfileParameters(5, None, changed)),
+    )
     assert abs(plain.middle - other.middle) < 1e-8
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 10])
 def test_threshold_decreases_with_k_towards_the_limit(num_classes):
-    values = [threshold(Setting(num_classes, k)).middle for k in (1, 2, 3, 5, 9, 17, None)]
+    values = [
+        threshold(ProfileParameters(num_classes, k)).middle for k in (1, 2, 3, 5, 9, 17, None)
+    ]
     assert values == sorted(values, reverse=True)
 
 
@@ -115,13 +123,13 @@ def test_threshold_decreases_with_k_towards_the_limit(num_classes):
     ],
 )
 def test_minimum_of_the_limit(num_classes, beta, delta, value):
-    found = limit_minimum(Setting(num_classes, None), arb(beta))
+    found = limit_minimum(ProfileParameters(num_classes, None), arb(beta))
     assert float(found.value) == pytest.approx(value, abs=6e-9)
     assert delta is None or float(found.delta) == pytest.approx(delta, abs=6e-5)
 
 
 def test_finite_k_tends_to_the_limit_from_below():
-    limit = limit_minimum(Setting(4, None), arb(5)).value
+    limit = limit_minimum(ProfileParameters(4, None), arb(5)).value
     gaps = []
     for k in (8, 16, 32):
         value = floor(num_classes=4, k=k, psi=InfoNCE(), beta=arb(5)).value
@@ -133,29 +141,29 @@ def test_finite_k_tends_to_the_limit_from_below():
 
 @pytest.mark.parametrize("k", [1, 4, None])
 def test_minimum_of_the_profile_is_where_the_slope_vanishes(k):
-    setting = Setting(3, k)
+    profile = ProfileParameters(3, k)
     if k is None:
-        delta = limit_minimum(setting, arb(2)).delta
+        delta = limit_minimum(profile, arb(2)).delta
     else:
         delta = floor(num_classes=3, k=k, psi=InfoNCE(), beta=arb(2)).delta
-    _, slope, curvature = taylor(setting, arb(2), delta)
+    _, slope, curvature = taylor(profile, arb(2), delta)
     assert abs(slope) < arb("1e-9")
     assert curvature > 0
 
 
 def test_profile_at_zero_gap_is_total_collapse():
-    value, slope = taylor(Setting(4, 3), arb(2), arb(0), terms=2)
+    value, slope = taylor(ProfileParameters(4, 3), arb(2), arb(0), terms=2)
     assert abs(value - arb(2).log()) < arb("1e-12")
     assert abs(slope + arb(3) / 8) < arb("1e-12")  # -(C-1)/C times q / (alpha + q)
 
 
 def test_sums_of_negatives_have_no_limit():
     with pytest.raises(ValueError, match="no limit"):
-        taylor(Setting(4, None, InfoNCE(q=None)), arb(1), nc_gap(4))
+        taylor(ProfileParameters(4, None, InfoNCE(q=None)), arb(1), ball(nc_gap(4)))
 
 
 def test_closed_form_needs_the_limit_and_a_positive_hardness():
     with pytest.raises(ValueError, match="k = infinity"):
-        limit_minimum(Setting(4, 2), arb(1))
+        limit_minimum(ProfileParameters(4, 2), arb(1))
     with pytest.raises(ValueError, match="beta > 0"):
-        limit_minimum(Setting(4, None), arb(0))
+        limit_minimum(ProfileParameters(4, None), arb(0))

@@ -10,7 +10,8 @@ import pytest
 
 from scripts.verify_theory import main
 from theory.model.model_files import model_from_json, model_to_json, parse_models, read_models
-from theory.model.random_models import neural_collapse, random_model, simplex_etf, sphere_features
+from theory.model.random_models import neural_collapse, random_model, sphere_features
+from theory.model.simplex import exact_simplex
 
 CASES = json.loads((Path(__file__).parents[1] / "references" / "theory_cases.json").read_text())[
     "cases"
@@ -121,7 +122,7 @@ def test_generators_keep_their_promises():
         assert model.hypotheses.balanced
         assert model.hypotheses.unit_ball
     assert all(sum(x * x for x in row) == 1 for row in sphere_features(rng, 3, 2, 3))
-    frame = simplex_etf(7)
+    frame = exact_simplex(7)
     assert all(sum(x * x for x in row) <= 1 for row in frame)
     model = neural_collapse(num_classes=7)
     assert abs(model.gram[0][1] + Fraction(1, 6)) < Fraction(1, 10**75)

@@ -14,10 +14,11 @@ from theory.claims import theorem2_supervised as theorem2
 from theory.claims import theorem3_unsupervised as theorem3
 from theory.exact import balls, bounds
 from theory.model import eta_kinds, psi_kinds
-from theory.model.eta_kinds import Shape
+from theory.model.kinds import EtaForm
 from theory.model.latent_classes import LatentClassModel
 from theory.model.model_files import read_models
 from theory.model.random_models import neural_collapse
+from theory.model.simplex import nc_gap
 
 # Mutants. Each replaces one small named function of the evaluator or of the theory by a wrong one.
 # The checks are the committed exact cases (CASES), the attainment of the bounds at neural collapse
@@ -108,7 +109,7 @@ class Shifted:
     """eta of the differences v = t - s in place of t."""
 
     def __init__(self, eta, s):
-        self.eta, self.s, self.shape, self.legal = eta, s, eta.shape, eta.legal
+        self.eta, self.s, self.form, self.legal = eta, s, eta.form, eta.legal
 
     def factor(self, t, place):
         return self.eta.factor(t - self.s, place)
@@ -137,7 +138,7 @@ class FirstUntilted:
     """A product eta without the factor of the first negative."""
 
     def __init__(self, eta):
-        self.eta, self.shape, self.legal = eta, Shape.PLACES, eta.legal
+        self.eta, self.form, self.legal = eta, EtaForm.PLACES, eta.legal
 
     def factor(self, t, place):
         return arb(1) if place == 0 else self.eta.factor(t, place)
@@ -148,7 +149,7 @@ def tilt_of_one_negative_forgotten(monkeypatch):
     right = balls.expected_losses
 
     def expected_losses(law, positives, *, k, psi, eta):
-        changed: Any = eta if eta.shape is Shape.JOINT else FirstUntilted(eta)
+        changed: Any = eta if eta.form is EtaForm.JOINT else FirstUntilted(eta)
         return right(law, positives, k=k, psi=psi, eta=changed)
 
     monkeypatch.setattr(balls, "expected_losses", expected_losses)
@@ -176,14 +177,14 @@ def strict_threshold(monkeypatch):
 
 def wrong_gap(monkeypatch):
     """The bound uses 1 in place of C/(C-1)."""
-    monkeypatch.setattr(bounds, "etf_gap", lambda num_classes: Fraction(1))
+    monkeypatch.setattr(bounds, "nc_gap", lambda num_classes: Fraction(1))
 
 
 def untilted_collapse(monkeypatch):
     """The Bernoulli of the UCL bound uses 1/C in place of (C-1)/C."""
 
     def bound(num_classes, k, psi):
-        return bounds.bernoulli_mixture(arb(1) / num_classes, bounds.etf_gap(num_classes), k, psi)
+        return bounds.bernoulli_mixture(arb(1) / num_classes, nc_gap(num_classes), k, psi)
 
     monkeypatch.setattr(theorem3, "unsupervised_bound", bound)
 

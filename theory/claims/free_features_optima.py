@@ -9,7 +9,13 @@ from functools import cache
 import jax
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, Verdict
-from theory.free_features.minimisation import Minimiser, Objective, Problem, minimise, shape_of
+from theory.free_features.minimisation import (
+    MinimisationProblem,
+    Minimiser,
+    PopulationLoss,
+    class_mean_geometry,
+    minimise,
+)
 from theory.free_features.predictions import Prediction, predict
 
 BELOW = 1e-12
@@ -19,28 +25,41 @@ GAP_TOLERANCE = 1e-5
 
 SEED = 7
 
-Objectives = tuple[Objective, ...]
+Objectives = tuple[PopulationLoss, ...]
 
 
-def problems(effort: Effort) -> list[Problem]:
+def problems(effort: Effort) -> list[MinimisationProblem]:
     """The problems with a known optimum that are solved at this effort."""
-    quick = [Problem(3, 2, 2, 1)]
-    default = [*quick, Problem(4, 1, 4, 4), Problem(4, 2, 4, None, "sphere")]
-    full = [Problem(c, 1, c - 1, k) for c in (2, 3, 4, 5, 6) for k in (1, 2, 3, 4, None)]
-    full += [Problem(c, 2, c - 1, k) for c, k in ((2, 3), (3, 3), (4, 1), (4, 2), (6, None))]
-    full += [Problem(c, 2, c, k, "sphere") for c in (2, 4, 5) for k in (1, 2)]
+    quick = [MinimisationProblem(3, 2, 2, 1)]
+    default = [
+        *quick,
+        MinimisationProblem(4, 1, 4, 4),
+        MinimisationProblem(4, 2, 4, None, "sphere"),
+    ]
+    full = [
+        MinimisationProblem(c, 1, c - 1, k) for c in (2, 3, 4, 5, 6) for k in (1, 2, 3, 4, None)
+    ]
+    full += [
+        MinimisationProblem(c, 2, c - 1, k) for c, k in ((2, 3), (3, 3), (4, 1), (4, 2), (6, None))
+    ]
+    full += [MinimisationProblem(c, 2, c, k, "sphere") for c in (2, 4, 5) for k in (1, 2)]
     return {Effort.QUICK: quick, Effort.DEFAULT: default, Effort.FULL: default + full}[effort]
 
 
 def objectives(effort: Effort) -> Objectives:
     """SCL, HSCL, UCL and HUCL at three hardnesses; three of the six at quick effort."""
-    hardened = [Objective(False, beta) for beta in (1.0, 5.0, 20.0)]
-    chosen = (Objective(True, 0.0), Objective(True, 5.0), Objective(False, 0.0), *hardened)
+    hardened = [PopulationLoss(False, beta) for beta in (1.0, 5.0, 20.0)]
+    chosen = (
+        PopulationLoss(True, 0.0),
+        PopulationLoss(True, 5.0),
+        PopulationLoss(False, 0.0),
+        *hardened,
+    )
     return (chosen[0], chosen[2], chosen[4]) if effort is Effort.QUICK else chosen
 
 
 @cache
-def solve(problem: Problem, objectives: Objectives, effort: Effort) -> list[Minimiser]:
+def solve(problem: MinimisationProblem, objectives: Objectives, effort: Effort) -> list[Minimiser]:
     """The best minimiser found for each objective, in float64; remembered."""
     starts, polished = effort.choose(8, 12, 60), effort.choose(1, 1, 3)
     with jax.enable_x64(True):
@@ -52,7 +71,7 @@ def verdict_on(minimiser: Minimiser, prediction: Prediction) -> Verdict:
     difference = minimiser.value - prediction.value
     if difference < -BELOW:
         return Verdict.DISAGREES
-    shape = shape_of(minimiser.features)
+    shape = class_mean_geometry(minimiser.features)
     collapsed = shape.within_class < GAP_TOLERANCE
     close = max(abs(gap - prediction.gap) for gap in (shape.least_gap, shape.largest_gap))
     reached = difference <= REACHED and collapsed and close < GAP_TOLERANCE
@@ -69,7 +88,7 @@ def optima_in_a_larger_ball(effort: Effort) -> Measurement:
     return _compare_with_predictions([problems(effort)[0]._replace(radius=1.2)], effort)
 
 
-def _compare_with_predictions(chosen: list[Problem], effort: Effort) -> Measurement:
+def _compare_with_predictions(chosen: list[MinimisationProblem], effort: Effort) -> Measurement:
     """Records what became of every problem and objective."""
     tally, largest, wanted = Tally(seed=SEED), 0.0, objectives(effort)
     for problem in chosen:

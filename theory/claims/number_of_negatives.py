@@ -24,7 +24,8 @@ from flint import arb, fmpq
 
 from theory.checking import Claim, Control, Effort, Evidence, Measure, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses, expected_losses, limit_of_losses
-from theory.model.eta_kinds import EtaKind, Exponential, Shape, ThresholdAny
+from theory.model.eta_kinds import Exponential, ThresholdAny
+from theory.model.kinds import EtaForm, EtaKind
 from theory.model.latent_classes import LatentClassModel
 from theory.model.multisets import multisets, over_multisets
 from theory.model.psi_kinds import InfoNCE
@@ -46,7 +47,7 @@ def monotone_in_k(effort: Effort) -> Measurement:
 def _infonce_model(rng: Rng) -> LatentClassModel:
     """A random model with InfoNCE and a product eta."""
     alpha, q, tau = (Fraction(rng.choice(("1/2", "1", "2"))) for _ in range(3))
-    product = [eta for eta in eta_choices(rng, 1) if eta.shape is Shape.PRODUCT]
+    product = [eta for eta in eta_choices(rng, 1) if eta.form is EtaForm.PRODUCT]
     return random_model(rng, psi=InfoNCE(alpha, q, tau), eta=rng.choice(product), k=1)
 
 

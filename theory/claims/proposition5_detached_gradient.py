@@ -24,7 +24,7 @@ from jaxtyping import Array
 
 from hcl_jax import geometry
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.free_features.minimisation import Objective, Problem
+from theory.free_features.minimisation import MinimisationProblem, PopulationLoss
 from theory.free_features.predictions import hucl_at_nc, predict
 from theory.free_features.trajectories import Run, Trajectory, train, whole_batch_loss
 
@@ -94,8 +94,8 @@ def adam_on_class_means(
 
 def predicted_losses(num_classes: int, beta: float) -> tuple[float, float]:
     """The HUCL of NC, and the minimum over the unit ball, for ``k = infinity``."""
-    problem = Problem(num_classes, 1, num_classes - 1, None)
-    return hucl_at_nc(num_classes, None, beta), predict(problem, Objective(False, beta)).value
+    problem = MinimisationProblem(num_classes, 1, num_classes - 1, None)
+    return hucl_at_nc(num_classes, None, beta), predict(problem, PopulationLoss(False, beta)).value
 
 
 @in_balls()

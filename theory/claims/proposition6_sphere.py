@@ -10,16 +10,16 @@ import random
 from collections.abc import Mapping
 from fractions import Fraction
 
-from flint import arb
-
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
 from theory.model.eta_kinds import Exponential
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import LatentClassModel, Matrix, Vector
-from theory.model.psi_kinds import InfoNCE, LogisticSum, PsiKind
+from theory.model.psi_kinds import InfoNCE, LogisticSum
 from theory.model.random_models import Rng, own_points, random_law, uniform
-from theory.model.rationals import rational
-from theory.optimum.profile import Setting, nc_gap, taylor
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.profile import ProfileParameters, taylor
 
 SEED = 61
 
@@ -122,8 +122,8 @@ def _compare_witnesses(hardnesses: Mapping[tuple[int, int], Fraction]) -> Measur
     tally, details = Tally(), {}
     for (num_classes, named), beta in hardnesses.items():
         loss = exact_losses(sphere_model(num_classes, beta, WITNESSES[num_classes, named])).hucl
-        gap = nc_gap(num_classes)
-        at_nc = taylor(Setting(num_classes, 1), arb(rational(beta)), gap, terms=1)[0]
+        gap = ball(nc_gap(num_classes))
+        at_nc = taylor(ProfileParameters(num_classes, 1), ball(beta), gap, terms=1)[0]
         tally.at_least(at_nc, loss)
         tally.models += 1
         name = f"C={num_classes} beta={beta}, the points for beta={named}"

@@ -22,14 +22,21 @@ from theory.exact.tuple_laws import (
 )
 from theory.model.eta_kinds import (
     DecreasingExponential,
-    EtaKind,
     Exponential,
     ThresholdAny,
     WeightedExponential,
 )
+from theory.model.kinds import EtaKind, PsiKind
 from theory.model.latent_classes import LatentClassModel
-from theory.model.psi_kinds import InfoNCE, LogisticSum, PsiKind
-from theory.model.random_models import Rng, eta_choices, neural_collapse, psi_choices, random_model
+from theory.model.psi_kinds import InfoNCE, LogisticSum
+from theory.model.random_models import (
+    Rng,
+    eta_choices,
+    neural_collapse,
+    psi_choices,
+    random_model,
+    some_psi,
+)
 
 SEED = 1
 ONE, HALF = Fraction(1), Fraction(1, 2)
@@ -131,7 +138,7 @@ def strictness(effort: Effort) -> Measurement:
     """Strict for InfoNCE and the logistic loss under exp tilting, wherever t varies."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
     while tally.models < effort.choose(10, 60, 500):
-        model = random_model(rng, psi=psi_choices(rng)[rng.randrange(2)], k=rng.choice((1, 2)))
+        model = random_model(rng, psi=some_psi(rng, strict=True), k=rng.choice((1, 2)))
         model = replace(model, eta=Exponential(Fraction(rng.randint(1, 60), 10)))
         if _varies(model):
             _compare_strictly(tally, model)

@@ -14,10 +14,10 @@ from typing import ClassVar
 
 from flint import arb, fmpq
 
-from hcl_jax.hardening import Hardening
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses, expected_losses
-from theory.model.eta_kinds import Exponential, Shape
+from theory.model.eta_kinds import Exponential
+from theory.model.kinds import EtaForm, EtaKind
 from theory.model.psi_kinds import Linear
 from theory.model.random_models import random_model
 
@@ -44,8 +44,8 @@ def on_random_models(effort: Effort) -> Measurement:
 
 
 @dataclass(frozen=True)
-class PlateauHardness:
-    """``exp(b phi(t_1, t_2))``, phi increasing but not supermodular.
+class PlateauHardness(EtaKind):
+    """``exp(b phi(t_1, t_2))``, phi increasing but not supermodular; for the ball evaluator only.
 
     phi is 1 if a similarity is 1, else 9/10 if both are at least 9/10, else 0: two fairly hard
     negatives come just below one that is hardest, though together they cost more.
@@ -53,26 +53,13 @@ class PlateauHardness:
 
     b: int
     kind: ClassVar[str] = "plateau"
-    shape: ClassVar[Shape] = Shape.JOINT
-
-    @property
-    def legal(self) -> bool:
-        """It is argument-wise non-decreasing."""
-        return True
-
-    def factor(self, t: fmpq, place: int) -> arb:
-        """Not defined."""
-        raise TypeError("not a product")
+    form: ClassVar[EtaForm] = EtaForm.JOINT
 
     def of_tuple(self, ts: Sequence[fmpq]) -> arb:
         """eta of two similarities."""
         both_hard = fmpq(9, 10) if min(ts) >= fmpq(9, 10) else fmpq(0)
         level = fmpq(1) if max(ts) >= 1 else both_hard
         return arb(level * self.b).exp()
-
-    def float64(self) -> tuple[Fraction, Hardening]:
-        """Not defined: the kind is a control of the evaluation in balls only."""
-        raise NotImplementedError("a control of the ball evaluator only")
 
 
 @in_balls()

@@ -14,6 +14,7 @@ from flint import arb, fmpq
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.tuple_laws import independent, plain_and_hard, without_replacement
 from theory.model.eta_kinds import WeightedExponential
+from theory.model.kinds import EtaForm
 from theory.model.psi_kinds import LogisticSum
 from theory.model.random_models import eta_choices, psi_choices
 
@@ -28,7 +29,7 @@ def finite_pools(effort: Effort) -> Measurement:
     for _ in range(effort.choose(5, 30, 200)):
         values = [fmpq(rng.randint(-10, 10), 10) for _ in range(4)]
         s, k = fmpq(rng.randint(-10, 10), 10), rng.choice((2, 3))
-        etas = [eta for eta in eta_choices(rng, k) if not isinstance(eta, WeightedExponential)]
+        etas = [eta for eta in eta_choices(rng, k) if eta.form is not EtaForm.PLACES]
         psi, eta = rng.choice(psi_choices(rng)), rng.choice(etas)
         for law in (independent, without_replacement):
             plain, hard = plain_and_hard(law(values, k, s=s), psi=psi, eta=eta)

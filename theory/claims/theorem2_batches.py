@@ -14,8 +14,9 @@ from flint import arb, fmpq
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.bounds import supervised_bound
 from theory.exact.tuple_laws import psi_of
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import LatentClassModel
-from theory.model.psi_kinds import InfoNCE, PsiKind
+from theory.model.psi_kinds import InfoNCE
 from theory.model.random_models import ball_features, near_collapse, random_model
 from theory.model.rationals import rational
 

@@ -13,11 +13,12 @@ from flint import fmpq
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
-from theory.exact.bounds import etf_gap, supervised_bound
+from theory.exact.bounds import supervised_bound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import LatentClassModel
-from theory.model.psi_kinds import BadSigmoid, BadSquare, InfoNCE, Linear, PsiKind, TripletSum
+from theory.model.psi_kinds import BadSigmoid, BadSquare, InfoNCE, Linear, TripletSum
 from theory.model.random_models import (
     collapsed_features,
     near_collapse,
@@ -28,6 +29,7 @@ from theory.model.random_models import (
     some_psi,
     uniform,
 )
+from theory.model.simplex import nc_gap
 
 SEED = 3
 ONE, TWO, HALF = Fraction(1), Fraction(2), Fraction(1, 2)
@@ -205,7 +207,7 @@ def different_class_means(effort: Effort) -> Measurement:
     plain, _ = plain_and_hard([outcome], psi=InfoNCE(), eta=Exponential(ONE))
     tally.at_least(plain, supervised_bound(3, 1, InfoNCE()))
     tally.models = 1
-    return tally.measurement(gap_reached=2.0, gap_of_the_bound=float(etf_gap(3)))
+    return tally.measurement(gap_reached=2.0, gap_of_the_bound=float(nc_gap(3)))
 
 
 BOUND = "Theorem 2"

@@ -15,7 +15,7 @@ from flint import arb, fmpq
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
-from theory.exact.bounds import bernoulli_mixture, etf_gap, unsupervised_bound
+from theory.exact.bounds import bernoulli_mixture, unsupervised_bound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
 from theory.model.eta_kinds import Exponential
 from theory.model.latent_classes import LatentClassModel
@@ -31,6 +31,7 @@ from theory.model.random_models import (
     uniform,
 )
 from theory.model.rationals import rational
+from theory.model.simplex import nc_gap
 
 SEED = 4
 ONE, HALF = Fraction(1), Fraction(1, 2)
@@ -213,7 +214,7 @@ def _compare_instances(tally, model, *, positive_may_be_self):
     share = fmpq(1, len(triples))
     outcomes = [Outcome(share, (gram[i][n],), gram[i][j]) for i, j, n in triples]
     plain, _ = plain_and_hard(outcomes, psi=model.psi, eta=NO_TILT)
-    tally.at_least(plain, bernoulli_mixture(arb(2) / 3, etf_gap(2), 1, model.psi))
+    tally.at_least(plain, bernoulli_mixture(arb(2) / 3, nc_gap(2), 1, model.psi))
     tally.models += 1
 
 

@@ -17,8 +17,8 @@ from flint import arb
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.model.psi_kinds import InfoNCE
-from theory.model.rationals import rational
-from theory.optimum.hucl_floor import floor
+from theory.model.rationals import ball
+from theory.optimum.floor import floor
 
 GAP = Fraction(1, 10**6)
 MAX_BOXES = 200_000
@@ -52,8 +52,8 @@ def least_hucl(
 
     Runs at the current precision; raises ArithmeticError if `MAX_BOXES` do not suffice.
     """
-    hardness, wanted, ties = arb(rational(beta)), arb(rational(gap)), count()
-    end = arb(rational(norm))
+    hardness, wanted, ties = ball(beta), ball(gap), count()
+    end = ball(norm)
     best, at = hucl((end, -end), k, hardness).value.upper(), (float(norm), -float(norm))
     square = ((-end, end), (-end, end))
     boxes: list[tuple[float, int, Box]] = [(0.0, next(ties), square)]
@@ -115,7 +115,7 @@ def _given_anchor(own: arb, other: arb, k: int, beta: arb) -> WithSlopes:
     p = 1 / ((beta * u).exp() + 1)
     value, slope = arb(0), arb(0)
     for j in range(k + 1):
-        weight = comb(k, j) * _power(p, j) * _power(1 - p, k - j)
+        weight = comb(k, j) * p**j * (1 - p) ** (k - j)
         total = 1 + (arb(k - j) + j * (-u).exp()) / k
         loss = total.log()
         value += weight * loss
@@ -147,11 +147,6 @@ def _halves(box: Box) -> Iterator[Box]:
 def _middle(side: Pair) -> arb:
     """The exact midpoint of a side."""
     return ((side[0] + side[1]) / 2).mid()
-
-
-def _power(base: arb, exponent: int) -> arb:
-    """A power, with 0^0 = 1."""
-    return base**exponent if exponent else arb(1)
 
 
 CLAIMS = (

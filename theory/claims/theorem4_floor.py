@@ -14,18 +14,18 @@ from fractions import Fraction
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
 from theory.model.eta_kinds import Exponential
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import LatentClassModel, Matrix
-from theory.model.psi_kinds import InfoNCE, LogisticSum, PsiKind, SquaredHinge
+from theory.model.psi_kinds import InfoNCE, LogisticSum, SquaredHinge
 from theory.model.random_models import (
     Rng,
     own_points,
     random_model,
-    simplex_etf,
-    square_root,
     uniform,
 )
+from theory.model.simplex import exact_simplex, square_root
+from theory.optimum.collapsed_loss import Minimum
 from theory.optimum.floor_of_models import floor_at, floor_of
-from theory.optimum.hucl_floor import Floor
 
 SEED = 2311
 LOSSES: tuple[PsiKind, ...] = (
@@ -43,7 +43,7 @@ Frame = Callable[[int, Fraction], Matrix]
 
 def shrunk_frame(num_classes: int, radius: Fraction) -> Matrix:
     """A simplex ETF of vectors of norm `radius`, in C - 1 dimensions."""
-    return tuple(tuple(radius * x for x in row) for row in simplex_etf(num_classes))
+    return tuple(tuple(radius * x for x in row) for row in exact_simplex(num_classes))
 
 
 def offset_frame(num_classes: int, radius: Fraction) -> Matrix:
@@ -94,7 +94,7 @@ def frames_attain(effort: Effort) -> Measurement:
 @in_balls(bits=250)
 def nc_attains(effort: Effort) -> Measurement:
     """Asks the same of NC itself."""
-    return _compare_frames(effort, (lambda classes, _: simplex_etf(classes),))
+    return _compare_frames(effort, (lambda classes, _: exact_simplex(classes),))
 
 
 def _compare_frames(effort: Effort, frames: Iterable[Frame]) -> Measurement:
@@ -111,7 +111,7 @@ def _compare_frames(effort: Effort, frames: Iterable[Frame]) -> Measurement:
     return tally.measurement()
 
 
-def _radius(num_classes: int, lowest: Floor) -> Fraction:
+def _radius(num_classes: int, lowest: Minimum) -> Fraction:
     """The norm of the simplex ETF whose gap is the minimiser."""
     mantissa, exponent = lowest.delta.mid().man_exp()
     gap = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)

@@ -22,7 +22,7 @@ from theory.model.latent_classes import LatentClassModel
 from theory.model.multisets import multisets
 from theory.model.psi_kinds import InfoNCE
 from theory.model.random_models import random_model
-from theory.model.rationals import rational
+from theory.model.rationals import ball, rational
 from theory.optimum.floor_of_models import floor_of
 
 SEED = 2312
@@ -64,7 +64,7 @@ def reduction(
         if p > 0:
             loss += hard[similarities[i]] * rational(p)
             mean += similarities[i] * rational(p)
-    beta = arb(rational(eta.beta))
+    beta = ball(eta.beta)
     masses = []
     for class_law in model.class_laws:
         terms = zip(class_law, similarities, strict=True)
@@ -106,7 +106,7 @@ def _compare_anchors(count: int, *, self_positive: bool) -> Measurement:
 def _reduced_loss(psi: InfoNCE, k: int, masses: Sequence[arb], beta: arb) -> arb:
     """``G_k(w)`` for InfoNCE, with ``masses[c] = e^{-beta w_c}``."""
     total = _sum(masses)
-    decay = 1 / (beta * arb(rational(psi.tau)))
+    decay = 1 / (beta * ball(psi.tau))
     each = [(mass.log() * decay).exp() for mass in masses]
     finish, result = psi.finisher(k), arb(0)
     for places, ways in multisets(len(masses), k):

@@ -18,9 +18,10 @@ from typing import NamedTuple
 from flint import arb
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, Verdict, in_balls
-from theory.model.rationals import rational
-from theory.optimum.profile import Setting, nc_gap, taylor
-from theory.optimum.threshold import infonce_settings, threshold
+from theory.model.rationals import ball, rational
+from theory.model.simplex import nc_gap
+from theory.optimum.profile import ProfileParameters, taylor
+from theory.optimum.threshold import infonce_profiles, threshold
 
 CLASSES = (2, 3, 4, 5, 6, 10, 100)
 NEGATIVES = (1, 2, 3, 4, 8, None)
@@ -48,26 +49,26 @@ class Certificate(NamedTuple):
 class _Tangent(NamedTuple):
     """The tangent of a profile at ``delta0``, which is `gap`."""
 
-    setting: Setting
+    profile: ProfileParameters
     beta: arb
     gap: arb
     value: arb
     slope: arb
 
 
-def certify_tangent(setting: Setting, beta: arb) -> Certificate:
+def certify_tangent(profile: ProfileParameters, beta: arb) -> Certificate:
     """Certifies, at the current precision, that the profile lies above its tangent at NC.
 
     The hardness is positive and exact. The verdict is "violated" where the slope at NC is positive,
     because NC is then not even a local minimum of the profile. Raises ValueError if alpha is zero.
     """
-    if setting.psi.alpha <= 0:
-        raise ValueError(f"the tail of the certificate needs alpha > 0, got {setting}")
-    gap = nc_gap(setting.num_classes)
-    value, slope = taylor(setting, beta, gap, terms=2)
+    if profile.psi.alpha <= 0:
+        raise ValueError(f"the tail of the certificate needs alpha > 0, got {profile}")
+    gap = ball(nc_gap(profile.num_classes))
+    value, slope = taylor(profile, beta, gap, terms=2)
     if not slope <= 0:
         return Certificate(Verdict.VIOLATED if slope > 0 else Verdict.UNDECIDED)
-    tangent = _Tangent(setting, beta, gap, value, slope)
+    tangent = _Tangent(profile, beta, gap, value, slope)
     radius = _convex_radius(tangent)
     end = _start_of_tail(tangent)
     if radius is None or end is None:
@@ -76,12 +77,12 @@ def certify_tangent(setting: Setting, beta: arb) -> Certificate:
     return _cover(tangent, [box for box in boxes if box[0] < box[1]])
 
 
-def parameters(effort: Effort) -> list[tuple[Setting, arb]]:
+def parameters(effort: Effort) -> list[tuple[ProfileParameters, arb]]:
     """Settings and hardnesses to certify: all 280 at full effort, a spread of them otherwise."""
     chosen = []
-    for setting in infonce_settings(CLASSES, NEGATIVES)[:: effort.choose(9, 3, 1)]:
-        middle = rational(Fraction(threshold(setting).middle))
-        chosen += [(setting, (arb(share) * arb(middle)).mid()) for share in SHARES]
+    for profile in infonce_profiles(CLASSES, NEGATIVES)[:: effort.choose(9, 3, 1)]:
+        middle = rational(Fraction(threshold(profile).middle))
+        chosen += [(profile, (arb(share) * arb(middle)).mid()) for share in SHARES]
     return chosen
 
 
@@ -95,14 +96,14 @@ def tangents_up_to_threshold(effort: Effort) -> Measurement:
 def tangents_beyond_threshold(effort: Effort) -> Measurement:
     """Asks for the same at 1.01 beta_c, where NC is not optimal."""
     at_99_percent = parameters(effort)[3::4]
-    return _certify([(setting, (beta * 101 / 99).mid()) for setting, beta in at_99_percent])
+    return _certify([(profile, (beta * 101 / 99).mid()) for profile, beta in at_99_percent])
 
 
-def _certify(chosen: Sequence[tuple[Setting, arb]]) -> Measurement:
-    """Records a certificate for every setting and hardness."""
+def _certify(chosen: Sequence[tuple[ProfileParameters, arb]]) -> Measurement:
+    """Records a certificate for every profile and hardness."""
     tally, boxes = Tally(), 0
-    for setting, beta in chosen:
-        certificate = certify_tangent(setting, beta)
+    for profile, beta in chosen:
+        certificate = certify_tangent(profile, beta)
         tally.record(certificate.verdict)
         if certificate.least is not None:
             tally.keep_slack(certificate.least)
@@ -116,33 +117,33 @@ def _convex_radius(tangent: _Tangent) -> arb | None:
     for power in range(2, 24):
         radius = tangent.gap / 2**power
         around = (tangent.gap - radius).union(tangent.gap + radius)
-        if taylor(tangent.setting, tangent.beta, around)[2] > 0:
+        if taylor(tangent.profile, tangent.beta, around)[2] > 0:
             return radius
     return None
 
 
 def _start_of_tail(tangent: _Tangent) -> arb | None:
     """A power of two beyond which the profile is above its value at NC, hence above the tangent."""
-    setting = tangent.setting
-    psi, other = setting.psi, setting.num_classes - 1
-    floor = arb(rational(psi.alpha)).log()
-    q = rational(psi.weight(setting.k or 1))
-    at_zero = (arb(rational(psi.alpha)) + arb(q)).log()
+    profile = tangent.profile
+    psi, other = profile.psi, profile.num_classes - 1
+    floor = ball(psi.alpha).log()
+    q = rational(psi.weight(profile.k or 1))
+    at_zero = (ball(psi.alpha) + arb(q)).log()
     for power in range(-2, 24):
         end = arb(2) ** power
         p = 1 / ((tangent.beta * end).exp() / other + 1)
-        bound = _bound_from(setting, p, at_zero, floor)
+        bound = _bound_from(profile, p, at_zero, floor)
         if end > tangent.gap and bound + tangent.slope * (tangent.gap - end) > tangent.value:
             return end
     return None
 
 
-def _bound_from(setting: Setting, p: arb, at_zero: arb, floor: arb) -> arb:
+def _bound_from(profile: ProfileParameters, p: arb, at_zero: arb, floor: arb) -> arb:
     """A lower bound of the profile wherever the probability is at most p."""
-    if setting.k is not None:
-        no_other_class = (1 - p) ** setting.k
+    if profile.k is not None:
+        no_other_class = (1 - p) ** profile.k
         return no_other_class * at_zero + (1 - no_other_class) * floor
-    alpha = arb(rational(setting.psi.alpha))
+    alpha = ball(profile.psi.alpha)
     return (alpha + (at_zero.exp() - alpha) * (1 - p)).log()
 
 
@@ -167,11 +168,11 @@ def _cover(tangent: _Tangent, boxes: list[Box]) -> Certificate:
 
 def _difference(tangent: _Tangent, low: arb, high: arb, middle: arb) -> arb:
     """Encloses profile minus tangent on a box: the better of a Taylor form and the plain one."""
-    setting, beta, gap, value, slope = tangent
+    profile, beta, gap, value, slope = tangent
     box = low.union(high)
     offset = box - middle
-    value_here, slope_here = taylor(setting, beta, middle, terms=2)
-    plain, _, curvature = taylor(setting, beta, box)
+    value_here, slope_here = taylor(profile, beta, middle, terms=2)
+    plain, _, curvature = taylor(profile, beta, box)
     direct = plain - value - slope * (box - gap)
     at_middle = value_here - value - slope * (middle - gap)
     expanded = at_middle + (slope_here - slope) * offset + curvature * offset * offset

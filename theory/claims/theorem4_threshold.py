@@ -5,23 +5,25 @@ from collections.abc import Mapping
 from flint import arb
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.optimum.profile import Setting, nc_gap, slope_at_nc, taylor
-from theory.optimum.threshold import Bracket, infonce_settings, threshold
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.profile import ProfileParameters, slope_at_nc, taylor
+from theory.optimum.threshold import Bracket, infonce_profiles, threshold
 
 CLASSES = (2, 3, 4, 5, 6, 10, 100, 1000)
 NEGATIVES = (1, 2, 4, 8, None)
 
 
-def settings(effort: Effort) -> list[Setting]:
+def profiles(effort: Effort) -> list[ProfileParameters]:
     """The settings of the table of beta_c; at quick effort those of the first three C."""
     count = effort.choose(3, len(CLASSES), len(CLASSES))
-    return infonce_settings(CLASSES[:count], NEGATIVES)
+    return infonce_profiles(CLASSES[:count], NEGATIVES)
 
 
 @in_balls(bits=160)
 def sign_change(effort: Effort) -> Measurement:
     """The sign of the slope of the profile at NC, at both ends of every bracket of beta_c."""
-    return _compare_signs({setting: threshold(setting) for setting in settings(effort)})
+    return _compare_signs({profile: threshold(profile) for profile in profiles(effort)})
 
 
 @in_balls(bits=160)
@@ -29,9 +31,9 @@ def sign_change_for_fewer_classes(effort: Effort) -> Measurement:
     """The same with beta_c of one class fewer, as if the own class were not among negatives."""
     return _compare_signs(
         {
-            setting: threshold(setting._replace(num_classes=setting.num_classes - 1))
-            for setting in settings(effort)
-            if setting.num_classes > 2
+            profile: threshold(profile._replace(num_classes=profile.num_classes - 1))
+            for profile in profiles(effort)
+            if profile.num_classes > 2
         }
     )
 
@@ -54,12 +56,12 @@ def nc_wins_far_above(effort: Effort) -> Measurement:
     return _compare_frames(effort, arb(5), nc_wins=True)
 
 
-def _compare_signs(brackets: Mapping[Setting, Bracket]) -> Measurement:
+def _compare_signs(brackets: Mapping[ProfileParameters, Bracket]) -> Measurement:
     """Records a slope of at most 0 at the lower ends, and of at least 0 at the upper ends."""
     tally, width = Tally(), 0.0
-    for setting, (low, high) in brackets.items():
-        tally.at_least(arb(0), slope_at_nc(setting, low))
-        tally.at_least(slope_at_nc(setting, high), arb(0))
+    for profile, (low, high) in brackets.items():
+        tally.at_least(arb(0), slope_at_nc(profile, low))
+        tally.at_least(slope_at_nc(profile, high), arb(0))
         tally.models += 1
         width = max(width, float(high - low))
     return tally.measurement(**{"widest bracket": width})
@@ -68,12 +70,12 @@ def _compare_signs(brackets: Mapping[Setting, Bracket]) -> Measurement:
 def _compare_frames(effort: Effort, factor: arb, *, nc_wins: bool = False) -> Measurement:
     """Records, at `factor` beta_c, whether the best of thirteen shrunk frames beats NC."""
     tally = Tally()
-    for setting in settings(effort):
-        beta = (threshold(setting).high * factor).mid()
-        gap = nc_gap(setting.num_classes)
-        at_nc = taylor(setting, beta, gap, terms=1)[0]
+    for profile in profiles(effort):
+        beta = (threshold(profile).high * factor).mid()
+        gap = ball(nc_gap(profile.num_classes))
+        at_nc = taylor(profile, beta, gap, terms=1)[0]
         shrunk = [gap * (1 - arb(2) ** -power) for power in range(1, 14)]
-        values = [taylor(setting, beta, delta, terms=1)[0] for delta in shrunk]
+        values = [taylor(profile, beta, delta, terms=1)[0] for delta in shrunk]
         best = min(values, key=lambda value: float(value.upper()))
         tally.at_least(*((best, at_nc) if nc_wins else (at_nc, best)))
         tally.models += 1

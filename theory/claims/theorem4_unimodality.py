@@ -26,9 +26,10 @@ import numpy as np
 from flint import arb
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.model.psi_kinds import BadSigmoid, InfoNCE, PsiKind
-from theory.model.rationals import rational
-from theory.optimum.hucl_floor import collapsed_taylor
+from theory.model.kinds import PsiKind
+from theory.model.psi_kinds import BadSigmoid, InfoNCE
+from theory.model.rationals import ball
+from theory.optimum.collapsed_loss import collapsed_taylor
 
 SEED = 20231109
 GAPS = 9
@@ -61,10 +62,10 @@ class ProfileAlongGaps(NamedTuple):
 def slope_factors(profile: ProfileAlongGaps, gap: arb) -> SlopeFactors:
     """The numbers p, E[A] and E[B] of the lemma at one gap, enclosed."""
     num_classes, k, psi, beta, _ = profile
-    tau = arb(rational(psi.tau))
+    tau = ball(psi.tau)
     p = 1 / ((beta * gap).exp() / (num_classes - 1) + 1)
     x = (-gap / tau).exp()
-    a = arb(rational(psi.alpha * k / psi.weight(k)))
+    a = ball(psi.alpha * k / psi.weight(k))
     mean_a, mean_b = arb(0), arb(0)
     for n in range(k):
         weight = comb(k - 1, n) * p**n * (1 - p) ** (k - 1 - n)
@@ -76,7 +77,7 @@ def slope_factors(profile: ProfileAlongGaps, gap: arb) -> SlopeFactors:
 
 def slope_from_factors(profile: ProfileAlongGaps, factors: SlopeFactors) -> arb:
     """``L_k'`` by the formula of the lemma."""
-    tau = arb(rational(profile.psi.tau))
+    tau = ball(profile.psi.tau)
     p, mean_a, mean_b = factors
     return -profile.k * p * mean_a * (1 - profile.beta * (1 - p) * mean_b / mean_a) / tau
 

@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 from flint import arb, fmpq
 
-from theory.model.eta_kinds import EtaKind, Shape
+from theory.model.kinds import EtaForm, EtaKind, PsiKind
 from theory.model.latent_classes import LatentClassModel
 from theory.model.multisets import multisets, over_multisets
-from theory.model.psi_kinds import InfoNCE, PsiKind
 from theory.model.rationals import rational
 
-Law = Mapping[fmpq, fmpq]
+Pmf = Mapping[fmpq, fmpq]
 """Probabilities of the similarities of one negative with the anchor."""
 
 
@@ -145,7 +144,7 @@ def conditional_losses(
 
 
 def expected_losses(
-    law: Law, positives: Iterable[fmpq], *, k: int, psi: PsiKind, eta: EtaKind
+    law: Pmf, positives: Iterable[fmpq], *, k: int, psi: PsiKind, eta: EtaKind
 ) -> Conditional:
     """``E psi_k(t - s)`` and ``E[psi_k(t - s) eta(t)] / E eta(t)`` with t_1 .. t_k iid from `law`.
 
@@ -159,7 +158,7 @@ def expected_losses(
     Returns:
         Both expectations for every s.
     """
-    if psi.separable and eta.shape is not Shape.JOINT:
+    if psi.separable and eta.form is not EtaForm.JOINT:
         return _separable_losses(law, positives, k, psi, eta)
     ts = sorted(law)
     masses = [arb(law[t]) for t in ts]
@@ -177,7 +176,7 @@ def expected_losses(
 
 
 def limit_of_losses(
-    law: Law, positives: Iterable[fmpq], *, psi: PsiKind, eta: EtaKind
+    law: Pmf, positives: Iterable[fmpq], *, psi: PsiKind, eta: EtaKind
 ) -> Conditional:
     """`expected_losses` for k to infinity: the mean of ``e^{v/tau}`` becomes its expectation.
 
@@ -193,7 +192,7 @@ def limit_of_losses(
     Raises:
         ValueError: for another psi or eta.
     """
-    if not isinstance(psi, InfoNCE) or psi.q is None or eta.shape is not Shape.PRODUCT:
+    if not psi.has_limit or eta.form is not EtaForm.PRODUCT:
         raise ValueError("only InfoNCE with a number q and a product eta has a limit in k")
     masses = [arb(p) for p in law.values()]
     tilted = [m * eta.factor(t, 0) for t, m in zip(law, masses, strict=True)]
@@ -211,7 +210,7 @@ def limit_of_losses(
 def _separable_losses(law, positives, k, psi, eta):
     """A separable psi under independent negatives: one sum for each place."""
     weights = psi.place_weights(k)
-    if eta.shape is Shape.PRODUCT:
+    if eta.form is EtaForm.PRODUCT:
         weights = (sum(weights, Fraction(0)),)
     plain_total = rational(sum(weights, Fraction(0)))
     ts, masses = list(law), [arb(p) for p in law.values()]
@@ -234,7 +233,7 @@ def _separable_losses(law, positives, k, psi, eta):
 
 def _hardened_weights(ts, masses, plain, orders, k, eta):
     """Unnormalised probabilities of the multisets under the tilted law."""
-    if eta.shape is Shape.JOINT:
+    if eta.form is EtaForm.JOINT:
         tuples = multisets(len(ts), k)
         return [
             p * eta.of_tuple([ts[i] for i in places])
@@ -242,9 +241,9 @@ def _hardened_weights(ts, masses, plain, orders, k, eta):
         ]
     factors = [
         [p * eta.factor(t, place) for t, p in zip(ts, masses, strict=True)]
-        for place in range(k if eta.shape is Shape.PLACES else 1)
+        for place in range(k if eta.form is EtaForm.PLACES else 1)
     ]
-    if eta.shape is Shape.PLACES:
+    if eta.form is EtaForm.PLACES:
         return _sums_over_orders(factors)
     return [w * count for w, count in zip(over_multisets(factors[0], k, mul), orders, strict=True)]
 

@@ -9,8 +9,6 @@ The unit ball is ``f = 2 z / (1 + |z|^2)``, smooth in z and onto the closed ball
 ``f = z / |z|``.
 """
 
-import itertools
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -25,12 +23,13 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from hcl_jax import geometry
 from hcl_jax.hardening import exponential
 from hcl_jax.psi import Psi, infonce
+from theory.model.multisets import multisets
 
 Constraint = Literal["ball", "sphere", "none"]
 LEARNING_RATE = 0.1
 
 
-class Problem(NamedTuple):
+class MinimisationProblem(NamedTuple):
     """Where the points live and what one loss looks at.
 
     Attributes:
@@ -50,7 +49,7 @@ class Problem(NamedTuple):
     radius: float = 1.0
 
 
-class Objective(NamedTuple):
+class PopulationLoss(NamedTuple):
     """SCL (supervised, 0), HSCL (supervised, beta), UCL (not, 0) or HUCL (not, beta)."""
 
     supervised: bool
@@ -75,7 +74,7 @@ class Minimiser(NamedTuple):
     reached: float
 
 
-class Shape(NamedTuple):
+class ClassMeanGeometry(NamedTuple):
     """The geometry of class means that the theorems speak of.
 
     Attributes:
@@ -130,9 +129,11 @@ def population_loss(
     log_law = jnp.where(same & jnp.asarray(supervised), -jnp.inf, log_law)
     if k is None:
         return jnp.mean(_limit_losses(psi, similarities, positives, log_law))
-    rows, log_ways = _multisets(num_classes * points, k)
-    weights = jax.nn.softmax(log_ways + jnp.sum(log_law[:, rows], axis=-1), axis=1)
-    differences = similarities[:, None, rows] - positives[:, :, None, None]
+    tuples = multisets(num_classes * points, k)
+    places = np.array([place for place, _ in tuples])
+    log_orders = np.log([float(orders) for _, orders in tuples])
+    weights = jax.nn.softmax(log_orders + jnp.sum(log_law[:, places], axis=-1), axis=1)
+    differences = similarities[:, None, places] - positives[:, :, None, None]
     losses = psi.of_differences(differences)
     return jnp.mean(jnp.sum(weights[:, None] * losses, axis=-1))
 
@@ -165,8 +166,8 @@ def constrain(
 
 def minimise(
     key: PRNGKeyArray,
-    problem: Problem,
-    objectives: Sequence[Objective],
+    problem: MinimisationProblem,
+    objectives: Sequence[PopulationLoss],
     *,
     starts: int = 12,
     steps: int = 300,
@@ -190,8 +191,8 @@ def minimise(
     Example:
         >>> import jax
         >>> with jax.enable_x64(True):
-        ...     problem = Problem(num_classes=2, points=1, dim=1, k=1)
-        ...     found = minimise(jax.random.key(0), problem, [Objective(False, 5.0)], starts=4)
+        ...     problem = MinimisationProblem(num_classes=2, points=1, dim=1, k=1)
+        ...     found = minimise(jax.random.key(0), problem, [PopulationLoss(False, 5.0)], starts=4)
         >>> round(found[0].value, 8)
         0.66703063
     """
@@ -214,25 +215,27 @@ def minimise(
     return found
 
 
-def shape_of(features: Float[Array | np.ndarray, "classes points dim"]) -> Shape:
+def class_mean_geometry(
+    features: Float[Array | np.ndarray, "classes points dim"],
+) -> ClassMeanGeometry:
     """Measures the class means.
 
     Args:
         features: the points of each class.
 
     Returns:
-        See `Shape`.
+        See `ClassMeanGeometry`.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> shape_of(jnp.array([[[1.0]], [[-1.0]]])).least_gap
+        >>> class_mean_geometry(jnp.array([[[1.0]], [[-1.0]]])).least_gap
         2.0
     """
     with jax.enable_x64(True):
         within_class, zero_sum, means = map(np.asarray, _measured(jnp.asarray(features)))
     gram = means @ means.T
     gaps = (np.diag(gram)[:, None] - gram)[~np.eye(len(means), dtype=bool)]
-    return Shape(
+    return ClassMeanGeometry(
         within_class=float(within_class),
         least_gap=float(gaps.min()),
         largest_gap=float(gaps.max()),
@@ -255,14 +258,6 @@ def _limit_losses(psi, similarities, positives, log_law):
     scaled = similarities / psi.temperature
     log_mean = jax.nn.logsumexp(log_weights + scaled, axis=1, keepdims=True)
     return psi.link(log_mean - positives / psi.temperature, 1)
-
-
-def _multisets(count, k):
-    """All multisets of k out of `count` points, and the log of the number of orders of each."""
-    rows = list(itertools.combinations_with_replacement(range(count), k))
-    repeats = ([row.count(point) for point in set(row)] for row in rows)
-    ways = [math.factorial(k) / math.prod(map(math.factorial, parts)) for parts in repeats]
-    return np.array(rows), np.log(ways)
 
 
 @lru_cache(maxsize=64)

@@ -6,15 +6,13 @@ Everything is a short exact rational, so that a model can be written down and ev
 import random
 from collections.abc import Callable
 from fractions import Fraction
-from math import isqrt
 
-from theory.model import eta_kinds, psi_kinds
-from theory.model.eta_kinds import EtaKind, Exponential
+from theory.model.eta_kinds import ETA_KINDS, Exponential
+from theory.model.kinds import EtaKind, PsiKind
 from theory.model.latent_classes import LatentClassModel, Matrix, Vector
-from theory.model.psi_kinds import InfoNCE, PsiKind
-
-ETF_DIGITS = 80
-"""Decimals of the coordinates of a simplex ETF, truncated towards zero."""
+from theory.model.psi_kinds import PSI_KINDS, InfoNCE
+from theory.model.rationals import random_thousandths
+from theory.model.simplex import exact_simplex, square_root
 
 Rng = random.Random
 
@@ -45,7 +43,7 @@ def neural_collapse(
         >>> float(neural_collapse(num_classes=3).gram[0][1])
         -0.5
     """
-    frame = simplex_etf(num_classes)
+    frame = exact_simplex(num_classes)
     features = tuple(tuple(radius * x for x in row) for row in frame for _ in range(points))
     return LatentClassModel(
         prior=uniform(num_classes),
@@ -56,40 +54,6 @@ def neural_collapse(
         eta=Exponential(Fraction(1)) if eta is None else eta,
         name=f"nc_C{num_classes}",
     )
-
-
-def simplex_etf(num_classes: int) -> Matrix:
-    """C unit vectors in C - 1 dimensions with inner products ``-1/(C-1)``, as long decimals.
-
-    Args:
-        num_classes: C, at least 2.
-
-    Returns:
-        The vectors; entries are truncated towards zero, so norms do not exceed one.
-
-    Example:
-        >>> simplex_etf(2)
-        ((Fraction(1, 1),), (Fraction(-1, 1),))
-    """
-    rows = [[Fraction(0)] * (num_classes - 1) for _ in range(num_classes)]
-    for column in range(num_classes - 1):
-        left = num_classes - 1 - column
-        height = Fraction(left, left + 1) * Fraction(num_classes, num_classes - 1)
-        rows[column][column] = square_root(height)
-        for row in rows[column + 1 :]:
-            row[column] = -square_root(height / left**2)
-    return tuple(map(tuple, rows))
-
-
-def square_root(square: Fraction, digits: int = ETF_DIGITS) -> Fraction:
-    """The square root to `digits` decimals, rounded down.
-
-    Example:
-        >>> float(square_root(Fraction(2)))
-        1.4142135623730951
-    """
-    scale = 10**digits
-    return Fraction(isqrt(square.numerator * scale**2 // square.denominator), scale)
 
 
 def random_model(
@@ -147,64 +111,23 @@ def random_model(
 
 
 def some_psi(rng: Rng, *, strict: bool = False) -> PsiKind:
-    """A random legal psi; strictly convex and strictly increasing if `strict`.
-
-    Example:
-        >>> some_psi(random.Random(0)).legal
-        True
-    """
-    return rng.choice(psi_choices(rng)[:2] if strict else psi_choices(rng))
+    """A random legal psi; strictly convex and strictly increasing if `strict`."""
+    return rng.choice([psi for psi in psi_choices(rng) if psi.strict or not strict])
 
 
-def psi_choices(rng: Rng) -> tuple[PsiKind, ...]:
-    """One loss function of every kind, with random parameters; the first two are strict.
-
-    Example:
-        >>> len(psi_choices(random.Random(0)))
-        7
-    """
-    margin = _fraction(rng, 0, 15)
-    q = rng.choice((Fraction(1), Fraction(3, 2), None))
-    alpha, tau = _choice(rng, "1", "1/2", "2"), _choice(rng, "1", "1/2", "2")
-    return (
-        psi_kinds.InfoNCE(alpha, q, tau),
-        psi_kinds.LogisticSum(_fraction(rng, 2, 30)),
-        psi_kinds.InfoNCE(alpha=Fraction(0)),
-        psi_kinds.TripletSum(margin),
-        psi_kinds.TripletMax(margin),
-        psi_kinds.SquaredHinge(margin),
-        psi_kinds.Linear(),
-    )
+def psi_choices(rng: Rng, k: int = 1) -> tuple[PsiKind, ...]:
+    """Legal loss functions of every kind, with random parameters."""
+    return tuple(psi for kind in PSI_KINDS for psi in kind.random(rng, k))
 
 
 def some_eta(rng: Rng, k: int) -> EtaKind:
-    """A random legal eta for k negatives.
-
-    Example:
-        >>> some_eta(random.Random(0), 2).legal
-        True
-    """
+    """A random legal eta for k negatives."""
     return rng.choice(eta_choices(rng, k))
 
 
 def eta_choices(rng: Rng, k: int) -> tuple[EtaKind, ...]:
-    """One legal hardening function of every kind, with random parameters.
-
-    Example:
-        >>> len(eta_choices(random.Random(0), 2))
-        7
-    """
-    beta, level = _fraction(rng, 1, 80), _fraction(rng, -8, 8)
-    power = _choice(rng, "1/2", "1", "2", "5/2")
-    return (
-        Exponential(beta),
-        eta_kinds.WeightedExponential(tuple(_fraction(rng, 0, 50) for _ in range(k))),
-        eta_kinds.ReluPower(_fraction(rng, 0, 12), power),
-        eta_kinds.SumReluPower(_fraction(rng, -5, 15), power),
-        eta_kinds.Threshold(level),
-        eta_kinds.ThresholdAny(level),
-        eta_kinds.Sigmoid(beta, level),
-    )
+    """Legal hardening functions of every kind, with random parameters."""
+    return tuple(eta for kind in ETA_KINDS for eta in kind.random(rng, k))
 
 
 def ball_features(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
@@ -226,8 +149,8 @@ def near_collapse(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
     """A simplex ETF, shaken by an amount between 1e-1 and 1e-6; `dim` is not used."""
     shake = Fraction(1, 10 ** rng.randint(1, 6))
     return tuple(
-        _into_ball([(1 - shake) * x + shake * _fraction(rng, -5, 5) for x in row])
-        for row in simplex_etf(classes)
+        _into_ball([(1 - shake) * x + shake * random_thousandths(rng, -500, 500) for x in row])
+        for row in exact_simplex(classes)
         for _ in range(points)
     )
 
@@ -254,7 +177,7 @@ def random_joint(rng: Rng, law: Vector) -> Matrix:
     """A joint law with the given marginals: independence mixed with x+ = x, and a turn.
 
     The turn moves mass along a cycle of three points of the law, if it has as many, so that the
-    joint law is not symmetric.
+    joint law is not symmetric unless x+ = x.
     """
     same = Fraction(rng.randint(1, 4), 4)
     table = [
@@ -285,14 +208,6 @@ def own_points(laws: list[Vector]) -> Matrix:
     )
 
 
-def _fraction(rng: Rng, low: int, high: int) -> Fraction:
-    return Fraction(rng.randint(low * 100, high * 100), 1000)
-
-
-def _choice(rng: Rng, *texts: str) -> Fraction:
-    return Fraction(rng.choice(texts))
-
-
 def _either(rng: Rng, value: bool | None, chance: float) -> bool:
     return rng.random() < chance if value is None else value
 
@@ -300,7 +215,7 @@ def _either(rng: Rng, value: bool | None, chance: float) -> bool:
 def _in_ball(rng: Rng, dim: int) -> Vector:
     if rng.random() < 0.125:
         return (Fraction(0),) * dim
-    return _into_ball([_fraction(rng, -10, 10) for _ in range(dim)])
+    return _into_ball([random_thousandths(rng, -1000, 1000) for _ in range(dim)])
 
 
 def _into_ball(vector: list[Fraction]) -> Vector:

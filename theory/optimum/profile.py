@@ -1,28 +1,27 @@
-"""The HUCL value of class-collapsed representations as a function of one number, with derivatives.
+"""The profile of InfoNCE: the HUCL value of class-collapsed representations, and its slope.
 
-    L_k(delta) = E psi_k(-delta b_1, .., -delta b_k),   b_i iid Bernoulli(p(delta)),
-    p(delta) = (C - 1) / (C - 1 + exp(beta delta)),
-
-is the HUCL value of every class-collapsed representation whose similarities are larger by `delta`
-within a class than between classes. Neural collapse in the unit ball is ``delta = C / (C - 1)``.
-`theory.optimum.hucl_floor` holds finite k; here InfoNCE joins ``k = infinity``, where the value is
+`theory.optimum.collapsed_loss` holds the profile ``L_k(delta)`` for finite k and any psi; here
+InfoNCE joins ``k = infinity``, where the value is
 
     L_oo(delta) = log(alpha + q a(delta)),
     a(delta) = (1 + (C-1) e^{-(beta + 1/tau) delta}) / (1 + (C-1) e^{-beta delta}),
 
-and the closed forms of its minimum.
+and the closed forms of its minimum. Neural collapse (NC) in the unit ball is the gap
+``delta = C / (C - 1)``.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from flint import arb, arb_series
 
 from theory.model.psi_kinds import InfoNCE
-from theory.model.rationals import rational
-from theory.optimum.hucl_floor import collapsed_taylor
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.collapsed_loss import Minimum, collapsed_taylor
 
 
-class Setting(NamedTuple):
+class ProfileParameters(NamedTuple):
     """What the profile depends on besides the hardness.
 
     Attributes:
@@ -41,129 +40,67 @@ class Setting(NamedTuple):
         return f"C={self.num_classes} k={negatives} q={weight} tau={self.psi.tau}"
 
 
-class Minimum(NamedTuple):
-    """Where a profile is least, and its value there."""
+def taylor(
+    parameters: ProfileParameters, beta: arb, delta: arb, *, terms: int = 3
+) -> tuple[arb, ...]:
+    """``L(delta), L'(delta), L''(delta) / 2, ..``, enclosed over the ball delta.
 
-    delta: arb
-    value: arb
-
-
-def nc_gap(num_classes: int) -> arb:
-    """``C / (C - 1)``: similarity within minus between classes at neural collapse.
-
-    Example:
-        >>> float(nc_gap(5))
-        1.25
+    Raises ValueError for ``k = infinity`` with ``q = k``, which has no limit.
     """
-    return arb(num_classes) / (num_classes - 1)
-
-
-def taylor(setting: Setting, beta: arb, delta: arb, *, terms: int = 3) -> tuple[arb, ...]:
-    """Taylor coefficients of the profile, enclosed.
-
-    Args:
-        setting: classes, negatives and loss.
-        beta: the hardness, any sign.
-        delta: where; a wide ball gives enclosures over all of it.
-        terms: how many coefficients.
-
-    Returns:
-        ``L(delta), L'(delta), L''(delta) / 2, ..``.
-
-    Raises:
-        ValueError: for ``k = infinity`` with ``q = k``, which has no limit.
-
-    Example:
-        >>> value, slope = taylor(Setting(100, None), arb(5), nc_gap(100), terms=2)
-        >>> round(float(value), 4), slope > 0
-        (0.5615, True)
-    """
-    if setting.k is not None:
+    num_classes, k, psi = parameters
+    if k is not None:
         return collapsed_taylor(
-            delta,
-            num_classes=setting.num_classes,
-            k=setting.k,
-            psi=setting.psi,
-            beta=beta,
-            terms=terms,
+            delta, num_classes=num_classes, k=k, psi=psi, beta=beta, terms=terms
         )
-    alpha, q, rate = _limit_parameters(setting)
-    variable = arb_series([delta, 1], terms)
-    other = setting.num_classes - 1
-    tilted = (variable * (-(beta + rate))).exp() * other + 1
-    series = (tilted / ((variable * (-beta)).exp() * other + 1) * q + alpha).log()
+    alpha, q, rate = _limit_parameters(parameters)
+    variable, others = arb_series([delta, 1], terms), num_classes - 1
+    tilted = (variable * (-(beta + rate))).exp() * others + 1
+    series = (tilted / ((variable * (-beta)).exp() * others + 1) * q + alpha).log()
     return tuple(series[i] for i in range(terms))
 
 
-def slope_at_nc(setting: Setting, beta: arb) -> arb:
-    """``L'(C / (C - 1))``: positive where shrinking the simplex ETF lowers HUCL.
-
-    Example:
-        >>> slope_at_nc(Setting(4, 1), arb("0.87")) < 0, slope_at_nc(Setting(4, 1), arb("0.88")) > 0
-        (True, True)
-    """
-    return taylor(setting, beta, nc_gap(setting.num_classes), terms=2)[1]
+def slope_at_nc(parameters: ProfileParameters, beta: arb) -> arb:
+    """``L'(C / (C - 1))``: positive where shrinking the simplex ETF lowers HUCL."""
+    return taylor(parameters, beta, ball(nc_gap(parameters.num_classes)), terms=2)[1]
 
 
-def limit_minimum(setting: Setting, beta: arb) -> Minimum:
+def limit_minimum(parameters: ProfileParameters, beta: arb) -> Minimum:
     """The minimum over ``delta >= 0`` for ``k = infinity``, in closed form up to one root.
 
     With ``d = delta / tau`` and ``b = beta tau`` the minimiser is the unique root of
     ``(b + 1) e^{-d} + (C - 1) e^{-(b + 1) d} = b``, and the minimum is
-    ``log(alpha + q a*)`` with ``a* = (1 + 1/b) e^{-d}``.
-
-    Args:
-        setting: with ``k = None``.
-        beta: the hardness, positive.
-
-    Returns:
-        The minimiser and the minimum, enclosed.
-
-    Raises:
-        ValueError: if k is finite or beta not positive.
-
-    Example:
-        >>> delta, value = limit_minimum(Setting(4, None), arb(5))
-        >>> round(float(delta), 4), round(float(value), 8)
-        (0.2921, 0.63975545)
+    ``log(alpha + q a*)`` with ``a* = (1 + 1/b) e^{-d}``. Raises ValueError if k is finite or beta
+    not positive.
     """
-    if setting.k is not None or not beta > 0:
-        raise ValueError(f"the closed form needs k = infinity and beta > 0, got {setting}, {beta}")
-    alpha, q, rate = _limit_parameters(setting)
+    if parameters.k is not None or not beta > 0:
+        raise ValueError(
+            f"the closed form needs k = infinity and beta > 0, got {parameters}, {beta}"
+        )
+    alpha, q, rate = _limit_parameters(parameters)
     scaled = beta / rate
-    root = _root(setting.num_classes, scaled)
+    root = _root(lambda gap: _excess(parameters.num_classes, scaled, gap))
     return Minimum(root / rate, (alpha + q * (1 + 1 / scaled) * (-root).exp()).log())
 
 
-def limit_threshold(setting: Setting) -> arb:
-    """beta_c for ``k = infinity``: the root of the equation of `limit_minimum` at neural collapse.
+def limit_threshold(parameters: ProfileParameters) -> arb:
+    """beta_c for ``k = infinity``, enclosed: the root of the equation of `limit_minimum` at NC.
 
-    Args:
-        setting: with ``k = None``.
-
-    Returns:
-        An enclosure; alpha and q do not matter.
-
-    Example:
-        >>> round(float(limit_threshold(Setting(10, None))), 6)
-        1.411323
+    Neither alpha nor q matters.
     """
-    _, _, rate = _limit_parameters(setting)
-    gap = nc_gap(setting.num_classes) * rate
-    low, high = arb(0), arb(1)
-    while _excess(setting.num_classes, high, gap) > 0:
-        high = 2 * high
-    return _bisect(lambda b: _excess(setting.num_classes, b, gap), low, high) * rate
+    _, _, rate = _limit_parameters(parameters)
+    gap = ball(nc_gap(parameters.num_classes)) * rate
+    return _root(lambda scaled: _excess(parameters.num_classes, scaled, gap)) * rate
 
 
-def _limit_parameters(setting):
-    psi = setting.psi
+def _limit_parameters(parameters: ProfileParameters) -> tuple[arb, arb, arb]:
+    """alpha, q and the inverse of tau."""
+    psi = parameters.psi
     if psi.q is None:
         raise ValueError("InfoNCE with q = k has no limit for k to infinity")
-    return arb(rational(psi.alpha)), arb(rational(psi.q)), 1 / arb(rational(psi.tau))
+    return ball(psi.alpha), ball(psi.q), 1 / ball(psi.tau)
 
 
-def _excess(num_classes, scaled_beta, gap):
+def _excess(num_classes: int, scaled_beta: arb, gap: arb) -> arb:
     """Decreasing in both arguments; positive left of the minimiser."""
     return (
         (scaled_beta + 1) * (-gap).exp()
@@ -172,15 +109,11 @@ def _excess(num_classes, scaled_beta, gap):
     )
 
 
-def _root(num_classes, scaled_beta):
-    high = arb(1)
-    while _excess(num_classes, scaled_beta, high) > 0:
+def _root(decreasing: Callable[[arb], arb]) -> arb:
+    """Encloses the positive root of a decreasing function, until its sign cannot be told."""
+    low, high = arb(0), arb(1)
+    while decreasing(high) > 0:
         high = 2 * high
-    return _bisect(lambda gap: _excess(num_classes, scaled_beta, gap), arb(0), high)
-
-
-def _bisect(decreasing, low, high):
-    """Encloses the root of a decreasing function; stops where the sign cannot be told."""
     while True:
         middle = ((low + high) / 2).mid()
         if not low < middle < high:

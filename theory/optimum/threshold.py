@@ -12,7 +12,7 @@ from typing import NamedTuple
 from flint import arb, ctx
 
 from theory.model.psi_kinds import InfoNCE
-from theory.optimum.profile import Setting, slope_at_nc
+from theory.optimum.profile import ProfileParameters, slope_at_nc
 
 WIDTH = Fraction(1, 10**8)
 """How narrow the brackets are: absolutely, and relative to their upper ends."""
@@ -30,7 +30,7 @@ class Bracket(NamedTuple):
         return float((self.low + self.high) / 2)
 
 
-def threshold(setting: Setting, *, width: Fraction = WIDTH, bits: int = 160) -> Bracket:
+def threshold(profile: ProfileParameters, *, width: Fraction = WIDTH, bits: int = 160) -> Bracket:
     """Encloses beta_c, the multiplier of similarities before the temperature, by slopes in balls.
 
     Raises ArithmeticError if the sign of a slope cannot be decided with so many bits.
@@ -38,22 +38,24 @@ def threshold(setting: Setting, *, width: Fraction = WIDTH, bits: int = 160) -> 
     narrow = arb(width.numerator) / width.denominator
     with ctx.workprec(bits):
         low, high = arb(0), arb(1)
-        while not _is_positive(slope_at_nc(setting, high)):
+        while not _is_positive(slope_at_nc(profile, high)):
             low, high = high, 2 * high
         while high - low > narrow * min(arb(1), high):
             middle = (low + high) / 2
-            if _is_positive(slope_at_nc(setting, middle)):
+            if _is_positive(slope_at_nc(profile, middle)):
                 high = middle
             else:
                 low = middle
         return Bracket(low, high)
 
 
-def infonce_settings(classes: Sequence[int], negatives: Sequence[int | None]) -> list[Setting]:
+def infonce_profiles(
+    classes: Sequence[int], negatives: Sequence[int | None]
+) -> list[ProfileParameters]:
     """For every C, InfoNCE with q = 1 and each k, then with q = k for each finite k above 1."""
     sums = [k for k in negatives if k is not None and k > 1]
     columns = [(k, InfoNCE()) for k in negatives] + [(k, InfoNCE(q=None)) for k in sums]
-    return [Setting(c, k, psi) for c in classes for k, psi in columns]
+    return [ProfileParameters(c, k, psi) for c in classes for k, psi in columns]
 
 
 def _is_positive(slope: arb) -> bool:

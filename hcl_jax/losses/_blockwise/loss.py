@@ -56,7 +56,6 @@ from hcl_jax.losses._blockwise.positives import positive_pull, positive_sums
 from hcl_jax.losses._blockwise.tiles import unless
 from hcl_jax.losses._blockwise.vjp import (
     POSITIVE_BLOCK,
-    Losses,
     Settings,
     cotangent_of_totals,
     finish,
@@ -68,6 +67,7 @@ from hcl_jax.losses._blockwise.vjp import (
     weigh,
     whole_blocks,
 )
+from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.law import Law
 from hcl_jax.pairs import Pairs
 
@@ -75,26 +75,24 @@ from hcl_jax.pairs import Pairs
 def blockwise_losses(
     law: Law,
     anchors: Float[Array, "anchors dim"],
-    candidates: Float[Array, "candidates dim"],
     pairs: Pairs,
+    candidates: Float[Array, "candidates dim"] | None,
     settings: Settings = Settings(),  # noqa: B008  (immutable)
-) -> Losses:
-    """The three parts of `hcl_jax.losses.anchor_losses.AnchorLosses`, computed tile by tile.
+) -> AnchorLosses:
+    """The losses of anchors, tile by tile; without `candidates` these are the anchors.
+
+    Memory: the tiles (a few ``block^2`` floats, a few ``64 rows``) and copies of the embeddings and
+    their gradients.
 
     Args:
         law: parts of a product hardening and of InfoNCE.
         anchors: embeddings whose losses are wanted.
-        candidates: their positives and negatives. If this is the same object as `anchors`, the
-            symmetry is used.
         pairs: which candidate is what to which anchor.
+        candidates: their positives and negatives, or None.
         settings: see `Settings`.
 
     Returns:
-        Totals, numbers of positives, and which anchors are defined. Memory: the tiles (a few
-        ``block^2`` floats, a few ``64 rows``) and copies of the embeddings and their gradients.
-
-    Raises:
-        NotImplementedError: if differentiated twice, or by a number in `law`.
+        The losses.
 
     Example:
         >>> import jax.numpy as jnp
@@ -102,10 +100,10 @@ def blockwise_losses(
         >>> from hcl_jax.losses.law import law_of
         >>> embeddings = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
         >>> everyone = supervised(rows(jnp.array([0, 0, 1, 1])))
-        >>> blockwise_losses(law_of(), embeddings, embeddings, everyone)[0].round(4).tolist()
+        >>> blockwise_losses(law_of(), embeddings, everyone, None).total.round(4).tolist()
         [0.12690000236034393, 0.12690000236034393, 0.12690000236034393, 0.12690000236034393]
     """
-    if candidates is anchors:
+    if candidates is None:
         return _one_set(settings, law, anchors, pairs)
     return _two_sets(settings, law, anchors, candidates, pairs)
 

@@ -18,6 +18,7 @@ from hcl_jax.losses._blockwise.block import Offsets, Side, Slopes
 from hcl_jax.losses._blockwise.negatives import Statistics, Sums
 from hcl_jax.losses._blockwise.positives import PositiveSums
 from hcl_jax.losses._blockwise.tiles import tile_length
+from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.padding import pad_rows, padding, valid_rows
 from hcl_jax.pairs import Pairs
 
@@ -69,9 +70,6 @@ class Memory(NamedTuple):
     slope: Float[Array, " anchors"]
     defined: Bool[Array, " anchors"]
     constant: Bool[Array, ""]
-
-
-Losses = tuple[Float[Array, " anchors"], Int[Array, " anchors"], Bool[Array, " anchors"]]
 
 
 def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -233,7 +231,7 @@ def weigh(rows: Side, memory: Memory, weight: Float[Array, " n"]) -> Side:
 
 def finish(
     stats: Statistics, sums: PositiveSums, constant: Bool[Array, ""]
-) -> tuple[Losses, Memory]:
+) -> tuple[AnchorLosses, Memory]:
     """Leaves out undefined anchors.
 
     Args:
@@ -254,7 +252,7 @@ def finish(
     """
     defined = stats.live & (sums.number > 0)
     total = jnp.where(defined, sums.total, 0)
-    losses = (total, jnp.where(defined, sums.number, 0), defined)
+    losses = AnchorLosses(total, jnp.where(defined, sums.number, 0), defined)
     return losses, Memory(stats, jnp.where(defined, sums.slope, 0), defined, constant)
 
 

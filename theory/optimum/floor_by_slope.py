@@ -3,38 +3,26 @@
 By Theorem 4(d) of `docs/hucl_optimum.md` the slope of ``L_k`` is non-decreasing while it is
 negative and non-negative from there on. So the minimum lies where the sign changes, and where the
 slope is still negative, at `low`, it is at least ``L_k(low) + L_k'(low) (high - low)``. The search
-of `theory.optimum.hucl_floor` takes nothing from the theorem, but splits boxes of the order of k
+of `theory.optimum.floor` takes nothing from the theorem, but splits boxes of the order of k
 squared.
 """
+
+from collections.abc import Callable
 
 from flint import arb, ctx
 
 from theory.model.psi_kinds import InfoNCE
-from theory.optimum.hucl_floor import Floor, collapsed_taylor
+from theory.optimum.collapsed_loss import Minimum, collapsed_taylor
+
+ValueAndSlope = Callable[[arb], tuple[arb, ...]]
 
 
 def floor_by_slope(
     *, num_classes: int, k: int, psi: InfoNCE, beta: arb, within: arb | None = None
-) -> Floor:
+) -> Minimum:
     """The minimum of ``L_k`` over ``delta >= 0``, or over ``0 <= delta <= within``.
 
-    Args:
-        num_classes: C, at least 2.
-        k: the number of negatives.
-        psi: InfoNCE with a positive temperature.
-        beta: the hardness, positive.
-        within: an upper limit for delta.
-
-    Returns:
-        The minimiser and the enclosed minimum.
-
-    Raises:
-        ValueError: if psi or beta do not qualify.
-
-    Example:
-        >>> delta, value = floor_by_slope(num_classes=2, k=1, psi=InfoNCE(), beta=arb(1))
-        >>> round(float(delta), 4), round(float(value), 8)
-        (0.9813, 0.59095804)
+    Raises ValueError unless the temperature and beta are positive.
     """
     if not psi.legal or not beta > 0:
         raise ValueError(f"the theorem needs tau > 0 and beta > 0, got {psi}, beta={beta}")
@@ -45,11 +33,11 @@ def floor_by_slope(
     if within is not None:
         value, slope = at(within)
         if slope <= 0:
-            return Floor(within, value)
+            return Minimum(within, value)
     return _between(at, *_bracket(at, 1 / beta, within))
 
 
-def _bracket(at, step, within):
+def _bracket(at: ValueAndSlope, step: arb, within: arb | None) -> tuple[arb, arb]:
     """Two gaps, with a negative slope at the first and none at the second."""
     low, high = arb(0), step.mid()
     while within is None or high < within:
@@ -59,7 +47,8 @@ def _bracket(at, step, within):
     return low, within
 
 
-def _between(at, low, high):
+def _between(at: ValueAndSlope, low: arb, high: arb) -> Minimum:
+    """Halves the interval until the minimum is enclosed to three quarters of the precision."""
     value, slope = at(low)
     while True:
         drop = -slope * (high - low)
@@ -73,4 +62,4 @@ def _between(at, low, high):
             high = middle
         else:
             break
-    return Floor(((low + high) / 2).mid(), (value - abs(drop).upper()).union(value))
+    return Minimum(((low + high) / 2).mid(), (value - abs(drop).upper()).union(value))

@@ -1,0 +1,69 @@
+"""Checks that every form of the loss makes of its arguments."""
+
+from typing import Any
+
+from hcl_jax.hardening import Hardening
+from hcl_jax.pairs import Keys, Pairs
+from hcl_jax.psi import Psi
+from hcl_jax.validation import check_embeddings, check_labels
+
+
+def check_rows(anchors: Any, pairs: Any, candidates: Any = None) -> None:
+    """Raises unless embeddings agree in dimension and pairs in length; None: the anchors."""
+    _check_pairs(pairs)
+    check_embeddings("anchors", anchors)
+    if candidates is None:
+        candidates = anchors
+    else:
+        check_embeddings("candidates", candidates)
+    if anchors.shape[1] != candidates.shape[1]:
+        raise ValueError(
+            f"anchors and candidates must have one dimension, got {anchors.shape[1]} and "
+            f"{candidates.shape[1]}"
+        )
+    _check_keys("anchors", pairs.anchors, anchors.shape[0])
+    _check_keys("candidates", pairs.candidates, candidates.shape[0])
+
+
+def check_shard(embeddings: Any, pairs: Any) -> None:
+    """Raises unless `embeddings` are rows in both roles, with pairs of the same length."""
+    _check_pairs(pairs)
+    check_embeddings("embeddings", embeddings)
+    _check_keys("embeddings as anchors", pairs.anchors, embeddings.shape[0])
+    _check_keys("embeddings as candidates", pairs.candidates, embeddings.shape[0])
+
+
+def check_psi(psi: Any) -> None:
+    """Raises TypeError unless `psi` is a `Psi`."""
+    if not isinstance(psi, Psi):
+        raise TypeError(f"psi must be a Psi, such as hcl_jax.psi.infonce(), got {_found(psi)}")
+
+
+def check_product_hardening(hardening: Any, reason: str) -> None:
+    """Raises unless `hardening` is a product; `reason` is why a joint hardening will not do."""
+    if not isinstance(hardening, Hardening):
+        raise TypeError(
+            "hardening must be a Hardening, such as hcl_jax.hardening.exponential(5.0), "
+            f"got {_found(hardening)}"
+        )
+    if not hardening.is_product:
+        raise ValueError(reason)
+
+
+def _check_pairs(pairs: Any) -> None:
+    if not isinstance(pairs, Pairs):
+        raise TypeError(
+            f"pairs must be Pairs, such as hcl_jax.pairs.supervised(rows), got {_found(pairs)}"
+        )
+
+
+def _check_keys(name: str, keys: Keys, length: int) -> None:
+    for key in keys:
+        check_labels(f"the pair keys of the {name}", key, length=length)
+
+
+def _found(value: Any) -> str:
+    """What to call an object of the wrong type."""
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}"
+    return f"{value!r}" if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"

@@ -1,0 +1,105 @@
+"""What the pages name exists: links, paths, modules, commands; their numbers are the committed."""
+
+import ast
+import importlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+FOLDERS = ("hcl_jax", "theory", "scripts", "tests", "docs", "benchmarks")
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def found(pattern, page):
+    return sorted(set(re.findall(pattern, page.read_text(), re.MULTILINE)))
+
+
+def resolves(name):
+    """Whether a dotted name is a module, or something in one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            value = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            fields = getattr(value, "__annotations__", {})
+            if not hasattr(value, part) and part not in fields:
+                return False
+            value = getattr(value, part, None)
+        return True
+    return False
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    for link in found(r"\]\((?!https?:)([^)\s]+)\)", page):
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if heading else []
+        slugs = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+        assert not heading or heading in slugs, link
+
+
+@every_page
+def test_paths_exist(page):
+    pattern = rf"(?<![\w/.])((?:{'|'.join(FOLDERS)})/[\w./-]*)"
+    assert not [path for path in found(pattern, page) if not (ROOT / path.rstrip(".")).exists()]
+
+
+@every_page
+def test_names_and_commands_exist(page):
+    names = found(r"(?<![\w/.@-])((?:hcl_jax|theory|scripts)(?:\.[a-zA-Z_]\w*)+)", page)
+    assert not [name for name in names if not resolves(name)]
+
+
+@every_page
+def test_what_examples_import_exists(page):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    for block in blocks:
+        if ">>>" in block:
+            continue  # a doctest, which is run
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("hcl_jax"):
+                for alias in node.names:
+                    assert resolves(f"{node.module}.{alias.name}"), alias.name
+
+
+def rows_of(text):
+    cells = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines())
+    return {first: rest for first, *rest in cells if rest}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_times_of_the_loss_are_the_committed_ones(page):
+    shapes = json.loads((ROOT / "benchmarks" / "losses.json").read_text())["shapes"]
+    times, marks, peaks = {}, {}, {}
+    for shape in shapes:
+        for contender in shape["contenders"]:
+            name = contender["name"]
+            times.setdefault(name, {})[shape["rows"]] = 1e3 * np.median(contender["seconds"])
+            peaks.setdefault(name, {})[shape["rows"]] = contender["peak"]
+            marks[name] = "*" if contender["extrapolated_by"] != 1 else ""
+    shown = {n: r for n, r in rows_of((ROOT / page).read_text()).items() if n in times}
+    assert len(shown) >= 7
+    for name, (*cells, peak) in shown.items():
+        for cell, rows in zip(cells, (512, 2048, 8192), strict=True):
+            if cell:
+                assert cell.endswith("*") == bool(marks[name])
+                assert float(cell.strip("*")) == pytest.approx(times[name][rows], rel=6e-3), name
+        if peak:
+            assert float(peak) == pytest.approx(peaks[name][8192] / 2**20, abs=0.5), name
+
+
+def test_the_readme_shows_rows_of_the_results():
+    results = (ROOT / "docs" / "results.md").read_text()
+    readme = rows_of((ROOT / "README.md").read_text())
+    methods = [name for name in readme if re.match(r"H?[SU]CL", name)]
+    assert len(methods) >= 5
+    assert all(f"| {name} | {' | '.join(readme[name])} |" in results for name in methods)

@@ -28,7 +28,8 @@ LAYERS = {
         "training",
     ),
     "hcl_jax.system": ("atomic_files processes", "preemption"),
-    "hcl_jax.geometry": ("_checks hypersphere", "classes simplex spectrum", "summary"),
+    "hcl_jax.geometry": ("_checks", "classes simplex spectrum", "hypersphere", "summary"),
+    "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (
         "splits decoding",
         "bundled synthetic image_sets instructions streaming",
@@ -38,7 +39,7 @@ LAYERS = {
     ),
     "hcl_jax.augmentation": ("pixels transforms", "crops colors blurring", "recipes"),
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
-    "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "checkpoints"),
+    "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
         "_checks anchor_losses law _guide_tables",
         "dense _blockwise",

@@ -153,13 +153,15 @@ def _measure(
             f"top{k}": evaluation.top_k_accuracy(scores, test_labels, min(k, num_classes))
             for k in (1, 5)
         }
+        nearest = evaluation.nearest_mean_scores(held_out, means)
+        accuracies["nearest_mean"] = evaluation.top_k_accuracy(nearest, test_labels)
         return geometry.measure(embeddings, train_labels, num_classes), accuracies
 
     return jax.vmap(measure_one)(train, test)
 
 
 def _probes(launcher, states, data, embedded):
-    """Accuracies of nearest neighbours in embeddings, and of a linear probe of features."""
+    """What is measured on request: uniformity, nearest neighbours and a linear probe."""
     labels, (train, test) = _labels(data), embedded
     features = [
         _outputs(launcher.features, launcher, states, split) for split in (data.train, data.test)
@@ -167,6 +169,7 @@ def _probes(launcher, states, data, embedded):
     neighbours = min(PROBED, len(labels[0]))
     seeds = range(len(train))
     return {
+        "uniformity": np.array([geometry.uniformity(train[i]) for i in seeds]),
         "knn": np.array(
             [
                 evaluation.knn_accuracy(train[i], labels[0], test[i], labels[1], k=neighbours)

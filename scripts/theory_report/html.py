@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hcl_jax.system.atomic_files import json_bytes, write_files
+from hcl_jax.system.atomic_files import atomic_write, json_bytes
 from scripts.theory_report.findings import Finding, grouped
 from theory.checking import Effort, Evidence
 
@@ -93,7 +93,7 @@ def write_report(
         f"<title>The theory, checked</title><style>{STYLE}</style></head><body>"
         f"{''.join(body)}</body></html>"
     )
-    write_files(
+    atomic_write(
         {folder / "report.html": page.encode(), folder / "results.json": json_bytes(results)}
     )
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import tyro
 
-from hcl_jax.system.atomic_files import write_files
+from hcl_jax.system.atomic_files import atomic_write
 from scripts.compile_for_tpu import Row, describe, devices, report
 from scripts.experiments.catalogue import named
 from scripts.experiments.experiment import Experiment, keys_of, objective_of, program_of
@@ -60,7 +60,7 @@ def main() -> None:
     text = report(rows, chosen.topology, NOTE)
     print(text)
     if chosen.out is not None:
-        write_files({chosen.out / "tpu-training.md": text.encode()})
+        atomic_write({chosen.out / "tpu-training.md": text.encode()})
 
 
 def compile_epoch(

@@ -1,4 +1,4 @@
-"""A batch as a program sees it: views and pairs before the network, losses after it."""
+"""Views and pairs of a batch before the network, losses after it."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -20,9 +20,9 @@ def rows_of_views(
     """The views of a batch as the network takes them, and what tells pairs among them.
 
     Args:
-        key: draws the views.
+        key: randomness of the views.
         batch: images and labels; on several devices, those of this device.
-        program: has the augmentation, the standardisation and the kind of positives.
+        program: supplies the augmentation, the standardisation and the kind of positives.
 
     Returns:
         Images, and a row for each; views of one image are a batch apart.
@@ -62,11 +62,11 @@ def target_losses(
     """The losses of a batch, before they are averaged.
 
     Args:
-        key: draws negatives, where the conventions of the program ask for samples.
+        key: randomness of the negatives, where the conventions ask for samples.
         embeddings: embeddings of the views; on several devices, of those of this device.
         rows: what pairs the views, see `rows_of_views`.
         target: what is minimised.
-        program: has the conventions.
+        program: supplies the conventions.
 
     Returns:
         A loss for each view.

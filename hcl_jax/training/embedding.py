@@ -16,9 +16,9 @@ def embed(
     """Features and embeddings, a batch at a time; on several devices each takes a part.
 
     Args:
-        variables: of the network.
-        images: of a whole split, uint8 or floats (n, *image).
-        program: has the network, the standardisation and the normalisation.
+        variables: parameters and batch statistics of the network.
+        images: images of a whole split, uint8 or floats (n, *image).
+        program: supplies the network, the standardisation and the normalisation.
         batch_size: how many images are in memory at once.
 
     Returns:
@@ -41,7 +41,7 @@ def embed(
     batch_size = min(batch_size, len(own))
 
     def embed_batch(images):
-        outputs, _ = program.model.apply(variables, program.prepare(images), False)
+        outputs, _ = program.model.apply(variables, program.prepare(images), training=False)
         return outputs.features, program.normalization(outputs.projections)
 
     batches = pad_rows(own, padding(len(own), batch_size))

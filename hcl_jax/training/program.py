@@ -18,9 +18,9 @@ class Program(NamedTuple):
 
     Attributes:
         model: the network.
-        optimizer: of the parameters.
+        optimizer: gradient transformation that updates the parameters.
         batch_size: images in a step; the last, incomplete batch of an epoch is dropped.
-        normalization: of the projections.
+        normalization: function from projections to embeddings.
         augmentation: makes views of images, whose values are in [0, 1] if they are uint8 at first.
         standardization: applied to images after augmentation, in training and in evaluation;
             None for no standardisation.

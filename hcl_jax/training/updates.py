@@ -39,9 +39,9 @@ class StepInfo(NamedTuple):
     """Diagnostics of a step; not carried to the next.
 
     Attributes:
-        loss: of the global batch.
-        gradient_norm: of the gradient by all parameters.
-        parameter_norm: of the parameters before the step.
+        loss: mean loss of the global batch.
+        gradient_norm: norm of the gradient with respect to all parameters.
+        parameter_norm: norm of all parameters before the step.
         projection_norm: the largest of a row of projections.
         pairs: over how many the loss is a mean: (anchor, positive) pairs, or anchors.
         undefined: anchors without a positive or a negative.
@@ -61,7 +61,7 @@ def init_state(key: PRNGKeyArray, program: Program) -> TrainState:
     """The state before the first step.
 
     Args:
-        key: draws the parameters and everything in training.
+        key: randomness of the first parameters and of all training.
         program: what will be trained.
 
     Returns:
@@ -85,7 +85,7 @@ def restart(state: TrainState, program: Program) -> TrainState:
     """The state before the first step, with a network that is trained already.
 
     Args:
-        state: of the training that has ended.
+        state: last state of the training that has ended.
         program: what will be trained.
 
     Returns:
@@ -273,7 +273,7 @@ def each_seed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Maps over the leading axis of the arguments; a single seed runs as if alone.
 
     Args:
-        function: of trees of arrays.
+        function: function of trees of arrays.
 
     Returns:
         The function of trees with a leading axis over seeds.
@@ -298,7 +298,7 @@ def epoch_batches(state: TrainState, size: int, batch_size: int) -> Int[Array, "
 
     Args:
         state: its key and step decide the order, so that a resumed run shuffles as the first.
-        size: of the split.
+        size: number of images in the split.
         batch_size: indices in each row; the rest of the split is dropped.
 
     Returns:

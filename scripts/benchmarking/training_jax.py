@@ -11,8 +11,7 @@ import optax
 from hcl_jax import augmentation, hscl
 from hcl_jax.augmentation import simclr, standardize, to_unit_floats
 from hcl_jax.conventions import Conventions
-from hcl_jax.data import Split
-from hcl_jax.data.image_sets import CIFAR100_STATISTICS
+from hcl_jax.data import CIFAR100, Split
 from hcl_jax.networks import PAPER, resnet
 from hcl_jax.networks.convolutions import convolve
 from hcl_jax.normalization import unit_ball
@@ -52,7 +51,7 @@ def program_of(recipe: Recipe, batch: int, dtype: str, *, sampled: bool) -> Prog
     Returns:
         The program.
     """
-    mean, std = CIFAR100_STATISTICS.mean, CIFAR100_STATISTICS.std
+    mean, std = CIFAR100.statistics
     return Program(
         resnet(recipe.dim, depth=recipe.depth, width=recipe.width, head=PAPER, dtype=dtype),
         optax.adam(1e-3),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hcl_jax.system.atomic_files import json_bytes, write_files
+from hcl_jax.system.atomic_files import atomic_write, json_bytes
 from scripts.theory_report.findings import Finding, grouped
 from scripts.theory_report.section import Section, Table
 from theory.checking import Effort, Evidence, Verdict
@@ -75,7 +75,7 @@ def write_report(
         f"<title>The theory, checked</title><style>{STYLE}</style></head><body>"
         f"{''.join(body)}</body></html>"
     )
-    write_files(
+    atomic_write(
         {folder / "report.html": page.encode(), folder / "results.json": json_bytes(results)}
     )
 

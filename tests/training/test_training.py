@@ -57,7 +57,7 @@ def test_a_step_is_the_objective_and_the_optimizer():
     batch = data.Split(DATA.train.images[::3], DATA.train.labels[::3])
 
     def loss(params):
-        outputs, _ = MODEL.apply(networks.Variables(params, {}), batch.images, True)
+        outputs, _ = MODEL.apply(networks.Variables(params, {}), batch.images, training=True)
         embeddings = normalization.unit_ball(outputs.projections)
         return hcl_jax.hucl(embeddings, batch.labels, beta=3.0)
 

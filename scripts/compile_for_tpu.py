@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from hcl_jax.system.atomic_files import write_files
+from hcl_jax.system.atomic_files import atomic_write
 from scripts.benchmarking.hlo_text import collectives, overlap
 
 MIB = 2**20
@@ -66,12 +66,12 @@ def main() -> None:
     text = report(rows, chosen.topology, NOTE)
     print(text, flush=True)
     if chosen.out is not None:
-        write_files({chosen.out: text.encode()})
+        atomic_write({chosen.out: text.encode()})
     if chosen.largest:
         found = largest(chosen.topology)
         print(found)
         if chosen.out is not None:
-            write_files({chosen.out: (text + found).encode()})
+            atomic_write({chosen.out: (text + found).encode()})
 
 
 def available() -> bool:

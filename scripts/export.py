@@ -25,8 +25,8 @@ import tyro
 from hcl_jax.checkpoints import restore_latest
 from hcl_jax.encoders.export import export_encoder
 from hcl_jax.networks import Variables
-from hcl_jax.system.atomic_files import whole_files
-from hcl_jax.training import alone
+from hcl_jax.system.atomic_files import atomic_open
+from hcl_jax.training import SingleDevice
 from scripts.experiments.experiment import NORMALIZATIONS, Experiment, keys_of, program_of
 from scripts.runs.exit_status import RefusedError, reported
 from scripts.runs.run_directory import RunDirectoryError, read_json
@@ -90,7 +90,7 @@ def export(settings: Export, out: Path) -> None:
     chosen = {name: arrays[name] for name in arrays.files}
     for name in ("train_embeddings", "test_embeddings", "class_means"):
         chosen[name] = chosen[name][number]
-    with whole_files(out / "class_means.npz", out / "embeddings.npz") as (means, embeddings):
+    with atomic_open(out / "class_means.npz", out / "embeddings.npz") as (means, embeddings):
         np.savez_compressed(means, class_means=chosen.pop("class_means"))
         np.savez_compressed(embeddings, allow_pickle=False, **chosen)
     shape = ", ".join(map(str, metadata["image_shape"]))
@@ -134,7 +134,7 @@ def variables_of(run: Path, experiment: Experiment, number: int = 0) -> Variable
     Raises:
         RunDirectoryError: if there is no checkpoint.
     """
-    like = alone(program_of(experiment)).like(keys_of(experiment))
+    like = SingleDevice(program_of(experiment)).abstract_states(keys_of(experiment))
     restored = restore_latest(run / "checkpoints", like)
     if restored is None:
         raise RunDirectoryError(f"{run} has no checkpoint; it was trained with --keep 0")

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Shaped
 from tqdm import tqdm
 
-from hcl_jax.system.atomic_files import whole_files
+from hcl_jax.system.atomic_files import atomic_open
 
 IMAGES_PER_JOB = 256
 """The most images that one thread decodes before it takes the next job."""
@@ -89,5 +89,5 @@ def _read(path: Path, source: str) -> dict[str, Shaped[np.ndarray, "..."]] | Non
 
 def _write(path: Path, arrays: dict[str, Shaped[np.ndarray, "..."]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_files(path) as (file,):
+    with atomic_open(path) as (file,):
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

@@ -18,7 +18,7 @@ from jaxtyping import Array, DTypeLike
 from hcl_jax.encoders.reader import FORMAT, metadata_path
 from hcl_jax.networks import Model, Variables
 from hcl_jax.normalization import Normalization
-from hcl_jax.system.atomic_files import json_bytes, write_files
+from hcl_jax.system.atomic_files import atomic_write, json_bytes
 from hcl_jax.validation import check_choice, check_count
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -96,7 +96,7 @@ def export_encoder(
         "bytes": len(artifact),
         "sha256": hashlib.sha256(artifact).hexdigest(),
     }
-    write_files({path: artifact, metadata_path(path): json_bytes(metadata)})
+    atomic_write({path: artifact, metadata_path(path): json_bytes(metadata)})
     return metadata
 
 

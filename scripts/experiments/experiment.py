@@ -62,7 +62,7 @@ class Experiment:
         synchronized: whether batch norm takes its statistics over all devices, not over each.
         epochs: passes over the training set.
         evaluations: how often the representation is measured, spread over the epochs.
-        probes: whether nearest neighbours and a linear probe are measured too.
+        probes: whether uniformity, nearest neighbours and a linear probe are measured too.
         batch_size: images in a step, over all devices.
         parts: the network sees a batch in so many parts, to save memory; the loss is that of the
             whole batch.

@@ -199,7 +199,7 @@ def _judge(scores: np.ndarray) -> Measurement:
 
 CLAIMS = (
     Claim(
-        name="the weights estimator is the limit of many negatives",
+        name="the weights estimator takes k to infinity",
         statement="hcl_jax losses of a batch equal the finite model of the batch with "
         "k = infinity.",
         reference="this project",

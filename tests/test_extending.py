@@ -107,11 +107,10 @@ def test_a_psi_and_an_eta_arrive_in_the_theory_command(extended):
 
 
 CLAIM = """
-from pathlib import Path
 from scripts import verify_theory
 
 verify_theory.CLAIMS = tuple(c for c in verify_theory.CLAIMS if c.name.startswith("no hardness"))
-raise SystemExit(verify_theory.main(quick=True, report=Path("report")))
+raise SystemExit(verify_theory.main(["--quick", "--report", "report"]))
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hcl_jax.data import DatasetError, decoding, image_folder, tiny_imagenet
+from hcl_jax.data import TINY_IMAGENET, DatasetError, decoding, image_folder, tiny_imagenet
 from scripts import prepare_data
 
 Image = pytest.importorskip("PIL.Image")
@@ -74,6 +74,8 @@ def test_folder_comes_back_image_by_image(data_dir, monkeypatch):
     assert loaded.class_names == tuple(NAMES)
     assert loaded.num_classes == 3
     assert loaded.coarse_labels is None
+    assert loaded.train.images.shape[1:] == TINY_IMAGENET.image_shape
+    assert (loaded.mean, loaded.std) == TINY_IMAGENET.statistics
     assert loaded.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert loaded.test.labels.tolist() == [val_label(i) for i in range(NUM_VAL)]
     for position, image in enumerate(loaded.train.images):

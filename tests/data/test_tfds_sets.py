@@ -106,7 +106,10 @@ def test_archives_come_back_bit_for_bit(made):
     name, directory = made
     loaded = load(name, directory)
     assert "tensorflow" not in sys.modules
-    assert loaded.num_classes == CLASSES[name]
+    spec = getattr(data, name.upper())
+    assert loaded.num_classes == spec.num_classes == CLASSES[name]
+    assert loaded.train.images.shape[1:] == spec.image_shape
+    assert (loaded.mean, loaded.std) == spec.statistics
     assert loaded.class_names == tuple(NAMES[: CLASSES[name]])
     for split, (images, labels, coarse) in generated(name).items():
         found = getattr(loaded, split)

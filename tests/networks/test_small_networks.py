@@ -42,6 +42,13 @@ def test_batch_statistics_move_in_training_only():
     assert jnp.abs(outputs.projections - evaluated.projections).max() > 1e-3
 
 
+def test_training_is_a_keyword(unchecked):
+    model = networks.mlp(4, 2, depth=1, width=3)
+    variables = model.init(jax.random.key(0))
+    with pytest.raises(TypeError, match="positional argument"):
+        model.apply(variables, jnp.ones((1, 4)), True)  # pyright: ignore[reportCallIssue]
+
+
 HEADS = {
     "linear": LINEAR,
     "batch norm": Head((6,)),

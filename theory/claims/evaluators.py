@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from hcl_jax.psi import Psi
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.claims.z_scores import judged, z_score
+from theory.checking.z_scores import judged, z_score
 from theory.exact.balls import exact_losses
 from theory.exact.float64 import losses_float64
 from theory.model.eta_kinds import Exponential, SumReluPower, Threshold, WeightedExponential

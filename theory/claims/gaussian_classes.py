@@ -14,7 +14,7 @@ from hcl_jax.geometry import simplex_etf
 from hcl_jax.hardening import exponential
 from hcl_jax.normalization import Normalization, unit_sphere, unnormalized
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.claims.z_scores import LEAST_ERROR, Z_LIMIT
+from theory.checking.z_scores import LEAST_ERROR, Z_LIMIT
 from theory.exact.bounds import supervised_bound, unsupervised_bound
 from theory.model.gaussian_model import Estimate, GaussianModel, estimate_losses
 from theory.model.psi_kinds import InfoNCE

@@ -10,10 +10,13 @@ force NC. Theorem 4(d) of `docs/hucl_optimum.md` says what the least HUCL in the
 import random
 from fractions import Fraction
 
+from flint import arb
+
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
 from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid, Threshold
+from theory.model.kinds import PsiKind
 from theory.model.psi_kinds import InfoNCE, LogisticSum
 from theory.model.random_models import neural_collapse, psi_choices
 from theory.model.rationals import ball, rational
@@ -73,7 +76,8 @@ def floor_above_bound(effort: Effort) -> Measurement:
     return tally.measurement(betas=", ".join(map(str, BETAS)))
 
 
-def _compare_inside_ball(tally, classes, k, psi, beta):
+def _compare_inside_ball(tally: Tally, classes: int, k: int, psi: PsiKind, beta: arb) -> None:
+    """Records that the least HUCL in the unit ball is above the UCL bound."""
     edge = ball(nc_gap(classes))
     lowest = floor(num_classes=classes, k=k, psi=psi, beta=beta, within=edge)
     tally.above(lowest.value, unsupervised_bound(classes, k, psi))

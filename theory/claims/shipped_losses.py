@@ -22,7 +22,7 @@ from hcl_jax.hardening import Hardening, exponential
 from hcl_jax.objectives import Options, objective
 from hcl_jax.psi import Psi
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.claims.z_scores import judged, z_score
+from theory.checking.z_scores import judged, z_score
 from theory.exact.balls import exact_losses
 from theory.model.eta_kinds import Exponential, ReluPower, Threshold
 from theory.model.kinds import EtaKind, PsiKind
@@ -204,7 +204,7 @@ def _replicates(
 
 CLAIMS = (
     Claim(
-        name="the weights estimator is the limit of many negatives",
+        name="the weights estimator takes k to infinity",
         statement="hcl_jax losses of a batch equal the finite model of the batch with "
         "k = infinity.",
         reference="this project",

@@ -56,6 +56,7 @@ class PlateauHardness(EtaKind):
     form: ClassVar[EtaForm] = EtaForm.JOINT
 
     def of_tuple(self, ts: Sequence[fmpq]) -> arb:
+        """eta of two similarities."""
         both_hard = fmpq(9, 10) if min(ts) >= fmpq(9, 10) else fmpq(0)
         level = fmpq(1) if max(ts) >= 1 else both_hard
         return arb(level * self.b).exp()

@@ -25,17 +25,13 @@ BATCH = 4
 INFONCE = (InfoNCE(), InfoNCE(alpha=Fraction(1, 2), q=Fraction(2)), InfoNCE(tau=Fraction(1, 2)))
 
 
-def batch_loss(gram: list[list[fmpq]], labels: list[int], batch: tuple[int, ...], psi: PsiKind):
-    """The SCL of one batch: the sum over its (anchor, positive) pairs, and their number.
+def batch_loss(
+    gram: list[list[fmpq]], labels: list[int], batch: tuple[int, ...], psi: PsiKind
+) -> tuple[arb, int]:
+    """The sum of psi over the (anchor, positive) pairs of a batch, and the number of pairs.
 
-    Args:
-        gram: similarities of the population.
-        labels: its classes.
-        batch: members of the batch; all members of other classes are an anchor's negatives.
-        psi: the loss function, for any number of negatives.
-
-    Returns:
-        The sum of losses, and the number of pairs that have a negative.
+    The negatives of an anchor are all members of the batch that are of other classes; pairs without
+    a negative are left out.
     """
     total, pairs = arb(0), 0
     for x in batch:

@@ -11,8 +11,8 @@ from fractions import Fraction
 from flint import fmpq
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.claims.lower_bounds import LowerBound
 from theory.exact.bounds import supervised_bound
+from theory.exact.lower_bounds import LowerBound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
 from theory.model.broken_hypotheses import (
     longer_features,

@@ -13,8 +13,8 @@ from itertools import product
 from flint import arb, fmpq
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.claims.lower_bounds import LowerBound
 from theory.exact.bounds import bernoulli_mixture, unsupervised_bound
+from theory.exact.lower_bounds import LowerBound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
 from theory.model.broken_hypotheses import (
     longer_features,

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from theory.checking import Measurement, Tally
+from theory.checking.claim import Measurement
+from theory.checking.tally import Tally
 
 Z_LIMIT = 4.2
 """Two-sided, Bonferroni-adjusted for 150 values at about 0.4 percent overall."""

@@ -33,13 +33,13 @@ from jaxtyping import Array, Float
 
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.losses._blockwise.loss import blockwise_losses
-from hcl_jax.losses._blockwise.vjp import Kernels, Settings
+from hcl_jax.losses._blockwise.options import Kernels, TileOptions
 from hcl_jax.losses._checks import check_product_hardening, check_psi, check_rows
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.dense import dense_loss
-from hcl_jax.losses.law import law_of, log_factor_of
+from hcl_jax.losses.tilted_infonce import log_factor_of, tilted_infonce
 from hcl_jax.padding import pad_rows, padding
-from hcl_jax.pairs import Pairs
+from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation import check_choice
 
@@ -157,8 +157,8 @@ def weights_estimator(
     kernels = _kernels(anchors, others, psi) if implementation == "pallas" else None
     if psi.link is None:
         return _rows_at_a_time(anchors, pairs, others, *options)
-    settings = Settings(stop_gradient_hardening, precision, kernels=kernels)
-    return blockwise_losses(law_of(psi, hardening), anchors, pairs, candidates, settings)
+    tiles = TileOptions(stop_gradient_hardening, precision, kernels=kernels)
+    return blockwise_losses(tilted_infonce(psi, hardening), anchors, pairs, candidates, tiles)
 
 
 class Choice(NamedTuple):
@@ -221,7 +221,7 @@ def _rows_at_a_time(
     )
 
     @jax.checkpoint
-    def losses_of_block(block):
+    def losses_of_block(block: tuple[Float[Array, "rows dim"], Keys]) -> AnchorLosses:
         features, keys = block
         return dense_loss(features, Pairs(keys, pairs.candidates), candidates, *options)
 

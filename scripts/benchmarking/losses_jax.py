@@ -13,8 +13,8 @@ from hcl_jax import hscl, scl
 from hcl_jax.hardening import exponential
 from hcl_jax.losses import average_loss
 from hcl_jax.losses._blockwise.loss import blockwise_losses
-from hcl_jax.losses._blockwise.vjp import Settings
-from hcl_jax.losses.law import law_of
+from hcl_jax.losses._blockwise.options import TileOptions
+from hcl_jax.losses.tilted_infonce import tilted_infonce
 from hcl_jax.pairs import rows, supervised, unsupervised
 from hcl_jax.psi import infonce
 from scripts.benchmarking.contenders import Contender, temporaries
@@ -44,14 +44,15 @@ def contenders(
         The contenders.
     """
     z, y = jax.device_put((jnp.asarray(embeddings), jnp.asarray(labels)), device)
-    settings = Settings(precision=precision)
+    tiles = TileOptions(precision=precision)
 
     def ours(z, y, beta):
-        law = law_of(infonce(), exponential(beta))
-        return average_loss(blockwise_losses(law, z, supervised(rows(y)), None, settings))
+        tilted = tilted_infonce(infonce(), exponential(beta))
+        return average_loss(blockwise_losses(tilted, z, supervised(rows(y)), None, tiles))
 
     def plain(z, y, beta):
-        return average_loss(blockwise_losses(law_of(), z, supervised(rows(y)), None, settings))
+        plain = tilted_infonce()
+        return average_loss(blockwise_losses(plain, z, supervised(rows(y)), None, tiles))
 
     def sampled(z, y, beta):
         return hscl(z, y, beta=beta, num_negatives=draws, key=jax.random.key(0))
@@ -86,8 +87,8 @@ def contenders(
 
         def ours_ntxent(z, pairs, beta):
             keys = unsupervised(rows(pairs))
-            losses = blockwise_losses(law_of(infonce(q="k")), z, keys, None, settings)
-            return average_loss(losses)
+            summed = tilted_infonce(infonce(q="k"))
+            return average_loss(blockwise_losses(summed, z, keys, None, tiles))
 
         found.append(_compiled("optax.losses.ntxent", "ntxent", optax_ntxent, beta, z, pairs))
         found.append(_compiled("ours, two views", "two views", ours_ntxent, beta, z, pairs))

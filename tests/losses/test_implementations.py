@@ -24,8 +24,8 @@ from hcl_jax.losses import (
     sum_and_weight,
 )
 from hcl_jax.losses._blockwise.loss import blockwise_losses
-from hcl_jax.losses._blockwise.vjp import Settings
-from hcl_jax.losses.law import law_of
+from hcl_jax.losses._blockwise.options import TileOptions
+from hcl_jax.losses.tilted_infonce import tilted_infonce
 
 BETAS = (0.0, 5.0, 30.0)
 
@@ -68,10 +68,11 @@ def test_one_set_equals_dense_in_value_and_gradient(law, detached):
                     implementation="dense",
                 )
                 return weighted(weights, parts)
-            settings = Settings(detached=detached, block=block)
+            tiles = TileOptions(detached=detached, block=block)
+            infonce = tilted_infonce(function, chosen)
             return weighted(
                 weights,
-                blockwise_losses(law_of(function, chosen), z, keys, None, settings),
+                blockwise_losses(infonce, z, keys, None, tiles),
             )
 
         (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(embeddings)

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from hcl_jax import hardening, pairs, psi
-from hcl_jax.losses import sampled, sampled_contrastive_loss
-from hcl_jax.losses._guide_tables import guide, look_up, random_bits
+from hcl_jax.losses import _guide_tables, _sampling, sampled_contrastive_loss
+from hcl_jax.losses._guide_tables import random_bits
 
 DRAWS = 200_000
 
@@ -17,9 +17,9 @@ def drawn(weights, seed=0, begin=0):
     """How often each candidate is drawn."""
     number = jnp.arange(DRAWS // 2, dtype=jnp.uint32)
     bits = jnp.concatenate(random_bits(jax.random.key(seed), jnp.uint32(7), number))
-    table = guide(jnp.asarray(weights, jnp.float32)[None], jnp.array([begin]))
+    table = _guide_tables.build(jnp.asarray(weights, jnp.float32)[None], jnp.array([begin]))
     law = jnp.zeros(DRAWS, jnp.int32)
-    return np.bincount(jax.jit(look_up)(table, law, bits), minlength=len(weights))
+    return np.bincount(jax.jit(_guide_tables.sample)(table, law, bits), minlength=len(weights))
 
 
 def p_value(counts, weights):
@@ -52,8 +52,8 @@ def test_a_law_of_zeros_draws_within_bounds():
 def test_zeros_where_counting_begins_fill_no_cell():
     """A long run of candidates that cannot be drawn, such as an anchor's own class."""
     weights = jnp.r_[jnp.ones(100), jnp.zeros(50), jnp.ones(100)][None]
-    assert guide(weights, jnp.array([100])).fullest <= 2
-    assert guide(weights, jnp.array([0])).fullest >= 50
+    assert _guide_tables.build(weights, jnp.array([100])).fullest <= 2
+    assert _guide_tables.build(weights, jnp.array([0])).fullest >= 50
 
 
 def test_the_chi_square_rejects_wrong_samplers():
@@ -142,8 +142,8 @@ def test_draws_do_not_depend_on_portions(monkeypatch):
         )(z)
 
     whole = run()
-    monkeypatch.setattr(sampled, "ENTRIES", 30 * 4)
-    monkeypatch.setattr(sampled, "DRAWS", 7 * 3)
+    monkeypatch.setattr(_sampling, "ENTRIES", 30 * 4)
+    monkeypatch.setattr(_sampling, "DRAWS", 7 * 3)
     parts = run()
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
     np.testing.assert_allclose(parts[1], whole[1], atol=1e-4)

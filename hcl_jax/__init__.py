@@ -1,13 +1,17 @@
 """hcl-jax: hard-negative contrastive learning in JAX (arXiv 2311.05139)."""
 
 from hcl_jax import geometry, hardening, losses, normalization, pairs, parallel, psi
-from hcl_jax.objectives import REFERENCE_CONVENTIONS, Options, hscl, hucl, objective, scl, ucl
+from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, batch_losses
+from hcl_jax.objectives import Options, hscl, hucl, objective, scl, ucl
 
 __version__ = "0.1.0"
 
 __all__ = [
     "REFERENCE_CONVENTIONS",
+    "Conventions",
+    "Objective",
     "Options",
+    "batch_losses",
     "geometry",
     "hardening",
     "hscl",

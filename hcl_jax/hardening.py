@@ -1,11 +1,14 @@
 """Hard negatives: hardening functions eta, in log space.
 
 HSCL and HUCL draw the k negatives of an anchor from the law of SCL and UCL reweighted by
-``eta(t_1, .., t_k) / E[eta]``, where ``t_i`` is the similarity (inner product) of the anchor and
-the i-th negative, before any temperature. ``eta`` is non-negative and argument-wise
-non-decreasing: harder, that is more similar, negatives weigh more.
+``eta(t_1, .., t_k) / E[eta]``, where ``t_i = f(x) . f(x_i^-)`` is the similarity of the anchor and
+the i-th negative, before any temperature (arXiv 2311.05139). A hardening function is non-negative
+and argument-wise non-decreasing: harder, that is more similar, negatives get more weight. The paper
+uses `exponential` and arXiv 2209.00078 `threshold`; Theorem 1 (``HSCL >= SCL``, ``HUCL >= UCL``)
+holds for all functions here.
 
-A `Hardening` is a pytree, so its numbers may be traced and annealed without recompilation.
+A `Hardening` is a pytree, so its numbers may be traced and annealed without recompilation. A new
+one needs a function here that returns it, with its logarithm as a function beside.
 """
 
 from collections.abc import Callable
@@ -18,13 +21,16 @@ from jaxtyping import Array, Float
 
 from hcl_jax.validation import check_finite, check_positive
 
+Scalar = Float[Array, ""] | float
+
 
 class Hardening(NamedTuple):
     """A hardening function; exactly one of the two fields is set.
 
     Attributes:
-        log_factor: where eta is a product ``h(t_1) .. h(t_k)``: ``log h``, elementwise.
-        log_joint: otherwise: ``log eta`` as a function of all k similarities of a tuple.
+        log_factor: ``log h``, elementwise, where eta is a product ``h(t_1) .. h(t_k)``; else None.
+        log_joint: ``log eta`` as a function of all k similarities of a tuple, where eta is no such
+            product; else None.
     """
 
     log_factor: Callable[[Float[Array, "*n"]], Float[Array, "*n"]] | None
@@ -32,7 +38,7 @@ class Hardening(NamedTuple):
 
     @property
     def is_product(self) -> bool:
-        """Whether eta is a product over the negatives, so that they stay independent."""
+        """Whether eta is a product of one factor for each negative: these stay independent."""
         return self.log_factor is not None
 
     def log_eta(self, similarities: Float[Array, "*n k"]) -> Float[Array, "*n"]:
@@ -47,7 +53,7 @@ def no_hardening() -> Hardening:
     """``eta = 1``: SCL and UCL.
 
     Returns:
-        A product hardening.
+        A hardening function that is a product.
 
     Example:
         >>> import jax.numpy as jnp
@@ -57,18 +63,20 @@ def no_hardening() -> Hardening:
     return Hardening(Partial(jnp.zeros_like))
 
 
-def exponential(beta: Float[Array, ""] | float) -> Hardening:
-    """``eta = exp(beta (t_1 + .. + t_k))``: exponential tilting, the paper's choice.
+def exponential(beta: Scalar) -> Hardening:
+    """``eta = exp(beta (t_1 + .. + t_k))``: exponential tilting, the choice of the paper.
+
+    Source: the experiments of arXiv 2311.05139, where beta is 2, 5, 10 or 30.
 
     Args:
-        beta: the hardness; 0 is no hardening. A hardening function needs ``beta >= 0``; a negative
-            one is allowed here because the theory needs it as a control.
+        beta: the hardness; 0 is no hardening. Theorem 1 needs ``beta >= 0``; a negative one is
+            accepted, as the theory uses it as a control.
 
     Returns:
-        A product hardening.
+        A hardening function that is a product.
 
     Raises:
-        ValueError: if ``beta`` is a concrete number that is not finite.
+        ValueError: if `beta` is a concrete number that is not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -79,17 +87,24 @@ def exponential(beta: Float[Array, ""] | float) -> Hardening:
     return Hardening(Partial(_exponential_log_factor, beta))
 
 
-def threshold(level: Float[Array, ""] | float) -> Hardening:
-    """``eta = prod 1[t_i >= level]``: only negatives at least this similar count.
+def _exponential_log_factor(beta: Scalar, similarities: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``beta t``."""
+    return jnp.asarray(beta, similarities.dtype) * similarities
+
+
+def threshold(level: Scalar) -> Hardening:
+    """``eta = prod_i 1[t_i >= level]``: only negatives at least this similar have weight.
+
+    Source: arXiv 2209.00078, which compares ``exp(t_i)`` with a threshold.
 
     Args:
-        level: the similarity from which a negative counts.
+        level: the least similarity of a negative that has weight.
 
     Returns:
-        A product hardening.
+        A hardening function that is a product.
 
     Raises:
-        ValueError: if ``level`` is a concrete number that is not finite.
+        ValueError: if `level` is a concrete number that is not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -100,20 +115,23 @@ def threshold(level: Float[Array, ""] | float) -> Hardening:
     return Hardening(Partial(_threshold_log_factor, level))
 
 
-def relu_power(
-    shift: Float[Array, ""] | float = 1.0, power: Float[Array, ""] | float = 1.0
-) -> Hardening:
-    """``eta = prod max(0, t_i + shift)^power``.
+def _threshold_log_factor(level: Scalar, similarities: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``log 1[t >= level]``."""
+    return jnp.where(similarities >= level, 0, -jnp.inf).astype(similarities.dtype)
+
+
+def relu_power(shift: Scalar = 1.0, power: Scalar = 1.0) -> Hardening:
+    """``eta = prod_i max(0, t_i + shift)^power``: polynomial tilting.
 
     Args:
-        shift: added to each similarity; 1 makes the base non-negative for unit features.
-        power: a positive exponent, the hardness of this family.
+        shift: the number added to each similarity; 1 makes the base non-negative for unit vectors.
+        power: the positive exponent, the hardness of this family.
 
     Returns:
-        A product hardening.
+        A hardening function that is a product.
 
     Raises:
-        ValueError: if a number is concrete and not finite, or ``power`` is not positive.
+        ValueError: if a number is concrete and not finite, or `power` is not positive.
 
     Example:
         >>> import jax.numpy as jnp
@@ -125,15 +143,25 @@ def relu_power(
     return Hardening(Partial(_relu_power_log, shift, power))
 
 
-def sigmoid(beta: Float[Array, ""] | float, center: Float[Array, ""] | float = 0.0) -> Hardening:
-    """``eta = prod 1 / (1 + exp(-beta (t_i - center)))``: a soft threshold.
+def _relu_power_log(
+    shift: Scalar, power: Scalar, numbers: Float[Array, "*n"]
+) -> Float[Array, "*n"]:
+    """``power log max(0, x + shift)``, with a finite gradient where the base is zero."""
+    shifted = numbers + jnp.asarray(shift, numbers.dtype)
+    positive = shifted > 0
+    log = jnp.log(jnp.where(positive, shifted, 1))
+    return jnp.where(positive, jnp.asarray(power, numbers.dtype) * log, -jnp.inf)
+
+
+def sigmoid(beta: Scalar, center: Scalar = 0.0) -> Hardening:
+    """``eta = prod_i 1 / (1 + exp(-beta (t_i - center)))``: a soft threshold.
 
     Args:
-        beta: the steepness; non-negative for a hardening function.
-        center: the similarity at which a factor is one half.
+        beta: the steepness; Theorem 1 needs ``beta >= 0``.
+        center: the similarity at which the factor of a negative is one half.
 
     Returns:
-        A product hardening.
+        A hardening function that is a product.
 
     Raises:
         ValueError: if a number is concrete and not finite.
@@ -148,18 +176,28 @@ def sigmoid(beta: Float[Array, ""] | float, center: Float[Array, ""] | float = 0
     return Hardening(Partial(_sigmoid_log_factor, beta, center))
 
 
-def sum_relu_power(shift: Float[Array, ""] | float, power: Float[Array, ""] | float) -> Hardening:
-    """``eta = max(0, shift + t_1 + .. + t_k)^power``: a joint form, the negatives interact.
+def _sigmoid_log_factor(
+    beta: Scalar, center: Scalar, similarities: Float[Array, "*n"]
+) -> Float[Array, "*n"]:
+    """``-log(1 + exp(-beta (t - center)))``."""
+    dtype = similarities.dtype
+    return jax.nn.log_sigmoid(
+        jnp.asarray(beta, dtype) * (similarities - jnp.asarray(center, dtype))
+    )
+
+
+def sum_relu_power(shift: Scalar, power: Scalar) -> Hardening:
+    """``eta = max(0, shift + t_1 + .. + t_k)^power``: the weight of a tuple depends on its sum.
 
     Args:
-        shift: added to the sum of similarities.
-        power: a positive exponent.
+        shift: the number added to the sum of the similarities.
+        power: the positive exponent.
 
     Returns:
-        A joint (non-product) hardening.
+        A hardening function that is no product: under it the negatives of a tuple are dependent.
 
     Raises:
-        ValueError: if a number is concrete and not finite, or ``power`` is not positive.
+        ValueError: if a number is concrete and not finite, or `power` is not positive.
 
     Example:
         >>> import jax.numpy as jnp
@@ -171,17 +209,24 @@ def sum_relu_power(shift: Float[Array, ""] | float, power: Float[Array, ""] | fl
     return Hardening(None, Partial(_sum_relu_power_log_joint, shift, power))
 
 
-def threshold_any(level: Float[Array, ""] | float) -> Hardening:
+def _sum_relu_power_log_joint(
+    shift: Scalar, power: Scalar, similarities: Float[Array, "*n k"]
+) -> Float[Array, "*n"]:
+    """``power log max(0, shift + sum_i t_i)``."""
+    return _relu_power_log(shift, power, jnp.sum(similarities, axis=-1))
+
+
+def threshold_any(level: Scalar) -> Hardening:
     """``eta = 1[max_i t_i >= level]``: at least one of the k negatives is hard.
 
     Args:
         level: the similarity that one negative has to reach.
 
     Returns:
-        A joint (non-product) hardening.
+        A hardening function that is no product.
 
     Raises:
-        ValueError: if ``level`` is a concrete number that is not finite.
+        ValueError: if `level` is a concrete number that is not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -192,17 +237,25 @@ def threshold_any(level: Float[Array, ""] | float) -> Hardening:
     return Hardening(None, Partial(_threshold_any_log_joint, level))
 
 
+def _threshold_any_log_joint(
+    level: Scalar, similarities: Float[Array, "*n k"]
+) -> Float[Array, "*n"]:
+    """``log 1[max_i t_i >= level]``."""
+    return _threshold_log_factor(level, jnp.max(similarities, axis=-1))
+
+
 def weighted_exponential(betas: Float[Array, " k"]) -> Hardening:
-    """``eta = exp(sum_i beta_i t_i)``: a hardness for each of the k places of the tuple.
+    """``eta = exp(sum_i beta_i t_i)``: a hardness for each of the k positions of the tuple.
 
     Args:
         betas: one hardness for each negative.
 
     Returns:
-        A joint hardening (a product, but of different factors).
+        A hardening function with a different factor at each position, so that it is evaluated on
+        whole tuples.
 
     Raises:
-        ValueError: if ``betas`` is concrete and holds a number that is not finite.
+        ValueError: if `betas` is concrete and holds a number that is not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -213,37 +266,10 @@ def weighted_exponential(betas: Float[Array, " k"]) -> Hardening:
     return Hardening(None, Partial(_weighted_exponential_log_joint, betas))
 
 
-def _exponential_log_factor(beta, similarities):
-    return jnp.asarray(beta, similarities.dtype) * similarities
-
-
-def _threshold_log_factor(level, similarities):
-    return jnp.where(similarities >= level, 0, -jnp.inf).astype(similarities.dtype)
-
-
-def _relu_power_log(shift, power, similarities):
-    shifted = similarities + jnp.asarray(shift, similarities.dtype)
-    alive = shifted > 0
-    log = jnp.log(jnp.where(alive, shifted, 1))
-    return jnp.where(alive, jnp.asarray(power, similarities.dtype) * log, -jnp.inf)
-
-
-def _sigmoid_log_factor(beta, center, similarities):
-    dtype = similarities.dtype
-    return jax.nn.log_sigmoid(
-        jnp.asarray(beta, dtype) * (similarities - jnp.asarray(center, dtype))
-    )
-
-
-def _sum_relu_power_log_joint(shift, power, similarities):
-    return _relu_power_log(shift, power, jnp.sum(similarities, axis=-1))
-
-
-def _threshold_any_log_joint(level, similarities):
-    return _threshold_log_factor(level, jnp.max(similarities, axis=-1))
-
-
-def _weighted_exponential_log_joint(betas, similarities):
+def _weighted_exponential_log_joint(
+    betas: Float[Array, " k"], similarities: Float[Array, "*n j"]
+) -> Float[Array, "*n"]:
+    """``sum_i beta_i t_i``; raises ValueError if the tuples have another length."""
     if similarities.shape[-1] != len(betas):
         raise ValueError(
             f"weighted_exponential has {len(betas)} betas but got tuples of "

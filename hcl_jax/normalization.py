@@ -1,7 +1,7 @@
-"""Embeddings: projections brought into the unit ball, onto the unit sphere, or left alone.
+"""Embeddings: projections mapped into the unit ball, onto the unit sphere, or left as they are.
 
-The paper's bounds hold on the unit ball and the unit sphere (arXiv 2311.05139, Theorems 2 and 3);
-its training code uses the ball. All three functions act on the last axis, are finite with finite
+The bounds of arXiv 2311.05139 (Theorems 2 and 3) hold in the unit ball and on the unit sphere; its
+training code uses the ball. All three functions act on the last axis, have finite values and
 gradients for every finite input, zero included, and compute norms in at least float32.
 """
 
@@ -59,7 +59,7 @@ def unit_sphere(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
 
 
 def unnormalized(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
-    """Returns the projections as they are; the control that shows what normalisation is for.
+    """Returns the projections as they are: the control, under which no bound holds.
 
     Args:
         projections: vectors along the last axis.

@@ -17,23 +17,20 @@ They drop into any training loop:
     >>> value, gradient = jax.value_and_grad(hscl)(embeddings, labels, beta=5.0)
 """
 
+import dataclasses
 from typing import Any, TypedDict, Unpack
 
-import jax.numpy as jnp
+import numpy as np
+from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax import pairs as pairing
+from hcl_jax.collectives import SINGLE, Collectives
+from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, batch_losses
 from hcl_jax.hardening import Hardening, exponential, no_hardening
-from hcl_jax.losses import (
-    Average,
-    Implementation,
-    average_loss,
-    contrastive_loss,
-    sampled_contrastive_loss,
-)
-from hcl_jax.pairs import Pairs
+from hcl_jax.losses import Average, Implementation, average_loss
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_embeddings, check_labels, check_non_negative
+from hcl_jax.validation import check_choice, check_non_negative
 
 Scalar = Float[Array, ""] | float
 
@@ -42,44 +39,37 @@ class Options(TypedDict, total=False):
     """The options shared by the four objectives, so that one can stand in for another.
 
     Attributes:
-        temperature: divides the differences of similarities inside InfoNCE; default 1. Hardening
+        temperature: divisor of the differences of similarities inside InfoNCE; default 1. Hardening
             acts on similarities before the temperature, as in the paper.
-        self_positives: whether an anchor is its own positive; default False.
-        self_negatives: whether, in UCL and HUCL, an anchor is among its own negatives; default
-            False. Members of its class always are.
-        stop_gradient_hardening: whether, in HSCL and HUCL, the weights are constants to
-            differentiation; default True, as in the reference code.
-        average: "pairs" (default) or "anchors", see `hcl_jax.losses.average_loss`.
+        psi: another loss function than InfoNCE (then `temperature` is to be left out).
         groups: integers (n,); rows with equal numbers are positives. Default: the labels. For two
             views of each image pass the number of the image.
-        psi: another loss function than InfoNCE (then `temperature` is to be left out).
-        implementation: of the weights estimator: "dense" or "blockwise"; default None, see
-            `hcl_jax.losses.choose_implementation`.
-        num_negatives: K for the samples estimator; default None, the weights estimator.
-        key: randomness for the samples estimator.
-        reference_conventions: whether to follow the authors' code instead of the defaults:
-            `self_positives` and `self_negatives` are True, weights are constants to
-            differentiation, the average is over pairs. (It also draws ``num_negatives=256``;
-            without `num_negatives` the result is the limit of infinitely many.) Default False.
+        key: randomness for the samples estimator, which needs `num_negatives` as well.
+        self_positives: see `hcl_jax.Conventions`; default False.
+        self_negatives: see `hcl_jax.Conventions`; default False. True is for UCL and HUCL only.
+        stop_gradient_hardening: see `hcl_jax.Conventions`; default True.
+        average: see `hcl_jax.Conventions`; default "pairs".
+        num_negatives: see `hcl_jax.Conventions`; default None, the weights estimator.
+        implementation: see `hcl_jax.Conventions`; default None.
+        precision: see `hcl_jax.Conventions`; default `jax.lax.Precision.HIGHEST`.
+        reference_conventions: whether the defaults of the options above are those of the authors'
+            code (`REFERENCE_CONVENTIONS`); an option that is given counts all the same. (The code
+            also draws ``num_negatives=256``; without it the result is the limit of infinitely
+            many.) Default False.
     """
 
     temperature: Scalar
+    psi: Psi | None
+    groups: Int[Array, " n"] | None
+    key: PRNGKeyArray | None
     self_positives: bool
     self_negatives: bool
     stop_gradient_hardening: bool
     average: Average
-    groups: Int[Array, " n"] | None
-    psi: Psi | None
-    implementation: Implementation | None
     num_negatives: int | None
-    key: PRNGKeyArray | None
+    implementation: Implementation | None
+    precision: PrecisionLike
     reference_conventions: bool
-
-
-REFERENCE_CONVENTIONS = Options(
-    self_positives=True, self_negatives=True, stop_gradient_hardening=True, average="pairs"
-)
-"""What the authors' code does; `reference_conventions=True` stands for it."""
 
 
 def scl(
@@ -203,19 +193,22 @@ def objective(
     *,
     supervised: bool,
     hardening: Hardening,
+    collectives: Collectives = SINGLE,
     **options: Unpack[Options],
 ) -> Float[Array, ""]:
-    """Any of the four, with any hardening function.
+    """Any of the four, with any hardening function, on one device or several.
 
     Args:
-        embeddings: normalised embeddings, one a row.
+        embeddings: normalised embeddings, one a row; on several devices, the rows of this device.
         labels: the class of each row.
         supervised: whether negatives are of other classes (True) or everyone.
         hardening: a product hardening function, see `hcl_jax.hardening`.
+        collectives: where the rows of the batch are; by default all on this device. See
+            `hcl_jax.parallel.objective`.
         **options: see `Options`.
 
     Returns:
-        The mean loss.
+        The mean loss of the whole batch.
 
     Raises:
         ValueError, TypeError: as `scl`.
@@ -231,120 +224,45 @@ def objective(
         >>> round(float(loss), 4)
         0.5414
     """
-    options = resolve(options)
-    check_embeddings("embeddings", embeddings)
-    check_labels("labels", labels, length=embeddings.shape[0])
-    embeddings = jnp.asarray(embeddings)
-    pairs = pairs_of(labels, supervised, options)
-    chosen = loss_options(hardening, options)
-    num_negatives, key = options.get("num_negatives"), options.get("key")
-    if num_negatives is None or key is None:
-        implementation = options.get("implementation")
-        losses = contrastive_loss(embeddings, pairs, implementation=implementation, **chosen)
-    else:
-        losses = sampled_contrastive_loss(
-            key, embeddings, pairs, num_negatives=num_negatives, **chosen
-        )
-    return average_loss(losses, options.get("average", "pairs"))
+    conventions = _conventions(options, supervised=supervised)
+    first = collectives.index() * sum(np.shape(labels)[:1])
+    losses = batch_losses(
+        embeddings,
+        pairing.rows(labels, groups=options.get("groups"), first=first),
+        Objective(supervised, hardening, _psi(options)),
+        conventions,
+        key=options.get("key"),
+        collectives=collectives,
+    )
+    return average_loss(losses, conventions.average, axis_name=collectives.axis_name)
 
 
-def resolve(options: Options) -> Options:
-    """Checks the names of options and puts in what a preset stands for.
-
-    Args:
-        options: as a user gave them.
-
-    Returns:
-        The same, with `REFERENCE_CONVENTIONS` where they are wanted.
-
-    Raises:
-        TypeError: for an unknown option.
-        ValueError: if only one of `num_negatives` and `key` is given.
-
-    Example:
-        >>> resolve({"reference_conventions": True})["self_positives"]
-        True
-    """
+def _conventions(options: Options, *, supervised: bool) -> Conventions:
+    """The conventions that options ask for: those that are given, then those of a preset."""
     unknown = set(options) - set(Options.__annotations__)
     if unknown:
         raise TypeError(
             f"unknown options {sorted(unknown)}; known are {list(Options.__annotations__)}"
         )
-    num_negatives, key = options.get("num_negatives"), options.get("key")
-    if (num_negatives is None) != (key is None):
+    if supervised and options.get("self_negatives", False):
         raise ValueError(
-            "the samples estimator needs both num_negatives and key; "
-            f"got num_negatives={num_negatives!r} and {'no key' if key is None else 'a key'}"
+            "self_negatives=True has no meaning for SCL and HSCL, whose negatives are of other "
+            "classes than the anchor"
         )
-    if options.get("reference_conventions", False):
-        return {**options, **REFERENCE_CONVENTIONS}
-    return options
+    preset = options.get("reference_conventions", False)
+    check_choice("reference_conventions", preset, (False, True))
+    names = {field.name for field in dataclasses.fields(Conventions)}
+    given: Any = {name: value for name, value in options.items() if name in names}
+    return dataclasses.replace(REFERENCE_CONVENTIONS if preset else Conventions(), **given)
 
 
-def loss_options(hardening: Hardening, options: Options) -> dict[str, Any]:
-    """The options that every form of the loss takes.
-
-    Args:
-        hardening: the hardening function.
-        options: see `Options`.
-
-    Returns:
-        Keyword arguments of `hcl_jax.losses.contrastive_loss` and its relatives.
-
-    Raises:
-        ValueError: if both `temperature` and `psi` are given.
-
-    Example:
-        >>> sorted(loss_options(no_hardening(), {}))
-        ['hardening', 'psi', 'stop_gradient_hardening']
-    """
-    return {
-        "psi": _psi(options),
-        "hardening": hardening,
-        "stop_gradient_hardening": options.get("stop_gradient_hardening", True),
-    }
-
-
-def pairs_of(
-    labels: Int[Array, " n"],
-    supervised: bool,
-    options: Options,
-    *,
-    first: Int[Array, ""] | int = 0,
-) -> Pairs:
-    """The pairs that options ask for.
-
-    Args:
-        labels: the class of each row.
-        supervised: whether negatives are of other classes (True) or everyone.
-        options: see `Options`.
-        first: the number of the first row in the global batch.
-
-    Returns:
-        The pairs.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> pairs_of(jnp.array([3, 4]), True, {}, first=2).candidates.instance.tolist()
-        [2, 3]
-    """
-    everyone = pairing.rows(labels, groups=options.get("groups"), first=first)
-    self_positives = options.get("self_positives", False)
-    if supervised:
-        return pairing.supervised(everyone, self_positives=self_positives)
-    return pairing.unsupervised(
-        everyone,
-        self_positives=self_positives,
-        self_negatives=options.get("self_negatives", False),
-    )
-
-
-def _psi(options):
+def _psi(options: Options) -> Psi | None:
+    """The loss function that options ask for; None for InfoNCE with all numbers 1."""
     psi = options.get("psi")
-    if psi is None:
-        return infonce(temperature=options.get("temperature", 1.0))
-    if "temperature" in options:
+    if psi is not None and "temperature" in options:
         raise ValueError(
             "give the temperature to psi itself: temperature and psi exclude each other"
         )
+    if psi is None and "temperature" in options:
+        return infonce(temperature=options["temperature"])
     return psi

@@ -1,16 +1,17 @@
 """The loss functions psi_k(v_1, .., v_k) of one anchor, one positive and k negatives.
 
 ``v_i = f(x) . f(x_i^-) - f(x) . f(x^+)``: the similarity of the i-th negative minus that of the
-positive. The paper asks psi_k to be convex and argument-wise non-decreasing; all functions here
-are, save where a parameter says otherwise.
+positive. arXiv 2311.05139 asks psi_k to be convex and argument-wise non-decreasing, as all losses
+here are. Its experiments use `infonce`; the other losses are further members of the family.
 
-A `Psi` also tells what the loss becomes when a weighted mean over all negatives takes the place of
+A `Psi` also says what the loss becomes when a weighted mean over all negatives takes the place of
 k draws (the *weights* estimator, the limit k to infinity):
 
     InfoNCE            psi_k(v) = link(log mean_i exp(v_i / temperature))
-    separable losses   psi_k(v) = sum_i term(v_i)      (or the mean), so one mean of terms says all
+    separable losses   psi_k(v) = sum_i term(v_i), or the mean, so that the mean of terms suffices
 
-A `Psi` is a pytree: its numbers may be traced and annealed without recompilation.
+A `Psi` is a pytree, so its numbers may be traced and annealed without recompilation. A new one
+needs a function here that returns it, with the functions it consists of beside.
 """
 
 import math
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from hcl_jax.validation import check_choice, check_finite, check_non_negative, check_positive
 
@@ -28,14 +29,15 @@ Scalar = Float[Array, ""] | float
 
 
 class Psi(NamedTuple):
-    """One loss function psi_k; `link` is set for InfoNCE, `term` for separable losses, or neither.
+    """A loss function psi_k; `link` is set for InfoNCE, `term` for separable losses, or neither.
 
     Attributes:
-        of_differences: ``v_1 .. v_k`` along the last axis to ``psi_k(v)``.
-        link: for InfoNCE, ``(x, count)`` to ``log(alpha + q e^x)``, where x is the log of the mean
-            of ``e^{v / temperature}`` over the negatives, and q is `count` if it was given as "k".
-        temperature: divides the differences inside the exponential of InfoNCE.
-        term: for separable losses, the elementwise loss of one negative.
+        of_differences: the function from ``v_1 .. v_k`` along the last axis to ``psi_k(v)``.
+        link: for InfoNCE the function from ``(x, count)`` to ``log(alpha + q e^x)``, where x is the
+            log of the mean of ``exp(v_i / temperature)`` over the negatives, and q is `count` if it
+            was given as "k"; else None.
+        temperature: the divisor of the differences inside the exponential of InfoNCE.
+        term: for separable losses the loss of one negative, elementwise; else None.
     """
 
     of_differences: Callable[[Float[Array, "*n k"]], Float[Array, "*n"]]
@@ -45,20 +47,21 @@ class Psi(NamedTuple):
 
 
 def infonce(*, alpha: Scalar = 1.0, q: Scalar | str = 1.0, temperature: Scalar = 1.0) -> Psi:
-    """``log(alpha + (q / k) sum_i exp(v_i / temperature))``.
+    """``log(alpha + (q / k) sum_i exp(v_i / temperature))``: InfoNCE, the loss of the paper.
+
+    Source: arXiv 2311.05139, whose experiments have ``alpha = q = temperature = 1``.
 
     Args:
-        alpha: the weight of the positive in the sum, non-negative; 1 in the paper, 0 is the
-            decoupled loss.
+        alpha: the non-negative weight of the positive in the sum; 0 gives the decoupled loss.
         q: the weight of the negatives: a positive number, or "k" for their number (the sum over
             negatives of SimCLR; in the weights estimator, the number of the anchor's negatives).
-        temperature: a positive number.
+        temperature: the positive temperature.
 
     Returns:
-        The loss; strictly convex for ``alpha > 0``.
+        A loss that is strictly convex for ``alpha > 0``.
 
     Raises:
-        ValueError: if a concrete number is out of its range or `q` is another string.
+        ValueError: if a concrete number is out of its range, or `q` is another string than "k".
 
     Example:
         >>> import jax.numpy as jnp
@@ -80,11 +83,35 @@ def infonce(*, alpha: Scalar = 1.0, q: Scalar | str = 1.0, temperature: Scalar =
     )
 
 
+def _infonce(
+    alpha: Scalar, weight: Scalar | None, temperature: Scalar, differences: Float[Array, "*n k"]
+) -> Float[Array, "*n"]:
+    """``log(alpha + (q / k) sum_i exp(v_i / temperature))``."""
+    count = differences.shape[-1]
+    scaled = differences / jnp.asarray(temperature, differences.dtype)
+    log_mean = jax.nn.logsumexp(scaled, axis=-1) - math.log(count)
+    return _link(alpha, weight, log_mean, count)
+
+
+def _link(
+    alpha: Scalar, weight: Scalar | None, x: Float[Array, "*n"], count: Shaped[Array, "*#n"] | float
+) -> Float[Array, "*n"]:
+    """``log(alpha + q e^x)``, with q the weight, or the count where the weight is None."""
+    q = count if weight is None else weight
+    return jnp.logaddexp(_log(alpha, x.dtype), _log(q, x.dtype) + x)
+
+
+def _log(number: Shaped[Array, "*n"] | float, dtype: jnp.dtype) -> Float[Array, "*n"]:
+    """The logarithm of a parameter: ``-inf`` at zero, with a finite gradient there."""
+    number = jnp.asarray(number, dtype)
+    return jnp.where(number > 0, jnp.log(jnp.where(number > 0, number, 1)), -jnp.inf)
+
+
 def triplet_sum(*, margin: Scalar = 1.0) -> Psi:
     """``sum_i max(0, v_i + margin)``: the triplet loss against every negative.
 
     Args:
-        margin: by how much the positive must be more similar.
+        margin: the least excess of the positive's similarity over a negative's that costs nothing.
 
     Returns:
         A separable loss.
@@ -101,14 +128,19 @@ def triplet_sum(*, margin: Scalar = 1.0) -> Psi:
     return _separable(Partial(_hinge, margin))
 
 
+def _hinge(margin: Scalar, differences: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``max(0, v + margin)``."""
+    return jax.nn.relu(differences + jnp.asarray(margin, differences.dtype))
+
+
 def triplet_max(*, margin: Scalar = 1.0) -> Psi:
     """``max(0, margin + max_i v_i)``: the triplet loss against the hardest negative.
 
     Args:
-        margin: by how much the positive must be more similar.
+        margin: the least excess of the positive's similarity over a negative's that costs nothing.
 
     Returns:
-        A loss without a closed form for the weights estimator.
+        A loss that is neither InfoNCE nor separable, so that the weights estimator refuses it.
 
     Raises:
         ValueError: if `margin` is concrete and not finite.
@@ -122,11 +154,16 @@ def triplet_max(*, margin: Scalar = 1.0) -> Psi:
     return Psi(Partial(_triplet_max, margin))
 
 
+def _triplet_max(margin: Scalar, differences: Float[Array, "*n k"]) -> Float[Array, "*n"]:
+    """``max(0, margin + max_i v_i)``."""
+    return _hinge(margin, jnp.max(differences, axis=-1))
+
+
 def logistic_sum(*, scale: Scalar = 1.0) -> Psi:
     """``sum_i log(1 + exp(scale v_i))``: the logistic loss of every negative.
 
     Args:
-        scale: multiplies the differences, positive.
+        scale: the positive factor of the differences.
 
     Returns:
         A separable loss.
@@ -143,11 +180,16 @@ def logistic_sum(*, scale: Scalar = 1.0) -> Psi:
     return _separable(Partial(_logistic, scale))
 
 
+def _logistic(scale: Scalar, differences: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``log(1 + exp(scale v))``."""
+    return jax.nn.softplus(jnp.asarray(scale, differences.dtype) * differences)
+
+
 def squared_hinge(*, margin: Scalar = 1.0) -> Psi:
-    """``sum_i max(0, v_i + margin)^2``.
+    """``sum_i max(0, v_i + margin)^2``: the squared hinge loss of every negative.
 
     Args:
-        margin: by how much the positive must be more similar.
+        margin: the least excess of the positive's similarity over a negative's that costs nothing.
 
     Returns:
         A separable loss.
@@ -164,11 +206,16 @@ def squared_hinge(*, margin: Scalar = 1.0) -> Psi:
     return _separable(Partial(_squared_hinge, margin))
 
 
+def _squared_hinge(margin: Scalar, differences: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``max(0, v + margin)^2``."""
+    return jnp.square(_hinge(margin, differences))
+
+
 def linear() -> Psi:
     """``(1 / k) sum_i v_i``: convex but not strictly, so neural collapse is not its only optimum.
 
     Returns:
-        A separable loss (a mean, where the other separable losses are sums).
+        A separable loss that is a mean, where the other separable losses are sums.
 
     Example:
         >>> import jax.numpy as jnp
@@ -178,44 +225,11 @@ def linear() -> Psi:
     return Psi(Partial(jnp.mean, axis=-1), term=Partial(jnp.positive))
 
 
-def _separable(term):
+def _separable(term: Partial) -> Psi:
+    """The sum over the negatives of a loss of one negative."""
     return Psi(Partial(_sum_of_terms, term), term=term)
 
 
-def _sum_of_terms(term, differences):
+def _sum_of_terms(term: Partial, differences: Float[Array, "*n k"]) -> Float[Array, "*n"]:
+    """``sum_i term(v_i)``."""
     return jnp.sum(term(differences), axis=-1)
-
-
-def _infonce(alpha, weight, temperature, differences):
-    count = differences.shape[-1]
-    scaled = differences / jnp.asarray(temperature, differences.dtype)
-    log_mean = jax.nn.logsumexp(scaled, axis=-1) - math.log(count)
-    return _link(alpha, weight, log_mean, count)
-
-
-def _link(alpha, weight, x, count):
-    """log(alpha + q e^x), with q the weight, or the count where the weight is None."""
-    q = count if weight is None else weight
-    return jnp.logaddexp(_log(alpha, x.dtype), _log(q, x.dtype) + x)
-
-
-def _log(number, dtype):
-    """Log of a parameter; -inf at zero, with a finite gradient there."""
-    number = jnp.asarray(number, dtype)
-    return jnp.where(number > 0, jnp.log(jnp.where(number > 0, number, 1)), -jnp.inf)
-
-
-def _hinge(margin, differences):
-    return jax.nn.relu(differences + jnp.asarray(margin, differences.dtype))
-
-
-def _squared_hinge(margin, differences):
-    return jnp.square(_hinge(margin, differences))
-
-
-def _logistic(scale, differences):
-    return jax.nn.softplus(jnp.asarray(scale, differences.dtype) * differences)
-
-
-def _triplet_max(margin, differences):
-    return _hinge(margin, jnp.max(differences, axis=-1))

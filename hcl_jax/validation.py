@@ -8,9 +8,11 @@ exist yet, so there the value checks pass without a word.
 from numbers import Number
 from typing import Any
 
+import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 
 def is_concrete(value: Any) -> bool:
@@ -20,7 +22,7 @@ def is_concrete(value: Any) -> bool:
 
 def check_finite(name: str, value: Any) -> None:
     """Raises ValueError if `value` is concrete and holds NaN or infinity."""
-    if is_concrete(value) and not np.all(np.isfinite(np.asarray(value, dtype=np.float64))):
+    if is_concrete(value) and not _all_finite(value):
         raise ValueError(f"{name} must be finite, got {_shown(value)}")
 
 
@@ -97,13 +99,12 @@ def check_embeddings(name: str, embeddings: Any) -> None:
         raise ValueError(f"{name} must have shape (n, dim) with n, dim >= 1, got shape {shape}")
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"{name} must be floating point, got dtype {dtype}")
-    if is_concrete(embeddings):
+    if is_concrete(embeddings) and not _all_finite(embeddings):
         rows = ~np.all(np.isfinite(np.asarray(embeddings, dtype=np.float64)), axis=1)
-        if rows.any():
-            raise ValueError(
-                f"{name} must be finite, but {rows.sum()} of {len(rows)} rows are not, "
-                f"the first is row {rows.argmax()}"
-            )
+        raise ValueError(
+            f"{name} must be finite, but {rows.sum()} of {len(rows)} rows are not, "
+            f"the first is row {rows.argmax()}"
+        )
 
 
 def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None = None) -> None:
@@ -126,10 +127,39 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
             )
 
 
+def check_precision(value: Any) -> None:
+    """Raises ValueError unless `value` is what `jax.lax.dot_general` takes for a precision."""
+    names = ("default", "high", "highest")
+    single = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+    kinds = (jax.lax.Precision, jax.lax.DotAlgorithm, jax.lax.DotAlgorithmPreset)
+    if not (single is None or isinstance(single, kinds) or single in names):
+        raise ValueError(
+            f"precision must be one of jax.lax.Precision, or {', '.join(map(repr, names))}, "
+            f"got {value!r}"
+        )
+
+
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def _all_finite(value: Any) -> bool:
+    """Whether concrete numbers are finite; those of a device are looked at there, not copied."""
+    if isinstance(value, jax.Array) and not _is_in_host_memory(value):
+        return bool(_reduced_on_device(value))
+    return bool(np.isfinite(np.asarray(value)).all())
+
+
+def _is_in_host_memory(array: jax.Array) -> bool:
+    devices = array.devices()
+    return len(devices) == 1 and next(iter(devices)).platform == "cpu"
+
+
+@jax.jit
+def _reduced_on_device(array: Array) -> Bool[Array, ""]:
+    return jnp.isfinite(array).all()
 
 
 def _shown(value: Any) -> str:

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import tyro
 
-from hcl_jax.system.atomic_files import write_files
+from hcl_jax.system.atomic_files import atomic_write
 from scripts.compile_for_tpu import Row, describe, devices, report
 from scripts.experiments.catalogue import named
-from scripts.experiments.experiment import Experiment, corner_of, keys_of, program_of
+from scripts.experiments.experiment import Experiment, keys_of, objective_of, program_of
 
 NOTE = (
     "The epoch of a named experiment as one program under `jax.pmap`, with 50 000 images on every "
@@ -60,7 +60,7 @@ def main() -> None:
     text = report(rows, chosen.topology, NOTE)
     print(text)
     if chosen.out is not None:
-        write_files({chosen.out / "tpu-training.md": text.encode()})
+        atomic_write({chosen.out / "tpu-training.md": text.encode()})
 
 
 def compile_epoch(
@@ -80,8 +80,8 @@ def compile_epoch(
     import jax
     import jax.numpy as jnp
 
+    from hcl_jax.collectives import over_axis
     from hcl_jax.data import Split
-    from hcl_jax.parallel import across
     from hcl_jax.training import AXIS, alone, train_epoch_of_seeds
 
     size, shape = experiment.images_per_step, experiment.setting.image_shape
@@ -91,7 +91,7 @@ def compile_epoch(
     split = Split(
         jax.ShapeDtypeStruct((images, *shape), dtype), jax.ShapeDtypeStruct((images,), jnp.int32)
     )
-    program = program._replace(placement=across(AXIS))
+    program = program._replace(collectives=over_axis(AXIS))
     epoch = jax.pmap(
         functools.partial(train_epoch_of_seeds, program=program),
         axis_name=AXIS,
@@ -100,7 +100,7 @@ def compile_epoch(
     )
     on_every_chip = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((len(chips), *leaf.shape), leaf.dtype),
-        (states, split, corner_of(experiment)),
+        (states, split, objective_of(experiment)),
     )
     return describe(title, size, lambda: epoch.lower(*on_every_chip), None)
 

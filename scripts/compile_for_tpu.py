@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from hcl_jax.system.atomic_files import write_files
+from hcl_jax.system.atomic_files import atomic_write
 from scripts.benchmarking.hlo_text import collectives, overlap
 
 MIB = 2**20
@@ -66,12 +66,12 @@ def main() -> None:
     text = report(rows, chosen.topology, NOTE)
     print(text, flush=True)
     if chosen.out is not None:
-        write_files({chosen.out: text.encode()})
+        atomic_write({chosen.out: text.encode()})
     if chosen.largest:
         found = largest(chosen.topology)
         print(found)
         if chosen.out is not None:
-            write_files({chosen.out: (text + found).encode()})
+            atomic_write({chosen.out: (text + found).encode()})
 
 
 def available() -> bool:
@@ -175,15 +175,14 @@ def training_row(rows: int, chips: Any) -> Row:
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
     from hcl_jax import data, networks, training
-    from hcl_jax.parallel import collectives
+    from hcl_jax.collectives import over_axis
     from hcl_jax.training import Program
 
-    where = collectives.across("devices", exchange="ring")
     program = Program(
         networks.mlp(64, DIM, depth=6, width=256),
         optax.adam(1e-3),
         rows // len(chips),
-        placement=where,
+        collectives=over_axis("devices", exchange="ring"),
     )
     mesh = Mesh(chips, ("devices",), axis_types=(AxisType.Auto,))
     shared, own = PartitionSpec(), PartitionSpec("devices")
@@ -201,9 +200,9 @@ def training_row(rows: int, chips: Any) -> Row:
         )
 
     state = jax.eval_shape(lambda: training.init_state(jax.random.key(0), program))
-    corner = jax.eval_shape(lambda: training.corner(supervised=True, beta=5.0))
+    hscl = jax.eval_shape(lambda: training.traced_objective(supervised=True, beta=5.0))
     batch = jax.eval_shape(lambda: data.Split(jnp.zeros((rows, 64)), jnp.zeros(rows, jnp.int32)))
-    arguments = placed(shared, state), placed(own, batch), placed(shared, corner)
+    arguments = placed(shared, state), placed(own, batch), placed(shared, hscl)
     name = f"training step (MLP, ring), {len(chips)} chips"
     return describe(name, rows, lambda: jax.jit(step).lower(*arguments), None)
 

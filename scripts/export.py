@@ -25,7 +25,7 @@ import tyro
 from hcl_jax.checkpoints import restore_latest
 from hcl_jax.encoders.export import export_encoder
 from hcl_jax.networks import Variables
-from hcl_jax.system.atomic_files import whole_files
+from hcl_jax.system.atomic_files import atomic_open
 from hcl_jax.training import alone
 from scripts.experiments.experiment import NORMALIZATIONS, Experiment, keys_of, program_of
 from scripts.runs.exit_status import RefusedError, reported
@@ -90,7 +90,7 @@ def export(settings: Export, out: Path) -> None:
     chosen = {name: arrays[name] for name in arrays.files}
     for name in ("train_embeddings", "test_embeddings", "class_means"):
         chosen[name] = chosen[name][number]
-    with whole_files(out / "class_means.npz", out / "embeddings.npz") as (means, embeddings):
+    with atomic_open(out / "class_means.npz", out / "embeddings.npz") as (means, embeddings):
         np.savez_compressed(means, class_means=chosen.pop("class_means"))
         np.savez_compressed(embeddings, allow_pickle=False, **chosen)
     shape = ", ".join(map(str, metadata["image_shape"]))

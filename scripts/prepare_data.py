@@ -28,8 +28,8 @@ from hcl_jax.data import (
     tiny_imagenet,
 )
 from hcl_jax.data.image_folder import FOLDER
-from hcl_jax.data.optional_packages import import_or_explain
-from hcl_jax.data.prepared import UNLABELLED
+from hcl_jax.data.instructions import import_or_explain
+from hcl_jax.data.tfds_directory import UNLABELLED
 
 ARCHIVES = {
     "cifar10": "cifar-10-binary.tar.gz",

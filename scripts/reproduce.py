@@ -16,7 +16,7 @@ from typing import Any
 
 import tyro
 
-from hcl_jax.system.atomic_files import write_files
+from hcl_jax.system.atomic_files import atomic_write
 from scripts.experiments.catalogue import METHODS
 from scripts.experiments.experiment import Experiment
 from scripts.runs.exit_status import reported
@@ -148,7 +148,7 @@ def write_report(out: Path, results: list[dict[str, Any]]) -> str:
         table = normalization_table(grouped)
         sections.append(f"## Grouped synthetic classes, three normalisations\n\n{table}\n")
     report = "\n".join(sections)
-    write_files({out / "tables.md": report.encode()})
+    atomic_write({out / "tables.md": report.encode()})
     return report
 
 

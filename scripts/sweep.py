@@ -16,7 +16,7 @@ from typing import Annotated
 
 import tyro
 
-from hcl_jax.system.atomic_files import write_files
+from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import catalogue
 from scripts.experiments.experiment import Experiment
@@ -118,7 +118,7 @@ def write_report(out: Path, experiments: dict[str, Experiment], results: list[di
         figure = figures.geometry_figure(group, curves, paper=paper)
         figures.save(figure, out, group.replace(", ", "-").replace(" ", "_"))
     report = "\n".join(sections)
-    write_files({out / "tables.md": report.encode()})
+    atomic_write({out / "tables.md": report.encode()})
     print(report)
     print(f"tables, figures and runs are in {out}")
 

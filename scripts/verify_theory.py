@@ -4,77 +4,87 @@
     python -m scripts.verify_theory --report DIR             and an HTML report with figures
     python -m scripts.verify_theory --case FILE.json         one model, or a list of models, as JSON
 
-The exit status is 1 if a claim is violated or undecided, or if a control does not fail as it must,
-and 2 for bad input.
+The exit status is 1 if a claim does not hold, or if a control does not contradict its claim, and 2
+for bad input.
 """
 
+import dataclasses
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from tqdm import tqdm
 
+from scripts.theory_report.findings import Finding, run, text_table
 from theory.checking import Effort
 from theory.claims import CLAIMS
 from theory.evaluation import evaluate
 from theory.model.model_files import parse_models
 
+ALL_IS_WELL = "every claim holds and every control fails"
+FAILED = "FAILED: a claim or a control did not behave as required"
 
-def main(
-    case: Annotated[Path | None, tyro.conf.arg(metavar="FILE.json")] = None,
-    digits: int = 25,
-    report: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
-    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    full: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-) -> int:
-    """Verifies the theory, claim by claim.
 
-    Args:
+@dataclasses.dataclass(frozen=True)
+class VerifyTheory:
+    """Verify the theory claim by claim, or evaluate the models of a file.
+
+    Attributes:
         case: evaluate the model or models of this file instead, and print JSON.
         digits: significant digits of the numbers that `--case` prints.
         report: write `report.html` and `results.json` to this folder.
         quick: few models, some twenty seconds.
         full: thousands of models.
-
-    Returns:
-        The exit status.
     """
-    if quick and full:
-        print("error: --quick and --full exclude each other", file=sys.stderr)
+
+    case: Annotated[Path | None, tyro.conf.arg(metavar="FILE.json")] = None
+    digits: int = 25
+    report: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    full: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+
+    @property
+    def effort(self) -> Effort:
+        """How many models a measurement tries."""
+        return Effort.QUICK if self.quick else Effort.FULL if self.full else Effort.DEFAULT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    settings = tyro.cli(VerifyTheory, args=arguments, description=__doc__)
+    problem = _conflict(settings)
+    if problem is None and settings.report is not None:
+        problem = _not_a_place(settings.report)
+    if problem is not None:
+        print(f"error: {problem}", file=sys.stderr)
         return 2
-    if case is not None and (quick or full or report is not None):
-        print("error: --case measures no claims: no --quick, --full or --report", file=sys.stderr)
-        return 2
-    if case is not None:
-        return evaluate_file(case, digits)
-    if report is not None and (problem := _not_a_place(report)) is not None:
-        print(f"error: --report: {problem}", file=sys.stderr)
-        return 2
-    effort = Effort.QUICK if quick else Effort.FULL if full else Effort.DEFAULT
-    return verify(effort, report)
+    if settings.case is not None:
+        return evaluate_file(settings.case, settings.digits)
+    return verify(settings.effort, settings.report)
+
+
+def _conflict(settings: VerifyTheory) -> str | None:
+    """What excludes each other on the command line."""
+    if settings.quick and settings.full:
+        return "--quick and --full exclude each other"
+    measuring = settings.quick or settings.full or settings.report is not None
+    if settings.case is not None and measuring:
+        return "--case measures no claims: no --quick, --full or --report"
+    return None
 
 
 def verify(effort: Effort, report: Path | None) -> int:
-    """Measures all claims and controls, prints the table and writes the report.
-
-    Args:
-        effort: how many models.
-        report: a folder, or None for no report.
-
-    Returns:
-        0 if every claim holds and every control fails, else 1.
-    """
-    from scripts.theory_report.findings import run, text_table
-
+    """Measures all claims and controls, prints the table and, given a folder, writes the report."""
     total = sum(1 + len(claim.controls) for claim in CLAIMS)
     with tqdm(total=total, desc="claims and controls", file=sys.stderr) as bar:
         findings = run(CLAIMS, effort, progress=bar.update)
     print(text_table(findings))
-    good = all(finding.as_it_must for finding in findings)
-    print("every claim holds and every control fails" if good else "NOT as it must be")
+    good = all(finding.as_required for finding in findings)
+    print(ALL_IS_WELL if good else FAILED)
     if report is not None:
         try:
             _write(report, findings, effort)
@@ -89,11 +99,12 @@ def _not_a_place(folder: Path) -> str | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return str(error)
-    return None if os.access(folder, os.W_OK) else f"{folder} cannot be written to"
+        return f"--report: {error}"
+    return None if os.access(folder, os.W_OK) else f"--report: {folder} cannot be written to"
 
 
-def _write(report: Path, findings, effort: Effort) -> None:
+def _write(report: Path, findings: Sequence[Finding], effort: Effort) -> None:
+    """Writes the report; its figures are drawn without a display."""
     os.environ.setdefault("MPLBACKEND", "agg")
     from scripts.theory_report.html import write_report
     from scripts.theory_report.sections import SECTIONS
@@ -103,14 +114,9 @@ def _write(report: Path, findings, effort: Effort) -> None:
 
 
 def evaluate_file(path: Path, digits: int) -> int:
-    """Prints everything the theory says of the models of a file.
+    """Prints everything the theory says of the models of a JSON file, see `model_files`.
 
-    Args:
-        path: a JSON file; see `theory.model.model_files`.
-        digits: significant digits.
-
-    Returns:
-        0, or 2 after an error, which goes to standard error and leaves standard output empty.
+    An error goes to standard error, leaves standard output empty, and gives exit status 2.
     """
     try:
         models = parse_models(path.read_text(encoding="utf-8-sig"), name=path.stem)
@@ -123,10 +129,5 @@ def evaluate_file(path: Path, digits: int) -> int:
     return 0
 
 
-def command() -> int:
-    """The entry point of the installed command."""
-    return tyro.cli(main)
-
-
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(main())

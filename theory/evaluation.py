@@ -9,9 +9,10 @@ from mpmath import mp
 from theory.checking import compare
 from theory.exact.balls import Losses, exact_losses
 from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound
-from theory.model.eta_kinds import EtaKind, Exponential, WeightedExponential
+from theory.model.eta_kinds import Exponential
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import ROUNDING, LatentClassModel
-from theory.model.psi_kinds import InfoNCE, PsiKind
+from theory.model.psi_kinds import InfoNCE
 from theory.model.rationals import ball
 from theory.model.simplex import nc_gap
 from theory.optimum.collapsed_loss import Minimum
@@ -154,7 +155,7 @@ def inequalities(
     """
     given, promised = model.hypotheses, []
     joint = [("HUCL_joint", "UCL_joint")] if "UCL_joint" in values else []
-    if given.psi_legal and not _rises_and_falls(model.eta):
+    if given.psi_legal and not model.eta.rises_and_falls:
         for hard, plain in [("HSCL", "SCL"), ("HUCL", "UCL"), *joint]:
             promised.append((hard, plain) if given.eta_legal else (plain, hard))
     for left, bound in (("SCL", "scl"), ("UCL", "ucl"), ("HSCL", "scl"), ("HUCL", "ucl")):
@@ -169,10 +170,6 @@ def inequalities(
         [left, ">=", right, str(compare(numbers[left], numbers[right], within=rounding))]
         for left, right in promised
     ]
-
-
-def _rises_and_falls(eta: EtaKind) -> bool:
-    return isinstance(eta, WeightedExponential) and min(eta.betas) < 0 < max(eta.betas)
 
 
 def _report(model, losses, values, bounds, digits):

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,9 @@ def gaussian_blur(
     """Blurs an image with a Gaussian of random width.
 
     Args:
-        kernel_size: an odd number of pixels (SimCLR: a tenth of the image, made odd).
-        sigma: bounds of the uniform standard deviation, in pixels; SimCLR's are the default.
-        probability: of blurring (SimCLR: 0.5).
+        kernel_size: side of the kernel in pixels, odd (SimCLR: about a tenth of the image).
+        sigma: bounds of the uniformly drawn standard deviation, in pixels; SimCLR's by default.
+        probability: probability that an image is blurred at all (SimCLR: 0.5).
 
     Returns:
         An augmentation of images (height, width, channel).
@@ -40,7 +41,7 @@ def gaussian_blur(
     _check_kernel_size(kernel_size)
     check_interval("sigma", sigma)
 
-    def blur_at_random(key: PRNGKeyArray, image):
+    def blur_at_random(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         drawn = jax.random.uniform(key, (), jnp.float32, minval=sigma[0], maxval=sigma[1])
         return blur(image, drawn, kernel_size)
 
@@ -53,13 +54,13 @@ def blur(
     """Correlates rows and columns with a normalised Gaussian; the image is reflected at its edges.
 
     The kernel is exp(-x^2 / (2 sigma^2)) at whole x from -k to k, divided by its sum, for
-    kernel_size = 2 k + 1. The reflection does not repeat the pixel at the edge. As torchvision's
-    ``gaussian_blur``.
+    kernel_size = 2 k + 1. The reflection does not repeat the pixel at the edge. This is
+    torchvision's ``gaussian_blur``.
 
     Args:
-        image: any floating point; the arithmetic is at least float32.
-        sigma: standard deviation in pixels, positive.
-        kernel_size: odd.
+        image: floating-point image; the arithmetic is at least float32.
+        sigma: standard deviation of the Gaussian in pixels, positive.
+        kernel_size: side of the kernel in pixels, odd.
 
     Returns:
         The blurred image, in the dtype of `image`.
@@ -92,12 +93,12 @@ def blur(
     return jnp.moveaxis(planes, 0, -1).astype(image.dtype)
 
 
-def _sum(terms):
-    """One expression, which the compiler makes one loop."""
+def _sum(terms: Iterable[Float[Array, "c h w"]]) -> Float[Array, "c h w"]:
+    """The sum as one expression, which the compiler turns into one loop."""
     return functools.reduce(operator.add, terms)
 
 
-def _check_kernel_size(kernel_size):
+def _check_kernel_size(kernel_size: int) -> None:
     check_count("kernel_size", kernel_size)
     if kernel_size % 2 == 0:
         raise ValueError(f"kernel_size must be odd, got {kernel_size}")

@@ -1,7 +1,7 @@
 """Colours: random brightness, contrast, saturation and hue in random order, and grayscale.
 
-The definitions are torchvision's for floating-point images in [0, 1]. Images of one channel are
-taken as gray: saturation and hue leave them as they are.
+The definitions are torchvision's for floating-point images in [0, 1]. An image of one channel
+counts as gray: saturation and hue leave it unchanged.
 """
 
 import itertools
@@ -17,17 +17,20 @@ from hcl_jax.validation import check_image, check_non_negative
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 LUMA = (0.2989, 0.587, 0.114)
-"""Weights of red, green and blue in gray, as torchvision's and ITU-R 601-2."""
+"""Weights of red, green and blue in gray, from torchvision and ITU-R 601-2."""
+
+Planes = Float[Array, "c h w"]
 
 _ORDERS = np.array(list(itertools.permutations(range(4))), np.int32)
 
 
 class Jitter(NamedTuple):
-    """What a colour jitter drew.
+    """Random numbers of a colour jitter.
 
     Attributes:
-        factors: of brightness, contrast and saturation, and the shift of the hue in turns.
-        order: a permutation of BRIGHTNESS, CONTRAST, SATURATION, HUE, the first applied first.
+        factors: factors of brightness, contrast and saturation, and the shift of the hue in turns.
+        order: permutation of 0, 1, 2, 3, which stand for brightness, contrast, saturation and hue;
+            the first is applied first.
     """
 
     factors: Float[Array, " 4"]
@@ -42,14 +45,17 @@ def color_jitter(
     *,
     probability: float = 1.0,
 ) -> Augmentation:
-    """Changes brightness, contrast, saturation and hue by random factors, in random order.
+    """Changes brightness, contrast, saturation and hue by random amounts, in random order.
+
+    For a strength b, the factor of brightness, contrast or saturation is uniform in
+    [max(0, 1 - b), 1 + b]; for a strength h, the shift of the hue is uniform in [-h, h].
 
     Args:
-        brightness: b; the factor is uniform in [max(0, 1 - b), 1 + b].
-        contrast: likewise.
-        saturation: likewise.
-        hue: h; the shift is uniform in [-h, h] turns of the colour wheel, at most 1/2.
-        probability: of applying the four at all (SimCLR: 0.8).
+        brightness: strength of the change of brightness, non-negative.
+        contrast: strength of the change of contrast, non-negative.
+        saturation: strength of the change of saturation, non-negative.
+        hue: strength of the shift of the hue, in turns of the colour wheel, at most 1/2.
+        probability: probability that an image is changed at all (SimCLR: 0.8).
 
     Returns:
         An augmentation of images (height, width, 1 or 3) in [0, 1].
@@ -79,17 +85,17 @@ def draw_jitter(
     """Draws the factors and the order of a colour jitter, all independent and uniform.
 
     Args:
-        key: draws them.
-        brightness: as in `color_jitter`.
-        contrast: as in `color_jitter`.
-        saturation: as in `color_jitter`.
-        hue: as in `color_jitter`.
+        key: PRNG key of all draws.
+        brightness: strength of the change of brightness, see `color_jitter`.
+        contrast: strength of the change of contrast.
+        saturation: strength of the change of saturation.
+        hue: strength of the shift of the hue, in turns of the colour wheel, at most 1/2.
 
     Returns:
-        Factors and order.
+        Factors and order, for `jitter`.
 
     Raises:
-        ValueError: as `color_jitter`.
+        ValueError: for a negative strength, or a hue above 1/2.
 
     Example:
         >>> import jax
@@ -111,17 +117,19 @@ def draw_jitter(
 def jitter(image: Float[Array, "h w c"], drawn: Jitter) -> Float[Array, "h w c"]:
     """Applies given changes of colour in the given order.
 
-    Brightness, contrast and saturation by a factor f are ``clip(f image + (1 - f) other, 0, 1)``
-    with another image that is black, the mean of the gray image, or the gray image itself. For
-    integer images torchvision rounds the gray image first; here, as there for floats, it does not.
+    A change of brightness, contrast or saturation by a factor f is
+    ``clip(f image + (1 - f) other, 0, 1)``, where the other image is black, the mean of the gray
+    image, or the gray image itself. torchvision rounds the gray image of an integer image first;
+    here, as in torchvision for floating-point images, it is not rounded.
 
     The three cheap changes are a loop whose body covers all of them, run over the steps before the
-    hue and again over those after it. So the costly change is computed once, although the order
-    differs from image to image of a batch and everything in a batch is computed for all.
+    hue and again over those after it. So the costly change of the hue is computed once, although
+    the order differs from image to image and whatever one image of a batch needs is computed for
+    all.
 
     Args:
-        image: one or three channels in [0, 1]; the arithmetic is at least float32.
-        drawn: factors and order.
+        image: image of one or three channels in [0, 1]; the arithmetic is at least float32.
+        drawn: factors and order, see `draw_jitter`.
 
     Returns:
         The changed image, in [0, 1] and in the dtype of `image`.
@@ -140,10 +148,10 @@ def jitter(image: Float[Array, "h w c"], drawn: Jitter) -> Float[Array, "h w c"]
     factors, order = drawn.factors.astype(planes.dtype), drawn.order
     hue_at = jnp.argmax(order == HUE)
 
-    def before(step, planes):
+    def before(step: Int[Array, ""], planes: Planes) -> Planes:
         return _blend(planes, order[step], jnp.where(step < hue_at, factors[order[step]], 1))
 
-    def after(step, planes):
+    def after(step: Int[Array, ""], planes: Planes) -> Planes:
         return _blend(planes, order[step], jnp.where(step > hue_at, factors[order[step]], 1))
 
     planes = jax.lax.fori_loop(0, 3, before, planes)
@@ -153,10 +161,10 @@ def jitter(image: Float[Array, "h w c"], drawn: Jitter) -> Float[Array, "h w c"]
 
 
 def grayscale(probability: float = 0.2) -> Augmentation:
-    """Replaces the colours by gray with a probability.
+    """Replaces the colours of an image by gray with a given probability.
 
     Args:
-        probability: of the replacement.
+        probability: probability that an image becomes gray.
 
     Returns:
         An augmentation of images (height, width, 1 or 3).
@@ -178,7 +186,7 @@ def to_grayscale(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
     """Gray = 0.2989 red + 0.587 green + 0.114 blue, in every channel.
 
     Args:
-        image: three channels; an image of one channel is gray already.
+        image: image of three channels, or of one, which is gray already.
 
     Returns:
         An image of the same shape and dtype.
@@ -196,7 +204,7 @@ def to_grayscale(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
     return jnp.broadcast_to(gray[..., None], image.shape).astype(image.dtype)
 
 
-def _check_strengths(brightness, contrast, saturation, hue):
+def _check_strengths(brightness: float, contrast: float, saturation: float, hue: float) -> None:
     check_non_negative("brightness", brightness)
     check_non_negative("contrast", contrast)
     check_non_negative("saturation", saturation)
@@ -204,25 +212,26 @@ def _check_strengths(brightness, contrast, saturation, hue):
         raise ValueError(f"hue must lie between 0 and 0.5 turns, got {hue}")
 
 
-def _planes(image):
-    """Channels first: long rows vectorise, three channels do not."""
+def _planes(image: Float[Array, "h w c"]) -> Planes:
+    """The image with channels first: long rows vectorise, three channels do not."""
     return jnp.moveaxis(image, -1, 0).astype(jnp.promote_types(image.dtype, jnp.float32))
 
 
-def _gray(planes):
+def _gray(planes: Planes) -> Float[Array, "h w"]:
     if len(planes) == 1:
         return planes[0]
     return LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
 
 
-def _blend(planes, change, factor):
+def _blend(planes: Planes, change: Int[Array, ""], factor: Float[Array, ""]) -> Planes:
+    """Changes brightness, contrast or saturation by a factor."""
     gray = _gray(planes)
     other = jnp.where(change == CONTRAST, gray.mean(), jnp.where(change == SATURATION, gray, 0))
     return jnp.clip(factor * planes + (1 - factor) * other[None], 0, 1)
 
 
-def _shift_hue(planes, shift):
-    """Turns the hue of HSV, which keeps the largest and the smallest channel of each pixel."""
+def _shift_hue(planes: Planes, shift: Float[Array, ""]) -> Planes:
+    """Shifts the hue of HSV, which keeps the largest and the smallest channel of each pixel."""
     if len(planes) == 1:
         return planes
     red, green, blue = planes
@@ -236,9 +245,9 @@ def _shift_hue(planes, shift):
     )
     sixths = sixths + 6 * shift
 
-    def channel(offset):
-        place = sixths + offset
-        place = place - 6 * jnp.floor(place / 6)
-        return value - chroma * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+    def channel(offset: int) -> Float[Array, "h w"]:
+        position = sixths + offset
+        position = position - 6 * jnp.floor(position / 6)
+        return value - chroma * jnp.clip(jnp.minimum(position, 4 - position), 0, 1)
 
     return jnp.stack([channel(5), channel(3), channel(1)])

@@ -1,4 +1,4 @@
-"""Crops and flips: where on the image a view looks.
+"""Crops and flips: the part of the image that a view shows.
 
 The definitions are torchvision's. A random resized crop draws a box and resamples it to a fixed
 size; resampling is two multiplications by interpolation matrices that depend on the box, so shapes
@@ -10,17 +10,24 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, DTypeLike, Float, Int, PRNGKeyArray
 
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
 from hcl_jax.validation import check_count, check_image, check_interval
 
 TRIES = 10
-"""How many boxes torchvision draws before it falls back to the centre of the image."""
+"""Number of boxes that torchvision draws before it falls back to the centre of the image."""
 
 
 class Box(NamedTuple):
-    """A rectangle of whole pixels."""
+    """A rectangle of whole pixels.
+
+    Attributes:
+        top: first row of the box.
+        left: first column of the box.
+        height: number of rows.
+        width: number of columns.
+    """
 
     top: Int[Array, ""]
     left: Int[Array, ""]
@@ -34,13 +41,15 @@ def random_resized_crop(
     scale: tuple[float, float] = (0.2, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Augmentation:
-    """A box of random area, shape and place (`random_box`), resampled (`resized_crop`) to a square.
+    """Crops a box of random area, shape and position and resamples it to a square.
+
+    `random_box` draws the box and `resized_crop` resamples it.
 
     Args:
         size: height and width of the view; may exceed those of the image.
-        scale: bounds of the box's area, as a share of the image's. The default is usual for
-            contrastive learning on CIFAR; torchvision's and SimCLR's own is (0.08, 1).
-        ratio: bounds of the box's width over its height.
+        scale: bounds of the area of the box, as a share of the area of the image. The default is
+            usual for contrastive learning on CIFAR; torchvision and SimCLR have (0.08, 1).
+        ratio: bounds of the width of the box over its height.
 
     Returns:
         An augmentation of images (height, width, channel).
@@ -58,7 +67,7 @@ def random_resized_crop(
     check_count("size", size)
     _check_bounds(scale, ratio)
 
-    def crop(key, image):
+    def crop(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "s s c"]:
         check_image(image)
         box = random_box(key, image.shape[0], image.shape[1], scale=scale, ratio=ratio)
         return resized_crop(image, box, size)
@@ -74,24 +83,25 @@ def random_box(
     scale: tuple[float, float] = (0.2, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
-    """The box of a random resized crop.
+    """Draws the box of a random resized crop.
 
     Its area is uniform and its width over height log-uniform, both rounded to whole pixels. The
     first of ten such draws that fits into the image is placed uniformly; if none does, the box is
     the largest in the centre whose shape is within the bounds. All ten are drawn at once.
 
     Args:
-        key: draws the box.
-        height: of the image.
-        width: of the image.
-        scale: bounds of the area, as a share of the image's.
-        ratio: bounds of width over height.
+        key: PRNG key of all draws.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        scale: bounds of the area of the box, as a share of the area of the image.
+        ratio: bounds of the width of the box over its height.
 
     Returns:
         The box, inside the image.
 
     Raises:
-        ValueError, TypeError: as `random_resized_crop`.
+        ValueError, TypeError: if a side is not a positive integer, bounds are not positive and in
+            order, or an area is above 1.
 
     Example:
         >>> import jax
@@ -117,7 +127,7 @@ def random_box(
 
 
 def resized_crop(image: Float[Array, "h w c"], box: Box, size: int) -> Float[Array, "s s c"]:
-    """A box of the image, resampled to a square by antialiased bilinear interpolation.
+    """Resamples a box of the image to a square by antialiased bilinear interpolation.
 
     Pixel centres are at half-integers. Along each axis the weight of pixel j for output i is, up to
     normalisation over the pixels of the box,
@@ -126,18 +136,19 @@ def resized_crop(image: Float[Array, "h w c"], box: Box, size: int) -> Float[Arr
 
     plain bilinear interpolation where the box is enlarged, and a triangle as wide as the stride
     where it is reduced. This is torchvision's ``resized_crop(..., antialias=True)``, its default,
-    and Pillow's.
+    and the resampling of Pillow.
 
     Args:
-        image: any floating point; the arithmetic is at least float32.
-        box: inside the image.
+        image: floating-point image; the arithmetic is at least float32.
+        box: box inside the image.
         size: height and width of the result.
 
     Returns:
         The resampled box, in the dtype of the image.
 
     Raises:
-        ValueError, TypeError: if the image has another shape or dtype, or `size` is no count.
+        ValueError, TypeError: if the image has another shape or dtype, or `size` is not a positive
+            integer.
 
     Example:
         >>> import jax.numpy as jnp
@@ -160,11 +171,11 @@ def resized_crop(image: Float[Array, "h w c"], box: Box, size: int) -> Float[Arr
 
 
 def random_crop(size: int, *, padding: int = 4) -> Augmentation:
-    """A square of the image padded with zeros, at a uniformly random place: usual for CIFAR.
+    """Crops a square at a uniformly random position of the zero-padded image: usual for CIFAR.
 
     Args:
         size: height and width of the view.
-        padding: pixels of zeros on each side of the image.
+        padding: number of zeros on each side of the image.
 
     Returns:
         An augmentation of images (height, width, channel).
@@ -182,7 +193,7 @@ def random_crop(size: int, *, padding: int = 4) -> Augmentation:
     check_count("size", size)
     check_count("padding", padding, minimum=0)
 
-    def crop(key, image):
+    def crop(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "s s c"]:
         check_image(image)
         padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
         height, width, channels = padded.shape
@@ -199,10 +210,10 @@ def random_crop(size: int, *, padding: int = 4) -> Augmentation:
 
 
 def horizontal_flip(probability: float = 0.5) -> Augmentation:
-    """Exchanges left and right with a probability.
+    """Exchanges left and right with a given probability.
 
     Args:
-        probability: of the exchange.
+        probability: probability that an image is flipped.
 
     Returns:
         An augmentation of images (height, width, channel).
@@ -217,7 +228,7 @@ def horizontal_flip(probability: float = 0.5) -> Augmentation:
         [2.0, 1.0]
     """
 
-    def flip(key, image):
+    def flip(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         del key
         check_image(image)
         return image[:, ::-1]
@@ -225,19 +236,20 @@ def horizontal_flip(probability: float = 0.5) -> Augmentation:
     return sometimes(flip, probability)
 
 
-def _check_bounds(scale, ratio):
+def _check_bounds(scale: tuple[float, float], ratio: tuple[float, float]) -> None:
     check_interval("scale", scale)
     check_interval("ratio", ratio)
     if scale[1] > 1:
         raise ValueError(f"scale is a share of the image's area, at most 1, got {scale}")
 
 
-def _between(bounds, uniform):
+def _between(bounds: tuple[float, float], uniform: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Uniform numbers between the bounds, from uniform numbers in [0, 1)."""
     low, high = bounds
     return low + (high - low) * uniform
 
 
-def _centre(height, width, ratio):
+def _centre(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
     """Top, left, height, width of the largest central box whose shape is within the bounds."""
     box_height, box_width = height, width
     if width / height < ratio[0]:
@@ -247,8 +259,10 @@ def _centre(height, width, ratio):
     return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
 
-def _interpolation(start, length, pixels, size, dtype):
-    """The matrix (size, pixels) of antialiased bilinear interpolation from a stretch of pixels."""
+def _interpolation(
+    start: Int[Array, ""], length: Int[Array, ""], pixels: int, size: int, dtype: DTypeLike
+) -> Float[Array, "size pixels"]:
+    """The matrix of antialiased bilinear interpolation from `length` pixels after `start`."""
     stride = length.astype(dtype) / size
     position = jnp.arange(pixels) - start
     centre = (jnp.arange(size, dtype=dtype) + 0.5) * stride

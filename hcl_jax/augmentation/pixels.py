@@ -1,4 +1,4 @@
-"""Pixel values: from stored bytes to floats in [0, 1], and from there to standardised channels."""
+"""Pixel values: from bytes to floating point in [0, 1], and then to standardised channels."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from hcl_jax.validation import check_finite, check_positive
 
 
 def to_unit_floats(images: Shaped[Array, "*images"]) -> Float[Array, "*images"]:
-    """Bytes 0..255 as float32 in [0, 1]; floating-point images are passed through unchanged.
+    """Converts bytes 0..255 to float32 in [0, 1], and returns floating-point images unchanged.
 
     Args:
-        images: uint8 or floating point, of any shape.
+        images: uint8 or floating-point images, of any shape.
 
     Returns:
         Floating-point images.
@@ -38,15 +38,15 @@ def standardize(
     mean: Sequence[float] | np.ndarray,
     std: Sequence[float] | np.ndarray,
 ) -> Float[Array, "*batch channel"]:
-    """``(images - mean) / std``, channel by channel: the last step before the network.
+    """Standardises each channel, ``(images - mean) / std``: the last step before the network.
 
     Args:
-        images: any number of leading axes, channels last.
-        mean: of each channel over the data set, in the units of `images`.
-        std: of each channel, positive.
+        images: floating-point images with any number of leading axes, channels last.
+        mean: mean of each channel over the data set, in the units of `images`.
+        std: standard deviation of each channel over the data set, positive.
 
     Returns:
-        Images of the same shape and dtype.
+        Images of the same shape and dtype; the arithmetic is at least float32.
 
     Raises:
         ValueError: if `mean` and `std` do not have one finite number for each channel, or a

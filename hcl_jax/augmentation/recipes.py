@@ -16,29 +16,31 @@ def simclr(
 ) -> Augmentation:
     """Random resized crop, flip (1/2), colour jitter (0.8), grayscale (0.2), and blur (1/2) if any.
 
-    The parameters are SimCLR's and the single steps torchvision's: the jitter is
-    0.8 strength for brightness, contrast and saturation and 0.2 strength for hue, in random order;
-    the blur has a standard deviation between 0.1 and 2 and a kernel of a tenth of the image. SimCLR
-    resamples its crops bicubically; here they are bilinear.
+    The parameters are SimCLR's and the single steps torchvision's: the strengths of the jitter are
+    0.8 `strength` for brightness, contrast and saturation and 0.2 `strength` for hue; the blur has
+    a standard deviation between 0.1 and 2 and a kernel of about a tenth of the image. SimCLR
+    resamples its crops bicubically; here they are resampled bilinearly.
 
     Args:
         size: height and width of the view.
-        strength: of the colours: 0.5 for CIFAR, which is a jitter of (0.4, 0.4, 0.4, 0.1), and 1
-            for ImageNet.
-        scale: bounds of the crop's area, see `random_resized_crop`; SimCLR's own are (0.08, 1).
-        blur: whether to blur: not for CIFAR, but for larger images.
+        strength: strength of the colour jitter: 0.5 for CIFAR, which is a jitter of
+            (0.4, 0.4, 0.4, 0.1), and 1 for ImageNet.
+        scale: bounds of the area of the crop, as a share of the area of the image; SimCLR has
+            (0.08, 1).
+        blur: whether images are blurred; usual for images larger than those of CIFAR.
 
     Returns:
         An augmentation of images (height, width, 1 or 3) in [0, 1].
 
     Raises:
-        ValueError, TypeError: if `size` is no count, or the strength is negative or above 2.5, from
-            where the hue would turn by more than 1/2.
+        ValueError, TypeError: if `size` is not a positive integer, bounds are not positive and in
+            order, an area is above 1, or the strength is negative or above 2.5, where the shift of
+            the hue would exceed 1/2.
 
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
-        >>> from hcl_jax.augmentation.transforms import views
+        >>> from hcl_jax.augmentation import views
         >>> views(jax.random.key(0), jnp.ones((4, 32, 32, 3)), simclr(32), 2).shape
         (2, 4, 32, 32, 3)
     """

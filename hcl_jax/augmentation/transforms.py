@@ -1,8 +1,8 @@
 """Views: random changes of an image that keep its class.
 
 An augmentation is a pure function ``(key, image) -> image`` of one image; `views` maps it over a
-batch, with a key of its own for every view of every image. Crops, colours and blurs have files of
-their own; `hcl_jax.augmentation.recipes` puts them together.
+batch, with a separate key for every view of every image. Crops, colours and blurs are files of this
+folder, and `recipes.py` composes them.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,18 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from hcl_jax.validation import check_count, check_non_negative, check_probability
 
 Augmentation = Callable[[PRNGKeyArray, Float[Array, "*image"]], Float[Array, "*image"]]
+"""A pure function ``(key, image) -> image`` of one image, in floating point."""
 
 
 def identity(key: PRNGKeyArray, image: Float[Array, "*image"]) -> Float[Array, "*image"]:
-    """The image as it is: what the reference code does for CIFAR-100.
+    """Returns the image unchanged, as the reference code does for CIFAR-100.
 
     Args:
-        key: unused; all augmentations have one signature.
-        image: any array.
+        key: PRNG key that all augmentations take; not used here.
+        image: image of any shape.
 
     Returns:
-        The same array.
+        The same image.
 
     Example:
         >>> import jax
@@ -40,7 +41,7 @@ def gaussian_noise(variance: float) -> Augmentation:
     """Adds independent Gaussian noise to every entry.
 
     Args:
-        variance: of the noise, non-negative.
+        variance: variance of the noise, non-negative.
 
     Returns:
         An augmentation.
@@ -57,17 +58,17 @@ def gaussian_noise(variance: float) -> Augmentation:
     check_non_negative("variance", variance)
     scale = variance**0.5
 
-    def add_noise(key, image):
+    def add_noise(key: PRNGKeyArray, image: Float[Array, "*image"]) -> Float[Array, "*image"]:
         return image + scale * jax.random.normal(key, image.shape, image.dtype)
 
     return add_noise
 
 
 def random_shift(max_pixels: int) -> Augmentation:
-    """Moves an image by a random whole number of pixels along each axis; zeros move in.
+    """Shifts an image by a random whole number of pixels along each axis and fills with zeros.
 
     Args:
-        max_pixels: the largest move in each direction, at least one.
+        max_pixels: largest shift in each direction in pixels, at least one.
 
     Returns:
         An augmentation of images (height, width, channel).
@@ -83,7 +84,7 @@ def random_shift(max_pixels: int) -> Augmentation:
     """
     check_count("max_pixels", max_pixels)
 
-    def shift(key, image):
+    def shift(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         margin = ((max_pixels, max_pixels), (max_pixels, max_pixels), (0, 0))
         corner = jax.random.randint(key, (2,), 0, 2 * max_pixels + 1)
         start = jnp.concatenate([corner, jnp.zeros(1, corner.dtype)])
@@ -93,13 +94,13 @@ def random_shift(max_pixels: int) -> Augmentation:
 
 
 def sometimes(augmentation: Augmentation, probability: float) -> Augmentation:
-    """Applies an augmentation to each image with a probability, and else leaves it as it is.
+    """Applies an augmentation with a given probability, independently for each image.
 
-    Both outcomes are computed and one is selected, so a batch stays one program.
+    Both outcomes are computed and one is selected, so that a batch stays one program.
 
     Args:
-        augmentation: must keep the shape of the image.
-        probability: of applying it.
+        augmentation: augmentation that keeps the shape of the image.
+        probability: probability that it is applied.
 
     Returns:
         An augmentation.
@@ -115,7 +116,7 @@ def sometimes(augmentation: Augmentation, probability: float) -> Augmentation:
     """
     check_probability("probability", probability)
 
-    def apply_or_leave(key, image):
+    def apply_or_leave(key: PRNGKeyArray, image: Float[Array, "*image"]) -> Float[Array, "*image"]:
         gate, inner = jax.random.split(key)
         changed = augmentation(inner, image)
         if changed.shape != image.shape:
@@ -129,13 +130,13 @@ def sometimes(augmentation: Augmentation, probability: float) -> Augmentation:
 
 
 def compose(*augmentations: Augmentation) -> Augmentation:
-    """Applies augmentations one after the other, each with a key of its own.
+    """Applies augmentations one after the other, each with a separate key.
 
     Args:
-        *augmentations: the first is applied first.
+        *augmentations: augmentations in the order in which they are applied.
 
     Returns:
-        An augmentation.
+        An augmentation; the identity if there are none.
 
     Example:
         >>> import jax
@@ -145,7 +146,7 @@ def compose(*augmentations: Augmentation) -> Augmentation:
         (8, 8, 1)
     """
 
-    def apply_all(key, image):
+    def apply_all(key: PRNGKeyArray, image: Float[Array, "..."]) -> Float[Array, "..."]:
         for augmentation, part in zip(
             augmentations, jax.random.split(key, max(1, len(augmentations))), strict=False
         ):
@@ -163,15 +164,15 @@ def views(
     *,
     first: Int[Array, ""] | int = 0,
 ) -> Float[Array, "view batch *image"]:
-    """Several independent views of every image.
+    """Draws several independent views of every image.
 
     Args:
-        key: draws the views.
-        images: a batch, or the part of one that a device holds.
-        augmentation: a function of one image.
-        num_views: how many views of each image.
-        first: the number of the first image in the whole batch; an image has the same views on
-            whichever device it is.
+        key: PRNG key of all draws.
+        images: batch of images, or the part of a batch that one device holds.
+        augmentation: augmentation that makes a view of one image.
+        num_views: number of views of each image.
+        first: index in the whole batch of the first of `images`; with it, an image has the same
+            views on whichever device it is.
 
     Returns:
         The views, along a new leading axis.
@@ -188,7 +189,7 @@ def views(
     check_count("num_views", num_views)
     numbers = first + jnp.arange(len(images))
 
-    def view(key):
+    def view(key: PRNGKeyArray) -> Float[Array, "batch ..."]:
         keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
         return jax.vmap(augmentation)(keys, images)
 

@@ -1,47 +1,34 @@
-"""Arrays in a directory, by name; the only file that knows Orbax.
+"""Named arrays in a directory; the only file that knows Orbax, which writes and reads them.
 
-Orbax takes half a second to import, so that is left until the first array is written or read.
+Orbax takes half a second to import, so it is imported when the first array is written or read.
 """
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-class Writing(Protocol):
+class PendingWrite(Protocol):
     """Arrays that are being written in the background."""
 
     def result(self) -> None:
-        """Waits for the end; raises what went wrong."""
+        """Waits until they are written; raises the error if they could not be."""
 
 
-def begin_to_write(path: Path, arrays: Mapping[str, jax.Array]) -> Writing:
-    """Starts to write arrays; from here on they may be donated.
+def start_writing(path: Path, arrays: Mapping[str, jax.Array]) -> PendingWrite:
+    """Starts to write arrays into a new directory and returns as soon as they may be donated.
 
-    Arrays without numbers are left out. Nothing is compressed: the bits of weights hardly shrink.
-
-    Args:
-        path: the directory to be made.
-        arrays: typed PRNG keys among them; with several processes, all call this with their parts.
-
-    Returns:
-        What to wait for.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as name:
-        ...     begin_to_write(Path(name) / "arrays", {"bias": jnp.ones(2)}).result()
-        ...     read(Path(name) / "arrays", {"bias": jnp.zeros(2)})["bias"].tolist()
-        [1.0, 1.0]
+    With several processes all of them call this, each with its shards. Arrays without entries are
+    left out, as Orbax refuses them. Nothing is compressed: trained weights hardly shrink.
     """
     from orbax.checkpoint import v1 as ocp
 
-    logging.getLogger("absl").addFilter(_is_news)
+    logging.getLogger("absl").addFilter(_adds_to_the_error)
     context = ocp.Context()
     context.array.saving.use_compression = False
     with context:
@@ -50,27 +37,16 @@ def begin_to_write(path: Path, arrays: Mapping[str, jax.Array]) -> Writing:
 
 
 def read(path: Path, like: Mapping[str, jax.Array | jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
-    """Reads arrays, wherever they lived when they were written.
+    """Reads arrays bit for bit, placed by the shardings of `like`, whatever those they had before.
 
-    Args:
-        path: the directory.
-        like: shapes and dtypes as they were written, and where the arrays shall live. Where that
-            is open, JAX may move them, like any array that nobody has placed.
-
-    Returns:
-        The arrays, bit for bit.
-
-    Example:
-        See `begin_to_write`.
-
-        >>> read(Path("no-such-place"), {"empty": jnp.zeros((0, 2))})["empty"].shape
-        (0, 2)
+    Where `like` has no sharding, or holds an array that is not committed to a device, the result is
+    not committed either.
     """
     from orbax.checkpoint import v1 as ocp
 
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_placement(leaf) or here)
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_sharding_of(leaf) or first)
         for name, leaf in like.items()
         if not _is_empty(leaf)
     }
@@ -78,31 +54,33 @@ def read(path: Path, like: Mapping[str, jax.Array | jax.ShapeDtypeStruct]) -> di
     return {name: _placed(found.get(name), leaf) for name, leaf in like.items()}
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a message of Orbax says more than the error that `Writing.result` raises."""
+def _adds_to_the_error(record: logging.LogRecord) -> bool:
+    """False for the message that repeats what `PendingWrite.result` raises; a logging filter."""
     return "_SignalingThread.run() raised an exception" not in record.getMessage()
 
 
 def _is_empty(leaf: jax.Array | jax.ShapeDtypeStruct) -> bool:
+    """Whether an array has no entries."""
     return 0 in leaf.shape
 
 
-def _placement(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.sharding.Sharding | None:
-    """Where an array has to live, or None if JAX may move it."""
+def _sharding_of(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.sharding.Sharding | None:
+    """The sharding that the result must have, or None if it is not to be committed."""
     if isinstance(leaf, jax.Array) and not leaf.committed:
         return None
     return leaf.sharding
 
 
-def _placed(found: Any, leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+def _placed(found: jax.Array | None, leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+    """The array that was read, committed as `leaf` asks; None stands for one without entries."""
     if found is None:
-        return jnp.zeros(leaf.shape, leaf.dtype, device=_placement(leaf))
-    return found if _placement(leaf) else _unplaced(found)
+        return jnp.zeros(leaf.shape, leaf.dtype, device=_sharding_of(leaf))
+    return found if _sharding_of(leaf) else _uncommitted(found)
 
 
-def _unplaced(array: jax.Array) -> jax.Array:
+def _uncommitted(array: jax.Array) -> jax.Array:
     """The same bits, not committed to a device."""
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        data = _unplaced(jax.random.key_data(array))
+        data = _uncommitted(jax.random.key_data(array))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
     return jnp.array(np.asarray(array))

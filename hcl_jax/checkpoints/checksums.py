@@ -1,9 +1,8 @@
-"""Directories that can tell whether they are whole.
+"""The SHA-256 hash of every file of a directory, written once and verified before each use.
 
-A sealed directory holds a file `SHA256SUMS` that lists every other file in it with its hash, in the
-format of the program of that name: `cd DIRECTORY && sha256sum -c SHA256SUMS` checks one by hand.
-The list needs no hash of its own. Whatever is changed in it, a hash differs, or a file is listed
-that is not there, or one is there that is not listed.
+`SHA256SUMS` lists every other file of the directory with its hash, in the format of `sha256sum`:
+`cd DIRECTORY && sha256sum -c SHA256SUMS` verifies one by hand. The list needs no hash of its own:
+wherever a bit of it changes, a hash differs, a listed file is missing or a file is not listed.
 """
 
 import hashlib
@@ -11,90 +10,69 @@ import os
 import re
 from pathlib import Path
 
-from hcl_jax.system.atomic_files import sync_directory
+from hcl_jax.system.atomic_files import atomic_write, sync_directory
 
 MANIFEST = "SHA256SUMS"
 
 
-def seal(directory: Path) -> None:
-    """Lists the files of a directory in its manifest, after all of them have reached the disk.
+class ChecksumError(Exception):
+    """A file of the directory is missing, not listed, truncated or altered, or cannot be read."""
 
-    Args:
-        directory: what is complete and will not be written to any more.
 
-    Raises:
-        OSError: if a file cannot be read, or the disk is full.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as name:
-        ...     _ = (Path(name) / "notes.txt").write_text("whole")
-        ...     seal(Path(name))
-        ...     fault(Path(name)) is None
-        True
-    """
+def write(directory: Path) -> None:
+    """Lists the hashes of a complete directory, after its files have reached the disk."""
     hashes = {name: _sha256(path, sync=True) for name, path in _files(directory).items()}
-    with (directory / MANIFEST).open("w") as file:
-        file.writelines(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
-        file.flush()
-        os.fsync(file.fileno())
+    lines = (f"{hashes[name]}  {name}\n" for name in sorted(hashes))
+    atomic_write({directory / MANIFEST: "".join(lines).encode()})
     for folder in {directory, *(path for path in directory.rglob("*") if path.is_dir())}:
         sync_directory(folder)
 
 
-def fault(directory: Path) -> str | None:
-    """What is wrong with a sealed directory.
-
-    Args:
-        directory: a directory that was sealed once.
-
-    Returns:
-        None if it is whole; else the first file that is missing, not listed, truncated or altered.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as name:
-        ...     fault(Path(name))
-        'SHA256SUMS is missing'
-    """
+def verify(directory: Path) -> None:
+    """Raises ChecksumError, which names the first file at fault, unless all files are as listed."""
     try:
-        return _fault(directory)
+        _compare(_read_manifest(directory), _files(directory))
     except OSError as error:
-        return f"{error.filename or directory} cannot be read: {error.strerror or error}"
+        path = error.filename or directory
+        raise ChecksumError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _fault(directory: Path) -> str | None:
+def _read_manifest(directory: Path) -> dict[str, str]:
+    """The listed hashes by file name."""
     if not (directory / MANIFEST).is_file():
-        return f"{MANIFEST} is missing"
+        raise ChecksumError(f"{MANIFEST} is missing")
     text = (directory / MANIFEST).read_bytes().decode("utf-8", errors="replace")
     *lines, rest = text.split("\n")
     entries = [re.fullmatch(r"([0-9a-f]{64})  (.+)", line) for line in lines]
     if rest or not all(entries):
-        return f"{MANIFEST} is truncated or altered"
-    listed = {entry[2]: entry[1] for entry in entries if entry}
-    present = _files(directory)
+        raise ChecksumError(f"{MANIFEST} is truncated or altered")
+    return {entry[2]: entry[1] for entry in entries if entry}
+
+
+def _compare(listed: dict[str, str], present: dict[str, Path]) -> None:
+    """Raises ChecksumError unless exactly the listed files are present, with the listed hashes."""
     if missing := sorted(listed.keys() - present.keys()):
-        return f"{missing[0]} is missing"
+        raise ChecksumError(f"{missing[0]} is missing")
     if unlisted := sorted(present.keys() - listed.keys()):
-        return f"{unlisted[0]} is not listed in {MANIFEST}"
+        raise ChecksumError(f"{unlisted[0]} is not listed in {MANIFEST}")
     for name, path in sorted(present.items()):
         found = _sha256(path)
         if found != listed[name]:
-            return (
+            raise ChecksumError(
                 f"{name} is truncated or altered: "
                 f"its sha256 is {found[:12]}, expected {listed[name][:12]}"
             )
-    return None
 
 
 def _files(directory: Path) -> dict[str, Path]:
-    """Everything in a directory but its manifest and the folders, by relative name."""
+    """All files of a directory and its folders by relative name, without the manifest."""
     paths = (path for path in directory.rglob("*") if not path.is_dir())
     named = {path.relative_to(directory).as_posix(): path for path in paths}
     return {name: path for name, path in named.items() if name != MANIFEST}
 
 
 def _sha256(path: Path, *, sync: bool = False) -> str:
+    """The hash of a file in hexadecimal, with `sync` of what has reached the disk."""
     with path.open("rb") as file:
         if sync:
             os.fsync(file.fileno())

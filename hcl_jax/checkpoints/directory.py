@@ -1,16 +1,17 @@
-"""Where checkpoints lie: names, what is whole, and changes that survive being cut short.
+"""The directory of a run's checkpoints: its names, and changes that survive a SIGKILL.
 
-    step_000000400/          a checkpoint, of step 400
+    step_000000400/          the checkpoint of step 400
         arrays/              the arrays of the state, as Orbax writes them
-        checkpoint.json      the notes of the caller, the dtype and shape of every array
+        checkpoint.json      the caller's notes, dtype and shape of every array
         SHA256SUMS           the hash of every file (`hcl_jax.checkpoints.checksums`)
-    step_000000500.1.saving  not finished; removed at the next start, as is .removing
-    step_000000400.replaced  made way for a new checkpoint of its step; put back if that is missing
-    step_000000300.faulty    was not whole; set aside when training went on from an earlier one
+    step_000000500.1.saving  unfinished; removed at the next start, as is .removing
+    step_000000400.replaced  made way for a new one of its step; renamed back if that is missing
+    step_000000300.faulty    damaged; set aside when training resumed from an earlier one
     lock                     held by the process that saves here
 
 A checkpoint gets its name by one `rename`, after its files and their hashes have reached the disk.
-Every change keeps to that: whatever is half done has a name that no reader looks at.
+Every other change keeps to that too: a directory that is not complete has a name that no reader
+looks at.
 """
 
 import contextlib
@@ -22,15 +23,17 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 from hcl_jax.checkpoints import checksums
-from hcl_jax.checkpoints.tree_spec import Leaf
-from hcl_jax.system.atomic_files import sync_directory
+from hcl_jax.checkpoints.tree_spec import ArraySpec
+from hcl_jax.system.atomic_files import json_bytes, sync_directory
 
 ARRAYS = "arrays"
 CONTENT = "checkpoint.json"
 STEP = r"step_(\d{9,})"
+
+Mode = Literal["max", "min"]
 
 
 class CheckpointError(Exception):
@@ -38,7 +41,13 @@ class CheckpointError(Exception):
 
 
 class Rejected(NamedTuple):
-    """A checkpoint that was not used, because it is not whole."""
+    """A checkpoint that was passed over because it is damaged.
+
+    Attributes:
+        step: the step of the checkpoint.
+        path: its directory.
+        reason: the file at fault, and what is wrong with it.
+    """
 
     step: int
     path: Path
@@ -49,60 +58,58 @@ class Rejected(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a checkpoint says of itself."""
+    """The caller's notes, and dtype and shape of every array; read from `checkpoint.json`."""
 
     notes: dict[str, Any]
-    leaves: dict[str, Leaf]
+    arrays: dict[str, ArraySpec]
 
 
 class CheckpointDirectory:
-    """The checkpoints of one run."""
+    """The checkpoints of one run on the disk."""
 
     def __init__(self, path: Path):
         self.path = path.absolute()
 
     def steps(self) -> list[int]:
-        """The steps of all checkpoints, whole or not, from the first to the last."""
+        """The steps of all checkpoints, damaged ones too, in ascending order."""
         names = os.listdir(self.path) if self.path.is_dir() else []
         return sorted(int(found[1]) for name in names if (found := re.fullmatch(STEP, name)))
 
-    def of(self, step: int) -> Path:
-        """Where the checkpoint of a step is."""
+    def path_of(self, step: int) -> Path:
+        """The directory of the checkpoint of a step."""
         return self.path / f"step_{step:09d}"
 
-    def content(self, step: int) -> Content:
-        """What a checkpoint that is whole says of itself."""
-        found = json.loads((self.of(step) / CONTENT).read_text())
-        leaves = {
-            name: Leaf(dtype, tuple(shape)) for name, (dtype, shape) in found["leaves"].items()
+    def read_content(self, step: int) -> Content:
+        """The notes and array specifications of a checkpoint that is whole."""
+        found = json.loads((self.path_of(step) / CONTENT).read_text())
+        arrays = {
+            name: ArraySpec(dtype, tuple(shape)) for name, (dtype, shape) in found["leaves"].items()
         }
-        return Content(found["notes"], leaves)
+        return Content(found["notes"], arrays)
 
-    def by_metric(self, metric: str, sign: int) -> list[int]:
-        """The steps whose notes have a number of this name, the largest `sign * number` first.
-
-        Of equal ones the latest comes first; a number that is not finite counts as none.
-        """
+    def steps_by_metric(self, metric: str, mode: Mode) -> list[int]:
+        """The steps whose notes have a finite number of this name, from the best to the worst."""
         values = {step: self._metric(step, metric) for step in self.steps()}
+        sign = 1 if mode == "max" else -1
         known = {step: sign * value for step, value in values.items() if value is not None}
         return sorted(known, key=lambda step: (known[step], step), reverse=True)
 
     def first_whole(self, steps: Sequence[int]) -> tuple[int | None, tuple[Rejected, ...]]:
-        """The first of these steps whose checkpoint is whole, and those that were tried before."""
+        """The first of these steps whose checkpoint is whole, and the damaged ones before it."""
         rejected = []
         for step in steps:
-            reason = checksums.fault(self.of(step))
-            if reason is None:
+            try:
+                checksums.verify(self.path_of(step))
+            except checksums.ChecksumError as error:
+                rejected.append(Rejected(step, self.path_of(step), str(error)))
+            else:
                 return step, tuple(rejected)
-            rejected.append(Rejected(step, self.of(step), reason))
         return None, tuple(rejected)
 
     def lock(self) -> IO[str]:
-        """Makes the directory and takes it for this process, until the file is closed.
+        """Makes the directory and locks it for this process, until the returned file is closed.
 
-        Raises:
-            CheckpointError: if another process has it.
-            OSError: if it cannot be made or written to.
+        CheckpointError says that another process holds the lock.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         file = (self.path / "lock").open("w")
@@ -116,7 +123,7 @@ class CheckpointDirectory:
         return file
 
     def recover(self) -> None:
-        """Ends what a killed process had begun."""
+        """Completes or undoes the changes that a killed process had begun."""
         for path in self.path.glob("step_*.replaced"):
             if path.with_suffix("").exists():
                 shutil.rmtree(path)
@@ -124,48 +131,49 @@ class CheckpointDirectory:
                 path.rename(path.with_suffix(""))
         for path in self.path.glob("step_*.removing"):
             shutil.rmtree(path)
-        self.clear()
+        self.remove_unfinished()
 
-    def clear(self) -> None:
-        """Removes what is left of checkpoints that will not be finished."""
+    def remove_unfinished(self) -> None:
+        """Removes checkpoints whose saving was given up."""
         for path in self.path.glob("step_*.saving"):
             shutil.rmtree(path)
 
-    def staging(self, step: int, attempt: int) -> Path:
-        """Where a checkpoint is written; each attempt elsewhere, since a failed one may linger."""
-        return self.path / f"{self.of(step).name}.{attempt}.saving"
+    def staging_path(self, step: int, attempt: int) -> Path:
+        """Where an attempt to save writes; no two share it, as a failed one may still write."""
+        return self.path / f"{self.path_of(step).name}.{attempt}.saving"
 
-    def finish(
-        self, staging: Path, step: int, notes: Mapping[str, Any], leaves: Mapping[str, Leaf]
+    def publish(
+        self, staging: Path, step: int, notes: Mapping[str, Any], arrays: Mapping[str, ArraySpec]
     ) -> None:
-        """Seals a checkpoint whose arrays are written, and gives it its name."""
-        content = {"step": step, "notes": notes, "leaves": leaves}
-        (staging / CONTENT).write_text(json.dumps(content, indent=1) + "\n")
-        checksums.seal(staging)
-        replaced = self.of(step).with_suffix(".replaced")
-        if self.of(step).exists():
-            self.of(step).rename(replaced)
-        staging.rename(self.of(step))
+        """Adds notes and checksums to arrays that are written, and renames them to their step."""
+        content = {"step": step, "notes": notes, "leaves": arrays}
+        (staging / CONTENT).write_bytes(json_bytes(content))
+        checksums.write(staging)
+        replaced = self.path_of(step).with_suffix(".replaced")
+        if self.path_of(step).exists():
+            self.path_of(step).rename(replaced)
+        staging.rename(self.path_of(step))
         sync_directory(self.path)
         if replaced.exists():
             shutil.rmtree(replaced)
 
     def remove(self, step: int) -> None:
         """Removes a checkpoint."""
-        removing = self.of(step).with_suffix(".removing")
-        self.of(step).rename(removing)
+        removing = self.path_of(step).with_suffix(".removing")
+        self.path_of(step).rename(removing)
         shutil.rmtree(removing)
 
     def set_aside(self, step: int) -> None:
-        """Takes a checkpoint that is not whole out of the way, and keeps it to be looked at."""
-        aside = self.of(step).with_suffix(".faulty")
+        """Renames a damaged checkpoint, so that no reader tries it and the user can inspect it."""
+        aside = self.path_of(step).with_suffix(".faulty")
         if aside.exists():
             shutil.rmtree(aside)
-        self.of(step).rename(aside)
+        self.path_of(step).rename(aside)
 
     def _metric(self, step: int, metric: str) -> float | None:
+        """A finite number in the notes of a step, damaged or not; None where there is none."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            value = self.content(step).notes[metric]
+            value = self.read_content(step).notes[metric]
             if isinstance(value, (int, float)) and math.isfinite(value):
                 return float(value)
         return None

@@ -1,7 +1,7 @@
-"""The arrays of a tree by name: what a checkpoint holds, and whether it is what a program expects.
+"""Dtype and shape of every array of a tree by its path, and how two trees differ.
 
-Arrays are matched by where they stand in the tree (`variables/params/layers/0/kernel`), not by
-their number.
+Arrays are matched by their path in the tree (`variables/params/layers/0/kernel`), not by their
+position among the leaves, so that an error can name what is missing or has another shape.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ import jax
 SHOWN_DIFFERENCES = 5
 
 
-class Leaf(NamedTuple):
-    """What is known of an array without its numbers."""
+class ArraySpec(NamedTuple):
+    """Dtype and shape of an array, comparable and storable as JSON."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -23,22 +23,10 @@ class Leaf(NamedTuple):
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by their places, in the order of `jax.tree.leaves`.
+    """The arrays of a tree by their paths, in the order of `jax.tree.leaves`.
 
-    Args:
-        tree: any pytree of arrays or `jax.ShapeDtypeStruct`.
-
-    Returns:
-        A flat dictionary.
-
-    Raises:
-        TypeError: if a leaf is neither.
-        ValueError: if two leaves have the same name, or there is none.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> list(named_leaves({"layers": [{"kernel": jnp.ones(2)}], "step": jnp.array(3)}))
-        ['layers/0/kernel', 'step']
+    TypeError names a leaf that is no array; ValueError says that there is none, or that two leaves
+    have the same path.
     """
     found: dict[str, Any] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -53,38 +41,13 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     return found
 
 
-def describe(leaf: jax.Array | jax.ShapeDtypeStruct) -> Leaf:
-    """The dtype and shape of an array.
-
-    Args:
-        leaf: an array, or its shape and dtype.
-
-    Returns:
-        Both, comparable.
-
-    Example:
-        >>> import jax
-        >>> str(describe(jax.random.key(0))), str(describe(jax.numpy.ones((2, 3))))
-        ('key<fry>[]', 'float32[2, 3]')
-    """
-    return Leaf(str(leaf.dtype), tuple(leaf.shape))
+def specs_of(leaves: Mapping[str, jax.Array | jax.ShapeDtypeStruct]) -> dict[str, ArraySpec]:
+    """Dtype and shape of named arrays."""
+    return {name: ArraySpec(str(leaf.dtype), tuple(leaf.shape)) for name, leaf in leaves.items()}
 
 
-def differences(found: Mapping[str, Leaf], expected: Mapping[str, Leaf]) -> str | None:
-    """How the arrays of a checkpoint differ from those of a program.
-
-    Args:
-        found: by name, what the checkpoint holds.
-        expected: by name, what the program needs.
-
-    Returns:
-        None if they are the same; else lines that name the arrays, what was found and what was
-        expected.
-
-    Example:
-        >>> print(differences({"bias": Leaf("float32", (3,))}, {"bias": Leaf("float32", (4,))}))
-          bias: found float32[3], expected float32[4]
-    """
+def differences(found: Mapping[str, ArraySpec], expected: Mapping[str, ArraySpec]) -> str | None:
+    """A line for each array that differs, with what was found and expected; None if none does."""
     names = [*expected, *(name for name in found if name not in expected)]
     wrong = [name for name in names if found.get(name) != expected.get(name)]
     if not wrong:

@@ -1,35 +1,41 @@
 """Data sets as arrays: synthetic, bundled, prepared by TFDS, or folders of images."""
 
 from hcl_jax.data.bundled import digits
-from hcl_jax.data.image_folder import tiny_imagenet
+from hcl_jax.data.image_folder import TINY_IMAGENET, tiny_imagenet
 from hcl_jax.data.image_sets import (
     REFERENCE_STATISTICS,
+    ChannelStatistics,
     CoarseLabels,
     ImageSet,
-    Statistics,
+    ImageSetSpec,
     channel_statistics,
 )
 from hcl_jax.data.splits import Dataset, DatasetError, Split
-from hcl_jax.data.streaming import chunks, fits, place
+from hcl_jax.data.streaming import PlacedSplit, chunks, place_split
 from hcl_jax.data.synthetic import gaussian_classes, three_gaussians
-from hcl_jax.data.tfds_sets import cifar10, cifar100, stl10
+from hcl_jax.data.tfds_sets import CIFAR10, CIFAR100, STL10, cifar10, cifar100, stl10
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
     "REFERENCE_STATISTICS",
+    "STL10",
+    "TINY_IMAGENET",
+    "ChannelStatistics",
     "CoarseLabels",
     "Dataset",
     "DatasetError",
     "ImageSet",
+    "ImageSetSpec",
+    "PlacedSplit",
     "Split",
-    "Statistics",
     "channel_statistics",
     "chunks",
     "cifar10",
     "cifar100",
     "digits",
-    "fits",
     "gaussian_classes",
-    "place",
+    "place_split",
     "stl10",
     "three_gaussians",
     "tiny_imagenet",

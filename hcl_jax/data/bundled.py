@@ -1,4 +1,4 @@
-"""Real images that a dependency brings along: handwritten digits."""
+"""Real images that come with a dependency: handwritten digits."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +10,8 @@ def digits(*, test_fraction: float = 0.25, seed: int = 0) -> Dataset:
     """1797 real handwritten digits of 8 x 8 pixels, from scikit-learn (UCI optical recognition).
 
     Args:
-        test_fraction: the share of images held out, the same in every class.
-        seed: of the split.
+        test_fraction: share of images held out, the same in every class.
+        seed: seed of the random split into training and test images.
 
     Returns:
         Images (n, 8, 8, 1) in [0, 1], ten classes.

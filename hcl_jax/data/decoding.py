@@ -1,7 +1,7 @@
 """Decoding image files: in threads, with a progress bar, and only once.
 
-Decoded images are kept in one file with a description of what they were decoded from. A file that
-describes anything else, or cannot be read, is decoded anew.
+Decoded images are cached in one file, with a description of what they were decoded from. A file
+that describes anything else, or cannot be read, is decoded anew.
 """
 
 import os
@@ -18,30 +18,26 @@ import numpy as np
 from jaxtyping import Shaped
 from tqdm import tqdm
 
-from hcl_jax.system.atomic_files import whole_files
+from hcl_jax.system.atomic_files import atomic_open
+
+IMAGES_PER_JOB = 256
+"""The most images that one thread decodes before it takes the next job."""
 
 Job = TypeVar("Job")
+
+
+def jobs_of(start: int, stop: int) -> list[range]:
+    """The images from `start` to before `stop`, at most `IMAGES_PER_JOB` in a job."""
+    firsts = range(start, stop, IMAGES_PER_JOB)
+    return [range(first, min(first + IMAGES_PER_JOB, stop)) for first in firsts]
 
 
 def decode_in_threads(
     decode: Callable[[Job], int], jobs: Iterable[Job], *, total: int, description: str
 ) -> None:
-    """Does all jobs in a pool of threads under a bar that counts images.
+    """Runs `decode`, which returns how many images it decoded, on all jobs, under a progress bar.
 
-    Args:
-        decode: does one job and returns how many images it decoded.
-        jobs: what there is to do.
-        total: how many images there are.
-        description: what the bar says.
-
-    Raises:
-        Exception: that of the first job that raised; jobs not begun are dropped.
-
-    Example:
-        >>> found = []
-        >>> decode_in_threads(lambda job: found.append(job) or 1, "ab", total=2, description="two")
-        >>> sorted(found)
-        ['a', 'b']
+    The exception of the first job that raises is raised; jobs that have not begun are cancelled.
     """
     interval = 0.5 if sys.stderr.isatty() else 15
     with (
@@ -57,26 +53,13 @@ def decode_in_threads(
                 left.cancel()
 
 
-def decoded_once(
+def load_or_decode(
     path: Path, source: str, decode: Callable[[], Mapping[str, Shaped[np.ndarray, "..."]]]
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """What `decode` returns, from the file at `path` if that was decoded from this very source.
+    """The arrays cached at `path` if they were decoded from `source`, else what `decode` returns.
 
-    Args:
-        path: an .npz file, written atomically. If it cannot be written, one is warned and goes on.
-        source: describes what is decoded, so that it differs once that has changed.
-        decode: makes the arrays.
-
-    Returns:
-        Arrays by name.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "decoded.npz"
-        >>> decoded_once(path, "one file", lambda: {"images": np.arange(2)})["images"].tolist()
-        [0, 1]
-        >>> decoded_once(path, "one file", dict)["images"].tolist()
-        [0, 1]
+    `source` describes what is decoded, so that it differs once that has changed. Decoded arrays are
+    then cached; where that fails, a warning says so.
     """
     arrays = _read(path, source)
     if arrays is None:
@@ -93,7 +76,7 @@ def decoded_once(
     return arrays
 
 
-def _read(path: Path, source: str) -> dict[str, np.ndarray] | None:
+def _read(path: Path, source: str) -> dict[str, Shaped[np.ndarray, "..."]] | None:
     """The arrays of a file; None if it is of another source, damaged (zip has CRCs) or absent."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -104,7 +87,7 @@ def _read(path: Path, source: str) -> dict[str, np.ndarray] | None:
         return None
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _write(path: Path, arrays: dict[str, Shaped[np.ndarray, "..."]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_files(path) as (file,):
+    with atomic_open(path) as (file,):
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

@@ -1,5 +1,6 @@
-"""Sets of uint8 images on the host, with their channel statistics."""
+"""Sets of uint8 images on the host, and the statistics of their channels."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,13 @@ Channels = tuple[float, float, float]
 
 
 class CoarseLabels(NamedTuple):
-    """The superclass of every image, which no objective sees."""
+    """The superclass of every image, which no objective sees.
+
+    Attributes:
+        train: the superclass of every training image.
+        test: the superclass of every test image.
+        names: one name for each superclass.
+    """
 
     train: Int[np.ndarray, " train"]
     test: Int[np.ndarray, " test"]
@@ -22,12 +29,12 @@ class ImageSet(NamedTuple):
     """A training and a test split of uint8 images (n, height, width, 3) on the host.
 
     Attributes:
-        train: images and int32 labels.
-        test: likewise.
-        num_classes: C.
-        class_names: one for each label.
-        mean: of each channel over the training set, for values in [0, 1].
-        std: likewise.
+        train: training images and their int32 labels.
+        test: test images and their int32 labels.
+        num_classes: number of classes C.
+        class_names: one name for each label.
+        mean: mean of each channel over the training set, for values in [0, 1].
+        std: standard deviation of each channel over the training set, for values in [0, 1].
         coarse_labels: superclasses, where the data set has them.
         unlabelled: images without a class, whose labels are -1, where they were asked for.
     """
@@ -42,45 +49,64 @@ class ImageSet(NamedTuple):
     unlabelled: Split | None = None
 
 
-class Statistics(NamedTuple):
-    """Mean and standard deviation of each channel, for values in [0, 1]."""
+class ChannelStatistics(NamedTuple):
+    """Mean and standard deviation of each channel over a set of images.
+
+    Attributes:
+        mean: mean of each channel, for values in [0, 1].
+        std: standard deviation of each channel, for values in [0, 1].
+    """
 
     mean: Channels
     std: Channels
 
 
-CIFAR10_STATISTICS = Statistics((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+class ImageSetSpec(NamedTuple):
+    """What is known of an image data set before it is read.
+
+    Attributes:
+        name: its name in messages and on the command line; for TFDS also that of its directory.
+        image_shape: (height, width, channel) of every image.
+        classes: number of classes of each kind of label: of "label", and of "coarse_label" where
+            there are superclasses.
+        statistics: widely published mean and standard deviation of the training set.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int]
+    classes: Mapping[str, int]
+    statistics: ChannelStatistics
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C that objectives see."""
+        return self.classes["label"]
 
 
-CIFAR100_STATISTICS = Statistics((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
-
-
-STL10_STATISTICS = Statistics((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713))
-
-
-REFERENCE_STATISTICS = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+REFERENCE_STATISTICS = ChannelStatistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 """What the authors' code uses for every data set: the mean of CIFAR-10, and the mean over its
 images of the standard deviation within one image, which is smaller than that of the whole set."""
 
 
-def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Statistics:
+def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> ChannelStatistics:
     """Mean and standard deviation of each channel over all pixels of all images, divided by 255.
 
     Sums are exact integers, so that the order of the images does not matter.
 
     Args:
-        images: at least one.
+        images: uint8 images, at least one.
 
     Returns:
-        What `ImageSet.mean` and `ImageSet.std` state, of these images.
+        The statistics that `ImageSet.mean` and `ImageSet.std` give, computed from these images.
 
     Raises:
         ValueError: if there is no image.
 
     Example:
+        >>> import numpy as np
         >>> black_and_white = np.array([0, 255], np.uint8)[:, None, None, None]
         >>> channel_statistics(np.broadcast_to(black_and_white, (2, 4, 4, 3)))
-        Statistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        ChannelStatistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     """
     if len(images) == 0:
         raise ValueError("channel_statistics needs at least one image, got none")
@@ -97,4 +123,4 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Statist
         (count * int(square) - int(total) ** 2) ** 0.5 / count / 255
         for total, square in zip(totals, squares, strict=True)
     ]
-    return Statistics((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+    return ChannelStatistics((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))

@@ -1,11 +1,12 @@
 """Where a data set lives: on the device if it fits a budget, else on the host, streamed in chunks.
 
-A chunk holds the batches of some steps. While the device works on one, a thread gathers the next
-one from the host's memory and begins its transfer.
+A chunk holds the batches of some steps. While the device works on one chunk, a thread gathers the
+next one from the host's memory and begins its transfer.
 """
 
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -19,50 +20,49 @@ BUDGET_BYTES = 2 * 2**30
 of its memory for the network. The unlabelled images of STL-10, 2.6 GiB, stream."""
 
 Put = Callable[[Split], Split]
+"""Brings images and labels from the host to the device or devices."""
 
 
-def fits(split: Split, *, budget_bytes: int = BUDGET_BYTES) -> bool:
-    """Whether a split may live on the device as a whole.
+class PlacedSplit(NamedTuple):
+    """A split, and whether it lives on the device.
 
-    Args:
-        split: images and labels.
-        budget_bytes: how much of the device's memory data may take.
-
-    Returns:
-        True if it takes at most the budget.
-
-    Raises:
-        ValueError, TypeError: if the budget is not a non-negative integer.
-
-    Example:
-        >>> split = Split(np.zeros((10, 32, 32, 3), np.uint8), np.zeros(10, np.int32))
-        >>> fits(split), fits(split, budget_bytes=10 * 32 * 32 * 3 + 10 * 4 - 1)
-        (True, False)
+    Attributes:
+        host: the split as it was loaded.
+        resident: the split on the device or devices; None where it is streamed from the host.
     """
-    check_count("budget_bytes", budget_bytes, minimum=0)
-    return split.images.nbytes + split.labels.nbytes <= budget_bytes
+
+    host: Split
+    resident: Split | None
 
 
-def place(split: Split, *, budget_bytes: int = BUDGET_BYTES, put: Put = jax.device_put) -> Split:
-    """A split on the device if it fits, else as it is, to be streamed by `chunks`.
+def place_split(
+    split: Split, *, budget_bytes: int = BUDGET_BYTES, put: Put = jax.device_put
+) -> PlacedSplit:
+    """Puts a split on the device if it fits a budget; otherwise `chunks` streams it.
 
     Args:
         split: images and labels on the host.
-        budget_bytes: how much of the device's memory data may take.
-        put: brings a split to the device or devices.
+        budget_bytes: largest number of bytes that the split may take on the device.
+        put: brings the split to the device or devices.
 
     Returns:
-        A split of JAX arrays, or `split` itself.
+        The split on the host and, if it takes at most the budget, on the device.
 
     Raises:
         ValueError, TypeError: if the budget is not a non-negative integer.
 
     Example:
+        >>> import numpy as np
         >>> split = Split(np.zeros((10, 32, 32, 3), np.uint8), np.zeros(10, np.int32))
-        >>> isinstance(place(split).images, jax.Array), place(split, budget_bytes=0) is split
-        (True, True)
+        >>> place_split(split).resident.images.shape
+        (10, 32, 32, 3)
+        >>> image_bytes = 10 * 32 * 32 * 3
+        >>> place_split(split, budget_bytes=image_bytes).resident is None  # labels are 40 more
+        True
     """
-    return put(split) if fits(split, budget_bytes=budget_bytes) else split
+    check_count("budget_bytes", budget_bytes, minimum=0)
+    fits = split.images.nbytes + split.labels.nbytes <= budget_bytes
+    return PlacedSplit(split, put(split) if fits else None)
 
 
 def chunks(
@@ -72,30 +72,31 @@ def chunks(
     steps_per_chunk: int,
     put: Put = jax.device_put,
 ) -> Generator[Split, None, None]:
-    """The batches of an epoch on the device, some steps at a time, the next chunk on its way.
+    """Streams the batches of an epoch to the device, some steps at a time, one chunk ahead.
 
-    At most two chunks exist: the one that was handed out last and the next one. That holds for a
-    caller that keeps no others, and waits for the results of one chunk before it asks for the one
-    after the next; computations that have only been dispatched hold on to their inputs.
+    At most two chunks exist: the one that was yielded last and the next one. That holds for a
+    caller that keeps no other chunk, and waits for the results of one chunk before it asks for the
+    one after the next; computations that have only been dispatched keep their inputs alive.
 
     An exception in the thread is raised where its chunk would have come. A caller that stops early
     closes the iterator (`contextlib.closing`) or drops it; either ends the thread.
 
     Args:
         split: images and labels on the host.
-        batches: which images make up each batch.
-        steps_per_chunk: steps in a chunk; the last one may have fewer.
+        batches: indices (steps, batch) of the images of each batch.
+        steps_per_chunk: number of steps in a chunk; the last chunk may have fewer.
         put: brings a chunk to the device or devices. It is called in the thread with images
             (steps, batch, ...) and labels (steps, batch) in fresh memory of the host.
 
     Returns:
-        What `put` returned, chunk after chunk.
+        An iterator over what `put` returned, chunk after chunk.
 
     Raises:
         ValueError, TypeError: if an index is out of range or not an integer, or `steps_per_chunk`
             is not a positive integer.
 
     Example:
+        >>> import numpy as np
         >>> split = Split(np.arange(6, dtype=np.uint8), np.arange(6, dtype=np.int32))
         >>> for chunk in chunks(split, np.array([[5, 0], [1, 2], [3, 4]]), steps_per_chunk=2):
         ...     print(chunk.images.tolist())
@@ -107,7 +108,7 @@ def chunks(
     return _chunks(split, batches, steps_per_chunk, put)
 
 
-def _check_batches(batches, length):
+def _check_batches(batches: np.ndarray, length: int) -> None:
     if batches.ndim != 2 or not np.issubdtype(batches.dtype, np.integer):
         raise TypeError(
             "batches must be integers of shape (steps, batch), "
@@ -118,10 +119,12 @@ def _check_batches(batches, length):
         raise ValueError(f"batches must hold indices in 0..{length - 1}, got {wrong[0]}")
 
 
-def _chunks(split, batches, steps_per_chunk, put):
+def _chunks(
+    split: Split, batches: Int[np.ndarray, "steps batch"], steps_per_chunk: int, put: Put
+) -> Generator[Split, None, None]:
     starts = range(0, len(batches), steps_per_chunk)
 
-    def load(start):
+    def load(start: int) -> Split:
         indices = batches[start : start + steps_per_chunk]
         return put(Split(split.images[indices], split.labels[indices]))
 

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax.data.splits import Dataset, Split
 from hcl_jax.validation import check_count, check_non_negative
@@ -22,19 +22,20 @@ def gaussian_classes(
 ) -> Dataset:
     """The latent-class model of the paper with Gaussian class-conditional laws.
 
-    The mean of class c in group g is ``group_scale N(0, I) + class_scale N(0, I)``, the first term
-    drawn once a group, the second once a class; a point adds ``noise N(0, I)``. Classes of one
-    group are alike, which is what makes their directions easy to lose.
+    The mean of class c in group g is ``group_scale N(0, I) + class_scale N(0, I)``, where the first
+    term is drawn once for each group and the second once for each class; a point adds
+    ``noise N(0, I)``. Classes of one group are alike, so that the directions that tell them apart
+    are easy to lose.
 
     Args:
-        key: draws everything.
-        num_classes: C.
-        classes_per_group: classes in a superclass; 1 makes the classes flat.
+        key: PRNG key of all draws.
+        num_classes: number of classes C.
+        classes_per_group: number of classes in each group; 1 gives classes without groups.
         dim: dimension of the points.
-        train_per_class: training points of each class.
-        test_per_class: test points of each class.
+        train_per_class: number of training points of each class.
+        test_per_class: number of test points of each class.
         group_scale: standard deviation of the centres of the groups.
-        class_scale: standard deviation of the classes around the centre of their group.
+        class_scale: standard deviation of the class means around the centre of their group.
         noise: standard deviation of the points around the mean of their class.
 
     Returns:
@@ -48,20 +49,15 @@ def gaussian_classes(
         >>> gaussian_classes(jax.random.key(0), num_classes=10).train.images.shape
         (1280, 64)
     """
-    counts = {
-        "num_classes": num_classes,
-        "classes_per_group": classes_per_group,
-        "dim": dim,
-        "train_per_class": train_per_class,
-        "test_per_class": test_per_class,
-    }
-    for name, count in counts.items():
-        check_count(name, count)
-    for name, scale in {
-        "group_scale": group_scale,
-        "class_scale": class_scale,
-        "noise": noise,
-    }.items():
+    _check_counts(
+        num_classes=num_classes,
+        classes_per_group=classes_per_group,
+        dim=dim,
+        train_per_class=train_per_class,
+        test_per_class=test_per_class,
+    )
+    scales = {"group_scale": group_scale, "class_scale": class_scale, "noise": noise}
+    for name, scale in scales.items():
         check_non_negative(name, scale)
     group_key, class_key, train_key, test_key = jax.random.split(key, 4)
     num_groups = -(-num_classes // classes_per_group)
@@ -80,14 +76,15 @@ def three_gaussians(
 ) -> Dataset:
     """Three Gaussian classes with identity covariance and means uniform in ``[-1, 1]^dim``.
 
-    Our reading of the paper's synthetic example, which is not described in full in the sources we
-    could read; embeddings are to be two-dimensional, so that one sees the triangle form.
+    This is our reading of the paper's synthetic example, which the sources that we could read do
+    not describe in full. It is meant to be embedded in two dimensions, where the class means of an
+    optimum are the corners of a triangle.
 
     Args:
-        key: draws everything.
+        key: PRNG key of all draws.
         dim: dimension of the points.
-        train_per_class: training points of each class.
-        test_per_class: test points of each class.
+        train_per_class: number of training points of each class.
+        test_per_class: number of test points of each class.
 
     Returns:
         Balanced splits of three classes, ordered by class.
@@ -100,12 +97,7 @@ def three_gaussians(
         >>> three_gaussians(jax.random.key(0)).test.images.shape
         (300, 3072)
     """
-    for name, count in {
-        "dim": dim,
-        "train_per_class": train_per_class,
-        "test_per_class": test_per_class,
-    }.items():
-        check_count(name, count)
+    _check_counts(dim=dim, train_per_class=train_per_class, test_per_class=test_per_class)
     mean_key, train_key, test_key = jax.random.split(key, 3)
     means = jax.random.uniform(mean_key, (3, dim), minval=-1, maxval=1)
     return Dataset(
@@ -115,7 +107,15 @@ def three_gaussians(
     )
 
 
-def _points_around(key, means, per_class, noise):
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        check_count(name, count)
+
+
+def _points_around(
+    key: PRNGKeyArray, means: Float[Array, "classes dim"], per_class: int, noise: float
+) -> Split:
+    """As many points of each class, ordered by class, with Gaussian noise around its mean."""
     labels = jnp.repeat(jnp.arange(len(means), dtype=jnp.int32), per_class)
     points = means[labels] + noise * jax.random.normal(key, (len(labels), means.shape[1]))
     return Split(points, labels)

@@ -1,7 +1,8 @@
 """CIFAR-10, CIFAR-100 and STL-10 as uint8 arrays on the host, with their channel statistics.
 
-The files are those that TensorFlow Datasets prepares (`python -m scripts.prepare_data`); TensorFlow
-is not needed. Images stay uint8 until they are on the device, see `hcl_jax.data.streaming`.
+The files are array_record files as TensorFlow Datasets prepares them; TensorFlow is not needed.
+Images stay uint8 until they are on the device, see `hcl_jax.data.streaming`. A further data set of
+TFDS is one `ImageSetSpec` and one function in this file.
 """
 
 from pathlib import Path
@@ -9,117 +10,138 @@ from pathlib import Path
 import numpy as np
 
 from hcl_jax.data.image_sets import (
-    CIFAR10_STATISTICS,
-    CIFAR100_STATISTICS,
     REFERENCE_STATISTICS,
-    STL10_STATISTICS,
+    ChannelStatistics,
     CoarseLabels,
     ImageSet,
-    Statistics,
+    ImageSetSpec,
 )
-from hcl_jax.data.prepared import NO_CLASS, Expected, read_prepared, read_unlabelled
-from hcl_jax.data.splits import Split
+from hcl_jax.data.splits import NO_CLASS, Split
+from hcl_jax.data.tfds_directory import read_labelled, read_unlabelled
+
+CIFAR10 = ImageSetSpec(
+    name="cifar10",
+    image_shape=(32, 32, 3),
+    classes={"label": 10},
+    statistics=ChannelStatistics((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+)
+
+CIFAR100 = ImageSetSpec(
+    name="cifar100",
+    image_shape=(32, 32, 3),
+    classes={"label": 100, "coarse_label": 20},
+    statistics=ChannelStatistics((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+)
+
+STL10 = ImageSetSpec(
+    name="stl10",
+    image_shape=(96, 96, 3),
+    classes={"label": 10},
+    statistics=ChannelStatistics((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)),
+)
 
 
 def cifar10(data_dir: Path, *, reference_statistics: bool = False) -> ImageSet:
     """CIFAR-10: 32 x 32 images of ten classes, 50 000 to train and 10 000 to test.
 
     Args:
-        data_dir: the directory that `scripts.prepare_data` prepared it in.
-        reference_statistics: normalise as the authors' code does.
+        data_dir: directory of data sets, in which TFDS prepared the directory `cifar10/`.
+        reference_statistics: whether `mean` and `std` are the constants of the authors' code.
 
     Returns:
         The images in the order of the files, which is shuffled and always the same. Mean and
         standard deviation are the widely published ones of the training set.
 
     Raises:
-        DatasetError: if it is not prepared or damaged, or a package is missing.
+        DatasetError: if the data set is not prepared or is damaged, or a package is missing.
 
     Example:
-        >>> cifar10(Path("nowhere"))
+        >>> from pathlib import Path
+        >>> cifar10(Path("nowhere"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
         hcl_jax.data.splits.DatasetError: cifar10 is not prepared in nowhere: looked for a directory
-        nowhere/cifar10/VERSION with dataset_info.json and array_record files. Prepare it with
-            python -m scripts.prepare_data cifar10 --data-dir nowhere
+        nowhere/cifar10/VERSION with dataset_info.json and array_record files. Prepare it, in a
+        checkout of hcl-jax, with
+            python -m scripts.prepare_data cifar10 --data-dir ...nowhere
     """
-    expected = Expected("cifar10", (32, 32, 3), {"label": 10})
-    return _image_set(
-        data_dir, expected, REFERENCE_STATISTICS if reference_statistics else CIFAR10_STATISTICS
-    )
+    return _image_set(data_dir, CIFAR10, reference_statistics=reference_statistics)
 
 
 def cifar100(data_dir: Path, *, reference_statistics: bool = False) -> ImageSet:
     """CIFAR-100: 32 x 32 images of 100 classes in 20 superclasses, 50 000 to train, 10 000 to test.
 
     Args:
-        data_dir: the directory that `scripts.prepare_data` prepared it in.
-        reference_statistics: normalise as the authors' code does, with constants of CIFAR-10.
+        data_dir: directory of data sets, in which TFDS prepared the directory `cifar100/`.
+        reference_statistics: whether `mean` and `std` are the constants of the authors' code, which
+            are those of CIFAR-10.
 
     Returns:
         The images in the order of the files, which is shuffled and always the same; labels are the
         fine ones. Mean and standard deviation are the widely published ones of the training set.
 
     Raises:
-        DatasetError: if it is not prepared or damaged, or a package is missing.
+        DatasetError: if the data set is not prepared or is damaged, or a package is missing.
 
     Example:
-        >>> cifar100(Path("nowhere"))
+        >>> from pathlib import Path
+        >>> cifar100(Path("nowhere"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
         hcl_jax.data.splits.DatasetError: cifar100 is not prepared in nowhere: looked for a
-        directory nowhere/cifar100/VERSION with dataset_info.json and array_record files. Prepare it
-        with
-            python -m scripts.prepare_data cifar100 --data-dir nowhere
+        directory nowhere/cifar100/VERSION with dataset_info.json and array_record files. Prepare
+        it, in a checkout of hcl-jax, with
+            python -m scripts.prepare_data cifar100 --data-dir ...nowhere
     """
-    expected = Expected("cifar100", (32, 32, 3), {"label": 100, "coarse_label": 20})
-    return _image_set(
-        data_dir, expected, REFERENCE_STATISTICS if reference_statistics else CIFAR100_STATISTICS
-    )
+    return _image_set(data_dir, CIFAR100, reference_statistics=reference_statistics)
 
 
 def stl10(data_dir: Path, *, unlabelled: bool = False) -> ImageSet:
     """STL-10: 96 x 96 images of ten classes, 5 000 to train and 8 000 to test.
 
     Args:
-        data_dir: the directory that `scripts.prepare_data` prepared it in.
+        data_dir: directory of data sets, in which TFDS prepared the directory `stl10/`.
         unlabelled: whether to load the 100 000 images without labels too, 2.6 GiB. They are of
-            these and other classes; without this they are neither read nor decoded.
+            these and other classes; without this option they are neither read nor decoded.
 
     Returns:
         The images in the order of the files, which is shuffled and always the same. Mean and
         standard deviation are the widely published ones of the labelled training set.
 
     Raises:
-        DatasetError: if it is not prepared or damaged, or a package is missing.
+        DatasetError: if the data set is not prepared or is damaged, or a package is missing.
 
     Example:
-        >>> stl10(Path("nowhere"))
+        >>> from pathlib import Path
+        >>> stl10(Path("nowhere"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
         hcl_jax.data.splits.DatasetError: stl10 is not prepared in nowhere: looked for a directory
-        nowhere/stl10/VERSION with dataset_info.json and array_record files. Prepare it with
-            python -m scripts.prepare_data stl10 --data-dir nowhere
+        nowhere/stl10/VERSION with dataset_info.json and array_record files. Prepare it, in a
+        checkout of hcl-jax, with
+            python -m scripts.prepare_data stl10 --data-dir ...nowhere
     """
-    expected = Expected("stl10", (96, 96, 3), {"label": 10})
-    labelled = _image_set(data_dir, expected, STL10_STATISTICS)
+    labelled = _image_set(data_dir, STL10)
     if not unlabelled:
         return labelled
-    images = read_unlabelled(data_dir, expected)
+    images = read_unlabelled(data_dir, STL10)
     return labelled._replace(unlabelled=Split(images, np.full(len(images), NO_CLASS, np.int32)))
 
 
-def _image_set(data_dir: Path, expected: Expected, statistics: Statistics) -> ImageSet:
-    train, test, names = read_prepared(data_dir, expected)
+def _image_set(
+    data_dir: Path, spec: ImageSetSpec, *, reference_statistics: bool = False
+) -> ImageSet:
+    train, test, names = read_labelled(data_dir, spec)
     coarse = None
     if "coarse_label" in names:
         coarse = CoarseLabels(
             train.labels["coarse_label"], test.labels["coarse_label"], names["coarse_label"]
         )
+    statistics = REFERENCE_STATISTICS if reference_statistics else spec.statistics
     return ImageSet(
         train=Split(train.images, train.labels["label"]),
         test=Split(test.images, test.labels["label"]),
-        num_classes=expected.classes["label"],
+        num_classes=spec.num_classes,
         class_names=names["label"],
         mean=statistics.mean,
         std=statistics.std,

@@ -1,5 +1,14 @@
-"""Trained encoders as files that need no network code."""
+"""Trained encoders as files that need no network code.
 
-from hcl_jax.encoders.reader import Embedded, Encoder, EncoderError, load_encoder, metadata_path
+Writing them needs the networks, so `export_encoder` is imported from `hcl_jax.encoders.export`.
+"""
 
-__all__ = ["Embedded", "Encoder", "EncoderError", "load_encoder", "metadata_path"]
+from hcl_jax.encoders.reader import (
+    Encoder,
+    EncoderError,
+    EncoderOutputs,
+    load_encoder,
+    metadata_path,
+)
+
+__all__ = ["Encoder", "EncoderError", "EncoderOutputs", "load_encoder", "metadata_path"]

@@ -1,7 +1,6 @@
-"""Export: a trained encoder as a function with its weights, for any platform and batch size.
+"""Writes a trained encoder as a function with its weights, for any platform and batch size.
 
-`hcl_jax.encoders.reader.load_encoder` reads what is written here, without this module or its
-imports.
+`hcl_jax.encoders.load_encoder` reads what is written here, without this module or its imports.
 """
 
 import contextlib
@@ -14,12 +13,12 @@ from typing import Any
 import jax
 import jax.export
 import jax.numpy as jnp
-from jaxtyping import DTypeLike
+from jaxtyping import Array, DTypeLike
 
 from hcl_jax.encoders.reader import FORMAT, metadata_path
 from hcl_jax.networks import Model, Variables
 from hcl_jax.normalization import Normalization
-from hcl_jax.system.atomic_files import json_bytes, write_files
+from hcl_jax.system.atomic_files import atomic_write, json_bytes
 from hcl_jax.validation import check_choice, check_count
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -39,30 +38,33 @@ def export_encoder(
     """Writes the function from images to features and embeddings, in evaluation mode.
 
     The function is lowered for all platforms, whatever this machine has, and for any number of
-    images; it holds its weights. Both files are whole before either takes its place, and the
-    metadata, which come last, hold a checksum.
+    images; it contains its weights. Both files are written in full before either replaces an older
+    one, and the metadata, which come last, hold a checksum of the artifact.
 
     Args:
-        path: of the artifact, "encoder.jaxexport" for instance; ".json" is put after it for the
-            metadata.
+        path: path of the artifact, for instance "encoder.jaxexport"; ".json" is appended to it for
+            the metadata.
         model: the network.
-        variables: of the network.
-        normalization: of the projections.
-        image_shape: of one image as it will be given.
-        image_dtype: of the images as they will be given.
-        preprocess: makes of a batch of them what the network was trained on; None if they are that.
-        platforms: of "cpu", "cuda", "rocm" and "tpu", those that will run it.
+        variables: parameters and batch statistics of the network.
+        normalization: function from projections to embeddings.
+        image_shape: shape of one image as the encoder will be given it.
+        image_dtype: dtype of the images as the encoder will be given them.
+        preprocess: function from a batch of those images to the images that the network was trained
+            on; None where they are the same.
+        platforms: platforms that will run the encoder, of "cpu", "cuda", "rocm" and "tpu".
 
     Returns:
         The metadata, as written.
 
     Raises:
-        ValueError, TypeError: for a platform that JAX does not know, and for images that the
-            network does not take.
-        OSError: if the files cannot be written; those there before are left.
+        ValueError, TypeError: for an unknown platform, or for images that the network does not
+            take.
+        OSError: if the files cannot be written; earlier ones are left as they were.
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
+        >>> import jax
         >>> from hcl_jax.networks import mlp
         >>> from hcl_jax.normalization import unit_ball
         >>> model = mlp(4, 2, depth=1, width=8)
@@ -75,18 +77,14 @@ def export_encoder(
         (8, 2)
     """
     path = Path(path)
-    for length in image_shape:
-        check_count("every entry of image_shape", length)
+    _check_images(image_shape, image_dtype, preprocess)
     for platform in platforms:
         check_choice("every platform", platform, (*PLATFORMS, "rocm"))
-    if preprocess is None and not jnp.issubdtype(image_dtype, jnp.floating):
-        name = jnp.dtype(image_dtype).name
-        raise ValueError(f"images of {name} need a preprocess that makes them floating point")
     variables = jax.device_get(variables)
 
-    def encode(images):
+    def encode(images: Any) -> tuple[Array, Array]:
         images = images if preprocess is None else preprocess(images)
-        outputs, _ = model.apply(variables, images, False)
+        outputs, _ = model.apply(variables, images, training=False)
         return outputs.features, normalization(outputs.projections)
 
     (count,) = jax.export.symbolic_shape("n")
@@ -98,8 +96,18 @@ def export_encoder(
         "bytes": len(artifact),
         "sha256": hashlib.sha256(artifact).hexdigest(),
     }
-    write_files({path: artifact, metadata_path(path): json_bytes(metadata)})
+    atomic_write({path: artifact, metadata_path(path): json_bytes(metadata)})
     return metadata
+
+
+def _check_images(
+    shape: Sequence[int], dtype: DTypeLike, preprocess: Callable[[Any], Any] | None
+) -> None:
+    for length in shape:
+        check_count("every entry of image_shape", length)
+    if preprocess is None and not jnp.issubdtype(dtype, jnp.floating):
+        name = jnp.dtype(dtype).name
+        raise ValueError(f"images of {name} need a preprocess that makes them floating point")
 
 
 def _description(exported: jax.export.Exported, normalization: Normalization) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Trained encoders in files: loading one needs JAX, and none of the code that trained it.
+"""Reads trained encoders from files, with JAX and none of the code that trained them.
 
 An encoder is two files, written by `hcl_jax.encoders.export.export_encoder`: the function with its
-weights as a `jax.export` artifact, and beside it a JSON file that says what goes in and what comes
-out. Where this package is not installed, JAX (with flatbuffers) alone runs the first:
+weights as a `jax.export` artifact, and beside it a JSON file that describes its inputs and outputs.
+Where this package is not installed, JAX (with flatbuffers) alone runs the first:
 
     exported = jax.export.deserialize(bytearray(pathlib.Path("encoder.jaxexport").read_bytes()))
     features, embeddings = exported.call(images)
@@ -20,7 +20,9 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 FORMAT = 1
-FIELDS = {
+"""The version of the layout of both files."""
+
+METADATA_FIELDS = {
     "format": int,
     "image_shape": list,
     "image_dtype": str,
@@ -38,30 +40,41 @@ class EncoderError(Exception):
     """An encoder whose files are missing, damaged or not of this format."""
 
 
-class Embedded(NamedTuple):
-    """What an encoder makes of images: features, and embeddings (normalised projections)."""
+class EncoderOutputs(NamedTuple):
+    """Outputs of an encoder on images.
+
+    Attributes:
+        features: outputs of the network before its head.
+        embeddings: normalised projections.
+    """
 
     features: Float[Array, "n feature"]
     embeddings: Float[Array, "n dim"]
 
 
 class Encoder(NamedTuple):
-    """A trained encoder, called with images.
+    """A trained encoder, a function of images.
 
     Attributes:
-        call: the compiled function, unchecked.
-        metadata: what the JSON file says: "image_shape", "image_dtype", "feature_dim",
+        call: the compiled function, which does not check its argument.
+        metadata: content of the JSON file: "image_shape", "image_dtype", "feature_dim",
             "embedding_dim", "normalization", "platforms", "versions" and the checksum.
     """
 
     call: Callable[[Any], tuple[Any, Any]]
     metadata: dict[str, Any]
 
-    def __call__(self, images: Shaped[Array | np.ndarray, "n *image"]) -> Embedded:
+    def __call__(self, images: Shaped[Array | np.ndarray, "n *image"]) -> EncoderOutputs:
         """Features and embeddings of images; every new number of images compiles once.
 
+        Args:
+            images: at least one image, of the shape and dtype in the metadata.
+
+        Returns:
+            Features and embeddings, one row for each image.
+
         Raises:
-            ValueError, TypeError: for images of another shape or dtype than was exported.
+            ValueError, TypeError: for images of another shape or dtype.
         """
         shape, dtype = tuple(self.metadata["image_shape"]), self.metadata["image_dtype"]
         if images.ndim == 0 or len(images) == 0 or images.shape[1:] != shape:
@@ -69,24 +82,26 @@ class Encoder(NamedTuple):
             raise ValueError(f"images must have shape (n, {sides}), n >= 1, got {images.shape}")
         if images.dtype != dtype:
             raise TypeError(f"images must have dtype {dtype}, got {images.dtype}")
-        return Embedded(*self.call(images))
+        return EncoderOutputs(*self.call(images))
 
 
 def load_encoder(path: Path | str) -> Encoder:
-    """A trained encoder, from the file that `hcl_jax.encoders.export.export_encoder` wrote.
+    """Reads a trained encoder from the files that `hcl_jax.encoders.export.export_encoder` wrote.
 
     Args:
-        path: of the artifact; its metadata are expected beside it.
+        path: path of the artifact; its metadata are expected beside it, see `metadata_path`.
 
     Returns:
-        The encoder, to be called with images.
+        The encoder, a function of images.
 
     Raises:
         EncoderError: if a file is missing, cut off or changed, or if this version of JAX cannot
             read it.
 
     Example:
-        >>> import jax, tempfile
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import jax
         >>> from hcl_jax.encoders.export import export_encoder
         >>> from hcl_jax.networks import mlp
         >>> from hcl_jax.normalization import unit_ball
@@ -106,7 +121,7 @@ def load_encoder(path: Path | str) -> Encoder:
         raise EncoderError(f"{path} has changed since it was written: its checksum differs")
     try:
         exported = jax.export.deserialize(bytearray(artifact))
-    except Exception as error:  # nothing is damaged, so this is another JAX or lacks flatbuffers
+    except Exception as error:  # the file is whole: another JAX wrote it, or flatbuffers is missing
         written_by = metadata["versions"].get("jax")
         raise EncoderError(
             f"JAX {jax.__version__} cannot read {path}, written by JAX {written_by}: {error}"
@@ -115,13 +130,13 @@ def load_encoder(path: Path | str) -> Encoder:
 
 
 def metadata_path(path: Path | str) -> Path:
-    """Where the metadata of an encoder are kept.
+    """The path of the metadata of an encoder.
 
     Args:
-        path: of the artifact.
+        path: path of the artifact.
 
     Returns:
-        The same, with ".json" after it.
+        The same path with ".json" appended.
 
     Example:
         >>> metadata_path("run/encoder.jaxexport").name
@@ -131,14 +146,14 @@ def metadata_path(path: Path | str) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _read(path):
+def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise EncoderError(f"there is no {path}; export the encoder (again)") from error
 
 
-def _read_metadata(path):
+def _read_metadata(path: Path) -> dict[str, Any]:
     content = _read(path)
     try:
         metadata = json.loads(content)
@@ -147,7 +162,9 @@ def _read_metadata(path):
     found = metadata if isinstance(metadata, dict) else {}
     if found.get("format", FORMAT) != FORMAT:
         raise EncoderError(f"{path} has format {found['format']}, expected {FORMAT}")
-    wrong = [name for name, kind in FIELDS.items() if not isinstance(found.get(name), kind)]
+    wrong = [
+        name for name, kind in METADATA_FIELDS.items() if not isinstance(found.get(name), kind)
+    ]
     if wrong:
         raise EncoderError(f"{path} does not describe an encoder: see {', '.join(wrong)}")
     return found

@@ -1,4 +1,9 @@
-"""Class means and the spread around them."""
+"""Class means and the spread around them.
+
+The reference code of arXiv 2311.05139 measures `zero_sum`, `unit_norm`, `equal_inner_product` and
+`within_class`; NC1 and NC2 are those of Papyan, Han and Donoho (2020, "Prevalence of neural
+collapse during the terminal phase of deep learning training").
+"""
 
 from typing import NamedTuple
 
@@ -7,24 +12,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.geometry._checks import _check_classes, _check_two_classes, _norms, _root, _wide
-from hcl_jax.validation import (
-    check_embeddings,
+from hcl_jax.geometry._checks import (
+    at_least_float32,
+    check_classes,
+    check_two_classes,
+    class_sizes,
+    norms,
+    root,
 )
+from hcl_jax.validation import check_embeddings
 
 
 def class_means(
     embeddings: Float[Array, "n dim"], labels: Int[Array, " n"], num_classes: int
 ) -> Float[Array, "classes dim"]:
-    """The mean embedding of every class.
+    """The mean embedding of every class: ``mu_c = mean {z_i : y_i = c}``.
 
     Args:
-        embeddings: one a row.
-        labels: the class of each row, 0 to num_classes - 1.
-        num_classes: C.
+        embeddings: one embedding per row.
+        labels: the class of each row, from 0 to num_classes - 1.
+        num_classes: the number C of classes.
 
     Returns:
-        The (C, dim) matrix of class means.
+        The (C, dim) matrix of class means, in at least float32.
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, and, where the numbers are concrete, on
@@ -36,22 +46,20 @@ def class_means(
         >>> class_means(jnp.array([[1.0], [3.0], [5.0]]), jnp.array([0, 0, 1]), 2).tolist()
         [[2.0], [5.0]]
     """
-    _check_classes(embeddings, labels, num_classes)
-    embeddings, labels = _wide(embeddings), jnp.asarray(labels)
-    dtype = jnp.promote_types(embeddings.dtype, jnp.float32)
-    counts = jax.ops.segment_sum(jnp.ones(labels.shape, dtype), labels, num_classes)
-    sums = jax.ops.segment_sum(embeddings.astype(dtype), labels, num_classes)
-    return sums / counts[:, None]
+    check_classes(embeddings, labels, num_classes)
+    embeddings, labels = at_least_float32(embeddings), jnp.asarray(labels)
+    sums = jax.ops.segment_sum(embeddings, labels, num_classes)
+    return sums / class_sizes(labels, num_classes).astype(sums.dtype)[:, None]
 
 
 def zero_sum(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
-    """The norm of the mean of the class means; 0 at NC.
+    """The norm of the mean of the class means: ``|(1/C) sum_c mu_c|``; 0 at NC.
 
     Args:
-        means: class means.
+        means: class means, one per row.
 
     Returns:
-        ``|(1/C) sum_c mu_c|``.
+        A non-negative number.
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, and on NaN where the numbers are concrete.
@@ -62,17 +70,19 @@ def zero_sum(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         0.5
     """
     check_embeddings("means", means)
-    return _norms(_wide(means).mean(axis=0))
+    return norms(at_least_float32(means).mean(axis=0))
 
 
 def unit_norm(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
     """The mean deviation of the norms of the class means from one; 0 at NC.
 
+    ``(1/C) sum_c ||mu_c| - 1|``
+
     Args:
-        means: class means.
+        means: class means, one per row.
 
     Returns:
-        ``(1/C) sum_c ||mu_c| - 1|``.
+        A non-negative number.
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, and on NaN where the numbers are concrete.
@@ -83,39 +93,43 @@ def unit_norm(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         0.75
     """
     check_embeddings("means", means)
-    return jnp.mean(jnp.abs(_norms(_wide(means)) - 1))
+    return jnp.mean(jnp.abs(norms(at_least_float32(means)) - 1))
 
 
 def equal_inner_product(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
     """The mean deviation of the cosines of class means from ``-1/(C-1)``; 0 at NC.
 
+    ``mean_{j != l} |cos(mu_j, mu_l) + 1/(C-1)|``
+
     Args:
-        means: class means; a mean that is exactly zero has cosine zero with every other.
+        means: class means, one per row; a mean that is exactly zero has cosine zero with the rest.
 
     Returns:
-        The mean over ordered pairs j != l of ``|cos(mu_j, mu_l) + 1/(C-1)|``.
+        A non-negative number.
 
     Raises:
         ValueError: for fewer than two classes.
 
     Example:
+        >>> from hcl_jax.geometry import simplex_etf
         >>> equal_inner_product(simplex_etf(3, 2)).item() < 1e-6
         True
     """
-    _check_two_classes(means)
-    _, unequal = _cosines_off_diagonal(_wide(means))
-    return unequal.mean()
+    check_two_classes(means)
+    return _cosines(at_least_float32(means)).errors.mean()
 
 
 def within_class(
     embeddings: Float[Array, "n dim"], labels: Int[Array, " n"], num_classes: int
 ) -> Float[Array, ""]:
-    """The mean over classes of the mean distance of the embeddings to their class mean; 0 at NC.
+    """The mean distance of embeddings to their class mean, averaged over classes; 0 at NC.
+
+    ``(1/C) sum_c mean_{y_i = c} |z_i - mu_c|``
 
     Args:
-        embeddings: one a row.
-        labels: the class of each row.
-        num_classes: C.
+        embeddings: one embedding per row.
+        labels: the class of each row, from 0 to num_classes - 1.
+        num_classes: the number C of classes.
 
     Returns:
         A mean Euclidean distance.
@@ -129,23 +143,23 @@ def within_class(
         0.5
     """
     means = class_means(embeddings, labels, num_classes)
-    distances = _norms(_wide(embeddings) - means[labels])
+    distances = norms(at_least_float32(embeddings) - means[labels])
     return class_means(distances[:, None], labels, num_classes).mean()
 
 
 def nc1(
     embeddings: Float[Array, "n dim"], labels: Int[Array, " n"], num_classes: int
 ) -> Float[Array, ""]:
-    """Variability collapse: ``trace(within @ pinv(between)) / C`` (Papyan, Han and Donoho, 2020).
+    """Variability collapse: ``trace(within @ pinv(between)) / C`` (Papyan et al., 2020, NC1).
 
     Args:
-        embeddings: one a row.
-        labels: the class of each row.
-        num_classes: C.
+        embeddings: one embedding per row.
+        labels: the class of each row, from 0 to num_classes - 1.
+        num_classes: the number C of classes.
 
     Returns:
-        The metric called NC1 in the neural-collapse literature; 0 at NC. The between-class
-        covariance has rank at most C - 1, hence the pseudo-inverse.
+        A non-negative number; 0 at NC. The between-class covariance has rank at most C - 1, hence
+        the pseudo-inverse.
 
     Raises:
         ValueError, TypeError: as `class_means`.
@@ -157,7 +171,7 @@ def nc1(
         0.0
     """
     means = class_means(embeddings, labels, num_classes)
-    deviations = _wide(embeddings) - means[labels]
+    deviations = at_least_float32(embeddings) - means[labels]
     within = deviations.T @ deviations / len(embeddings)
     centred = means - means.mean(axis=0)
     between = centred.T @ centred / num_classes
@@ -165,7 +179,7 @@ def nc1(
 
 
 class NC2(NamedTuple):
-    """Convergence of the centred class means to a simplex ETF (Papyan, Han and Donoho, 2020).
+    """Convergence of the centred class means to a simplex ETF (Papyan et al., 2020, NC2).
 
     Attributes:
         equinorm: coefficient of variation of the norms of the centred means; 0 at NC.
@@ -179,41 +193,48 @@ class NC2(NamedTuple):
 
 
 def nc2(means: Float[Array, "classes dim"]) -> NC2:
-    """The three parts of NC2, of the means centred by their mean.
+    """The three parts of NC2, of the class means centred by their mean.
 
     Args:
-        means: class means.
+        means: class means, one per row.
 
     Returns:
-        See `NC2`. Shifted and shrunk frames, the optimum of HUCL, have NC2 zero too, which
-        `zero_sum` and `unit_norm` tell from NC.
+        See `NC2`. Shifted and shrunk frames, the optimum of HUCL, have NC2 zero too; `zero_sum`
+        and `unit_norm` distinguish them from NC.
 
     Raises:
         ValueError: for fewer than two classes.
 
     Example:
+        >>> from hcl_jax.geometry import simplex_etf
         >>> max(nc2(0.5 * simplex_etf(4, 3))).item() < 1e-6
         True
     """
-    _check_two_classes(means)
-    means = _wide(means)
+    check_two_classes(means)
+    means = at_least_float32(means)
     centred = means - means.mean(axis=0)
-    norms = _norms(centred)
-    mean_norm = norms.mean()
-    relative = _root(norms.var()) / jnp.where(mean_norm == 0, 1, mean_norm)
-    cosines, unequal = _cosines_off_diagonal(centred)
+    lengths = norms(centred)
+    mean_length = lengths.mean()
+    cosines = _cosines(centred)
     return NC2(
-        equinorm=relative,
-        equiangular=_root(cosines.var()),
-        maximal_angle=unequal.mean(),
+        equinorm=root(lengths.var()) / jnp.where(mean_length == 0, 1, mean_length),
+        equiangular=root(cosines.values.var()),
+        maximal_angle=cosines.errors.mean(),
     )
 
 
-def _cosines_off_diagonal(means):
-    """Cosines of different means and their distances from -1/(C-1), each C (C - 1) numbers."""
+class _Cosines(NamedTuple):
+    """Cosines of ordered pairs of different means, and their distances from ``-1/(C-1)``."""
+
+    values: Float[Array, " pairs"]
+    errors: Float[Array, " pairs"]
+
+
+def _cosines(means: Float[Array, "classes dim"]) -> _Cosines:
+    """The C (C - 1) cosines of different means; a mean that is zero has cosine zero."""
     count = len(means)
-    norms = _norms(means)[:, None]
-    directions_ = means / jnp.where(norms > 0, norms, 1)
-    cosines = jnp.matmul(directions_, directions_.T, precision=jax.lax.Precision.HIGHEST)
+    lengths = norms(means)[:, None]
+    unit = means / jnp.where(lengths > 0, lengths, 1)
+    cosines = jnp.matmul(unit, unit.T, precision=jax.lax.Precision.HIGHEST)
     off_diagonal = cosines[~np.eye(count, dtype=bool)]
-    return off_diagonal, jnp.abs(off_diagonal + 1 / (count - 1))
+    return _Cosines(off_diagonal, jnp.abs(off_diagonal + 1 / (count - 1)))

@@ -1,54 +1,74 @@
-"""Alignment and uniformity of embeddings on the sphere."""
+"""Alignment and uniformity of embeddings (Wang and Isola, 2020).
+
+"Understanding Contrastive Representation Learning through Alignment and Uniformity on the
+Hypersphere" measures how near positives are, and how evenly all embeddings cover the sphere.
+"""
+
+import functools
+import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from hcl_jax.validation import (
-    check_embeddings,
-)
+from hcl_jax.geometry._checks import at_least_float32, class_sizes
+from hcl_jax.geometry.classes import class_means
+from hcl_jax.padding import pad_rows, padding
+from hcl_jax.validation import check_embeddings, check_positive
+
+PAIRS = 2**21
+"""Distances of embeddings that exist at once: 8 MiB in float32."""
 
 
 def alignment(
-    embeddings: Float[Array, "n dim"], positives: Float[Array, "n dim"]
+    embeddings: Float[Array, "n dim"], labels: Int[Array, " n"], num_classes: int
 ) -> Float[Array, ""]:
-    """The mean squared distance of positive pairs (Wang and Isola, 2020).
+    """The mean squared distance of an embedding and its positives, the others of its class.
+
+    ``mean_i mean_{j != i, y_j = y_i} |z_i - z_j|^2`` (Wang and Isola, 2020, with alpha = 2). As the
+    squared distances of the n_c members of a class sum to ``2 n_c sum_i |z_i - mu_c|^2``, time and
+    memory are linear in n.
 
     Args:
-        embeddings: one member of each pair.
-        positives: the other member.
+        embeddings: one embedding per row.
+        labels: the class of each row, from 0 to num_classes - 1.
+        num_classes: the number of classes.
 
     Returns:
-        ``mean |z - z+|^2``.
+        A non-negative number; 0 at NC. An embedding without a positive is left out of the mean,
+        which is 0 if no embedding has one.
 
     Raises:
-        ValueError, TypeError: if the shapes differ or are wrong, on wrong dtypes, and on NaN where
-            the numbers are concrete.
+        ValueError, TypeError: as `class_means`.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> alignment(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]])).item()
+        >>> alignment(jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([0, 0]), 1).item()
         2.0
     """
-    check_embeddings("embeddings", embeddings)
-    check_embeddings("positives", positives)
-    if embeddings.shape != positives.shape:
-        raise ValueError(f"pairs must have one shape, got {embeddings.shape} and {positives.shape}")
-    return jnp.mean(jnp.sum(jnp.square(embeddings - positives), axis=1))
+    means = class_means(embeddings, labels, num_classes)
+    labels = jnp.asarray(labels)
+    squares = jnp.sum(jnp.square(at_least_float32(embeddings) - means[labels]), axis=1)
+    members = class_sizes(labels, num_classes)[labels].astype(squares.dtype)
+    to_positives = 2 * members / jnp.maximum(members - 1, 1) * squares
+    return jnp.sum(to_positives) / jnp.maximum(jnp.sum(members > 1), 1)
 
 
 def uniformity(embeddings: Float[Array, "n dim"], *, scale: float = 2.0) -> Float[Array, ""]:
-    """The log of the mean Gaussian potential of different embeddings (Wang and Isola, 2020).
+    """The log of the mean Gaussian potential of pairs of embeddings; lower is more uniform.
+
+    ``log mean_{i != j} exp(-t |z_i - z_j|^2)`` (Wang and Isola, 2020). Time is quadratic in n;
+    memory is linear, in the gradient too.
 
     Args:
-        embeddings: one a row, at least two.
-        scale: the t of ``exp(-t |z - z'|^2)``.
+        embeddings: one embedding per row, at least two.
+        scale: the positive number t.
 
     Returns:
-        ``log mean_{i != j} exp(-t |z_i - z_j|^2)``; lower is more uniform.
+        A number that is not positive; 0 if all embeddings are one point.
 
     Raises:
-        ValueError: for fewer than two embeddings.
+        ValueError: for fewer than two embeddings, or a scale that is not positive.
 
     Example:
         >>> import jax.numpy as jnp
@@ -56,12 +76,37 @@ def uniformity(embeddings: Float[Array, "n dim"], *, scale: float = 2.0) -> Floa
         -8.0
     """
     check_embeddings("embeddings", embeddings)
+    check_positive("scale", scale)
     count = len(embeddings)
     if count < 2:
         raise ValueError("uniformity needs at least two embeddings, got one")
-    norms = jnp.sum(jnp.square(embeddings), axis=1)
-    inner = jnp.matmul(embeddings, embeddings.T, precision=jax.lax.Precision.HIGHEST)
-    squared = jnp.maximum(norms[:, None] + norms - 2 * inner, 0)
-    different = ~jnp.eye(count, dtype=bool)
-    total = jax.nn.logsumexp(-scale * squared, where=different)
-    return total - jnp.log(count * (count - 1))
+    block = min(count, max(1, PAIRS // count))
+    potentials = _log_potentials(at_least_float32(embeddings), scale, block=block)
+    return jax.nn.logsumexp(potentials) - math.log(count * (count - 1))
+
+
+@functools.partial(jax.jit, static_argnames="block")
+def _log_potentials(
+    embeddings: Float[Array, "n dim"], scale: Float[Array, ""] | float, *, block: int
+) -> Float[Array, " n"]:
+    """``log sum_{j != i} exp(-scale |z_i - z_j|^2)`` for every i, by blocks of rows.
+
+    The gradient computes the distances of a block again instead of keeping those of all blocks.
+    """
+    count = len(embeddings)
+    squared_norms = jnp.sum(jnp.square(embeddings), axis=1)
+    indices = jnp.arange(count)
+
+    @jax.checkpoint
+    def of_block(
+        rows: tuple[Int[Array, " block"], Float[Array, "block dim"], Float[Array, " block"]],
+    ) -> Float[Array, " block"]:
+        index, vectors, squares = rows
+        inner = jnp.matmul(vectors, embeddings.T, precision=jax.lax.Precision.HIGHEST)
+        exponents = -scale * jnp.maximum(squares[:, None] + squared_norms - 2 * inner, 0)
+        itself = index[:, None] == indices
+        return jax.nn.logsumexp(jnp.where(itself, -jnp.inf, exponents), axis=1)
+
+    rows = pad_rows((indices, embeddings, squared_norms), padding(count, block))
+    blocks = jax.tree.map(lambda x: x.reshape(-1, block, *x.shape[1:]), rows)
+    return jax.lax.map(of_block, blocks).ravel()[:count]

@@ -5,22 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hcl_jax.geometry._checks import _norms, _wide
-from hcl_jax.validation import (
-    check_count,
-    check_embeddings,
-)
+from hcl_jax.geometry._checks import at_least_float32, norms
+from hcl_jax.validation import check_count, check_embeddings
 
 
 def simplex_etf(num_classes: int, dim: int) -> Float[Array, "classes dim"]:
     """C unit vectors with all inner products ``-1/(C-1)``: the class means at neural collapse.
 
+    Their sum is zero. At them SCL, HSCL and UCL are least in the unit ball (arXiv 2311.05139,
+    Theorems 2 and 3).
+
     Args:
-        num_classes: C, at least 2.
-        dim: the dimension, at least C - 1.
+        num_classes: the number C of vectors, at least 2.
+        dim: the dimension of the vectors, at least C - 1.
 
     Returns:
-        The vectors, one a row; coordinates beyond C - 1 are zero.
+        The vectors, one per row; coordinates beyond the first C - 1 are zero.
 
     Raises:
         ValueError: if C < 2, or no such frame exists because ``dim < C - 1``.
@@ -37,7 +37,7 @@ def simplex_etf(num_classes: int, dim: int) -> Float[Array, "classes dim"]:
         )
     frame = np.zeros((num_classes, dim))
     for k in range(num_classes - 1):
-        # Column k: row k takes what is left of its norm, the rows below share its opposite.
+        # Column k: row k takes the rest of its norm, the rows below share the opposite of that.
         left = num_classes - 1 - k
         height = np.sqrt((left / (left + 1)) * (num_classes / (num_classes - 1)))
         frame[k, k] = height
@@ -46,15 +46,17 @@ def simplex_etf(num_classes: int, dim: int) -> Float[Array, "classes dim"]:
 
 
 def etf_distance(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
-    """The distance of the class means to the nearest rotated simplex ETF (orthogonal Procrustes).
+    """The distance of the class means to the nearest rotated simplex ETF.
+
+    ``min_Q |M - E Q| / |E|`` (Frobenius norms) over isometries Q, with M the class means and E the
+    simplex ETF: the orthogonal Procrustes problem, solved by a singular value decomposition.
 
     Args:
-        means: class means.
+        means: class means, one per row.
 
     Returns:
-        ``min_Q |M - E Q| / |E|`` (Frobenius norms) over isometries Q, with E the simplex ETF; 0
-        exactly at NC of the class means, about 1 for means at zero. Its gradient is that at the
-        nearest Q, which is exact since Q is a minimum; second derivatives are not.
+        A non-negative number: 0 exactly at NC of the class means, 1 for means at zero. The gradient
+        is taken at the nearest Q, which is exact since Q is a minimum; second derivatives are not.
 
     Raises:
         ValueError: if C < 2 or ``dim < C - 1``.
@@ -64,11 +66,11 @@ def etf_distance(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         0.5
     """
     check_embeddings("means", means)
-    means = _wide(means)
+    means = at_least_float32(means)
     num_classes, dim = means.shape
     frame = simplex_etf(num_classes, dim).astype(means.dtype)
     overlap = jnp.matmul(frame.T, means, precision=jax.lax.Precision.HIGHEST)
     left, _, right = jnp.linalg.svd(overlap)
     rotation = jax.lax.stop_gradient(left @ right)
     nearest = jnp.matmul(frame, rotation, precision=jax.lax.Precision.HIGHEST)
-    return _norms((means - nearest).ravel()) / jnp.sqrt(jnp.asarray(num_classes, means.dtype))
+    return norms((means - nearest).ravel()) / jnp.sqrt(jnp.asarray(num_classes, means.dtype))

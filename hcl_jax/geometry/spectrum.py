@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.geometry._checks import _check_two_classes, _checked_spectrum, _wide
+from hcl_jax.geometry._checks import at_least_float32, check_spectrum, check_two_classes
 
 DIRECTION_TOLERANCE = 1e-3
 """A direction counts if its singular value is above this fraction of the largest."""
@@ -12,12 +12,15 @@ DIRECTION_TOLERANCE = 1e-3
 def singular_values(means: Float[Array, "classes dim"]) -> Float[Array, " singular"]:
     """The spectrum: singular values of the covariance of the class means, largest first.
 
+    The covariance is ``sum_c (mu_c - m)(mu_c - m)^T / (C - 1)``, with m the mean of the class
+    means. The figures of arXiv 2311.05139 show ``log(sigma_i / sigma_1)``.
+
     Args:
-        means: class means.
+        means: class means, one per row.
 
     Returns:
-        The dim singular values of the centred ``(dim, dim)`` covariance (divided by C - 1). The
-        figures show ``log(sigma_i / sigma_1)``. At NC in dimension C - 1 all are equal.
+        The dim singular values of the ``(dim, dim)`` covariance. At NC in dimension C - 1 all are
+        equal.
 
     Raises:
         ValueError: for fewer than two classes.
@@ -27,21 +30,22 @@ def singular_values(means: Float[Array, "classes dim"]) -> Float[Array, " singul
         >>> singular_values(jnp.array([[1.0, 0.0], [-1.0, 0.0]])).round(4).tolist()
         [2.0, 0.0]
     """
-    _check_two_classes(means)
-    means = _wide(means)
+    check_two_classes(means)
+    means = at_least_float32(means)
     centred = means - means.mean(axis=0)
     values = jnp.square(jnp.linalg.svd(centred, compute_uv=False)) / (len(means) - 1)
     return jnp.pad(values, (0, max(0, means.shape[1] - len(values))))
 
 
 def directions(spectrum: Float[Array, " singular"]) -> Int[Array, ""]:
-    """The number of directions before the cliff of the spectrum.
+    """The number of directions that the class means span: those before the cliff of the spectrum.
 
     Args:
-        spectrum: singular values, as from `singular_values`.
+        spectrum: singular values, as `singular_values` returns them.
 
     Returns:
-        How many are above `DIRECTION_TOLERANCE` times the largest; 0 for a zero spectrum.
+        The number of values above `DIRECTION_TOLERANCE` times the largest; 0 for a zero spectrum.
+        It is C - 1 at NC, and less under dimensional collapse.
 
     Raises:
         ValueError, TypeError: unless it is a vector, and on NaN where the numbers are concrete.
@@ -51,15 +55,18 @@ def directions(spectrum: Float[Array, " singular"]) -> Int[Array, ""]:
         >>> directions(jnp.array([1.0, 0.5, 1e-4])).item()
         2
     """
-    spectrum = _checked_spectrum(spectrum)
+    check_spectrum(spectrum)
+    spectrum = jnp.asarray(spectrum)
     return jnp.sum(spectrum > DIRECTION_TOLERANCE * spectrum.max()).astype(jnp.int32)
 
 
 def effective_rank(spectrum: Float[Array, " singular"]) -> Float[Array, ""]:
     """The exponential of the entropy of the normalised spectrum (Roy and Vetterli, 2007).
 
+    ``exp(-sum_i p_i log p_i)`` with ``p_i = sigma_i / sum_j sigma_j``.
+
     Args:
-        spectrum: singular values.
+        spectrum: singular values, as `singular_values` returns them.
 
     Returns:
         A number between 1 and the length of the spectrum; 0 for a zero spectrum.
@@ -72,7 +79,8 @@ def effective_rank(spectrum: Float[Array, " singular"]) -> Float[Array, ""]:
         >>> round(effective_rank(jnp.array([1.0, 1.0, 0.0])).item(), 5)
         2.0
     """
-    spectrum = _checked_spectrum(spectrum)
+    check_spectrum(spectrum)
+    spectrum = jnp.asarray(spectrum)
     total = spectrum.sum()
     shares = spectrum / jnp.where(total == 0, 1, total)
     entropy = -jnp.sum(shares * jnp.log(jnp.where(shares > 0, shares, 1)))

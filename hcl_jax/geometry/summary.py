@@ -1,4 +1,8 @@
-"""All metrics of one representation at once."""
+"""All metrics of one representation whose cost is linear in the number of embeddings.
+
+A metric is added as a function of this package, a field of `Geometry` and a line in `measure`.
+The records of training runs take all fields of `Geometry`, so each has to be an array.
+"""
 
 from typing import NamedTuple
 
@@ -9,16 +13,34 @@ from hcl_jax.geometry.classes import (
     class_means,
     equal_inner_product,
     nc1,
+    nc2,
     unit_norm,
     within_class,
     zero_sum,
 )
+from hcl_jax.geometry.hypersphere import alignment
 from hcl_jax.geometry.simplex import etf_distance
 from hcl_jax.geometry.spectrum import directions, effective_rank, singular_values
 
 
 class Geometry(NamedTuple):
-    """All metrics of one representation, as scalars, and the spectrum."""
+    """The metrics of one representation; each is documented at the function of its name.
+
+    Attributes:
+        zero_sum: the norm of the mean of the class means.
+        unit_norm: the mean deviation of the norms of the class means from one.
+        equal_inner_product: the mean deviation of their cosines from ``-1/(C-1)``.
+        within_class: the mean distance of embeddings to their class mean.
+        directions: the number of directions before the cliff of the spectrum.
+        effective_rank: the exponential of the entropy of the spectrum.
+        nc1: variability collapse.
+        nc2_equinorm: coefficient of variation of the norms of the centred class means.
+        nc2_equiangular: standard deviation of their cosines.
+        nc2_maximal_angle: the mean deviation of their cosines from ``-1/(C-1)``.
+        etf_distance: the distance of the class means to the nearest simplex ETF.
+        alignment: the mean squared distance of embeddings of one class.
+        spectrum: singular values of the covariance of the class means, largest first.
+    """
 
     zero_sum: Float[Array, ""]
     unit_norm: Float[Array, ""]
@@ -27,35 +49,42 @@ class Geometry(NamedTuple):
     directions: Int[Array, ""]
     effective_rank: Float[Array, ""]
     nc1: Float[Array, ""]
+    nc2_equinorm: Float[Array, ""]
+    nc2_equiangular: Float[Array, ""]
+    nc2_maximal_angle: Float[Array, ""]
     etf_distance: Float[Array, ""]
+    alignment: Float[Array, ""]
     spectrum: Float[Array, " singular"]
 
 
 def measure(
     embeddings: Float[Array, "n dim"], labels: Int[Array, " n"], num_classes: int
 ) -> Geometry:
-    """All metrics at once.
+    """The metrics of embeddings and their classes, those whose cost is linear in n.
+
+    `uniformity`, which compares all pairs of embeddings, is not among them.
 
     Args:
-        embeddings: one a row.
-        labels: the class of each row.
-        num_classes: C, at least 2.
+        embeddings: one embedding per row.
+        labels: the class of each row, from 0 to num_classes - 1.
+        num_classes: the number C of classes, at least 2.
 
     Returns:
         See `Geometry`; `etf_distance` is NaN where ``dim < C - 1`` leaves no ETF.
 
     Raises:
-        ValueError, TypeError: as `class_means`.
+        ValueError, TypeError: as `class_means`, and for fewer than two classes.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> labels = jnp.array([0, 1, 2])
-        >>> measure(simplex_etf(3, 2), labels, 3).directions.item()
-        2
+        >>> from hcl_jax.geometry import simplex_etf
+        >>> collapsed = measure(simplex_etf(3, 2), jnp.array([0, 1, 2]), 3)
+        >>> collapsed.directions.item(), round(collapsed.etf_distance.item(), 5)
+        (2, 0.0)
     """
     means = class_means(embeddings, labels, num_classes)
     spectrum = singular_values(means)
     has_etf = means.shape[1] >= num_classes - 1
+    nc2_parts = nc2(means)
     return Geometry(
         zero_sum=zero_sum(means),
         unit_norm=unit_norm(means),
@@ -64,6 +93,10 @@ def measure(
         directions=directions(spectrum),
         effective_rank=effective_rank(spectrum),
         nc1=nc1(embeddings, labels, num_classes),
+        nc2_equinorm=nc2_parts.equinorm,
+        nc2_equiangular=nc2_parts.equiangular,
+        nc2_maximal_angle=nc2_parts.maximal_angle,
         etf_distance=etf_distance(means) if has_etf else jnp.full((), jnp.nan, means.dtype),
+        alignment=alignment(embeddings, labels, num_classes),
         spectrum=spectrum,
     )

@@ -1,10 +1,14 @@
 """The loss of every anchor, and its average over a batch."""
 
+from functools import partial
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from hcl_jax.padding import varying_like
 from hcl_jax.validation import check_choice
 
 Average = Literal["pairs", "anchors"]
@@ -25,16 +29,21 @@ class AnchorLosses(NamedTuple):
     defined: Bool[Array, " anchors"]
 
 
-def average_loss(losses: AnchorLosses, average: Average = "pairs") -> Float[Array, ""]:
+def average_loss(
+    losses: AnchorLosses, average: Average = "pairs", *, axis_name: str | None = None
+) -> Float[Array, ""]:
     """The mean loss of a batch.
 
     Args:
-        losses: the losses of the anchors.
+        losses: the losses of the anchors; on several devices, of those of this device.
         average: "pairs" pools all (anchor, positive) pairs, as the reference code does; "anchors"
             is the mean over defined anchors of the mean over their positives.
+        axis_name: name of the axis of the devices that share the batch; None for a single device.
 
     Returns:
-        A scalar; 0 if no anchor is defined.
+        A scalar, the same on every device; 0 if no anchor is defined. Over several devices, sums
+        and counts are added before they are divided, and the derivative with respect to the losses
+        of this device is that of the one global mean, not of the copies of it on all devices.
 
     Raises:
         ValueError: if `average` is another word.
@@ -46,7 +55,9 @@ def average_loss(losses: AnchorLosses, average: Average = "pairs") -> Float[Arra
         (0.8, 0.75)
     """
     total, weight = sum_and_weight(losses, average)
-    return total / jnp.maximum(weight, 1)
+    if axis_name is None:
+        return total / jnp.maximum(weight, 1)
+    return _global_mean(axis_name, total, weight)
 
 
 def sum_and_weight(
@@ -75,3 +86,30 @@ def sum_and_weight(
         return losses.total.sum(), losses.positives.sum().astype(losses.total.dtype)
     per_anchor = losses.total / jnp.maximum(losses.positives, 1)
     return per_anchor.sum(), losses.defined.sum().astype(losses.total.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _global_mean(
+    axis_name: str, total: Float[Array, ""], weight: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The quotient of sums over devices."""
+    return _global_mean_fwd(axis_name, total, weight)[0]
+
+
+def _global_mean_fwd(
+    axis_name: str, total: Float[Array, ""], weight: Float[Array, ""]
+) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Float[Array, ""]]]:
+    denominator = jnp.maximum(lax.psum(weight, axis_name), 1)
+    return lax.psum(total, axis_name) / denominator, (denominator, total)
+
+
+def _global_mean_bwd(
+    axis_name: str,
+    residuals: tuple[Float[Array, ""], Float[Array, ""]],
+    cotangent: Float[Array, ""],
+) -> tuple[Float[Array, ""], None]:
+    denominator, total = residuals
+    return varying_like(cotangent / denominator, total), None
+
+
+_global_mean.defvjp(_global_mean_fwd, _global_mean_bwd)

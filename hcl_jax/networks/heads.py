@@ -1,33 +1,33 @@
-"""Projections: what a head makes of features, as Flax NNX modules."""
+"""Projection heads, from features to projections, as Flax NNX modules."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import DTypeLike
+from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from hcl_jax.validation import check_choice, check_count
 
-Start = Literal["lecun", "uniform"]
-"""How a linear layer starts: weights from LeCun's normal law and biases at zero (Flax's default),
-or both uniform between -1 / sqrt(inputs) and 1 / sqrt(inputs) (PyTorch's default)."""
+LinearInit = Literal["lecun", "uniform"]
+"""How linear layers are initialised: weights from LeCun's normal law and biases at zero (Flax's
+default), or both uniform between -1 / sqrt(inputs) and 1 / sqrt(inputs) (PyTorch's default)."""
 
 
 class Head(NamedTuple):
-    """What makes projections of features: hidden layers, if any, then a linear layer.
+    """A projection head: hidden layers, if any, then a linear layer.
 
     Attributes:
-        hidden: the widths of the hidden layers.
+        hidden: widths of the hidden layers.
         batch_norm: whether a hidden layer is linear without bias, batch norm and ReLU; otherwise
             it is linear with bias and ReLU.
-        start: how the linear layers start.
+        init: how the linear layers are initialised.
     """
 
     hidden: tuple[int, ...] = ()
     batch_norm: bool = True
-    start: Start = "lecun"
+    init: LinearInit = "lecun"
 
 
 LINEAR = Head()
@@ -45,35 +45,15 @@ def projection_head(
     *,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
-) -> nnx.Module:
-    """The module of a head.
-
-    Args:
-        features: dimension of the encoder features.
-        dim: dimension of the projections.
-        head: which head; None for none, where the features are the projections.
-        rngs: the random streams of the initialisation.
-        dtype: of the computation.
-        axis_name: as in `hcl_jax.networks.small.mlp`.
-
-    Returns:
-        An NNX module, of the features.
-
-    Raises:
-        ValueError, TypeError: for a count below one, and without a head for a `dim` that is not
-            that of the features.
-
-    Example:
-        >>> import jax
-        >>> head = projection_head(8, 2, PAPER, nnx.Rngs(0))
-        >>> head(jax.numpy.ones((3, 8))).shape
-        (3, 2)
-    """
+) -> nnx.Sequential:
+    """The module of a head; None is the identity, for which `dim` must equal `features`."""
     check_count("features", features)
     check_count("dim", dim)
     if head is None:
         if dim != features:
-            raise ValueError(f"without a head, dim must be that of the {features} features: {dim}")
+            raise ValueError(
+                f"without a head, dim must be the number of features, {features}, got {dim}"
+            )
         return nnx.Sequential()
     layers, before = [], features
     for width in head.hidden:
@@ -83,12 +63,12 @@ def projection_head(
             width,
             rngs,
             batch_norm=head.batch_norm,
-            start=head.start,
+            init=head.init,
             dtype=dtype,
             axis_name=axis_name,
         )
         before = width
-    return nnx.Sequential(*layers, _linear(before, dim, rngs, start=head.start, dtype=dtype))
+    return nnx.Sequential(*layers, _linear(before, dim, rngs, init=head.init, dtype=dtype))
 
 
 def hidden_layer(
@@ -97,42 +77,36 @@ def hidden_layer(
     rngs: nnx.Rngs,
     *,
     batch_norm: bool,
-    start: Start = "lecun",
+    init: LinearInit = "lecun",
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
-) -> list:
-    """Linear, (batch norm,) ReLU.
+) -> list[Any]:
+    """The modules of a hidden layer, to be applied one after the other: linear, batch norm, ReLU.
 
-    Args:
-        before: units of the layer before.
-        after: units of this layer.
-        rngs: the random streams of the initialisation.
-        batch_norm: whether there is batch norm; the linear layer then has no bias.
-        start: how the linear layer starts.
-        dtype: of the computation.
-        axis_name: as in `hcl_jax.networks.small.mlp`.
-
-    Returns:
-        The parts, to be called one after the other.
-
-    Example:
-        >>> len(hidden_layer(4, 8, nnx.Rngs(0), batch_norm=True))
-        3
+    With batch norm the linear layer has no bias.
     """
-    linear = _linear(before, after, rngs, use_bias=not batch_norm, start=start, dtype=dtype)
+    linear = _linear(before, after, rngs, use_bias=not batch_norm, init=init, dtype=dtype)
     if not batch_norm:
         return [linear, nnx.relu]
     norm = nnx.BatchNorm(after, momentum=0.9, dtype=dtype, axis_name=axis_name, rngs=rngs)
     return [linear, norm, nnx.relu]
 
 
-def _linear(before, after, rngs, *, start, dtype, use_bias=True):
-    laws = {
+def _linear(
+    before: int,
+    after: int,
+    rngs: nnx.Rngs,
+    *,
+    init: LinearInit,
+    dtype: DTypeLike,
+    use_bias: bool = True,
+) -> nnx.Linear:
+    initializers = {
         "lecun": (nnx.initializers.lecun_normal(), nnx.initializers.zeros),
         "uniform": (_uniform(1 / math.sqrt(before)),) * 2,
     }
-    check_choice("start", start, tuple(laws))
-    kernel, bias = laws[start]
+    check_choice("init", init, tuple(initializers))
+    kernel, bias = initializers[init]
     return nnx.Linear(
         before,
         after,
@@ -144,8 +118,8 @@ def _linear(before, after, rngs, *, start, dtype, use_bias=True):
     )
 
 
-def _uniform(bound):
-    def draw(key, shape, dtype):
+def _uniform(bound: float) -> nnx.Initializer:
+    def draw(key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "..."]:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return draw

@@ -1,12 +1,12 @@
-"""Features and projections: Flax NNX networks as pure functions.
+"""Flax NNX networks as pure functions, from images to features and projections.
 
-Only the modules of networks know Flax. A `Model` is a pair of pure functions over a pytree of
-arrays, so everything downstream may be jitted, mapped over seeds or sharded without further ado.
+Only `hcl_jax.networks` imports Flax. A `Model` is a pair of pure functions over a pytree of arrays,
+so that everything downstream can be jitted, mapped over seeds or sharded.
 """
 
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from chex import ArrayTree
@@ -15,35 +15,71 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 
 class Outputs(NamedTuple):
-    """What a network makes of a batch: encoder features, and their projections by the head."""
+    """Outputs of a network on a batch.
+
+    Attributes:
+        features: outputs of the encoder.
+        projections: outputs of the head on the features, before they are normalised.
+    """
 
     features: Float[Array, "batch feature"]
     projections: Float[Array, "batch dim"]
 
 
 class Variables(NamedTuple):
-    """What a network carries: trained parameters, and batch statistics (empty without them)."""
+    """The arrays of a network.
+
+    Attributes:
+        params: trained parameters.
+        batch_stats: running means and variances of batch norm; empty in a network without it.
+    """
 
     params: ArrayTree
     batch_stats: ArrayTree
+
+
+class Apply(Protocol):
+    """Applies a network to a batch of images."""
+
+    def __call__(
+        self, variables: Variables, images: Float[Array, "batch *image"], *, training: bool
+    ) -> tuple[Outputs, ArrayTree]:
+        """The outputs, and the batch statistics after this batch.
+
+        Args:
+            variables: parameters and batch statistics of the network.
+            images: floating-point images or vectors.
+            training: whether batch norm uses the mean and variance of the batch, and updates its
+                statistics; otherwise it uses its statistics and returns them unchanged.
+
+        Returns:
+            Features and projections, and batch statistics.
+
+        Raises:
+            ValueError, TypeError: for images of another shape, or that are not floating point.
+        """
+        ...
 
 
 class Model(NamedTuple):
     """A network as two pure functions.
 
     Attributes:
-        init: ``key -> variables``.
-        apply: ``(variables, images, training) -> (outputs, batch_stats)``. In training, batch
-            normalisation uses the batch and returns updated statistics; otherwise it uses the
-            carried statistics and returns them as they are.
+        init: ``init(key)`` draws the variables.
+        apply: ``apply(variables, images, training=...)`` returns outputs and batch statistics.
     """
 
     init: Callable[[PRNGKeyArray], Variables]
-    apply: Callable[[Variables, Float[Array, "batch *image"], bool], tuple[Outputs, ArrayTree]]
+    apply: Apply
 
 
 class Network(nnx.Module):
-    """An encoder and a projection head, from images to `Outputs`."""
+    """An encoder and a projection head as one NNX module, from images to `Outputs`.
+
+    Args:
+        encoder: module from images to features.
+        head: module from features to projections.
+    """
 
     def __init__(self, encoder: nnx.Module, head: nnx.Module):
         self.encoder = encoder
@@ -59,14 +95,15 @@ def pure(build: Callable[[nnx.Rngs], Network], image_shape: tuple[int | None, ..
     """A network as pure functions: its NNX module, split once into a static graph and arrays.
 
     Args:
-        build: makes the module.
-        image_shape: of one image; None for a side of any length.
+        build: makes the module from random streams; called once for its shapes and in every `init`.
+        image_shape: shape of one image, with None for a side of any length.
 
     Returns:
         The network as pure functions.
 
     Example:
         >>> import jax
+        >>> from flax import nnx
         >>> model = pure(lambda rngs: Network(nnx.Linear(3, 4, rngs=rngs), nnx.Sequential()), (3,))
         >>> model.init(jax.random.key(0)).params["encoder"]["kernel"].shape
         (3, 4)
@@ -78,7 +115,7 @@ def pure(build: Callable[[nnx.Rngs], Network], image_shape: tuple[int | None, ..
         return Variables(nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
 
     def apply(
-        variables: Variables, images: Float[Array, "batch *image"], training: bool
+        variables: Variables, images: Float[Array, "batch *image"], *, training: bool
     ) -> tuple[Outputs, ArrayTree]:
         _check_images(images, image_shape)
         module = nnx.merge(graph, variables.params, variables.batch_stats)
@@ -89,7 +126,7 @@ def pure(build: Callable[[nnx.Rngs], Network], image_shape: tuple[int | None, ..
     return Model(init, apply)
 
 
-def _check_images(images, image_shape):
+def _check_images(images: Any, image_shape: tuple[int | None, ...]) -> None:
     found = images.shape[1:]
     sides = itertools.zip_longest(found, image_shape, fillvalue=-1)
     if images.ndim == 0 or not all(side in (None, length) for length, side in sides):

@@ -2,7 +2,7 @@
 
 The blocks are those of torchvision, which the paper's experiments use: a strided bottleneck strides
 in its 3 x 3 convolution, every 3 x 3 convolution is padded by one on each side (XLA's "SAME" pads a
-strided one on the right only), and convolutions start from He's normal law with the fan of the
+strided one on the right only), and kernels are drawn from He's normal law with the fan of the
 outputs. One thing differs: the running variance of batch norm averages the variance that normalised
 the batch, where PyTorch rescales that by n / (n - 1) for n = images x pixels. Training is the same;
 evaluation differs by less than 0.01 % of a variance once n exceeds 10000.
@@ -10,6 +10,7 @@ evaluation differs by less than 0.01 % of a variance once n exceeds 10000.
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -18,20 +19,22 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
-from hcl_jax.networks import convolutions
+from hcl_jax.networks.convolutions import square_convolution
 from hcl_jax.networks.heads import PAPER, Head, projection_head
 from hcl_jax.networks.model import Model, Network, pure
 from hcl_jax.networks.small import mean_over_image
 from hcl_jax.validation import check_choice, check_count
 
 Stem = Literal["cifar", "imagenet"]
+"""First layers of a residual network: one 3 x 3 convolution for small images ("cifar"), or a 7 x 7
+convolution of stride 2 and a 3 x 3 max-pool of stride 2 ("imagenet")."""
 
 
 class Architecture(NamedTuple):
-    """What the depth of a residual network stands for.
+    """The blocks of a residual network of some depth.
 
     Attributes:
-        blocks: in each of the four stages.
+        blocks: number of blocks in each of the four stages.
         bottleneck: whether a block is 1 x 1, 3 x 3, 1 x 1 convolutions, the last of them four times
             as wide; otherwise it is two 3 x 3 convolutions.
     """
@@ -59,33 +62,35 @@ def resnet(
 
     Args:
         dim: dimension of the projections.
-        depth: 18, with features of 8 x width, or 50, with features of 32 x width.
+        depth: 18, with 8 x width features, or 50, with 32 x width features.
         stem: "cifar" for a 3 x 3 convolution, the paper's for small images; "imagenet" for a 7 x 7
             convolution of stride 2 and a 3 x 3 max-pool of stride 2.
-        image_channels: of the images.
+        image_channels: number of channels of the images.
         width: channels of the stem and of the narrow convolutions of the first stage.
-        head: makes the projections; None for none, where the features are the projections.
-        zero_init: whether the scale of the last batch norm of each block starts at zero, so that
-            every block starts as its shortcut.
-        dtype: of the convolutions and of what they pass on. Parameters, batch statistics, features
-            and the head are float32 whatever it is.
-        axis_name: an axis of devices over which batch norm takes its statistics in training; None
-            for the statistics of each device alone.
+        head: the projection head; None takes the features as projections.
+        zero_init: whether the scale of the last batch norm of each block is initialised at zero, so
+            that every block begins as its shortcut.
+        dtype: computation dtype of the convolutions, and dtype of their outputs. Parameters and
+            batch statistics are float32, features and projections at least float32.
+        axis_name: name of the axis of devices over which batch norm takes its statistics in
+            training; None for the statistics of each device by itself.
 
     Returns:
         The network as pure functions.
 
     Raises:
-        ValueError, TypeError: for a count below one, another depth or stem, or a `dim` that is not
-            that of the features without a head; when applied, for images of another shape or that
-            are not floating point.
+        ValueError, TypeError: for a count below one, another depth or stem, or for a `dim` other
+            than that of the features without a head; when applied, for images of another shape, or
+            not floating point.
 
     Example:
+        >>> import functools
         >>> import jax
         >>> model = resnet(99, depth=18, width=4)
         >>> variables = jax.eval_shape(model.init, jax.random.key(0))
         >>> images = jax.ShapeDtypeStruct((2, 32, 32, 3), jax.numpy.float32)
-        >>> outputs, _ = jax.eval_shape(lambda v, x: model.apply(v, x, False), variables, images)
+        >>> apply = functools.partial(model.apply, training=False)
+        >>> outputs, _ = jax.eval_shape(apply, variables, images)
         >>> outputs.features.shape, outputs.projections.shape
         ((2, 32), (2, 99))
     """
@@ -96,11 +101,11 @@ def resnet(
     architecture = ARCHITECTURES[depth]
     exact = jnp.promote_types(dtype, jnp.float32)
 
-    def build(rngs):
-        parts = _Parts(rngs, jnp.dtype(dtype), axis_name, zero_init)
+    def build(rngs: nnx.Rngs) -> Network:
+        layers = _Layers(rngs, jnp.dtype(dtype), axis_name, zero_init)
         encoder = nnx.Sequential(
-            _stem(parts, stem, image_channels, width),
-            *_blocks(parts, architecture, width),
+            _stem(layers, stem, image_channels, width),
+            *_blocks(layers, architecture, width),
             mean_over_image,
         )
         _draw_kernels(encoder, rngs)
@@ -121,31 +126,32 @@ class Block(nnx.Module):
     def __call__(
         self, maps: Float[Array, "batch height width channel"]
     ) -> Float[Array, "batch height_after width_after channel_after"]:
-        """Maps after the block, in the dtype of those before."""
+        """The outputs of the block, in the dtype of its inputs."""
         return nnx.relu(self.branch(maps) + self.shortcut(maps)).astype(maps.dtype)
 
 
-class _Parts(NamedTuple):
-    """Makes the layers of one network."""
+class _Layers(NamedTuple):
+    """Makes the layers of one network, which share these options."""
 
     rngs: nnx.Rngs
     dtype: Any
     axis_name: str | None
     zero_init: bool
 
-    def convolution(self, before, after, size, stride=1):
-        return convolutions.layer(
+    def convolution(self, before: int, after: int, size: int, stride: int = 1) -> nnx.Conv:
+        """A convolution; `_draw_kernels` draws its kernel."""
+        return square_convolution(
             before,
             after,
             size,
             self.rngs,
             stride=stride,
-            kernel_init=nnx.initializers.zeros,  # see _draw_kernels
+            kernel_init=nnx.initializers.zeros,
             dtype=self.dtype,
         )
 
-    def norm(self, channels, *, last=False):
-        """Batch norm, computed and passed on in at least float32."""
+    def norm(self, channels: int, *, last: bool = False) -> nnx.BatchNorm:
+        """Batch norm, computed and returned in at least float32; `last` is the last of a block."""
         zero = last and self.zero_init
         return nnx.BatchNorm(
             channels,
@@ -158,7 +164,7 @@ class _Parts(NamedTuple):
         )
 
 
-def _draw_kernels(encoder, rngs):
+def _draw_kernels(encoder: nnx.Module, rngs: nnx.Rngs) -> None:
     """He's normal law for all convolutions; one draw compiles faster than one for each kernel."""
     kernels = [
         module.kernel for _, module in nnx.iter_modules(encoder) if isinstance(module, nnx.Conv)
@@ -171,17 +177,18 @@ def _draw_kernels(encoder, rngs):
         kernel[...] = deviation * drawn.reshape(kernel.shape)
 
 
-def _stem(parts, stem, image_channels, width):
+def _stem(layers: _Layers, stem: Stem, image_channels: int, width: int) -> nnx.Sequential:
     size, stride = (3, 1) if stem == "cifar" else (7, 2)
-    layers = [
-        parts.convolution(image_channels, width, size, stride),
-        parts.norm(width),
-        functools.partial(_relu, dtype=parts.dtype),
-    ]
-    return nnx.Sequential(*layers, *([_halving_max_pool] if stem == "imagenet" else []))
+    return nnx.Sequential(
+        layers.convolution(image_channels, width, size, stride),
+        layers.norm(width),
+        functools.partial(_relu, dtype=layers.dtype),
+        *([_halving_max_pool] if stem == "imagenet" else []),
+    )
 
 
-def _blocks(parts, architecture, width):
+def _blocks(layers: _Layers, architecture: Architecture, width: int) -> Iterator[Block]:
+    """The blocks of all stages; each stage but the first halves the image and doubles the width."""
     before = width
     for stage, count in enumerate(architecture.blocks):
         narrow = width * 2**stage
@@ -190,46 +197,52 @@ def _blocks(parts, architecture, width):
             stride = 2 if stage > 0 and number == 0 else 1
             branch = _bottleneck if architecture.bottleneck else _two_convolutions
             yield Block(
-                branch(parts, before, narrow, after, stride),
-                _shortcut(parts, before, after, stride),
+                branch(layers, before, narrow, after, stride),
+                _shortcut(layers, before, after, stride),
             )
             before = after
 
 
-def _bottleneck(parts, before, narrow, after, stride):
+def _bottleneck(
+    layers: _Layers, before: int, narrow: int, after: int, stride: int
+) -> nnx.Sequential:
     return nnx.Sequential(
-        parts.convolution(before, narrow, 1),
-        parts.norm(narrow),
+        layers.convolution(before, narrow, 1),
+        layers.norm(narrow),
         nnx.relu,
-        parts.convolution(narrow, narrow, 3, stride),
-        parts.norm(narrow),
+        layers.convolution(narrow, narrow, 3, stride),
+        layers.norm(narrow),
         nnx.relu,
-        parts.convolution(narrow, after, 1),
-        parts.norm(after, last=True),
+        layers.convolution(narrow, after, 1),
+        layers.norm(after, last=True),
     )
 
 
-def _two_convolutions(parts, before, narrow, after, stride):
+def _two_convolutions(
+    layers: _Layers, before: int, narrow: int, after: int, stride: int
+) -> nnx.Sequential:
     return nnx.Sequential(
-        parts.convolution(before, narrow, 3, stride),
-        parts.norm(narrow),
+        layers.convolution(before, narrow, 3, stride),
+        layers.norm(narrow),
         nnx.relu,
-        parts.convolution(narrow, after, 3),
-        parts.norm(after, last=True),
+        layers.convolution(narrow, after, 3),
+        layers.norm(after, last=True),
     )
 
 
-def _shortcut(parts, before, after, stride):
+def _shortcut(layers: _Layers, before: int, after: int, stride: int) -> nnx.Sequential:
     if before == after and stride == 1:
         return nnx.Sequential()
-    return nnx.Sequential(parts.convolution(before, after, 1, stride), parts.norm(after))
+    return nnx.Sequential(layers.convolution(before, after, 1, stride), layers.norm(after))
 
 
-def _relu(maps, *, dtype):
+def _relu(maps: Float[Array, "*maps"], *, dtype: DTypeLike) -> Float[Array, "*maps"]:
     return nnx.relu(maps).astype(dtype)
 
 
-def _halving_max_pool(maps):
+def _halving_max_pool(
+    maps: Float[Array, "batch height width channel"],
+) -> Float[Array, "batch height_after width_after channel"]:
     window, strides = (1, 3, 3, 1), (1, 2, 2, 1)
     padding = ((0, 0), (1, 1), (1, 1), (0, 0))
     return jax.lax.reduce_window(maps, -jnp.inf, jax.lax.max, window, strides, padding)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from hcl_jax.networks import convolutions
+from hcl_jax.networks.convolutions import square_convolution
 from hcl_jax.networks.heads import LINEAR, Head, hidden_layer, projection_head
 from hcl_jax.networks.model import Model, Network, pure
 from hcl_jax.validation import check_count
@@ -19,7 +19,6 @@ def mlp(
     *,
     depth: int = 5,
     width: int = 256,
-    batch_norm: bool = False,
     head: Head | None = LINEAR,
     axis_name: str | None = None,
 ) -> Model:
@@ -28,25 +27,24 @@ def mlp(
     Args:
         input_dim: length of the input vectors.
         dim: dimension of the projections.
-        depth: hidden layers of the encoder, each linear, (batch norm,) ReLU.
-        width: units of each hidden layer; the features are the last of them.
-        batch_norm: whether the hidden layers are batch-normalised.
-        head: makes the projections; None for none, where the features are the projections.
-        axis_name: an axis of devices over which batch norm takes its statistics in training; None
-            for the statistics of each device alone.
+        depth: number of hidden layers of the encoder, each linear with bias and ReLU.
+        width: units of each hidden layer, and dimension of the features.
+        head: the projection head; None takes the features as projections.
+        axis_name: name of the axis of devices over which the batch norm of the head takes its
+            statistics in training; None for the statistics of each device by itself.
 
     Returns:
         The network as pure functions.
 
     Raises:
-        ValueError, TypeError: for a count below one; when applied, for images of another shape or
-            that are not floating point.
+        ValueError, TypeError: for a count below one, or for a `dim` other than that of the features
+            without a head; when applied, for images of another shape, or not floating point.
 
     Example:
         >>> import jax
         >>> model = mlp(64, 19)
         >>> variables = model.init(jax.random.key(0))
-        >>> model.apply(variables, jax.numpy.ones((2, 64)), False)[0].projections.shape
+        >>> model.apply(variables, jax.numpy.ones((2, 64)), training=False)[0].projections.shape
         (2, 19)
     """
     counts = {"input_dim": input_dim, "dim": dim, "depth": depth, "width": width}
@@ -54,13 +52,11 @@ def mlp(
         check_count(name, count)
     widths = [input_dim] + [width] * depth
 
-    def build(rngs):
+    def build(rngs: nnx.Rngs) -> Network:
         layers = [
             layer
             for before, after in itertools.pairwise(widths)
-            for layer in hidden_layer(
-                before, after, rngs, batch_norm=batch_norm, axis_name=axis_name
-            )
+            for layer in hidden_layer(before, after, rngs, batch_norm=False)
         ]
         return Network(
             nnx.Sequential(*layers),
@@ -83,35 +79,36 @@ def convnet(
     Args:
         image_shape: (height, width, channel) of the images.
         dim: dimension of the projections.
-        channels: of the 3 x 3 convolutions, each followed by batch norm and ReLU; all but the first
-            halve the image. Features are the mean over what is left of the image.
-        head: makes the projections; None for none, where the features are the projections.
-        axis_name: an axis of devices over which batch norm takes its statistics in training; None
-            for the statistics of each device alone.
+        channels: output channels of each 3 x 3 convolution, which batch norm and ReLU follow. All
+            but the first halve the image; features are the mean over the remaining pixels.
+        head: the projection head; None takes the features as projections.
+        axis_name: name of the axis of devices over which batch norm takes its statistics in
+            training; None for the statistics of each device by itself.
 
     Returns:
         The network as pure functions.
 
     Raises:
-        ValueError, TypeError: for a count below one; when applied, for images of another shape or
-            that are not floating point.
+        ValueError, TypeError: for a count below one, or for a `dim` other than that of the features
+            without a head; when applied, for images of another shape, or not floating point.
 
     Example:
         >>> import jax
         >>> model = convnet((8, 8, 1), 9)
         >>> variables = model.init(jax.random.key(0))
-        >>> model.apply(variables, jax.numpy.ones((2, 8, 8, 1)), False)[0].features.shape
+        >>> outputs, _ = model.apply(variables, jax.numpy.ones((2, 8, 8, 1)), training=False)
+        >>> outputs.features.shape
         (2, 128)
     """
     for count in (*image_shape, *channels, dim):
         check_count("every entry of image_shape and channels, and dim,", count)
 
-    def build(rngs):
+    def build(rngs: nnx.Rngs) -> Network:
         layers, before = [], image_shape[-1]
         for number, after in enumerate(channels):
             stride = 1 if number == 0 else 2
             layers += [
-                convolutions.layer(before, after, 3, rngs, stride=stride),
+                square_convolution(before, after, 3, rngs, stride=stride),
                 nnx.BatchNorm(after, momentum=0.9, axis_name=axis_name, rngs=rngs),
                 nnx.relu,
             ]
@@ -128,17 +125,5 @@ def convnet(
 def mean_over_image(
     maps: Float[Array, "batch height width channel"],
 ) -> Float[Array, "batch channel"]:
-    """The mean over the pixels, in at least float32.
-
-    Args:
-        maps: the outputs of a convolutional network.
-
-    Returns:
-        One vector for each image.
-
-    Example:
-        >>> import jax
-        >>> mean_over_image(jax.numpy.ones((2, 4, 4, 3))).shape
-        (2, 3)
-    """
+    """The mean over the pixels, in at least float32."""
     return maps.mean(axis=(1, 2), dtype=jnp.promote_types(maps.dtype, jnp.float32))

@@ -1,17 +1,7 @@
 """The loss of a batch whose rows are spread over devices."""
 
-from hcl_jax.parallel.collectives import ALONE, Placement, across
-from hcl_jax.parallel.global_loss import (
-    launch,
-    mean_loss,
-    objective,
-)
+from hcl_jax.collectives import over_axis
+from hcl_jax.losses import choose_exchange
+from hcl_jax.parallel.global_loss import launch, objective
 
-__all__ = [
-    "ALONE",
-    "Placement",
-    "across",
-    "launch",
-    "mean_loss",
-    "objective",
-]
+__all__ = ["choose_exchange", "launch", "objective", "over_axis"]

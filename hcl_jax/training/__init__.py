@@ -1,11 +1,17 @@
 """The update, the epoch, and what a host calls."""
 
-from hcl_jax.training.batch_loss import anchor_losses, rows_of_views
+from hcl_jax.training.batch_loss import rows_of_views, target_losses
 from hcl_jax.training.embedding import embed
 from hcl_jax.training.microbatches import loss_and_gradient
 from hcl_jax.training.program import Program
 from hcl_jax.training.runner import AXIS, Launcher, alone, over_devices
-from hcl_jax.training.targets import Aim, Corner, Frame, corner, frame_losses, simplex_frame
+from hcl_jax.training.targets import (
+    ClassTargets,
+    Target,
+    class_target_losses,
+    simplex_targets,
+    traced_objective,
+)
 from hcl_jax.training.updates import (
     StepInfo,
     TrainState,
@@ -21,26 +27,25 @@ from hcl_jax.training.updates import (
 
 __all__ = [
     "AXIS",
-    "Aim",
-    "Corner",
-    "Frame",
+    "ClassTargets",
     "Launcher",
     "Program",
     "StepInfo",
+    "Target",
     "TrainState",
     "alone",
-    "anchor_losses",
-    "corner",
+    "class_target_losses",
     "each_seed",
     "embed",
     "epoch_batches",
-    "frame_losses",
     "init_state",
     "loss_and_gradient",
     "over_devices",
     "restart",
     "rows_of_views",
-    "simplex_frame",
+    "simplex_targets",
+    "target_losses",
+    "traced_objective",
     "train_batches",
     "train_epoch",
     "train_epoch_of_seeds",

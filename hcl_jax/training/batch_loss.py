@@ -1,16 +1,16 @@
-"""A batch as a program sees it: views and pairs before the network, losses after it."""
+"""Views and pairs of a batch before the network, losses after it."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax import pairs as pairing
 from hcl_jax.augmentation import to_unit_floats, views
+from hcl_jax.conventions import batch_losses
 from hcl_jax.data import Split
 from hcl_jax.losses import AnchorLosses
-from hcl_jax.pairs import Pairs, Rows
+from hcl_jax.pairs import Rows
 from hcl_jax.training.program import Program
-from hcl_jax.training.targets import Aim, Frame, frame_losses
+from hcl_jax.training.targets import ClassTargets, Target, class_target_losses
 from hcl_jax.validation import check_choice
 
 
@@ -20,9 +20,9 @@ def rows_of_views(
     """The views of a batch as the network takes them, and what tells pairs among them.
 
     Args:
-        key: draws the views.
+        key: randomness of the views.
         batch: images and labels; on several devices, those of this device.
-        program: has the augmentation, the standardisation and the kind of positives.
+        program: supplies the augmentation, the standardisation and the kind of positives.
 
     Returns:
         Images, and a row for each; views of one image are a batch apart.
@@ -42,7 +42,7 @@ def rows_of_views(
     """
     check_choice("positives", program.positives, ("class", "views"))
     size = len(batch.labels)
-    first = program.placement.device() * size
+    first = program.collectives.index() * size
     num_views = 2 if program.positives == "views" else 1
     images = views(key, to_unit_floats(batch.images), program.augmentation, num_views, first=first)
     images = program.standardized(images.reshape(-1, *images.shape[2:]))
@@ -52,21 +52,21 @@ def rows_of_views(
     return images, pairing.rows(labels, groups=groups, first=num_views * first)
 
 
-def anchor_losses(
+def target_losses(
     key: PRNGKeyArray,
     embeddings: Float[Array, "n dim"],
     rows: Rows,
-    aim: Aim,
+    target: Target,
     program: Program,
 ) -> AnchorLosses:
     """The losses of a batch, before they are averaged.
 
     Args:
-        key: draws negatives, where the program draws any.
-        embeddings: of the views; on several devices, of those of this device.
-        rows: of `rows_of_views`.
-        aim: the objective.
-        program: has the estimator and its options.
+        key: randomness of the negatives, where the conventions ask for samples.
+        embeddings: embeddings of the views; on several devices, of those of this device.
+        rows: what pairs the views, see `rows_of_views`.
+        target: what is minimised.
+        program: supplies the conventions.
 
     Returns:
         A loss for each view.
@@ -74,35 +74,24 @@ def anchor_losses(
     Example:
         >>> import jax, optax
         >>> from hcl_jax import hucl, pairs
-        >>> from hcl_jax.training.targets import corner
         >>> from hcl_jax.losses import average_loss
         >>> from hcl_jax.networks import mlp
+        >>> from hcl_jax.training.targets import traced_objective
         >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=4)
         >>> z, labels = jax.numpy.eye(4), jax.numpy.array([0, 0, 1, 1])
-        >>> aim, key = corner(supervised=False, beta=2.0), jax.random.key(0)
-        >>> losses = anchor_losses(key, z, pairs.rows(labels), aim, program)
+        >>> target, key = traced_objective(supervised=False, beta=2.0), jax.random.key(0)
+        >>> losses = target_losses(key, z, pairs.rows(labels), target, program)
         >>> bool(jax.numpy.allclose(average_loss(losses), hucl(z, labels, beta=2.0)))
         True
     """
-    if isinstance(aim, Frame):
-        return frame_losses(embeddings, rows.label, aim)
-    pairs = _pairs(rows, aim.supervised, program)
-    options = {
-        "psi": program.psi,
-        "hardening": aim.hardening,
-        "stop_gradient_hardening": program.stop_gradient_hardening,
-    }
-    if program.num_negatives is None:
-        return program.placement.weights_loss(embeddings, pairs, **options)
-    return program.placement.samples_loss(
-        key, embeddings, pairs, num_negatives=program.num_negatives, **options
+    if isinstance(target, ClassTargets):
+        return class_target_losses(embeddings, rows.label, target)
+    conventions = program.conventions
+    return batch_losses(
+        embeddings,
+        rows,
+        target,
+        conventions,
+        key=None if conventions.num_negatives is None else key,
+        collectives=program.collectives,
     )
-
-
-def _pairs(rows: Rows, supervised, program: Program) -> Pairs:
-    """Supervised or unsupervised pairs, chosen by a number that may be traced."""
-    yes = pairing.supervised(rows, self_positives=program.self_positives)
-    no = pairing.unsupervised(
-        rows, self_positives=program.self_positives, self_negatives=program.self_negatives
-    )
-    return jax.tree.map(lambda a, b: jnp.where(supervised, a, b), yes, no)

@@ -16,9 +16,9 @@ def embed(
     """Features and embeddings, a batch at a time; on several devices each takes a part.
 
     Args:
-        variables: of the network.
-        images: of a whole split, uint8 or floats (n, *image).
-        program: has the network, the standardisation and the normalisation.
+        variables: parameters and batch statistics of the network.
+        images: images of a whole split, uint8 or floats (n, *image).
+        program: supplies the network, the standardisation and the normalisation.
         batch_size: how many images are in memory at once.
 
     Returns:
@@ -35,13 +35,13 @@ def embed(
     """
     check_count("batch_size", batch_size)
 
-    placement = program.placement
-    shared = pad_rows(images, padding(len(images), placement.device_count()))
-    own = placement.part(shared, 0)
+    collectives = program.collectives
+    shared = pad_rows(images, padding(len(images), collectives.size()))
+    own = collectives.part(shared, 0)
     batch_size = min(batch_size, len(own))
 
     def embed_batch(images):
-        outputs, _ = program.model.apply(variables, program.prepare(images), False)
+        outputs, _ = program.model.apply(variables, program.prepare(images), training=False)
         return outputs.features, program.normalization(outputs.projections)
 
     batches = pad_rows(own, padding(len(own), batch_size))
@@ -49,4 +49,4 @@ def embed(
     outputs = jax.tree.map(
         lambda rows: rows.reshape(-1, rows.shape[-1])[: len(own)], lax.map(embed_batch, batches)
     )
-    return jax.tree.map(lambda rows: rows[: len(images)], placement.gather(outputs))
+    return jax.tree.map(lambda rows: rows[: len(images)], collectives.gather(outputs))

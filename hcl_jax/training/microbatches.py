@@ -1,12 +1,13 @@
-"""The gradient of a loss of a whole batch of projections, by the parameters of the network.
+"""The gradient of a loss of a whole batch with respect to the network, computed in parts.
 
 A contrastive loss couples all rows, so it is not the mean of the losses of parts of the batch, and
 adding up gradients of parts trains something else. With Z = f(theta) the projections of the batch,
 
     dL/dtheta = sum over parts p of (dZ_p / dtheta)^T dL/dZ_p,
 
-where dL/dZ is of the whole batch. So the network runs twice: once over all parts without keeping
-anything but projections, for the loss and dL/dZ, and once more, part by part, to pull dL/dZ_p back.
+where dL/dZ is that of the whole batch. So the network runs twice: once over all parts without
+keeping anything but projections, for the loss and dL/dZ, and once more, part by part, to pull
+dL/dZ_p back.
 Memory for activations is that of one part; the result is that of the whole batch (Gao et al. 2021,
 "Scaling deep contrastive learning batch size under memory limited setup"). Batch normalisation is
 the exception: its statistics are those of a part.
@@ -34,14 +35,14 @@ def loss_and_gradient(
     *,
     parts: int = 1,
 ) -> tuple[Float[Array, ""], Any, Any, Any]:
-    """The loss of a batch, and its gradient by the parameters.
+    """The loss of a batch, and its gradient with respect to the parameters.
 
     Args:
         model: the network.
-        variables: its parameters and batch statistics.
+        variables: parameters and batch statistics of the network.
         images: the batch.
-        loss_of: of the projections (n, dim): the loss, and anything else to be returned.
-        parts: how many the batch is cut into for the network.
+        loss_of: function from the projections (n, dim) to the loss and anything else to return.
+        parts: number of parts in which the network sees the batch.
 
     Returns:
         The loss, what else `loss_of` returned, the gradient, and the new batch statistics.
@@ -73,7 +74,9 @@ def loss_and_gradient(
 
 def _at_once(model, variables, images, loss_of):
     def total(params):
-        outputs, batch_stats = model.apply(Variables(params, variables.batch_stats), images, True)
+        outputs, batch_stats = model.apply(
+            Variables(params, variables.batch_stats), images, training=True
+        )
         loss, rest = loss_of(outputs.projections)
         return loss, (rest, batch_stats)
 
@@ -85,7 +88,9 @@ def _at_once(model, variables, images, loss_of):
 
 def _part_by_part(model, variables, parts, loss_of):
     def forward(batch_stats, images):
-        outputs, batch_stats = model.apply(Variables(variables.params, batch_stats), images, True)
+        outputs, batch_stats = model.apply(
+            Variables(variables.params, batch_stats), images, training=True
+        )
         return batch_stats, outputs.projections
 
     start = varying_like(variables.batch_stats, parts)
@@ -97,7 +102,7 @@ def _part_by_part(model, variables, parts, loss_of):
         images, pull = part
 
         def project(params):
-            return model.apply(Variables(params, variables.batch_stats), images, True)[
+            return model.apply(Variables(params, variables.batch_stats), images, training=True)[
                 0
             ].projections
 

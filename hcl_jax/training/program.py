@@ -1,4 +1,4 @@
-"""What is fixed when training is compiled."""
+"""The static configuration of training: what is fixed when a step is compiled."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -7,11 +7,10 @@ import optax
 from jaxtyping import Array, Float
 
 from hcl_jax.augmentation import Augmentation, identity, to_unit_floats
-from hcl_jax.losses import Average
+from hcl_jax.collectives import SINGLE, Collectives
+from hcl_jax.conventions import Conventions
 from hcl_jax.networks import Model
 from hcl_jax.normalization import Normalization, unit_ball
-from hcl_jax.parallel import ALONE, Placement
-from hcl_jax.psi import Psi
 
 
 class Program(NamedTuple):
@@ -19,22 +18,19 @@ class Program(NamedTuple):
 
     Attributes:
         model: the network.
-        optimizer: of the parameters.
+        optimizer: gradient transformation that updates the parameters.
         batch_size: images in a step; the last, incomplete batch of an epoch is dropped.
-        normalization: of the projections.
+        normalization: function from projections to embeddings.
         augmentation: makes views of images, whose values are in [0, 1] if they are uint8 at first.
-        standardization: of images, after augmentation, in training and evaluation; None is none.
+        standardization: applied to images after augmentation, in training and in evaluation;
+            None for no standardisation.
         positives: "class" for positives that share the latent class (one view of each image), or
             "views" for two views of each image that are each other's positives (SimCLR).
-        self_positives: as in `hcl_jax.objectives.Options`.
-        self_negatives: likewise.
-        stop_gradient_hardening: likewise.
-        average: likewise.
-        psi: likewise; None is InfoNCE.
-        num_negatives: likewise; None is the weights estimator.
+        conventions: how an objective is computed, see `hcl_jax.Conventions`.
         parts: the network sees a batch in so many parts, to save memory
             (`hcl_jax.training.microbatches`); the loss is that of the whole batch all the same.
-        placement: one device, or one of several that share the batch (`hcl_jax.parallel.across`).
+        collectives: one device, or one of several that share the batch, see
+            `hcl_jax.collectives`.
     """
 
     model: Model
@@ -44,14 +40,9 @@ class Program(NamedTuple):
     augmentation: Augmentation = identity
     standardization: Callable[[Array], Array] | None = None
     positives: Literal["class", "views"] = "class"
-    self_positives: bool = False
-    self_negatives: bool = False
-    stop_gradient_hardening: bool = True
-    average: Average = "pairs"
-    psi: Psi | None = None
-    num_negatives: int | None = None
+    conventions: Conventions = Conventions()
     parts: int = 1
-    placement: Placement = ALONE
+    collectives: Collectives = SINGLE
 
     def standardized(self, images: Float[Array, "n *image"]) -> Float[Array, "n *image"]:
         """Images (floats in [0, 1], where they are images) as the network takes them."""

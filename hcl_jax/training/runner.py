@@ -17,11 +17,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax import parallel
+from hcl_jax.collectives import over_axis
 from hcl_jax.data import Split
-from hcl_jax.parallel import across
 from hcl_jax.training.embedding import embed
 from hcl_jax.training.program import Program
-from hcl_jax.training.targets import Aim
+from hcl_jax.training.targets import Target
 from hcl_jax.training.updates import (
     StepInfo,
     TrainState,
@@ -43,8 +43,8 @@ class Launcher(NamedTuple):
         devices: how many there are, over all hosts.
         init: keys (seed,) to placed states.
         like: keys (seed,) to the shapes of what `share` makes of the states.
-        epoch: (states, placed split, aim) to (states, infos); the old states are used up.
-        batches: (states, placed batches, aim) to (states, infos), for one seed.
+        epoch: (states, placed split, target) to (states, infos); the old states are used up.
+        batches: (states, placed batches, target) to (states, infos), for one seed.
         embed: (states, placed images) to embeddings (seed, n, dim).
         features: (states, placed images) to features of the encoder (seed, n, feature).
         restart: states to states before the first step with the same network.
@@ -57,8 +57,8 @@ class Launcher(NamedTuple):
     devices: int
     init: Callable[[PRNGKeyArray], TrainState]
     like: Callable[[PRNGKeyArray], Any]
-    epoch: Callable[[TrainState, Split, Aim], tuple[TrainState, StepInfo]]
-    batches: Callable[[TrainState, Split, Aim], tuple[TrainState, StepInfo]]
+    epoch: Callable[[TrainState, Split, Target], tuple[TrainState, StepInfo]]
+    batches: Callable[[TrainState, Split, Target], tuple[TrainState, StepInfo]]
     embed: Callable[[TrainState, Array], Float[Array, "seed n dim"]]
     features: Callable[[TrainState, Array], Float[Array, "seed n feature"]]
     restart: Callable[[TrainState], TrainState]
@@ -106,7 +106,7 @@ def over_devices(program: Program, *, devices: Sequence[Any] | None = None) -> L
     """A batch spread over devices with `jax.pmap`.
 
     Args:
-        program: what is fixed; its placement is replaced.
+        program: what is fixed; its collectives are replaced.
         devices: of this host; by default all devices of all hosts. To spread over hosts, leave it
             out.
 
@@ -122,7 +122,7 @@ def over_devices(program: Program, *, devices: Sequence[Any] | None = None) -> L
         >>> launcher.fetch(launcher.embed(states, launcher.place(jax.numpy.ones((5, 4))))).shape
         (3, 5, 2)
     """
-    program = program._replace(placement=across(AXIS))
+    program = program._replace(collectives=over_axis(AXIS))
     local = jax.local_devices() if devices is None else list(devices)
     count = jax.device_count() if devices is None else len(local)
     mesh = Mesh(np.asarray(jax.devices() if devices is None else local), AXIS)
@@ -144,8 +144,8 @@ def over_devices(program: Program, *, devices: Sequence[Any] | None = None) -> L
         devices=count,
         init=lambda keys: init(place(keys)),
         like=functools.partial(_like, program, everywhere),
-        epoch=lambda states, split, aim: epoch(states, split, place(aim)),
-        batches=lambda states, split, aim: batches(states, split, place(aim)),
+        epoch=lambda states, split, target: epoch(states, split, place(target)),
+        batches=lambda states, split, target: batches(states, split, place(target)),
         embed=launch(functools.partial(_embed, program, 1)),
         features=launch(functools.partial(_embed, program, 0)),
         restart=launch(functools.partial(_restart, program)),
@@ -160,8 +160,8 @@ def _init(program, keys):
     return jax.vmap(lambda key: init_state(key, program))(keys)
 
 
-def _batches(program, states, batches, aim):
-    return each_seed(lambda state: train_batches(state, batches, aim, program))(states)
+def _batches(program, states, batches, target):
+    return each_seed(lambda state: train_batches(state, batches, target, program))(states)
 
 
 def _embed(program, which, states, images):

@@ -1,9 +1,9 @@
 """The update: state, one step, one epoch. Jit and donation happen here, once.
 
 An epoch is a single compiled `lax.scan` over a data set that lives on the device. Which of the
-paper's objectives is trained (`hcl_jax.training`) is data, not code: one compiled program trains
-all of them, and `jax.vmap` over keys and states trains several seeds in it at once. All functions
-here are
+paper's objectives is trained (`hcl_jax.training.targets`) is data, not code: one compiled program
+trains all of them, and `jax.vmap` over keys and states trains several seeds in it at once. All
+functions here are
 those of one device, which may be one of several: `hcl_jax.training.runner` runs them.
 """
 
@@ -17,12 +17,12 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax.data import Split
-from hcl_jax.losses import AnchorLosses, sum_and_weight
+from hcl_jax.losses import AnchorLosses, average_loss, sum_and_weight
 from hcl_jax.networks import Variables
-from hcl_jax.training.batch_loss import anchor_losses, rows_of_views
+from hcl_jax.training.batch_loss import rows_of_views, target_losses
 from hcl_jax.training.microbatches import loss_and_gradient
 from hcl_jax.training.program import Program
-from hcl_jax.training.targets import Aim
+from hcl_jax.training.targets import Target
 from hcl_jax.validation import check_count
 
 
@@ -36,12 +36,12 @@ class TrainState(NamedTuple):
 
 
 class StepInfo(NamedTuple):
-    """What is looked at after a step, and dropped.
+    """Diagnostics of a step; not carried to the next.
 
     Attributes:
-        loss: of the global batch.
-        gradient_norm: of the gradient by all parameters.
-        parameter_norm: of the parameters before the step.
+        loss: mean loss of the global batch.
+        gradient_norm: norm of the gradient with respect to all parameters.
+        parameter_norm: norm of all parameters before the step.
         projection_norm: the largest of a row of projections.
         pairs: over how many the loss is a mean: (anchor, positive) pairs, or anchors.
         undefined: anchors without a positive or a negative.
@@ -61,7 +61,7 @@ def init_state(key: PRNGKeyArray, program: Program) -> TrainState:
     """The state before the first step.
 
     Args:
-        key: draws the parameters and everything in training.
+        key: randomness of the first parameters and of all training.
         program: what will be trained.
 
     Returns:
@@ -85,7 +85,7 @@ def restart(state: TrainState, program: Program) -> TrainState:
     """The state before the first step, with a network that is trained already.
 
     Args:
-        state: of the training that has ended.
+        state: last state of the training that has ended.
         program: what will be trained.
 
     Returns:
@@ -107,7 +107,7 @@ def restart(state: TrainState, program: Program) -> TrainState:
 def train_step(
     state: TrainState,
     batch: Split,
-    aim: Aim,
+    target: Target,
     program: Program,
 ) -> tuple[TrainState, StepInfo]:
     """One update of the parameters; pure, not jitted.
@@ -115,7 +115,7 @@ def train_step(
     Args:
         state: the state before the step.
         batch: images and labels; on several devices, those of this device.
-        aim: the objective.
+        target: what is minimised.
         program: what is fixed.
 
     Returns:
@@ -124,52 +124,54 @@ def train_step(
 
     Example:
         >>> import jax, optax
-        >>> from hcl_jax.training.targets import corner
+        >>> from hcl_jax.training.targets import traced_objective
         >>> from hcl_jax.data import gaussian_classes
         >>> from hcl_jax.networks import mlp
         >>> batch = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=4).train
         >>> program = Program(mlp(64, 3, depth=1, width=8), optax.adam(1e-3), batch_size=16)
         >>> state = init_state(jax.random.key(1), program)
-        >>> scl = corner(supervised=True)
+        >>> scl = traced_objective(supervised=True)
         >>> state, info = jax.jit(train_step, static_argnums=3)(state, batch, scl, program)
         >>> int(state.step), int(info.undefined)
         (1, 0)
     """
-    placement = program.placement
+    collectives = program.collectives
     view_key, draw_key, _ = _keys(state)
     images, rows = rows_of_views(view_key, batch, program)
     variables = state.variables
-    own = Variables(*placement.apart(tuple(variables), images))
+    own = Variables(*collectives.as_varying(tuple(variables), images))
 
     def loss_of(projections):
         embeddings = program.normalization(projections)
-        losses = anchor_losses(draw_key, embeddings, rows, aim, program)
-        return placement.mean_loss(losses, program.average), _look(losses, projections, program)
+        losses = target_losses(draw_key, embeddings, rows, target, program)
+        average = program.conventions.average
+        loss = average_loss(losses, average, axis_name=collectives.axis_name)
+        return loss, _diagnostics(losses, projections, program)
 
-    loss, looked_at, gradient, batch_stats = loss_and_gradient(
+    loss, diagnostics, gradient, batch_stats = loss_and_gradient(
         program.model, own, images, loss_of, parts=program.parts
     )
-    gradient = placement.add(gradient)
+    gradient = collectives.sum(gradient)
     updates, optimizer_state = program.optimizer.update(
         gradient, state.optimizer_state, variables.params
     )
     norms = optax.tree.norm(gradient), optax.tree.norm(variables.params)
     params = jax.tree.map(jnp.add, variables.params, updates)
-    variables = Variables(params, placement.mean(batch_stats))
+    variables = Variables(params, collectives.mean(batch_stats))
     after = TrainState(variables, optimizer_state, state.step + 1, state.key)
-    return after, StepInfo(loss, *norms, *looked_at)
+    return after, StepInfo(loss, *norms, *diagnostics)
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
 def train_epoch(
-    state: TrainState, split: Split, aim: Aim, program: Program
+    state: TrainState, split: Split, target: Target, program: Program
 ) -> tuple[TrainState, StepInfo]:
     """One pass over a shuffled split, as one compiled program; the state is donated.
 
     Args:
         state: the state before; its buffers are used up.
         split: images and labels, on the device.
-        aim: the objective.
+        target: what is minimised.
         program: what is fixed.
 
     Returns:
@@ -180,13 +182,14 @@ def train_epoch(
 
     Example:
         >>> import jax, optax
-        >>> from hcl_jax.training.targets import corner
+        >>> from hcl_jax.training.targets import traced_objective
         >>> from hcl_jax.data import gaussian_classes
         >>> from hcl_jax.networks import mlp
         >>> data = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)
         >>> program = Program(mlp(64, 3, depth=1, width=8), optax.adam(1e-3), batch_size=16)
         >>> state = init_state(jax.random.key(1), program)
-        >>> state, infos = train_epoch(state, data.train, corner(supervised=True), program)
+        >>> scl = traced_objective(supervised=True)
+        >>> state, infos = train_epoch(state, data.train, scl, program)
         >>> infos.loss.shape
         (2,)
     """
@@ -194,21 +197,21 @@ def train_epoch(
 
     def step(state, indices):
         batch = Split(split.images[indices], split.labels[indices])
-        return train_step(state, batch, aim, program)
+        return train_step(state, batch, target, program)
 
-    return jax.lax.scan(step, state, program.placement.part(batches, 1))
+    return jax.lax.scan(step, state, program.collectives.part(batches, 1))
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
 def train_batches(
-    state: TrainState, batches: Split, aim: Aim, program: Program
+    state: TrainState, batches: Split, target: Target, program: Program
 ) -> tuple[TrainState, StepInfo]:
     """Steps on batches that are given, for data sets too large for the device.
 
     Args:
         state: the state before; its buffers are used up.
         batches: images (step, batch, ..) and labels (step, batch), of this device.
-        aim: the objective.
+        target: what is minimised.
         program: what is fixed.
 
     Returns:
@@ -216,29 +219,31 @@ def train_batches(
 
     Example:
         >>> import jax, optax
-        >>> from hcl_jax.training.targets import corner
+        >>> from hcl_jax.training.targets import traced_objective
         >>> from hcl_jax.networks import mlp
         >>> program = Program(mlp(4, 3, depth=1, width=8), optax.adam(1e-3), batch_size=6)
         >>> state = init_state(jax.random.key(1), program)
         >>> labels = jax.numpy.zeros((2, 6), int)
         >>> batches = Split(jax.numpy.ones((2, 6, 4)), labels)
-        >>> _, infos = train_batches(state, batches, corner(supervised=False), program)
+        >>> _, infos = train_batches(state, batches, traced_objective(supervised=False), program)
         >>> infos.loss.shape
         (2,)
     """
-    return jax.lax.scan(lambda state, batch: train_step(state, batch, aim, program), state, batches)
+    return jax.lax.scan(
+        lambda state, batch: train_step(state, batch, target, program), state, batches
+    )
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="states")
 def train_epoch_of_seeds(
-    states: TrainState, split: Split, aim: Aim, program: Program
+    states: TrainState, split: Split, target: Target, program: Program
 ) -> tuple[TrainState, StepInfo]:
     """`train_epoch` of several seeds at once.
 
     Args:
         states: states along a leading axis; their buffers are used up.
         split: images and labels, shared by the seeds.
-        aim: the objective, shared too.
+        target: what is minimised, the same for all seeds.
         program: what is fixed.
 
     Returns:
@@ -249,26 +254,26 @@ def train_epoch_of_seeds(
 
     Example:
         >>> import jax, optax
-        >>> from hcl_jax.training.targets import corner
+        >>> from hcl_jax.training.targets import traced_objective
         >>> from hcl_jax.data import gaussian_classes
         >>> from hcl_jax.networks import mlp
         >>> data = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)
         >>> program = Program(mlp(64, 3, depth=1, width=8), optax.adam(1e-3), batch_size=16)
         >>> keys = jax.random.split(jax.random.key(1), 3)
         >>> states = jax.vmap(lambda key: init_state(key, program))(keys)
-        >>> scl = corner(supervised=True)
+        >>> scl = traced_objective(supervised=True)
         >>> states, infos = train_epoch_of_seeds(states, data.train, scl, program)
         >>> infos.loss.shape
         (3, 2)
     """
-    return each_seed(lambda state: train_epoch(state, split, aim, program))(states)
+    return each_seed(lambda state: train_epoch(state, split, target, program))(states)
 
 
 def each_seed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Maps over the leading axis of the arguments; a single seed runs as if alone.
 
     Args:
-        function: of trees of arrays.
+        function: function of trees of arrays.
 
     Returns:
         The function of trees with a leading axis over seeds.
@@ -293,7 +298,7 @@ def epoch_batches(state: TrainState, size: int, batch_size: int) -> Int[Array, "
 
     Args:
         state: its key and step decide the order, so that a resumed run shuffles as the first.
-        size: of the split.
+        size: number of images in the split.
         batch_size: indices in each row; the rest of the split is dropped.
 
     Returns:
@@ -322,14 +327,18 @@ def _keys(state: TrainState) -> PRNGKeyArray:
     return jax.random.split(jax.random.fold_in(state.key, state.step), 3)
 
 
-def _look(losses: AnchorLosses, projections, program: Program):
+def _diagnostics(
+    losses: AnchorLosses, projections: Float[Array, "n dim"], program: Program
+) -> tuple[Array, ...]:
     """The rest of `StepInfo`, over all devices."""
     losses, projections = jax.lax.stop_gradient((losses, projections))
-    add, largest = program.placement.add, program.placement.largest
+    collectives = program.collectives
     norm = jnp.sqrt(jnp.max(jnp.sum(jnp.square(projections), axis=1)))
     counts = (
-        sum_and_weight(losses, program.average)[1],
+        sum_and_weight(losses, program.conventions.average)[1],
         ~losses.defined,
         ~jnp.isfinite(losses.total),
     )
-    return largest(norm), *(add(jnp.sum(count, dtype=jnp.int32)) for count in counts)
+    return collectives.max(norm), *(
+        collectives.sum(jnp.sum(count, dtype=jnp.int32)) for count in counts
+    )

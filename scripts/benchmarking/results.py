@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hcl_jax.system.atomic_files import json_bytes, write_files
+from hcl_jax.system.atomic_files import atomic_write, json_bytes
 from scripts.runs.provenance import commit
 
 Results = dict[str, Any]
@@ -41,7 +41,7 @@ def run_benchmark(
     }
     if picture is not None:
         contents[out / f"{name}.png"] = picture(results)
-    write_files(contents)
+    atomic_write(contents)
     print(text)
 
 

@@ -10,12 +10,12 @@ import optax
 
 from hcl_jax import augmentation, hscl
 from hcl_jax.augmentation import simclr, standardize, to_unit_floats
-from hcl_jax.data import Split
-from hcl_jax.data.image_sets import CIFAR100_STATISTICS
+from hcl_jax.conventions import Conventions
+from hcl_jax.data import CIFAR100, Split
 from hcl_jax.networks import PAPER, resnet
 from hcl_jax.networks.convolutions import convolve
 from hcl_jax.normalization import unit_ball
-from hcl_jax.training import Program, corner, init_state, train_epoch, train_step
+from hcl_jax.training import Program, init_state, traced_objective, train_epoch, train_step
 from scripts.benchmarking.contenders import Contender, temporaries
 
 
@@ -51,15 +51,17 @@ def program_of(recipe: Recipe, batch: int, dtype: str, *, sampled: bool) -> Prog
     Returns:
         The program.
     """
-    mean, std = CIFAR100_STATISTICS.mean, CIFAR100_STATISTICS.std
+    mean, std = CIFAR100.statistics
     return Program(
         resnet(recipe.dim, depth=recipe.depth, width=recipe.width, head=PAPER, dtype=dtype),
         optax.adam(1e-3),
         batch,
         standardization=functools.partial(standardize, mean=mean, std=std),
-        self_positives=sampled,
-        self_negatives=sampled,
-        num_negatives=recipe.draws if sampled else None,
+        conventions=Conventions(
+            self_positives=sampled,
+            self_negatives=sampled,
+            num_negatives=recipe.draws if sampled else None,
+        ),
     )
 
 
@@ -131,12 +133,12 @@ def sampled_losses(embeddings: np.ndarray, labels: np.ndarray, recipe: Recipe) -
 def _training(name, kind, function, data, recipe, program):
     """Goes on training; the first call tells the loss and gradient norm of the first step."""
     state = jax.device_put(init_state(recipe.key, program), data.labels.device)
-    aim = corner(supervised=True, beta=recipe.beta)
-    compiled = function.lower(state, data, aim).compile()
+    target = traced_objective(supervised=True, beta=recipe.beta)
+    compiled = function.lower(state, data, target).compile()
     held = {"state": state}
 
     def run(wanted):
-        held["state"], info = compiled(held["state"], data, aim)
+        held["state"], info = compiled(held["state"], data, target)
         jax.block_until_ready((held["state"].step, info))
         if not wanted:
             return None

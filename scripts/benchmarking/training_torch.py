@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hcl_jax.data.image_sets import CIFAR100_STATISTICS
+from hcl_jax.data import CIFAR100
 from hcl_jax.networks import Variables
 from scripts.benchmarking.contenders import Contender
 from scripts.benchmarking.losses_torch import exact_hscl, reference_loop
@@ -86,7 +86,7 @@ def _network(variables, recipe, device):
 def _constants(device):
     return [
         torch.tensor(values, device=device, dtype=torch.float32)[:, None, None]
-        for values in (CIFAR100_STATISTICS.mean, CIFAR100_STATISTICS.std)
+        for values in CIFAR100.statistics
     ]
 
 

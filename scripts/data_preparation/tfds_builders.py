@@ -21,7 +21,8 @@ from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.datasets.stl10 import stl10_dataset_builder
 from tensorflow_datasets.image_classification import cifar
 
-from hcl_jax.data.prepared import NO_CLASS, UNLABELLED
+from hcl_jax.data.splits import NO_CLASS
+from hcl_jax.data.tfds_directory import UNLABELLED
 
 CIFAR_BYTES = 3 * 32 * 32
 STL10_BYTES = 3 * 96 * 96

@@ -27,9 +27,14 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, get_args
 
 from scripts.experiments.datasets import DataName
-from scripts.experiments.experiment import Experiment, HardeningName, NormalizationName, Objective
+from scripts.experiments.experiment import (
+    Experiment,
+    HardeningName,
+    NormalizationName,
+    ObjectiveName,
+)
 
-METHODS: tuple[tuple[Objective, float], ...] = (
+METHODS: tuple[tuple[ObjectiveName, float], ...] = (
     ("SCL", 0.0),
     ("HSCL", 2.0),
     ("HSCL", 5.0),
@@ -125,7 +130,9 @@ def expected(experiment: Experiment) -> PaperRow | None:
     return row if _same_training(experiment, main) else None
 
 
-def paper_experiment(data: DataName, objective: Objective, beta: float, **changes) -> Experiment:
+def paper_experiment(
+    data: DataName, objective: ObjectiveName, beta: float, **changes
+) -> Experiment:
     """A run of the paper, in the released settings."""
     released = {
         "epochs": 401,
@@ -173,7 +180,7 @@ def _studies() -> Iterator[tuple[str, Experiment]]:
         "threshold": (-0.5, 0.0, 0.5),
         "sigmoid": (5.0, 10.0, 30.0),
     }
-    objectives: tuple[Objective, ...] = ("HSCL", "HUCL")
+    objectives: tuple[ObjectiveName, ...] = ("HSCL", "HUCL")
     for objective, (hardening, numbers) in itertools.product(objectives, hardenings.items()):
         for number in numbers:
             name = f"cifar100-{objective.lower()}-{hardening}{number:g}"

@@ -9,9 +9,14 @@ import jax
 
 from hcl_jax import augmentation, data, networks
 from hcl_jax.augmentation import Augmentation, pixels, simclr
-from hcl_jax.data import REFERENCE_STATISTICS, Dataset, ImageSet, Split, Statistics
-from hcl_jax.data.image_folder import TINY_IMAGENET_STATISTICS
-from hcl_jax.data.image_sets import CIFAR10_STATISTICS, CIFAR100_STATISTICS, STL10_STATISTICS
+from hcl_jax.data import (
+    REFERENCE_STATISTICS,
+    ChannelStatistics,
+    Dataset,
+    ImageSet,
+    ImageSetSpec,
+    Split,
+)
 from hcl_jax.networks import LINEAR, PAPER, Head, Model
 
 DataName = Literal[
@@ -58,32 +63,27 @@ class Setting(NamedTuple):
     head: HeadName
     views: ViewsName
     batch_size: int
-    statistics: Statistics | None = None
+    statistics: ChannelStatistics | None = None
     unlabelled: bool = False
 
 
 def _photographs(
-    load: Callable[[Path], ImageSet],
-    size: int,
-    num_classes: int,
-    statistics: Statistics,
-    *,
-    batch_size: int = 512,
+    load: Callable[[Path], ImageSet], spec: ImageSetSpec, *, batch_size: int = 512
 ) -> Setting:
     """An image data set, used as the paper uses CIFAR-100."""
     return Setting(
         load=load,
-        image_shape=(size, size, 3),
-        num_classes=num_classes,
+        image_shape=spec.image_shape,
+        num_classes=spec.num_classes,
         network="resnet50",
         head="paper",
         views="simclr",
         batch_size=batch_size,
-        statistics=statistics,
+        statistics=spec.statistics,
     )
 
 
-_STL10 = _photographs(data.stl10, 96, 10, STL10_STATISTICS, batch_size=256)
+_STL10 = _photographs(data.stl10, data.STL10, batch_size=256)
 
 SETTINGS: Mapping[str, Setting] = {
     # 20 Gaussian classes in 4 superclasses.
@@ -116,13 +116,13 @@ SETTINGS: Mapping[str, Setting] = {
         views="noise",
         batch_size=150,
     ),
-    "cifar10": _photographs(data.cifar10, 32, 10, CIFAR10_STATISTICS),
-    "cifar100": _photographs(data.cifar100, 32, 100, CIFAR100_STATISTICS),
+    "cifar10": _photographs(data.cifar10, data.CIFAR10),
+    "cifar100": _photographs(data.cifar100, data.CIFAR100),
     "stl10": _STL10,
     "stl10_unlabelled": _STL10._replace(
         load=functools.partial(data.stl10, unlabelled=True), unlabelled=True
     ),
-    "tiny_imagenet": _photographs(data.tiny_imagenet, 64, 200, TINY_IMAGENET_STATISTICS),
+    "tiny_imagenet": _photographs(data.tiny_imagenet, data.TINY_IMAGENET),
 }
 
 
@@ -167,7 +167,7 @@ def network(
     """
     shape, top = setting.image_shape, HEADS[head]
     if top is not None and reference:
-        top = top._replace(start="uniform")
+        top = top._replace(init="uniform")
     if name == "mlp":
         if len(shape) != 1:
             raise ValueError(f"an mlp takes vectors, but images here have shape {shape}")

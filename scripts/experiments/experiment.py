@@ -11,9 +11,10 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from hcl_jax import hardening, normalization
+from hcl_jax.conventions import Conventions, Objective
 from hcl_jax.networks import Model
 from hcl_jax.normalization import Normalization
-from hcl_jax.training import Corner, Program, corner
+from hcl_jax.training import Program, traced_objective
 from hcl_jax.validation import check_choice, check_count, check_non_negative, check_positive
 from scripts.experiments import datasets
 from scripts.experiments.datasets import (
@@ -25,7 +26,7 @@ from scripts.experiments.datasets import (
     ViewsName,
 )
 
-Objective = Literal["SCL", "HSCL", "UCL", "HUCL"]
+ObjectiveName = Literal["SCL", "HSCL", "UCL", "HUCL"]
 NormalizationName = Literal["unit_ball", "unit_sphere", "none"]
 HardeningName = Literal["exponential", "relu_power", "threshold", "sigmoid"]
 
@@ -61,7 +62,7 @@ class Experiment:
         synchronized: whether batch norm takes its statistics over all devices, not over each.
         epochs: passes over the training set.
         evaluations: how often the representation is measured, spread over the epochs.
-        probes: whether nearest neighbours and a linear probe are measured too.
+        probes: whether uniformity, nearest neighbours and a linear probe are measured too.
         batch_size: images in a step, over all devices.
         parts: the network sees a batch in so many parts, to save memory; the loss is that of the
             whole batch.
@@ -80,7 +81,7 @@ class Experiment:
     """
 
     data: DataName = "grouped"
-    objective: Objective = "HSCL"
+    objective: ObjectiveName = "HSCL"
     beta: float = 5.0
     hardening: HardeningName = "exponential"
     normalization: NormalizationName = "unit_ball"
@@ -183,18 +184,18 @@ def keys_of(experiment: Experiment) -> PRNGKeyArray:
     return jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
 
 
-def corner_of(experiment: Experiment) -> Corner:
+def objective_of(experiment: Experiment) -> Objective:
     """The objective of an experiment, as data for the compiled program."""
     supervised = "SCL" in experiment.objective
     if not experiment.objective.startswith("H") or experiment.hardening == "exponential":
-        return corner(supervised=supervised, beta=experiment.beta)
+        return traced_objective(supervised=supervised, beta=experiment.beta)
     functions = {
         "relu_power": lambda power: hardening.relu_power(1.0, power),
         "threshold": hardening.threshold,
         "sigmoid": hardening.sigmoid,
     }
     chosen = functions[experiment.hardening](experiment.beta)
-    return corner(supervised=supervised, hardening=chosen)
+    return traced_objective(supervised=supervised, hardening=chosen)
 
 
 def program_of(
@@ -241,11 +242,13 @@ def _program(experiment: Experiment, steps_per_epoch: int, axis_name: str | None
         ),
         standardization=datasets.standardization(setting, reference=reference),
         positives=experiment.positives,
-        self_positives=reference,
-        self_negatives=reference,
-        stop_gradient_hardening=experiment.stop_gradient_hardening,
-        average=experiment.average,
-        num_negatives=experiment.num_negatives,
+        conventions=Conventions(
+            self_positives=reference,
+            self_negatives=reference,
+            stop_gradient_hardening=experiment.stop_gradient_hardening,
+            average=experiment.average,
+            num_negatives=experiment.num_negatives,
+        ),
         parts=experiment.parts,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hcl_jax import evaluation, geometry
-from hcl_jax.data import Dataset, ImageSet, Split, fits
+from hcl_jax.data import Dataset, ImageSet, PlacedSplit, Split, place_split
 from hcl_jax.training import Launcher, TrainState
 from scripts.experiments.datasets import trained_on
 from scripts.experiments.experiment import Experiment
@@ -19,18 +19,6 @@ CHUNK = 4096
 
 PROBED = 20
 """Neighbours that vote."""
-
-
-class PlacedSplit(NamedTuple):
-    """A split, and where it lives.
-
-    Attributes:
-        host: as it was loaded.
-        resident: on the devices, or None where it streams from the host.
-    """
-
-    host: Split
-    resident: Split | None
 
 
 class Placed(NamedTuple):
@@ -60,8 +48,7 @@ def place(dataset: Dataset | ImageSet, launcher: Launcher, budget_bytes: int) ->
     """Puts the splits of a data set on the devices, if they are small enough."""
 
     def placed(split: Split) -> PlacedSplit:
-        small = fits(split, budget_bytes=budget_bytes)
-        return PlacedSplit(split, launcher.place(split) if small else None)
+        return place_split(split, budget_bytes=budget_bytes, put=launcher.place)
 
     seen = trained_on(dataset)
     train, test = placed(dataset.train), placed(dataset.test)
@@ -166,13 +153,15 @@ def _measure(
             f"top{k}": evaluation.top_k_accuracy(scores, test_labels, min(k, num_classes))
             for k in (1, 5)
         }
+        nearest = evaluation.nearest_mean_scores(held_out, means)
+        accuracies["nearest_mean"] = evaluation.top_k_accuracy(nearest, test_labels)
         return geometry.measure(embeddings, train_labels, num_classes), accuracies
 
     return jax.vmap(measure_one)(train, test)
 
 
 def _probes(launcher, states, data, embedded):
-    """Accuracies of nearest neighbours in embeddings, and of a linear probe of features."""
+    """What is measured on request: uniformity, nearest neighbours and a linear probe."""
     labels, (train, test) = _labels(data), embedded
     features = [
         _outputs(launcher.features, launcher, states, split) for split in (data.train, data.test)
@@ -180,6 +169,7 @@ def _probes(launcher, states, data, embedded):
     neighbours = min(PROBED, len(labels[0]))
     seeds = range(len(train))
     return {
+        "uniformity": np.array([geometry.uniformity(train[i]) for i in seeds]),
         "knn": np.array(
             [
                 evaluation.knn_accuracy(train[i], labels[0], test[i], labels[1], k=neighbours)

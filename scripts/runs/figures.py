@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hcl_jax.geometry import DIRECTION_TOLERANCE, simplex_etf
-from hcl_jax.system.atomic_files import whole_files
+from hcl_jax.system.atomic_files import atomic_open
 from scripts.experiments.catalogue import PaperRow
 from scripts.experiments.experiment import Experiment
 
@@ -107,7 +107,7 @@ def normalization_figure(results: Sequence[Record]) -> Figure:
 
 def save(figure: Figure, directory: Path, name: str) -> None:
     """Writes a figure as PNG and PDF; the same figure gives the same bytes."""
-    with whole_files(directory / f"{name}.png", directory / f"{name}.pdf") as (png, pdf):
+    with atomic_open(directory / f"{name}.png", directory / f"{name}.pdf") as (png, pdf):
         figure.savefig(png, format="png", dpi=130)
         figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
 

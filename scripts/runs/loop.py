@@ -23,17 +23,17 @@ from hcl_jax.system.preemption import Preemption, preemption
 from hcl_jax.system.processes import is_first
 from hcl_jax.training import (
     AXIS,
-    Aim,
     Launcher,
     StepInfo,
+    Target,
     TrainState,
     alone,
     epoch_batches,
     over_devices,
-    simplex_frame,
+    simplex_targets,
 )
 from scripts.experiments.datasets import dataset_of, trained_on
-from scripts.experiments.experiment import Experiment, corner_of, keys_of, program_of
+from scripts.experiments.experiment import Experiment, keys_of, objective_of, program_of
 from scripts.runs import evaluation
 from scripts.runs.evaluation import Embedded, Placed
 from scripts.runs.exit_status import NonFiniteLossError, PreemptedError, RefusedError
@@ -199,7 +199,7 @@ class _Training:
         profiled = self.runtime.profile if epoch == first_epoch(self.experiment) + 2 else None
         watched = jax.profiler.trace(str(profiled)) if profiled else contextlib.nullcontext()
         with watched:
-            states, infos = self._steps(states, self._aim(epoch))
+            states, infos = self._steps(states, self._target(epoch))
             infos = jax.tree.map(np.asarray, infos)
         self._check_finite(infos, epoch)
         self.progress.update(infos.loss.shape[1])
@@ -211,15 +211,15 @@ class _Training:
             states = self.launcher.restart(states)
         return infos.loss, states
 
-    def _aim(self, epoch: int) -> Aim:
+    def _target(self, epoch: int) -> Target:
         if epoch > 0:
-            return corner_of(self.experiment)
-        return simplex_frame(self.data.num_classes, self.experiment.embedding_dim)
+            return objective_of(self.experiment)
+        return simplex_targets(self.data.num_classes, self.experiment.embedding_dim)
 
-    def _steps(self, states: TrainState, aim: Aim) -> tuple[TrainState, StepInfo]:
+    def _steps(self, states: TrainState, target: Target) -> tuple[TrainState, StepInfo]:
         split, resident = self.data.trained
         if resident is not None:
-            states, infos = self.launcher.epoch(states, resident, aim)
+            states, infos = self.launcher.epoch(states, resident, target)
             return states, self.launcher.fetch(infos)
         size = self.experiment.images_per_step
         state = jax.tree.map(lambda leaf: leaf[0], self.launcher.fetch(states))
@@ -229,7 +229,7 @@ class _Training:
         steps = max(1, STREAMED_BYTES // (size * split.images[:1].nbytes))
         with contextlib.closing(chunks(split, order, steps_per_chunk=steps, put=put)) as coming:
             for batches in coming:
-                states, infos = self.launcher.batches(states, batches, aim)
+                states, infos = self.launcher.batches(states, batches, target)
                 found.append(jax.tree.map(np.asarray, self.launcher.fetch(infos)))
         return states, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *found)
 

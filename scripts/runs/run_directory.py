@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hcl_jax.system.atomic_files import json_bytes, remove_partial_files, whole_files, write_files
+from hcl_jax.system.atomic_files import atomic_open, atomic_write, json_bytes, remove_partial_files
 from hcl_jax.system.processes import is_first
 from scripts.runs.provenance import environment
 
@@ -102,7 +102,7 @@ class RunDirectory:
 
     def finish(self, results: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> None:
         """Writes the embeddings and, last, the results."""
-        with whole_files(self.path / "embeddings.npz") as (file,):
+        with atomic_open(self.path / "embeddings.npz") as (file,):
             np.savez_compressed(file, allow_pickle=False, **arrays)
         write_json(self.path / "results.json", results)
 
@@ -234,7 +234,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is whole or not there."""
-    write_files({path: json_bytes(value)})
+    atomic_write({path: json_bytes(value)})
 
 
 def read_json(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Measuring claims: what was found, how long it took, and whether it is as it must be."""
+"""Measuring claims: what was found, how long it took, and whether it is as required."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ class Finding(NamedTuple):
     seconds: float
 
     @property
-    def as_it_must(self) -> bool:
+    def as_required(self) -> bool:
         """Whether the claim holds, or the control fails."""
         if self.control is None:
             return self.claim.holds(self.measurement)
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
             "reference": self.claim.reference,
             "hypotheses": self.claim.hypotheses,
             "evidence": str(self.claim.evidence),
-            "as_it_must": self.as_it_must,
+            "as_required": self.as_required,
             "verdicts": self.verdict_counts(),
             "models": found.models,
             "least_slack": found.least_slack,
@@ -50,16 +50,7 @@ class Finding(NamedTuple):
 def run(
     claims: Iterable[Claim], effort: Effort, *, progress: Callable[[], object] = lambda: None
 ) -> list[Finding]:
-    """Measures claims and their controls.
-
-    Args:
-        claims: what to measure.
-        effort: how many models.
-        progress: called after each measurement.
-
-    Returns:
-        Each claim followed by its controls.
-    """
+    """Measures each claim and then its controls; `progress` is called after each measurement."""
     found = []
     for claim in claims:
         for control in (None, *claim.controls):
@@ -82,43 +73,53 @@ def grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[Finding]]]:
 
 
 LETTERS = {Evidence.PROVED: "P", Evidence.CERTIFIED: "C", Evidence.OBSERVED: "O"}
+NAME = 50
+"""The width of the names of claims."""
+LEGEND = (
+    "proved, equal: comparisons of balls; slack: a lower bound of left - right in these",
+    "agree: observed in floating point or by a statistical test, which proves nothing",
+    "fail: controls that fail, as required",
+)
+FAILURES = (Verdict.VIOLATED, Verdict.UNDECIDED, Verdict.DISAGREES)
 
 
 def text_table(findings: Iterable[Finding]) -> str:
-    """The table of claims, for a terminal of a hundred columns, with what its letters mean."""
-    lines = [
-        f"{'':5} {'claim':52} {'models':>6} {'proved/equal':>12} {'least slack':>11} {'fail':>4} "
-        f"{'s':>4}"
-    ]
+    """The table of claims, for a terminal of a hundred columns, with what its words mean."""
+    columns = (
+        f"{'models':>6} {'proved':>6} {'equal':>5} {'agree':>5} {'slack':>8} {'fail':>4} {'s':>3}"
+    )
+    lines = [f"{'':5} {'claim':{NAME}} {columns}"]
     for main, controls in grouped(findings):
         lines += [_line(main, controls), *_complaints(main, controls)]
     meaning = "; ".join(f"{letter} {evidence}" for evidence, letter in LETTERS.items())
-    return "\n".join([*lines, f"\n{meaning}", "fail: controls that fail, as they must"])
+    return "\n".join([*lines, f"\n{meaning}", *LEGEND])
 
 
 def _line(main: Finding, controls: Sequence[Finding]) -> str:
-    fail = sum(control.as_it_must for control in controls)
+    """The row of one claim."""
+    fail = sum(control.as_required for control in controls)
     found = main.measurement
-    good = main.as_it_must and fail == len(controls)
-    slack = "" if found.least_slack is None else f"{found.least_slack:.2e}"
-    counts = f"{found.verdicts[Verdict.PROVED]}/{found.verdicts[Verdict.EQUAL]}"
-    if agreeing := found.verdicts[Verdict.AGREES]:
-        counts = f"{agreeing} agree"
+    good = main.as_required and fail == len(controls)
+    slack = "" if found.least_slack is None else f"{found.least_slack:.1e}"
+    proved, equal, agree = (
+        found.verdicts[verdict] for verdict in (Verdict.PROVED, Verdict.EQUAL, Verdict.AGREES)
+    )
     return (
-        f"{'ok' if good else 'BAD':3} {LETTERS[main.claim.evidence]} {main.claim.name:52} "
-        f"{found.models:6} {counts:>12} {slack:>11} {f'{fail}/{len(controls)}':>4} "
-        f"{main.seconds:4.0f}"
+        f"{'ok' if good else 'BAD':3} {LETTERS[main.claim.evidence]} {main.claim.name:{NAME}} "
+        f"{found.models:6} {proved:6} {equal:5} {agree:5} {slack:>8} "
+        f"{f'{fail}/{len(controls)}':>4} {main.seconds:3.0f}"
     )
 
 
 def _complaints(main: Finding, controls: Sequence[Finding]) -> list[str]:
-    bad = [
-        f"      {main.measurement.verdicts[verdict]} {verdict}"
-        for verdict in (Verdict.VIOLATED, Verdict.UNDECIDED)
-        if main.measurement.verdicts[verdict]
-    ]
-    return bad + [
-        f"      control does not fail: {control.control.name}"
+    """What is wrong with a claim or its controls, a line each."""
+    verdicts = main.measurement.verdicts
+    bad = [f"{verdicts[verdict]} {verdict}" for verdict in FAILURES if verdicts[verdict]]
+    if not bad and not main.as_required:
+        bad = ["nothing was found that bears the claim out"]
+    bad += [
+        f"control does not fail: {control.control.name}"
         for control in controls
-        if control.control is not None and not control.as_it_must
+        if control.control is not None and not control.as_required
     ]
+    return [f"      {line}" for line in bad]

@@ -2,15 +2,22 @@
 
 import base64
 import html
-from collections.abc import Callable, Iterable, Sequence
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from hcl_jax.system.atomic_files import json_bytes, write_files
+from hcl_jax.system.atomic_files import atomic_write, json_bytes
 from scripts.theory_report.findings import Finding, grouped
-from theory.checking import Effort, Evidence
+from scripts.theory_report.section import Section, Table
+from theory.checking import Effort, Evidence, Verdict
 
-Table = tuple[Sequence[str], Sequence[Sequence[object]]]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+IN_BALLS = (Verdict.PROVED, Verdict.EQUAL, Verdict.VIOLATED, Verdict.UNDECIDED)
+OBSERVED = (Verdict.AGREES, Verdict.DISAGREES)
+"""The verdicts of the two columns."""
 
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -55,35 +62,10 @@ WORDS = (
 )
 
 
-class Section(NamedTuple):
-    """A part of the report after the claims.
-
-    Attributes:
-        title: its heading.
-        text: one paragraph.
-        figure: makes a PNG, or None.
-        table: makes a header and rows, or None.
-        slow: whether a quick report leaves the figure and the table out.
-    """
-
-    title: str
-    text: str
-    figure: Callable[[Effort], bytes] | None = None
-    table: Callable[[Effort], Table] | None = None
-    slow: bool = False
-
-
 def write_report(
     folder: Path, findings: Sequence[Finding], sections: Iterable[Section], *, effort: Effort
 ) -> None:
-    """Writes `report.html` and `results.json`.
-
-    Args:
-        folder: where; made if it does not exist.
-        findings: what was found.
-        sections: further parts, with figures.
-        effort: for the sections and the heading.
-    """
+    """Writes `report.html` and `results.json` to a folder, which is made if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     results = {"effort": str(effort), "findings": [finding.to_json() for finding in findings]}
     body = [_summary(findings, effort), _claims(findings), _counterexamples(findings)]
@@ -93,12 +75,13 @@ def write_report(
         f"<title>The theory, checked</title><style>{STYLE}</style></head><body>"
         f"{''.join(body)}</body></html>"
     )
-    write_files(
+    atomic_write(
         {folder / "report.html": page.encode(), folder / "results.json": json_bytes(results)}
     )
 
 
 def _summary(findings: Sequence[Finding], effort: Effort) -> str:
+    """The head of the page: counts, and what the words mean."""
     claims, controls = _count(findings, control=False), _count(findings, control=True)
     comparisons = sum(sum(f.measurement.verdicts.values()) for f in findings if not f.control)
     seconds = sum(finding.seconds for finding in findings)
@@ -107,88 +90,94 @@ def _summary(findings: Sequence[Finding], effort: Effort) -> str:
     return (
         "<h1>The theory of hard-negative contrastive learning, checked</h1>"
         f"<p>{claims[0]} of {claims[1]} claims hold and {controls[0]} of {controls[1]} controls "
-        f"fail as they must; {comparisons} comparisons, effort <i>{effort}</i>, "
+        f"fail, as required; {comparisons} checks of claims, effort <i>{effort}</i>, "
         f"{seconds:.0f} s.</p>"
         "<p>A comparison <i>left &ge; right</i> of two numbers is <i>proved</i> or <i>violated</i> "
         "if their error balls are disjoint, <i>equal</i> if they certainly differ by less than "
-        "1e-50, and otherwise <i>undecided</i>, which counts as a failure. Where the evidence is "
-        "<i>observed</i>, floating point is involved and <i>equal</i> means equal to the tolerance "
-        "of the claim (1e-12 relative for losses, 1e-9 for minimisation, and for training a "
-        "relative distance to neural collapse of 0.01 or a loss within 2 % of the way); a "
-        "statistical test that does not reject <i>agrees</i>. The slack is the least left minus "
-        "right among comparisons that are not equal. A control drops one hypothesis and must be "
-        "violated; where a strict inequality or an equality is asked, so are equal or different "
-        "numbers.</p>"
+        "1e-50, and otherwise <i>undecided</i>, which counts as a failure. The slack is a "
+        "certified lower bound of left minus right over the comparisons that are not equal. What "
+        "floating point or a statistical test shows has a column of its own: it <i>agrees</i> with "
+        "the statement to the tolerance of the claim (1e-12 relative for losses, 1e-9 for "
+        "minimisation, and for training a relative distance to neural collapse of 0.01 or a loss "
+        "within 2 % of the way), or <i>disagrees</i>. It proves nothing: a claim that is called "
+        "proved or certified does not hold by observation alone. A control drops one hypothesis "
+        "and must be violated, or disagree; where a strict inequality or an equality is asked, "
+        "equal or different numbers are violations too.</p>"
         f"<ul>{meaning}</ul>"
         f"<h2>Words</h2><ul>{words}</ul>"
     )
 
 
 def _count(findings: Sequence[Finding], *, control: bool) -> tuple[int, int]:
+    """How many claims, or controls, are as required, and how many there are."""
     chosen = [f for f in findings if (f.control is not None) == control]
-    return sum(f.as_it_must for f in chosen), len(chosen)
+    return sum(f.as_required for f in chosen), len(chosen)
 
 
 def _claims(findings: Sequence[Finding]) -> str:
-    header = (
-        "",
-        "claim",
-        "hypotheses",
-        "evidence",
-        "models",
-        "verdicts",
-        "least slack",
-        "seed",
-        "s",
-    )
+    """The table of claims."""
+    header = ("", "claim", "hypotheses", "evidence", "models", "in balls", "observed")
+    header += ("least slack", "seed", "s")
     rows = []
     for main, controls in grouped(findings):
         claim, found = main.claim, main.measurement
         what = f"<b>{_text(claim.name)}</b><br>{_text(claim.statement)}"
         where = f'<br><span class="small">{_text(claim.reference)}</span>'
-        good = main.as_it_must and all(control.as_it_must for control in controls)
+        good = main.as_required and all(control.as_required for control in controls)
         row = (_mark(good), what + where, _text(claim.hypotheses), _text(claim.evidence))
-        numbers = (found.models, _verdicts(main), _number(found.least_slack))
+        numbers = (found.models, *_verdicts(main), _number(found.least_slack))
         seed = "none" if found.seed is None else found.seed
         rows.append((*row, *numbers, seed, f"{main.seconds:.1f}"))
-    return "<h2>Claims</h2>" + _table((header, rows))
+    return "<h2>Claims</h2>" + _table(Table(header, rows))
 
 
 def _counterexamples(findings: Sequence[Finding]) -> str:
-    header = ("", "claim", "control", "hypothesis dropped", "verdicts", "worst slack", "numbers")
+    """The table of controls."""
+    header = ("", "claim", "control", "hypothesis dropped", "in balls", "observed", "least slack")
+    header += ("numbers",)
     rows = [
         (
-            _mark(finding.as_it_must),
+            _mark(finding.as_required),
             _text(finding.claim.name),
             _text(finding.control.name),
             _text(finding.control.dropped),
-            _verdicts(finding),
+            *_verdicts(finding),
             _number(finding.measurement.least_slack),
             _details(finding),
         )
         for finding in findings
         if finding.control is not None
     ]
-    intro = "<p>Each line drops one hypothesis of a claim; a violation is what must be found.</p>"
-    return "<h2>Controls and counterexamples</h2>" + intro + _table((header, rows))
+    intro = "<p>Each line drops one hypothesis of a claim; it must contradict the claim.</p>"
+    return "<h2>Controls and counterexamples</h2>" + intro + _table(Table(header, rows))
 
 
 def _section(section: Section, effort: Effort) -> str:
+    """One section with its figure and table."""
     parts = [f"<h2>{_text(section.title)}</h2>"]
     if section.text:
         parts.append(f"<p>{_text(section.text)}</p>")
     if section.slow and effort is Effort.QUICK:
         return "".join((*parts, "<p><i>Left out of a quick report.</i></p>"))
     if section.figure is not None:
-        data = base64.b64encode(section.figure(effort)).decode("ascii")
+        data = base64.b64encode(_png(section.figure(effort))).decode("ascii")
         parts.append(f'<img alt="{_text(section.title)}" src="data:image/png;base64,{data}">')
     if section.table is not None:
         header, rows = section.table(effort)
-        parts.append(_table((header, [[_text(_number(x)) for x in row] for row in rows])))
+        cells = [[_text(_number(cell)) for cell in row] for row in rows]
+        parts.append(_table(Table(header, cells)))
     return "".join(parts)
 
 
+def _png(figure: "Figure") -> bytes:
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    return buffer.getvalue()
+
+
 def _table(table: Table) -> str:
+    """A table as HTML, of cells that are HTML."""
     header, rows = table
     head = "".join(f"<th>{cell}</th>" for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
@@ -196,14 +185,22 @@ def _table(table: Table) -> str:
 
 
 def _mark(good: bool) -> str:
+    """The mark at the beginning of a row."""
     return '<span class="ok">ok</span>' if good else '<span class="bad">BAD</span>'
 
 
-def _verdicts(finding: Finding) -> str:
-    return "<br>".join(f"{n} {verdict}" for verdict, n in finding.verdict_counts().items())
+def _verdicts(finding: Finding) -> tuple[str, str]:
+    """The cells of what was compared in balls, and of what was observed."""
+    found = finding.measurement.verdicts
+    cells = [
+        "<br>".join(f"{found[verdict]} {verdict}" for verdict in column if found[verdict])
+        for column in (IN_BALLS, OBSERVED)
+    ]
+    return cells[0], cells[1]
 
 
 def _details(finding: Finding) -> str:
+    """The further numbers of a measurement, a line each."""
     return "<br>".join(
         f"{_text(key)} = {_text(_number(value))}"
         for key, value in finding.measurement.details.items()
@@ -211,10 +208,12 @@ def _details(finding: Finding) -> str:
 
 
 def _number(value: object) -> str:
+    """A cell: numbers to six digits, and "none" for None."""
     if value is None:
         return "none"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _text(value: object) -> str:
+    """A value as HTML text."""
     return html.escape(str(value))

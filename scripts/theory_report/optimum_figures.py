@@ -1,18 +1,23 @@
 """Figures of the HUCL optimum. matplotlib is imported only when one is drawn."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from flint import arb
 
+from scripts.theory_report.section import Section, blank_figure
 from theory.checking import Effort
-from theory.claims.proposition5_detached_gradient import end_of_run, predicted_losses, runs
-from theory.claims.theorem4_threshold import NEGATIVES, threshold
+from theory.claims.proposition5_detached_gradient import (
+    adam_on_class_means,
+    predicted_losses,
+    runs,
+)
+from theory.claims.theorem4_threshold import NEGATIVES
 from theory.model.rationals import ball
 from theory.model.simplex import nc_gap
 from theory.optimum.floor import floor
 from theory.optimum.profile import ProfileParameters, limit_minimum, taylor
+from theory.optimum.threshold import threshold
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,24 +28,17 @@ CURVE_CLASSES = (2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
 
 
 def profile_figure(effort: Effort) -> "Figure":
-    """``L_k(delta)`` for several beta, with NC and the minimiser marked.
-
-    Args:
-        effort: of no consequence here.
-
-    Returns:
-        The figure.
-    """
-    figure, axes = _axes("gap delta", "L_k(delta)")
+    """``L_k(delta)`` for several beta, with NC and the minimiser marked."""
+    figure, [axes] = blank_figure("gap delta", "L_k(delta)")
     deltas = np.linspace(0.0, 3.0, 121)
     for beta in BETAS:
-        values = [_value(beta, delta) for delta in deltas]
+        values = [_hucl(beta, delta) for delta in deltas]
         (line,) = axes.plot(deltas, values, label=f"beta = {beta:g}")
         if beta > 0:
             best = floor(
                 num_classes=PROFILE.num_classes, k=2, psi=PROFILE.psi, beta=arb(beta)
             ).delta
-            axes.plot(float(best), _value(beta, float(best)), "o", color=line.get_color())
+            axes.plot(float(best), _hucl(beta, float(best)), "o", color=line.get_color())
     axes.axvline(float(nc_gap(PROFILE.num_classes)), color="0.5", linestyle="--", label="NC")
     axes.set_title(f"HUCL of collapsed classes, {PROFILE}; dots: minima")
     axes.legend()
@@ -48,15 +46,8 @@ def profile_figure(effort: Effort) -> "Figure":
 
 
 def threshold_figure(effort: Effort) -> "Figure":
-    """beta_c against C for several k.
-
-    Args:
-        effort: of no consequence here.
-
-    Returns:
-        The figure.
-    """
-    figure, axes = _axes("number of classes C", "beta_c")
+    """beta_c against C for several k."""
+    figure, [axes] = blank_figure("number of classes C", "beta_c")
     for k in NEGATIVES:
         values = [threshold(ProfileParameters(c, k)).middle for c in CURVE_CLASSES]
         axes.plot(CURVE_CLASSES, values, ".-", label=f"k = {'infinity' if k is None else k}")
@@ -67,24 +58,17 @@ def threshold_figure(effort: Effort) -> "Figure":
 
 
 def optimum_figure(effort: Effort) -> "Figure":
-    """Minima found over free features against the floor and the value at NC, C = 4, k = 1.
-
-    Args:
-        effort: of no consequence here.
-
-    Returns:
-        The figure.
-    """
+    """Minima found over free features against the floor and the value at NC, C = 4, k = 1."""
     import jax
 
     from theory.free_features.minimisation import MinimisationProblem, PopulationLoss, minimise
 
-    figure, axes = _axes("beta", "HUCL")
-    setting, hardnesses = ProfileParameters(4, 1), np.linspace(0.2, 8.0, 40)
+    figure, [axes] = blank_figure("beta", "HUCL")
+    profile, hardnesses = ProfileParameters(4, 1), np.linspace(0.2, 8.0, 40)
     gap = ball(nc_gap(4))
-    at_nc = [float(taylor(setting, arb(b), gap, terms=1)[0]) for b in hardnesses]
+    at_nc = [float(taylor(profile, arb(b), gap, terms=1)[0]) for b in hardnesses]
     lowest = [
-        float(floor(num_classes=4, k=1, psi=setting.psi, beta=arb(b), within=gap).value)
+        float(floor(num_classes=4, k=1, psi=profile.psi, beta=arb(b), within=gap).value)
         for b in hardnesses
     ]
     tried = (0.5, 0.8, 1.0, 2.0, 3.0, 5.0, 7.0)
@@ -94,25 +78,19 @@ def optimum_figure(effort: Effort) -> "Figure":
     axes.plot(hardnesses, at_nc, label="neural collapse")
     axes.plot(hardnesses, lowest, label="Theorem 4")
     axes.plot(tried, [minimiser.value for minimiser in found], "o", label="minimisation")
-    axes.axvline(threshold(setting).middle, color="0.5", linestyle="--", label="beta_c")
+    axes.axvline(threshold(profile).middle, color="0.5", linestyle="--", label="beta_c")
     axes.set_title("Minimum of HUCL over the unit ball, C = 4, k = 1")
     axes.legend()
     return figure
 
 
 def trajectory_figure(effort: Effort) -> "Figure":
-    """Adam on HUCL with detached weights and with the full gradient, runs of the claim.
-
-    Args:
-        effort: decides on C and beta.
-
-    Returns:
-        The figure: loss and distance to NC.
-    """
+    """Adam on HUCL with detached weights and with the full gradient, runs of the claim."""
     num_classes, beta = runs(effort)[0]
-    figure, (left, right) = _two_axes("step of Adam", ("HUCL", "distance to neural collapse"))
+    names = ("HUCL", "distance to neural collapse")
+    figure, [left, right] = blank_figure("step of Adam", *names, size=(9, 4))
     for stop_gradient, name in ((True, "detached weights"), (False, "full gradient")):
-        path = end_of_run(num_classes, beta, stop_gradient=stop_gradient)
+        path = adam_on_class_means(num_classes, beta, stop_gradient=stop_gradient)
         left.plot(path.steps, path.losses, label=name)
         right.semilogy(path.steps, np.maximum(path.etf_distances, 1e-16), label=name)
     for value, name in zip(predicted_losses(num_classes, beta), ("NC", "minimum"), strict=True):
@@ -125,15 +103,8 @@ def trajectory_figure(effort: Effort) -> "Figure":
 
 
 def minimiser_figure(effort: Effort) -> "Figure":
-    """The norm of the optimal simplex ETF against beta, k = infinity.
-
-    Args:
-        effort: of no consequence here.
-
-    Returns:
-        The figure.
-    """
-    figure, axes = _axes("beta", "norm of the optimal frame")
+    """The norm of the optimal simplex ETF against beta, k = infinity."""
+    figure, [axes] = blank_figure("beta", "norm of the optimal frame")
     hardnesses = np.geomspace(0.2, 50.0, 80)
     for num_classes in (2, 4, 10, 100):
         gap = float(nc_gap(num_classes))
@@ -148,64 +119,42 @@ def minimiser_figure(effort: Effort) -> "Figure":
     return figure
 
 
-def _value(beta, delta):
+def _hucl(beta: float, delta: float) -> float:
+    """The profile of `PROFILE` at one gap."""
     return float(taylor(PROFILE, arb(beta), arb(delta), terms=1)[0])
 
 
-def _axes(horizontal, vertical):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(xlabel=horizontal, ylabel=vertical)
-    return figure, axes
-
-
-def _two_axes(horizontal, verticals):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    pair = figure.subplots(1, 2)
-    for axes, vertical in zip(pair, verticals, strict=True):
-        axes.set(xlabel=horizontal, ylabel=vertical)
-    return figure, pair
-
-
-FIGURES: tuple[tuple[str, str, bool, Callable[[Effort], "Figure"]], ...] = (
-    (
+SECTIONS = (
+    Section(
         "HUCL of collapsed classes against their gap",
         "L_k(delta) is the HUCL of a simplex ETF (simplex equiangular tight frame) whose "
         "similarities are larger by delta within a class than between classes. NC minimises HUCL "
         "in the unit ball where the minimum (dot) lies at its gap C / (C - 1) (dashed line) or "
         "beyond it.",
-        False,
-        profile_figure,
+        figure=profile_figure,
     ),
-    (
+    Section(
         "The threshold beta_c",
         "Up to beta_c NC minimises HUCL in the unit ball, beyond it does not. The threshold grows "
         "slowly with the number of classes and falls with k.",
-        False,
-        threshold_figure,
+        figure=threshold_figure,
     ),
-    (
+    Section(
         "Minimisation over free features meets the floor of Theorem 4",
         "The dots were found by minimisation that knows no theory.",
-        True,
-        optimum_figure,
+        figure=optimum_figure,
+        slow=True,
     ),
-    (
+    Section(
         "The size of the optimal frame",
         "Beyond beta_c the optimal simplex ETF is smaller than NC, whose norm is 1.",
-        False,
-        minimiser_figure,
+        figure=minimiser_figure,
     ),
-    (
+    Section(
         "Detached weights lead to NC, the full gradient to the shrunk frame",
         "Detached: the weights of the negatives count as constants to differentiation. The "
         "distance is that of the class means to a simplex ETF, relative, in the Frobenius norm.",
-        False,
-        trajectory_figure,
+        figure=trajectory_figure,
     ),
 )
-"""Title, text, whether it takes long, and the function that draws it."""
+"""See docs/hucl_optimum.md."""

@@ -11,21 +11,30 @@ from hcl_jax.checkpoints import checksums
 from hcl_jax.checkpoints.directory import CheckpointDirectory
 
 
+def damage(directory):
+    """What is wrong with a directory that has checksums, or None."""
+    try:
+        checksums.verify(directory)
+    except checksums.ChecksumError as error:
+        return str(error)
+    return None
+
+
 def write(directory, step, text):
     """A checkpoint with a text for an array."""
-    staging = directory.staging(step, 1)
+    staging = directory.staging_path(step, 1)
     (staging / "arrays").mkdir(parents=True)
     (staging / "arrays" / "text").write_text(text)
-    directory.finish(staging, step, {"text": text}, {})
+    directory.publish(staging, step, {"text": text}, {})
 
 
 def texts(directory):
     """The checkpoints that a reader takes for whole; all that it sees have to be."""
     found = {}
     for step in directory.steps():
-        assert checksums.fault(directory.of(step)) is None
-        found[step] = (directory.of(step) / "arrays" / "text").read_text()
-        assert directory.content(step).notes == {"text": found[step]}
+        assert damage(directory.path_of(step)) is None
+        found[step] = (directory.path_of(step) / "arrays" / "text").read_text()
+        assert directory.read_content(step).notes == {"text": found[step]}
     return found
 
 
@@ -46,8 +55,8 @@ def cut_after(monkeypatch, operations):
         return changing
 
     for module, name in [
-        *((os, name) for name in ("rename", "unlink", "rmdir", "fsync", "mkdir")),
-        *((Path, name) for name in ("rename", "unlink", "rmdir", "mkdir", "write_text")),
+        *((os, name) for name in ("rename", "replace", "unlink", "rmdir", "fsync", "mkdir")),
+        *((Path, name) for name in ("rename", "unlink", "rmdir", "mkdir", "write_bytes")),
     ]:
         monkeypatch.setattr(module, name, until_cut(getattr(module, name)))
 
@@ -91,7 +100,7 @@ def test_cut_short_anywhere(tmp_path, change):
             found = texts(copy)
             assert found in (old, wanted)
             leftover = {path.name for path in copy.path.iterdir()} - {
-                copy.of(step).name for step in found
+                copy.path_of(step).name for step in found
             }
             assert leftover <= {"step_000000002.faulty"}
             shutil.rmtree(copy.path)
@@ -110,20 +119,20 @@ def test_every_bit_of_a_manifest_counts(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "a").write_text("some text")
     (tmp_path / "b" / "c d").write_text("")
-    checksums.seal(tmp_path)
+    checksums.write(tmp_path)
     manifest = tmp_path / checksums.MANIFEST
     whole = manifest.read_bytes()
-    assert checksums.fault(tmp_path) is None
+    assert damage(tmp_path) is None
     for position, bit in itertools.product(range(len(whole)), (0, 3, 5)):
         flipped = bytearray(whole)
         flipped[position] ^= 1 << bit
         manifest.write_bytes(flipped)
-        assert checksums.fault(tmp_path), (position, bit)
+        assert damage(tmp_path), (position, bit)
     for length in range(len(whole)):
         manifest.write_bytes(whole[:length])
-        assert checksums.fault(tmp_path), length
+        assert damage(tmp_path), length
     manifest.write_bytes(whole)
-    assert checksums.fault(tmp_path) is None
+    assert damage(tmp_path) is None
 
 
 def test_a_manifest_is_what_sha256sum_reads(tmp_path):
@@ -132,7 +141,7 @@ def test_a_manifest_is_what_sha256sum_reads(tmp_path):
         pytest.skip("sha256sum is not installed")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a b").write_text("some text")
-    checksums.seal(tmp_path)
+    checksums.write(tmp_path)
     assert os.system(f"cd {tmp_path} && {program} --strict --status -c SHA256SUMS") == 0
     (tmp_path / "folder" / "a b").write_text("Some text")
     assert os.system(f"cd {tmp_path} && {program} --strict --status -c SHA256SUMS") != 0
@@ -140,14 +149,14 @@ def test_a_manifest_is_what_sha256sum_reads(tmp_path):
 
 def test_faults_are_named(tmp_path):
     (tmp_path / "a").write_text("a")
-    checksums.seal(tmp_path)
+    checksums.write(tmp_path)
     (tmp_path / "b").write_text("b")
-    assert checksums.fault(tmp_path) == "b is not listed in SHA256SUMS"
+    assert damage(tmp_path) == "b is not listed in SHA256SUMS"
     (tmp_path / "b").unlink()
     (tmp_path / "a").unlink()
-    assert checksums.fault(tmp_path) == "a is missing"
+    assert damage(tmp_path) == "a is missing"
     (tmp_path / "a").mkdir()
-    assert checksums.fault(tmp_path) == "a is missing"
+    assert damage(tmp_path) == "a is missing"
 
 
 def test_other_names_are_left_alone(tmp_path):

@@ -40,6 +40,11 @@ def remount(disk, mode):
     subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
 
 
+def save_and_wait(checkpoints, step, state, notes):
+    checkpoints.save(step, state, notes)
+    checkpoints.wait()
+
+
 def assert_small_is_whole(directory, step=1):
     restored = restore_latest(directory, SMALL)
     assert (restored.step, restored.rejected) == (step, ())
@@ -49,7 +54,7 @@ def assert_small_is_whole(directory, step=1):
 def test_a_full_disk_is_told_by_wait(disk):
     runs = disk / "run"
     with Checkpoints(runs) as checkpoints:
-        checkpoints.save(1, SMALL, {}, wait=True)
+        save_and_wait(checkpoints, 1, SMALL, {})
         checkpoints.save(2, LARGE, {})
         with pytest.raises(CheckpointError) as caught:
             checkpoints.wait()
@@ -59,14 +64,14 @@ def test_a_full_disk_is_told_by_wait(disk):
         )
         assert_small_is_whole(runs)
         checkpoints.wait()
-        checkpoints.save(2, SMALL, {}, wait=True)
+        save_and_wait(checkpoints, 2, SMALL, {})
         assert sorted(os.listdir(runs)) == ["lock", "step_000000001", "step_000000002"]
         assert_small_is_whole(runs, step=2)
 
 
 def test_a_full_disk_is_told_by_the_next_save_and_on_leaving(disk):
     with Checkpoints(disk) as checkpoints:
-        checkpoints.save(1, SMALL, {}, wait=True)
+        save_and_wait(checkpoints, 1, SMALL, {})
         checkpoints.save(2, LARGE, {})
         with pytest.raises(CheckpointError, match=r"step 2 .* No space left on device"):
             checkpoints.save(3, SMALL, {})
@@ -96,25 +101,25 @@ def test_a_full_disk_does_not_hide_another_error(disk):
 def test_a_disk_that_is_full_at_any_point(disk, kib):
     """Whichever file it is that finds no room: the arrays, the notes or the hashes."""
     with Checkpoints(disk) as checkpoints:
-        checkpoints.save(1, SMALL, {}, wait=True)
+        save_and_wait(checkpoints, 1, SMALL, {})
         filler = disk / "filler"
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         filler.write_bytes(b"\0" * (free - kib * 1024))
         with contextlib.suppress(CheckpointError):
-            checkpoints.save(2, SMALL, {"much": "x" * 5000}, wait=True)
-        assert_small_is_whole(disk, step=checkpoints._place.steps()[-1])
+            save_and_wait(checkpoints, 2, SMALL, {"much": "x" * 5000})
+        assert_small_is_whole(disk, step=checkpoints._directory.steps()[-1])
         filler.unlink()
-        checkpoints.save(3, SMALL, {}, wait=True)
+        save_and_wait(checkpoints, 3, SMALL, {})
         assert_small_is_whole(disk, step=3)
 
 
 def test_a_disk_that_turns_read_only(disk):
     with Checkpoints(disk / "run") as checkpoints:
-        checkpoints.save(1, SMALL, {}, wait=True)
+        save_and_wait(checkpoints, 1, SMALL, {})
         checkpoints._closing.pop_all().close()
         remount(disk, "ro")
         with pytest.raises(CheckpointError, match=f"step 2 .* {disk}/run.*Read-only file system"):
-            checkpoints.save(2, SMALL, {}, wait=True)
+            save_and_wait(checkpoints, 2, SMALL, {})
         with pytest.raises(CheckpointError, match=f"saved in {disk}/run: Read-only file system"):
             Checkpoints(disk / "run")
         assert_small_is_whole(disk / "run")
@@ -130,7 +135,7 @@ def test_a_directory_that_cannot_be_made(tmp_path):
 
 def test_two_that_save_in_one_directory(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, SMALL, {}, wait=True)
+        save_and_wait(checkpoints, 1, SMALL, {})
         with pytest.raises(CheckpointError, match=f"{tmp_path}: another process is saving"):
             Checkpoints(tmp_path)
         checkpoints.save(2, SMALL, {})

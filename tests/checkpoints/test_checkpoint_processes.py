@@ -20,9 +20,8 @@ jax.config.update("jax_platforms", "cpu")
 address, rank, directory = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 jax.distributed.initialize(address, num_processes=2, process_id=rank)
 import numpy as np
-from hcl_jax import checkpoint_directory
-from hcl_jax.checkpoints import Checkpoints, CheckpointError
-from hcl_jax.preemption import preemption
+from hcl_jax.checkpoints import Checkpoints, CheckpointError, checksums, restore_best
+from hcl_jax.system.preemption import preemption
 from jax.sharding import NamedSharding, PartitionSpec
 
 mesh = jax.make_mesh((2,), ("devices",), (jax.sharding.AxisType.Auto,))
@@ -49,16 +48,16 @@ with Checkpoints(directory, keep=2, best="step", mode="min") as checkpoints:
     for step in (1, 2, 3, 4):
         checkpoints.save(step, state_of(step), {"step": step})
     check(checkpoints.restore_latest(state_of(0)), 4, [])
-    check(checkpoints.restore_best(state_of(0)), 1, [])
+    check(restore_best(directory, state_of(0), metric="step", mode="min"), 1, [])
     if rank == 0:
         (directory / "step_000000004" / "checkpoint.json").unlink()
     check(checkpoints.restore_latest(state_of(0)), 3, [4])
-    checkpoints.save(4, state_of(4), {"step": 4}, wait=True)
+    checkpoints.save(4, state_of(4), {"step": 4})
     check(checkpoints.restore_latest(state_of(0)), 4, [])
     if rank == 0:
         def full(*args):
             raise OSError(28, "No space left on device")
-        checkpoint_directory.manifests.seal = full
+        checksums.write = full
     checkpoints.save(5, state_of(5), {"step": 5})
     try:
         checkpoints.wait()

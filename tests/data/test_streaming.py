@@ -1,4 +1,4 @@
-"""Chunks from the host: the bits of indexing, two at a time, one on its way, no thread left."""
+"""Chunks from the host: bit for bit those of indexing, at most two at a time, no thread left."""
 
 import contextlib
 import gc
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from hcl_jax.data import Split, chunks, fits, place
+from hcl_jax.data import Split, chunks, place_split
 
-WAIT = 20  # seconds until something that must happen counts as not happening
+WAIT = 20  # seconds after which a transfer that has not begun counts as a failure
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_no_steps_are_no_chunks(split):
 
 
 class Counted:
-    """A `put` that notes what it loads, and lets a test wait for it."""
+    """A `put` that records what it loads and lets a test wait for it."""
 
     def __init__(self, total):
         self.loaded = [threading.Event() for _ in range(total)]
@@ -154,18 +154,25 @@ def test_devices_each_get_their_part(split):
 
 def test_budget_counts_images_and_labels(split):
     size = 50 * 4 * 5 * 3 + 50 * 4
-    assert fits(split, budget_bytes=size)
-    assert not fits(split, budget_bytes=size - 1)
-    assert place(split, budget_bytes=size - 1) is split
-    placed = place(split, budget_bytes=size)
-    assert isinstance(placed.images, jax.Array)
-    assert placed.images.dtype == np.uint8
-    np.testing.assert_array_equal(placed.images, split.images)
-    np.testing.assert_array_equal(placed.labels, split.labels)
+    assert place_split(split, budget_bytes=size - 1) == (split, None)
+    host, resident = place_split(split, budget_bytes=size)
+    assert host is split
+    assert isinstance(resident.images, jax.Array)
+    assert resident.images.dtype == np.uint8
+    np.testing.assert_array_equal(resident.images, split.images)
+    np.testing.assert_array_equal(resident.labels, split.labels)
 
 
-def test_place_uses_put(split):
-    assert place(split, put=lambda chunk: Split(chunk.labels, chunk.images))[0] is split.labels
+def test_a_resident_split_is_what_put_returns(split):
+    placed = place_split(split, put=lambda whole: Split(whole.labels, whole.images))
+    assert placed.resident.images is split.labels
+
+
+def test_a_split_that_does_not_fit_is_not_put(split):
+    def put(_):
+        raise AssertionError("put was called")
+
+    assert place_split(split, budget_bytes=0, put=put).resident is None
 
 
 ERRORS = {
@@ -178,7 +185,7 @@ ERRORS = {
     r"indices in 0\.\.49, got -1": lambda split: chunks(
         split, np.array([[0, -1]]), steps_per_chunk=1
     ),
-    "budget_bytes must be at least 0, got -1": lambda split: fits(split, budget_bytes=-1),
+    "budget_bytes must be at least 0, got -1": lambda split: place_split(split, budget_bytes=-1),
 }
 
 

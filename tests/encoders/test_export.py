@@ -1,6 +1,7 @@
 """Exported encoders: the same numbers in a process without the training code, or a clear error."""
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import numpy as np
 import optax
 import pytest
 
-from hcl_jax import encoders, networks, normalization
+from hcl_jax import networks, normalization
 from hcl_jax.encoders import EncoderError, export, load_encoder, metadata_path
 from hcl_jax.networks import PAPER, resnet
 from hcl_jax.training import Program, embedding
@@ -39,7 +40,7 @@ np.savez(outputs, **found)
 
 packages = {"flax", "optax", "orbax", "chex", "sklearn", "scripts", "theory"}
 packages |= {"hcl_jax"} if way == "jax" else set()
-modules = {f"hcl_jax.{name}" for name in ("training", "models", "resnets", "heads", "export")}
+modules = {f"hcl_jax.{name}" for name in ("training", "networks", "encoders.export")}
 loaded = {name for name in sys.modules if name.split(".")[0] in packages or name in modules}
 assert not loaded, loaded
 """
@@ -68,10 +69,12 @@ CASES = {
 
 
 def trained(model, image_shape):
-    """Variables whose batch statistics are not those of the start."""
+    """Variables whose batch statistics differ from their initial values."""
     variables = jax.jit(model.init)(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (4, *image_shape)) + 1.0
-    _, batch_stats = jax.jit(model.apply, static_argnums=2)(variables, images, True)
+    _, batch_stats = jax.jit(model.apply, static_argnames="training")(
+        variables, images, training=True
+    )
     return networks.Variables(variables.params, batch_stats)
 
 
@@ -129,7 +132,7 @@ def test_a_fresh_process_computes_the_same_bits(case, way, tmp_path):
     @jax.jit
     def encode(images):
         images = images if preprocess is None else preprocess(images)
-        outputs, _ = model.apply(variables, images, False)
+        outputs, _ = model.apply(variables, images, training=False)
         return outputs.features, normalization.unit_ball(outputs.projections)
 
     arguments = [way, path, tmp_path / "images.npz", tmp_path / "outputs.npz"]
@@ -224,7 +227,7 @@ def metadata_with(**changes):
 def not_an_export(path):
     content = b"something else"
     path.write_bytes(content)
-    checksum = encoders.hashlib.sha256(content).hexdigest()
+    checksum = hashlib.sha256(content).hexdigest()
     metadata_with(bytes=len(content), sha256=checksum)(path)
 
 

@@ -12,6 +12,7 @@ import pytest
 import scipy.linalg
 
 from hcl_jax import geometry
+from hcl_jax.geometry import hypersphere
 
 NUM_CLASSES, DIM = 4, 5
 LABELS = np.array([0, 1, 2, 3, 0, 0, 1, 3, 3, 2, 1])
@@ -70,16 +71,40 @@ def test_nc1_and_nc2_against_their_definitions(x64):
     np.testing.assert_allclose(parts.maximal_angle, expected, rtol=1e-10)
 
 
-def test_alignment_and_uniformity_against_loops(x64):
-    first, second = EMBEDDINGS[:5], EMBEDDINGS[5:10]
-    expected = np.mean([math.dist(a, b) ** 2 for a, b in zip(first, second, strict=True)])
-    found = geometry.alignment(jnp.asarray(first), jnp.asarray(second))
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    potentials = [
-        math.exp(-2 * math.dist(a, b) ** 2) for a, b in itertools.permutations(EMBEDDINGS, 2)
+@pytest.mark.parametrize("size", [11, 9, 5])
+def test_alignment_against_loops(x64, size):
+    """With 9 rows class 2 has one member, with 5 only class 0 has more."""
+    embeddings, labels = EMBEDDINGS[:size], LABELS[:size]
+    to_positives = [
+        [math.dist(z, embeddings[j]) ** 2 for j in range(size) if j != i and labels[j] == labels[i]]
+        for i, z in enumerate(embeddings)
     ]
-    found = geometry.uniformity(jnp.asarray(EMBEDDINGS))
-    np.testing.assert_allclose(found, math.log(np.mean(potentials)), rtol=1e-10)
+    expected = np.mean([np.mean(squares) for squares in to_positives if squares])
+    found = geometry.alignment(jnp.asarray(embeddings), jnp.asarray(labels), NUM_CLASSES)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_alignment_without_a_positive_is_zero():
+    assert geometry.alignment(jnp.ones((2, 3)), jnp.arange(2), 2) == 0
+
+
+@pytest.mark.parametrize("pairs", [1, 30, 44, 2**21])
+def test_uniformity_against_loops(x64, monkeypatch, pairs):
+    """However many rows are computed at once: 1, 2, 4 or all of the 11."""
+    monkeypatch.setattr(hypersphere, "PAIRS", pairs)
+    distances = np.array([math.dist(*z) ** 2 for z in itertools.permutations(EMBEDDINGS, 2)])
+    for scale in (2.0, 0.1):
+        found = geometry.uniformity(jnp.asarray(EMBEDDINGS), scale=scale)
+        expected = math.log(np.mean(np.exp(-scale * distances)))
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_uniformity_of_a_large_training_set_takes_linear_memory():
+    """CIFAR-100 in the paper's dimension: 50 000 rows, whose distances would take 9.3 GiB."""
+    embeddings = jax.ShapeDtypeStruct((50_000, 99), jnp.float32)
+    for function in (geometry.uniformity, jax.grad(geometry.uniformity)):
+        memory = jax.jit(function).lower(embeddings).compile().memory_analysis()
+        assert memory.temp_size_in_bytes < 2**28
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 10, 100])
@@ -100,7 +125,13 @@ def test_neural_collapse_is_zero_in_every_metric(x64, num_classes):
     measured = geometry.measure(frame[labels], labels, num_classes)
     for name in ("zero_sum", "unit_norm", "equal_inner_product", "within_class", "nc1"):
         np.testing.assert_allclose(getattr(measured, name), 0, atol=1e-12, err_msg=name)
-    np.testing.assert_allclose(measured.etf_distance, 0, atol=1e-12)
+    for name in ("nc2_equinorm", "nc2_equiangular", "nc2_maximal_angle", "etf_distance"):
+        np.testing.assert_allclose(getattr(measured, name), 0, atol=1e-12, err_msg=name)
+    np.testing.assert_allclose(measured.alignment, 0, atol=1e-12)
+    # Two others of an embedding are of its class, the rest at squared distance 2 C / (C - 1).
+    size, distance = 3 * num_classes, 2 * num_classes / (num_classes - 1)
+    mean = (2 + (size - 3) * math.exp(-2 * distance)) / (size - 1)
+    np.testing.assert_allclose(geometry.uniformity(frame[labels]), math.log(mean), rtol=1e-10)
     assert measured.directions == num_classes - 1
     np.testing.assert_allclose(measured.effective_rank, num_classes - 1, rtol=1e-10)
     np.testing.assert_allclose(max(geometry.nc2(frame)), 0, atol=1e-12)
@@ -152,8 +183,8 @@ ERRORS = {
     "needs at least 2, got 1": lambda: geometry.singular_values(jnp.ones((1, 3))),
     "a simplex ETF of 4 classes needs dim >= 3, got 2": lambda: geometry.simplex_etf(4, 2),
     "at least two embeddings": lambda: geometry.uniformity(jnp.ones((1, 3))),
-    "pairs must have one shape": lambda: geometry.alignment(jnp.ones((1, 3)), jnp.ones((2, 3))),
-    "embeddings must be finite": lambda: geometry.alignment(*[jnp.full((1, 1), jnp.inf)] * 2),
+    "scale must be positive": lambda: geometry.uniformity(jnp.ones((2, 3)), scale=0.0),
+    "embeddings must be finite": lambda: geometry.uniformity(jnp.full((2, 1), jnp.inf)),
     "the spectrum must be a vector": lambda: geometry.directions(jnp.ones((2, 2))),
 }
 
@@ -166,7 +197,7 @@ def test_errors(unchecked, message):
 
 OF_MEANS = ("zero_sum", "unit_norm", "equal_inner_product", "singular_values", "nc2")
 OF_MEANS += ("etf_distance", "directions", "effective_rank")
-OF_EMBEDDINGS = ("class_means", "within_class", "nc1", "measure")
+OF_EMBEDDINGS = ("class_means", "within_class", "nc1", "alignment", "measure")
 
 
 @pytest.mark.parametrize("name", OF_MEANS)

@@ -24,7 +24,7 @@ def all_metrics(z, num_classes):
         "etf_distance": geometry.etf_distance(means),
         "within_class": geometry.within_class(z, labels, num_classes),
         "nc1": geometry.nc1(z, labels, num_classes),
-        "alignment": geometry.alignment(z, z[::-1]),
+        "alignment": geometry.alignment(z, labels, num_classes),
         "uniformity": geometry.uniformity(z),
     }
 
@@ -59,13 +59,14 @@ def test_finite_where_there_is_no_derivative():
 def test_no_pull_where_a_norm_or_a_deviation_is_zero(x64):
     z = jnp.asarray(NEURAL_COLLAPSE)
     values, gradients = jax.jit(of_two_classes)(z), jax.jit(jax.jacrev(of_two_classes))(z)
-    for name in ("zero_sum", "within_class", "equinorm", "equiangular", "etf_distance"):
+    names = ("zero_sum", "within_class", "equinorm", "equiangular", "etf_distance", "alignment")
+    for name in names:
         assert values[name] == 0, name
         assert (gradients[name] == 0).all(), name
 
 
 def test_an_embedding_at_its_class_mean_is_not_pulled(x64):
-    """Distances |z_i - m| of -1, 0, 1: the derivative by z_j is the sum of s_i (d_ij - 1/3)."""
+    """Of z_i - m = -1, 0, 1 with signs s_i, z_j moves the distances by sum_i s_i (d_ij - 1/3)."""
     z, labels = jnp.array([[-1.0], [0.0], [1.0], [5.0]]), jnp.array([0, 0, 0, 1])
     gradient = jax.grad(geometry.within_class)(z, labels, 2)
     np.testing.assert_allclose(gradient[:, 0], np.array([-1, 0, 1, 0]) / 6, rtol=1e-12)

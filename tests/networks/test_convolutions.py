@@ -12,8 +12,8 @@ from flax import nnx
 
 from hcl_jax.data import Split
 from hcl_jax.networks import resnet
-from hcl_jax.networks.convolutions import convolve, layer
-from hcl_jax.training import Program, corner, init_state, train_epoch
+from hcl_jax.networks.convolutions import convolve, square_convolution
+from hcl_jax.training import Program, init_state, traced_objective, train_epoch
 
 CASES = [
     (image, size, stride, padding)
@@ -72,7 +72,7 @@ def test_values_and_gradients_are_the_sums_over_pixels(image, size, stride, padd
 
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("shared", ["maps", "kernel", None])
-def test_copies_are_as_if_alone(size, shared):
+def test_copies_are_computed_as_one_by_one(size, shared):
     maps, kernel = drawn((6, 6), size, copies=(3,))
     axes = {"maps": (None, 0), "kernel": (0, None), None: (0, 0)}[shared]
     maps = maps[0] if shared == "maps" else maps
@@ -91,7 +91,7 @@ def test_copies_are_as_if_alone(size, shared):
 
 
 def test_a_layer_pads_both_sides_alike():
-    module = layer(2, 4, 3, nnx.Rngs(0), stride=2)
+    module = square_convolution(2, 4, 3, nnx.Rngs(0), stride=2)
     maps, _ = drawn((8, 8), 3)
     expected = by_pixels(maps, module.kernel[...], 2, ((1, 1), (1, 1)))
     np.testing.assert_allclose(module(maps), expected, atol=1e-5)
@@ -112,7 +112,7 @@ def test_an_epoch_on_cpus_has_fast_convolutions_only(side, least):
     state = init_state(jax.random.key(0), program)
     images = jnp.zeros((8, side, side, 3), jnp.uint8)
     split = Split(images, jnp.arange(8, dtype=jnp.int32) // 2)
-    compiled = train_epoch.lower(state, split, corner(supervised=True), program).compile()
+    compiled = train_epoch.lower(state, split, traced_objective(supervised=True), program).compile()
     orders = re.findall(r"dim_labels=(\S+?)[,\s]", compiled.as_text())
     assert len(orders) > least, "forward and backward"
     assert set(orders) == {"b01f_01io->b01f"}

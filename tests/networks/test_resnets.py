@@ -1,4 +1,4 @@
-"""Residual networks by themselves: start, precision, devices, seeds, errors."""
+"""Residual networks by themselves: initialisation, precision, devices, seeds, errors."""
 
 import re
 
@@ -33,8 +33,8 @@ def test_parameter_counts_are_the_published_ones():
         assert found == published - 1000 * (features + 1)
 
 
-def test_convolutions_start_from_he_s_law(start):
-    """Standard normal once divided by the deviation: by moments, by shape, and kernel by kernel."""
+def test_kernels_are_drawn_from_he_s_law(start):
+    """Divided by the deviation they are standard normal: moments, law, and kernels uncorrelated."""
     kernels = {name: x for name, x in paths(start.params).items() if np.ndim(x) == 4}
     assert len(kernels) == 20
     everything = []
@@ -49,7 +49,7 @@ def test_convolutions_start_from_he_s_law(start):
     assert np.abs(correlations).max() < 5 / np.sqrt(1000)
 
 
-def test_the_rest_starts_at_one_and_zero(start):
+def test_other_parameters_are_initialised_at_one_and_zero(start):
     starts = {"scale": 1, "bias": 0, "mean": 0, "var": 1}
     for name, x in {**paths(start.params["encoder"]), **paths(start.batch_stats)}.items():
         kind = name.rsplit(".", 1)[1]
@@ -71,9 +71,9 @@ def test_zero_init_silences_every_branch(depth, last, blocks):
         lambda path, x: x * 1.5 if "branch" in str(path) else x, variables.params
     )
     images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
-    apply = jax.jit(model.apply, static_argnums=2)
-    expected, _ = apply(variables, images, True)
-    found, _ = apply(Variables(shaken, variables.batch_stats), images, True)
+    apply = jax.jit(model.apply, static_argnames="training")
+    expected, _ = apply(variables, images, training=True)
+    found, _ = apply(Variables(shaken, variables.batch_stats), images, training=True)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     assert jnp.std(found.projections) > 0.1
 
@@ -88,7 +88,9 @@ def test_bfloat16_is_close_and_keeps_float32():
 
     def gradient_of(model):
         def loss(params, images):
-            outputs, after = model.apply(Variables(params, variables.batch_stats), images, True)
+            outputs, after = model.apply(
+                Variables(params, variables.batch_stats), images, training=True
+            )
             return jnp.vdot(outputs.projections, direction), (outputs, after)
 
         return jax.jit(jax.grad(loss, has_aux=True))
@@ -117,7 +119,9 @@ def test_bfloat16_convolves_in_bfloat16_and_evaluates_with_float32_statistics():
     model = resnet(3, **SMALL, dtype=jnp.bfloat16)
     variables = jax.jit(model.init)(jax.random.key(0))
     images = jnp.ones((2, 8, 8, 3))
-    traced = jax.jit(model.apply, static_argnums=2).trace(variables, images, True)
+    traced = jax.jit(model.apply, static_argnames="training").trace(
+        variables, images, training=True
+    )
     text = traced.lower(lowering_platforms=("tpu",)).as_text()
     convolutions = re.findall(r"stablehlo\.convolution.*-> tensor<.*x(\w+)>", text)
     assert convolutions == ["bf16"] * 20
@@ -125,14 +129,17 @@ def test_bfloat16_convolves_in_bfloat16_and_evaluates_with_float32_statistics():
     nudged = Variables(
         variables.params, jax.tree.map(lambda x: x * lost_in_bfloat16, variables.batch_stats)
     )
-    apply = jax.jit(model.apply, static_argnums=2)
-    (before, _), (after, _) = apply(variables, images, False), apply(nudged, images, False)
+    apply = jax.jit(model.apply, static_argnames="training")
+    (before, _), (after, _) = (
+        apply(variables, images, training=False),
+        apply(nudged, images, training=False),
+    )
     assert (before.projections != after.projections).any()
 
 
 @pytest.mark.slow
 def test_synchronised_statistics_are_those_of_the_whole_batch(x64):
-    """And those of each device alone are not."""
+    """The control: the statistics of each device by itself are not."""
     devices, options = 4, {**SMALL, "dtype": jnp.float64}
     mesh = jax.make_mesh(
         (devices,), ("devices",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices]
@@ -143,14 +150,14 @@ def test_synchronised_statistics_are_those_of_the_whole_batch(x64):
     )
     images = jax.random.normal(jax.random.key(1), (8, 8, 8, 3))
     images += jnp.arange(8.0)[:, None, None, None]  # devices see different laws
-    expected = jax.jit(model.apply, static_argnums=2)(variables, images, True)
+    expected = jax.jit(model.apply, static_argnames="training")(variables, images, training=True)
 
     def split(axis_name):
         apart = resnet(3, **options, axis_name=axis_name).apply
         shared, own = PartitionSpec(), PartitionSpec("devices")
 
         def apply(variables, images):
-            outputs, after = apart(variables, images, True)
+            outputs, after = apart(variables, images, training=True)
             return outputs, jax.tree.map(lambda x: x[None], after)
 
         return jax.jit(
@@ -172,9 +179,9 @@ def test_seeds_train_side_by_side():
     keys = jax.random.split(jax.random.key(0), 2)
     images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
     together = jax.jit(jax.vmap(model.init))(keys)
-    outputs, after = jax.jit(jax.vmap(lambda v: model.apply(v, images, True)))(together)
+    outputs, after = jax.jit(jax.vmap(lambda v: model.apply(v, images, training=True)))(together)
     assert jnp.abs(outputs.projections[0] - outputs.projections[1]).max() > 0.1
-    init, apply = jax.jit(model.init), jax.jit(model.apply, static_argnums=2)
+    init, apply = jax.jit(model.init), jax.jit(model.apply, static_argnames="training")
     for seed, key in enumerate(keys):
         variables = init(key)
         jax.tree.map(
@@ -182,7 +189,7 @@ def test_seeds_train_side_by_side():
             together,
             variables,
         )
-        expected = apply(variables, images, True)
+        expected = apply(variables, images, training=True)
         jax.tree.map(
             lambda a, b, seed=seed: np.testing.assert_allclose(a[seed], b, rtol=1e-3, atol=1e-4),
             (outputs, after),
@@ -195,7 +202,7 @@ ERRORS = {
     "stem must be one of 'cifar', 'imagenet', got 'tiny'": {"stem": "tiny"},
     "width must be at least 1, got 0": {"width": 0},
     "image_channels must be at least 1, got 0": {"image_channels": 0},
-    "without a head, dim must be that of the 2048 features: 3": {"head": None},
+    "without a head, dim must be the number of features, 2048, got 3": {"head": None},
 }
 
 
@@ -210,7 +217,7 @@ def test_images_of_other_channels_are_refused():
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
     with pytest.raises(ValueError, match=r"shape \(batch, \*, \*, 1\), got \(2, 8, 8, 3\)"):
-        jax.eval_shape(lambda v, x: model.apply(v, x, False), shapes, images)
+        jax.eval_shape(lambda v, x: model.apply(v, x, training=False), shapes, images)
 
 
 def test_the_paper_s_network():
@@ -221,6 +228,6 @@ def test_the_paper_s_network():
     assert head["layers.0.kernel"] == (2048, *PAPER.hidden)
     assert head["layers.3.kernel"] == (512, 99)
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
-    text = str(jax.make_jaxpr(lambda v, x: model.apply(v, x, False)[0])(shapes, images))
+    text = str(jax.make_jaxpr(lambda v, x: model.apply(v, x, training=False)[0])(shapes, images))
     assert "f32[2,32,32,256]" in text  # the first stage at full resolution
     assert "f32[2,4,4,2048]" in text

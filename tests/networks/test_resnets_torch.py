@@ -91,15 +91,15 @@ def record_counts(other):
 )
 def test_values_and_statistics(x64, depth, stem, dtype, tolerance):
     model, variables, images, other, torch_images = pair(depth, stem, dtype)
-    apply = jax.jit(model.apply, static_argnums=2)
+    apply = jax.jit(model.apply, static_argnames="training")
     other.eval()
-    outputs, kept = apply(variables, images, False)
+    outputs, kept = apply(variables, images, training=False)
     for found, expected in zip(outputs, other(torch_images), strict=True):
         assert_near(found, expected, tolerance)
     jax.tree.map(np.testing.assert_array_equal, kept, variables.batch_stats)
     other.train()
     counts = record_counts(other)
-    outputs, batch_stats = apply(variables, images, True)
+    outputs, batch_stats = apply(variables, images, training=True)
     for found, expected in zip(outputs, other(torch_images), strict=True):
         assert_near(found, expected, tolerance)
     assert_statistics(batch_stats, variables, other, counts, tolerance)
@@ -119,7 +119,7 @@ def test_gradients(x64, depth, stem):
     direction = np.random.default_rng(2).normal(size=(len(images), DIM))
 
     def loss(params, images):
-        outputs, _ = model.apply(Variables(params, variables.batch_stats), images, True)
+        outputs, _ = model.apply(Variables(params, variables.batch_stats), images, training=True)
         return jnp.sum(outputs.projections * direction)
 
     gradient, image_gradient = jax.jit(jax.grad(loss, (0, 1)))(variables.params, images)

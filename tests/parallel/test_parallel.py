@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from hcl_jax import hardening, objective, parallel
-from hcl_jax.losses import choose_exchange, sharded_sampled_contrastive_loss
-from hcl_jax.objectives import pairs_of
+from hcl_jax import hardening, objective, pairs, parallel
+from hcl_jax.collectives import over_axis
+from hcl_jax.conventions import Conventions, Objective, batch_losses
+from hcl_jax.losses import choose_exchange
 
 LOCAL, DIM = 12, 5
 LAUNCHERS = ("pmap", "shard_map", "unchecked shard_map", "outside shard_map")
@@ -145,12 +146,13 @@ def test_samples_over_devices():
 def test_devices_draw_with_keys_of_their_own():
     z = jax.random.normal(jax.random.key(0), (1, 6, 3)).repeat(2, axis=0)
     labels = jnp.array([[0, 0, 1, 1, 2, 2]] * 2)
+    scl = Objective(True, hardening.no_hardening())
 
     def totals(z, labels):
-        keys = pairs_of(labels, True, {}, first=6 * jax.lax.axis_index("devices"))
-        return sharded_sampled_contrastive_loss(
-            jax.random.key(0), z, keys, axis_name="devices", num_negatives=4
-        ).total
+        rows = pairs.rows(labels, first=6 * jax.lax.axis_index("devices"))
+        conventions, where = Conventions(num_negatives=4), over_axis("devices")
+        losses = batch_losses(z, rows, scl, conventions, key=jax.random.key(0), collectives=where)
+        return losses.total
 
     one, two = parallel.launch(totals, axis_name="devices", devices=jax.devices()[:2])(z, labels)
     assert not jnp.allclose(one, two)
@@ -170,7 +172,7 @@ jax.config.update("jax_platforms", "cpu")
 jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
 import numpy as np
 sys.path.insert(0, sys.argv[3])
-from tests import test_parallel as test
+from tests.parallel import test_parallel as test
 z, labels = test.batch(2)
 mine = slice(int(sys.argv[2]) * test.LOCAL, (int(sys.argv[2]) + 1) * test.LOCAL)
 spec = test.PartitionSpec("devices")

@@ -16,7 +16,7 @@ CLASSES = {"cifar10": 10, "cifar100": 100, "stl10": 10}
 
 
 def generated(name):
-    """Images and labels of a split that no two records share."""
+    """Images, labels and superclasses of both splits; no two images are alike."""
     rng = np.random.default_rng(len(name))
     splits = {}
     for split, count in COUNTS.items():
@@ -32,7 +32,7 @@ def generated_unlabelled():
 
 
 def column_by_column(images):
-    """Images as STL-10 stores them."""
+    """Images as STL-10 stores them: each plane column by column."""
     return b"".join(
         bytes(image[row, column, c] for c in range(3) for column in range(96) for row in range(96))
         for image in images

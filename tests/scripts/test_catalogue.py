@@ -1,5 +1,6 @@
 """Named experiments: every run of the paper is there, and means what its name says."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from hcl_jax import REFERENCE_CONVENTIONS
 from scripts import sweep, train
 from scripts.experiments import catalogue, experiment
 from scripts.experiments.catalogue import METHODS, UnknownExperimentError, expected, named
@@ -44,9 +46,7 @@ def test_names_are_different_experiments():
 def test_the_reference_is_the_authors_code():
     reference = named("cifar100-hscl5-reference")
     program = experiment.program_of(reference)
-    assert (program.self_positives, program.self_negatives) == (True, True)
-    assert (program.num_negatives, program.stop_gradient_hardening) == (256, True)
-    assert program.average == "pairs"
+    assert program.conventions == dataclasses.replace(REFERENCE_CONVENTIONS, num_negatives=256)
     last = program.model.init(jax.random.key(0)).params["head"]["layers"][3]
     largest = np.abs(last["bias"]).max()
     assert 0.8 * 512**-0.5 < largest <= 512**-0.5, "PyTorch's uniform law"

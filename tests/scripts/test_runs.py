@@ -13,6 +13,7 @@ import pytest
 from tensorboardX import proto
 from tqdm import tqdm
 
+from hcl_jax.geometry import Geometry
 from hcl_jax.training import runner
 from scripts import reproduce, train
 from scripts.experiments import datasets, experiment
@@ -55,7 +56,20 @@ def test_what_a_run_leaves_behind(finished):
     np.testing.assert_allclose(
         np.linalg.norm(np.mean(means, axis=0)), results[1]["zero_sum"], atol=1e-6
     )
+    assert {*Geometry._fields, "top1", "top5", "nearest_mean"} <= results[0].keys()
     assert not list(path.glob("*.partial"))
+
+
+def test_probes_are_recorded(tmp_path):
+    chosen = dataclasses.replace(SHORT, epochs=1, evaluations=1, seeds=(0,), probes=True)
+    (result,) = run_quietly(chosen, tmp_path)
+    z = np.load(tmp_path / "embeddings.npz")["train_embeddings"][0].astype(float)
+    squared = np.sum((z[:, None] - z) ** 2, axis=2)
+    np.fill_diagonal(squared, np.inf)
+    expected = np.log(np.exp(-2 * squared).sum() / (len(z) * (len(z) - 1)))
+    np.testing.assert_allclose(result["uniformity"], expected, atol=1e-5)
+    assert 1 / 3 < result["knn"] <= 1
+    assert 1 / 3 < result["linear_probe"] <= 1
 
 
 def test_tensorboard_can_be_read(finished):

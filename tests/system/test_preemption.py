@@ -13,7 +13,7 @@ from hcl_jax.system.preemption import preemption
 
 PROGRAM = """
 import signal, sys, time
-from hcl_jax.preemption import preemption
+from hcl_jax.system.preemption import preemption
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs behind
 with preemption((signal.SIGTERM, signal.SIGINT)) as asked:
     print("ready", flush=True)

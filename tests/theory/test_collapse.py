@@ -7,18 +7,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flint import arb
 
 import hcl_jax
 from hcl_jax.psi import logistic_sum
-from theory.checking import Verdict
-from theory.claims.free_features_optima import Prediction, judge, predict
+from theory.checking import Effort, Verdict
+from theory.claims.free_features_optima import objectives, problems, verdict_on
+from theory.claims.free_features_training import SPREAD, trajectory
 from theory.claims.proposition5_detached_gradient import (
-    end_of_run,
-    expanding_slope,
+    adam_on_class_means,
+    detached_slope,
     predicted_losses,
-    radial_slope,
+    runs,
+    shipped_slope,
+    slope_by_definition,
 )
 from theory.exact.balls import exact_losses
+from theory.exact.bounds import supervised_bound, unsupervised_bound
 from theory.free_features.minimisation import (
     MinimisationProblem,
     Minimiser,
@@ -28,6 +33,7 @@ from theory.free_features.minimisation import (
     minimise,
     population_loss,
 )
+from theory.free_features.predictions import Prediction, hucl_at_nc, predict
 from theory.free_features.trajectories import Run, whole_batch_loss
 from theory.model.eta_kinds import Exponential
 from theory.model.psi_kinds import InfoNCE, LogisticSum
@@ -112,7 +118,7 @@ def test_minimisation_reaches_the_predictions():
     found = minimise(jax.random.key(0), problem, objectives)
     for objective, minimiser in zip(objectives, found, strict=True):
         prediction = predict(problem, objective)
-        assert judge(minimiser, prediction) is Verdict.EQUAL
+        assert verdict_on(minimiser, prediction) is Verdict.AGREES
         shape = class_mean_geometry(minimiser.features)
         assert shape.norm == pytest.approx((prediction.gap / 1.5) ** 0.5, abs=1e-5)
         assert shape.zero_sum < 1e-5
@@ -128,6 +134,7 @@ def test_too_few_dimensions_leave_a_distance_to_the_bound():
 @pytest.mark.parametrize(
     ("classes", "k", "beta", "value", "gap"),
     [
+        (2, 1, 1.0, 0.59095804, 0.9813),
         (2, 4, 5.0, 0.66786671, 0.2353),
         (3, 2, 5.0, 0.65104311, 0.2719),
         (3, None, 20.0, 0.68191633, 0.0714),
@@ -143,34 +150,72 @@ def test_predictions_for_hucl(classes, k, beta, value, gap):
     assert found.gap == pytest.approx(gap, abs=6e-5)
 
 
-def test_judge_tells_undercut_from_unreached_and_misshapen():
+def test_verdicts_tell_undercut_from_unreached_and_misshapen():
     nc = np.array([[[1.0]], [[-1.0]]])
-    cases = [(0.4, 2.0, Verdict.EQUAL), (0.4 - 1e-11, 2.0, Verdict.VIOLATED)]
+    cases = [(0.4, 2.0, Verdict.AGREES), (0.4 - 1e-11, 2.0, Verdict.DISAGREES)]
     cases += [(0.4 + 1e-8, 2.0, Verdict.UNDECIDED), (0.4, 1.9, Verdict.UNDECIDED)]
     for value, gap, verdict in cases:
-        assert judge(Minimiser(value, nc, 1.0), Prediction(0.4, gap)) is verdict
+        assert verdict_on(Minimiser(value, nc, 1.0), Prediction(0.4, gap)) is verdict
+
+
+def test_predictions_of_scl_and_ucl_are_the_bounds():
+    problem = MinimisationProblem(3, 2, 2, 2)
+    for beta in (0.0, 5.0):
+        bound = float(supervised_bound(3, 2, InfoNCE()))
+        assert predict(problem, PopulationLoss(True, beta)) == pytest.approx(
+            (bound, 1.5), abs=1e-14
+        )
+    bound = float(unsupervised_bound(3, 2, InfoNCE()))
+    assert predict(problem, PopulationLoss(False, 0.0)) == pytest.approx((bound, 1.5), abs=1e-14)
+
+
+def test_efforts_choose_problems_and_losses():
+    assert [len(problems(effort)) for effort in Effort] == [1, 3, 39]
+    assert [len(objectives(effort)) for effort in Effort] == [3, 6, 6]
+    assert runs(Effort.DEFAULT) == [(100, 5.0)]
 
 
 @pytest.mark.parametrize("beta", [0.5, 5.0])
 def test_detached_slope_always_expands_and_full_slope_turns(beta):
     shares = (0.05, 0.3, 1.0)
-    detached = [radial_slope(4, beta, s * 4 / 3, stop_gradient=True) for s in shares]
+    gaps = [share * 4 / 3 for share in shares]
+    detached = [shipped_slope(4, beta, gap, stop_gradient=True) for gap in gaps]
     assert all(slope < 0 for slope in detached)
-    assert detached == pytest.approx([expanding_slope(4, beta, s * 4 / 3) for s in shares])
-    full = radial_slope(4, beta, 4 / 3, stop_gradient=False)
+    formula = [float(detached_slope(4, arb(beta), arb(gap))) for gap in gaps]
+    assert detached == pytest.approx(formula)
+    full = shipped_slope(4, beta, 4 / 3, stop_gradient=False)
     assert (full > 0) == (beta > 0.751967)
+
+
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_slope_by_definition_is_that_of_the_shipped_loss(stop_gradient):
+    for num_classes, beta, gap in ((4, 5.0, 1.0), (3, 0.7, 0.2)):
+        slope = slope_by_definition(num_classes, arb(beta), arb(gap), stop_gradient=stop_gradient)
+        shipped = shipped_slope(num_classes, beta, gap, stop_gradient=stop_gradient)
+        assert float(slope) == pytest.approx(shipped, abs=1e-13)
+
+
+def test_detached_slope_of_two_merged_classes():
+    assert float(detached_slope(2, arb(0), arb(0))) == pytest.approx(-0.25)
+
+
+def test_training_reaches_nc_below_the_threshold_and_with_hard_negatives():
+    path = adam_on_class_means(3, 0.1, stop_gradient=True, steps=300)
+    assert path.etf_distances[-1] < 0.05
+    hardened = trajectory("HSCL", "unit ball", SPREAD, steps=300)
+    assert hardened.first_step_below(0.01) is not None
 
 
 def test_predicted_losses_at_a_hundred_classes():
     assert predicted_losses(100, 5.0) == pytest.approx((0.561472, 0.482871), abs=1e-6)
     below = predicted_losses(100, 3.0)
-    assert below[0] == below[1]
+    assert below[0] == below[1] == hucl_at_nc(100, None, 3.0)
 
 
 @pytest.mark.slow
 def test_a_hundred_classes_end_at_nc_or_at_the_shrunk_frame():
-    detached = end_of_run(100, 5.0, stop_gradient=True)
-    full = end_of_run(100, 5.0, stop_gradient=False)
+    detached = adam_on_class_means(100, 5.0, stop_gradient=True)
+    full = adam_on_class_means(100, 5.0, stop_gradient=False)
     assert detached.losses[-1] == pytest.approx(0.5615, abs=5e-5)
     assert full.losses[-1] == pytest.approx(0.4829, abs=5e-5)
     assert detached.etf_distances[-1] < 1e-6 < 0.5 < full.etf_distances[-1]

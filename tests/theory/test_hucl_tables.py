@@ -1,35 +1,40 @@
-"""The tables and figures of the HUCL optimum; its claims are measured with all others."""
+"""The sections of the report: tables fit their headers, figures show something."""
 
 import pytest
 
-from scripts.theory_report.optimum_figures import FIGURES
+from scripts.theory_report import optimum_figures, optimum_tables
+from scripts.theory_report.optimum_tables import temperature_table
+from scripts.theory_report.sections import SECTIONS
 from theory.checking import Effort
-from theory.claims import free_features_optima, free_features_training, theorem4_threshold
 
-TABLES = (
-    *theorem4_threshold.TABLES,
-    *free_features_optima.TABLES,
-    *free_features_training.TABLES,
-)
+OPTIMUM = {*optimum_figures.SECTIONS, *optimum_tables.SECTIONS}
+TABLES = [section for section in SECTIONS if section.table is not None]
+FIGURES = [section for section in SECTIONS if section.figure is not None]
+QUICK_TABLES = {"Losses at neural collapse", *(s.title for s in optimum_tables.SECTIONS[:2])}
 
 
-@pytest.mark.parametrize("table", TABLES[:2], ids=lambda table: table[0])
-def test_rows_fit_their_header(table):
-    *_, header, rows = table
-    assert {len(row) for row in rows(Effort.QUICK)} == {len(header)}
+def _marked(section, fast):
+    return pytest.param(section, marks=[] if fast else [pytest.mark.slow], id=section.title)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("table", TABLES[2:], ids=lambda table: table[0])
-def test_rows_of_slow_tables_fit_their_header(table):
-    *_, header, rows = table
-    assert {len(row) for row in rows(Effort.QUICK)} == {len(header)}
+@pytest.mark.parametrize("section", [_marked(s, s.title in QUICK_TABLES) for s in TABLES])
+def test_rows_fit_their_header(section):
+    header, rows = section.table(Effort.QUICK)
+    assert {len(row) for row in rows} == {len(header)}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("title", "text", "slow", "draw"), FIGURES)
-def test_figures_show_something(title, text, slow, draw):
-    figure = draw(Effort.QUICK)
-    assert title
-    assert text
+@pytest.mark.parametrize("section", [_marked(s, s not in OPTIMUM) for s in FIGURES])
+def test_figures_show_something(section):
+    figure = section.figure(Effort.QUICK)
+    assert section.title
+    assert section.text
     assert all(axes.lines for axes in figure.axes)
+
+
+def test_every_section_has_a_figure_or_a_table():
+    assert len(TABLES) + len(FIGURES) == len(SECTIONS) == 15
+    assert OPTIMUM < set(SECTIONS)
+
+
+def test_table_of_temperatures():
+    assert temperature_table().rows[0] == ["10", "1", "1.41132", "1.41132"]

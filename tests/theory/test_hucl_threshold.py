@@ -6,7 +6,9 @@ import mpmath
 import pytest
 from flint import arb, ctx
 
-from theory.claims.theorem4_threshold import settings_of_the_table, threshold, threshold_rows
+from scripts.theory_report.optimum_tables import threshold_table
+from theory.checking import Effort
+from theory.claims.theorem4_threshold import profiles
 from theory.model.psi_kinds import InfoNCE
 from theory.model.rationals import ball
 from theory.model.simplex import nc_gap
@@ -18,6 +20,7 @@ from theory.optimum.profile import (
     slope_at_nc,
     taylor,
 )
+from theory.optimum.threshold import infonce_profiles, threshold
 
 TABLE = """
 2    .321254  .282913  .265969  .258312  .251219  .301608  .281634  .267459
@@ -46,16 +49,21 @@ def _profile(num_classes, k, beta, delta):
 
 def test_table_of_thresholds():
     expected = [[float(cell) for cell in line.split()] for line in TABLE.strip().splitlines()]
-    found = [[float(cell) for cell in row] for row in threshold_rows()]
+    found = [[float(cell) for cell in row] for row in threshold_table().rows]
     assert found == expected
 
 
-@pytest.mark.parametrize("setting", settings_of_the_table((2, 10)), ids=str)
-def test_slopes_at_the_ends_of_a_bracket_have_certified_signs(setting):
-    low, high = threshold(setting)
+def test_settings_of_the_table():
+    assert len(profiles(Effort.FULL)) == len(set(profiles(Effort.FULL))) == 64
+    assert {profile.num_classes for profile in profiles(Effort.QUICK)} == {2, 3, 4}
+
+
+@pytest.mark.parametrize("profile", infonce_profiles((2, 10), (1, 2, 4, 8, None)), ids=str)
+def test_slopes_at_the_ends_of_a_bracket_have_certified_signs(profile):
+    low, high = threshold(profile)
     with ctx.workprec(200):
-        assert slope_at_nc(setting, low) < 0
-        assert slope_at_nc(setting, high) > 0
+        assert slope_at_nc(profile, low) < 0
+        assert slope_at_nc(profile, high) > 0
         assert high - low < arb("1e-7")
 
 
@@ -70,10 +78,10 @@ def test_slope_agrees_with_numerical_differentiation(num_classes, k):
 
 @pytest.mark.parametrize("tau", ["1", "1/2", "1/10"])
 def test_threshold_of_the_limit_has_a_closed_form(tau):
-    setting = ProfileParameters(10, None, InfoNCE(tau=Fraction(tau)))
-    low, high = threshold(setting)
+    profile = ProfileParameters(10, None, InfoNCE(tau=Fraction(tau)))
+    low, high = threshold(profile)
     with ctx.workprec(160):
-        assert low < limit_threshold(setting) < high
+        assert low < limit_threshold(profile) < high
 
 
 @pytest.mark.parametrize(
@@ -133,12 +141,12 @@ def test_finite_k_tends_to_the_limit_from_below():
 
 @pytest.mark.parametrize("k", [1, 4, None])
 def test_minimum_of_the_profile_is_where_the_slope_vanishes(k):
-    setting = ProfileParameters(3, k)
+    profile = ProfileParameters(3, k)
     if k is None:
-        delta = limit_minimum(setting, arb(2)).delta
+        delta = limit_minimum(profile, arb(2)).delta
     else:
         delta = floor(num_classes=3, k=k, psi=InfoNCE(), beta=arb(2)).delta
-    _, slope, curvature = taylor(setting, arb(2), delta)
+    _, slope, curvature = taylor(profile, arb(2), delta)
     assert abs(slope) < arb("1e-9")
     assert curvature > 0
 

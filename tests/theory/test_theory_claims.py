@@ -1,32 +1,16 @@
-"""Every claim holds and every control fails; every mutant of the evaluator is caught."""
+"""Every claim holds and every control fails; what a measurement may say, and how it is counted."""
 
-import random
-from collections.abc import Callable
-from dataclasses import replace
-from fractions import Fraction
-from typing import Any
+import importlib
+import math
+import pkgutil
+from collections import Counter
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from flint import arb, ctx, fmpq
+from flint import arb, ctx
 
-from theory.checking import Claim, Effort, Tally, Verdict
+from theory import claims
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, Verdict, in_balls
 from theory.claims import CLAIMS
-from theory.claims import theorem1_hardening as theorem1
-from theory.claims import theorem2_supervised as theorem2
-from theory.claims import theorem3_unsupervised as theorem3
-from theory.exact import balls, bounds
-from theory.model import eta_kinds, psi_kinds
-from theory.model.eta_kinds import EtaForm
-from theory.model.latent_classes import LatentClassModel
-from theory.model.model_files import read_models
-from theory.model.random_models import neural_collapse, random_model
-from theory.model.simplex import nc_gap
-from theory.optimum.collapsed_loss import collapsed_loss_float64
-from theory.optimum.floor import floor
-from theory.optimum.floor_by_slope import floor_by_slope
 
 SLOW = {"optima of free features", "training reaches neural collapse", "where HUCL training ends"}
 
@@ -62,7 +46,15 @@ def test_names_of_claims_and_of_the_controls_of_one_are_unique():
         assert len({control.name for control in claim.controls}) == len(claim.controls)
 
 
-def test_tally_knows_four_verdicts():
+def test_every_module_of_claims_is_in_the_tuple():
+    names = [module.name for module in pkgutil.iter_modules(claims.__path__)]
+    modules = [importlib.import_module(f"theory.claims.{name}") for name in names]
+    assert {claim.name for module in modules for claim in module.CLAIMS} == {
+        claim.name for claim in CLAIMS
+    }
+
+
+def test_tally_knows_six_verdicts():
     tally = Tally()
     assert tally.at_least(arb(2), arb(1)) is Verdict.PROVED
     assert tally.at_least(arb(1), arb(2)) is Verdict.VIOLATED
@@ -70,257 +62,79 @@ def test_tally_knows_four_verdicts():
     assert tally.above(arb(1), arb(1)) is Verdict.VIOLATED
     assert tally.equal(arb(1), arb(1)) is Verdict.EQUAL
     assert tally.equal(arb(1), arb(2)) is Verdict.VIOLATED
-    assert tally.verdicts.total() == 6
+    assert tally.observe(True) is Verdict.AGREES
+    assert tally.observe(False) is Verdict.DISAGREES
+    assert tally.verdicts.total() == 8
+    assert set(tally.verdicts) == set(Verdict)
 
 
-# Mutants. Each replaces one small named function of the evaluator or of the theory by a wrong one.
-# The checks are the committed exact cases (CASES), the attainment of the bounds at neural collapse
-# (SCL_AT_NC, UCL_AT_NC), strictness and equality in Theorem 1 (STRICT, EQUALITY), Theorems 1 and 2
-# on random models (THEOREM_1, SCL_BOUND) and a similarity at the level of a threshold
-# (THRESHOLD_TIE). A mutant lists the checks that kill it; docs/theory.md has the table.
+def test_floating_point_that_agrees_is_not_equal():
+    tally = Tally()
+    assert tally.equal(arb(0.1 + 0.2), arb("0.3")) is Verdict.VIOLATED
+    assert tally.observe(abs(0.1 + 0.2 - 0.3) < 1e-15) is Verdict.AGREES
+    assert tally.verdicts[Verdict.EQUAL] == 0
 
 
-def cases_agree() -> bool:
-    """The exact values of the committed cases."""
-    import json
-    from pathlib import Path
-
-    from theory.evaluation import evaluate
-
-    file = Path(__file__).parents[1] / "references" / "theory_cases.json"
-    expected = [case["expected"] for case in json.loads(file.read_text())["cases"]]
-    return all(
-        {key: found[key] for key in values} == values
-        for values, found in zip(expected, map(evaluate, read_models(file)), strict=True)
-    )
-
-
-def claim_holds(module, name: str) -> bool:
-    (claim,) = (claim for claim in module.CLAIMS if claim.name == name)
-    return claim.holds(claim.measure(Effort.QUICK))
-
-
-CHECKS: dict[str, Callable[[], bool]] = {
-    "CASES": cases_agree,
-    "SCL_AT_NC": lambda: claim_holds(theorem2, "neural collapse attains the bound"),
-    "UCL_AT_NC": lambda: claim_holds(theorem3, "neural collapse attains the UCL bound"),
-    "SCL_BOUND": lambda: claim_holds(theorem2, "the bound of SCL and HSCL"),
-    "THEOREM_1": lambda: claim_holds(theorem1, "hardening never lowers the loss"),
-    "STRICT": lambda: claim_holds(theorem1, "hardening is strict where similarities vary"),
-    "EQUALITY": lambda: claim_holds(theorem1, "hardening changes nothing where predicted"),
-    "THRESHOLD_TIE": lambda: threshold_counts_a_tie(),
-}
-
-
-def threshold_counts_a_tie() -> bool:
-    """1[t >= th] at t = th: E[eta] = 1 where all similarities are equal to the level."""
-    eta = eta_kinds.Threshold(Fraction(1, 4))
-    model = neural_collapse(num_classes=2, psi=psi_kinds.Linear(), eta=eta)
-    half = Fraction(1, 2)
-    losses = balls.exact_losses(replace(model, features=((half,), (half,))))
-    return losses.zero_scl == 0
-
-
-def drop_own_class_factor(monkeypatch):
-    """The factor 1/(1 - lambda_y) of the law of negatives is dropped."""
-
-    def other_classes(self, label):
-        weights = tuple(Fraction(0) if c == label else p for c, p in enumerate(self.prior))
-        return self.mixture(weights)
-
-    monkeypatch.setattr(LatentClassModel, "other_classes", other_classes)
-
-
-def uniform_prior(monkeypatch):
-    """The prior in the law of negatives is replaced by the uniform one."""
-    right = LatentClassModel.mixture
-
-    def mixture(self, weights):
-        alive = sum(w > 0 for w in weights)
-        return right(self, tuple(Fraction(int(w > 0), alive) for w in weights))
-
-    monkeypatch.setattr(LatentClassModel, "mixture", mixture)
-
-
-def forget_positive(monkeypatch):
-    """-s is forgotten: psi sees t in place of t - s."""
-    right = balls.expected_losses
-
-    def expected_losses(law, positives, **options):
-        found = right(law, [fmpq(0)], **options)
-        zero = fmpq(0)
-        return balls.Conditional(
-            dict.fromkeys(positives, found.plain[zero]),
-            dict.fromkeys(positives, found.hard[zero]),
-            found.eta_is_zero,
-        )
-
-    monkeypatch.setattr(balls, "expected_losses", expected_losses)
-
-
-class Shifted:
-    """eta of the differences v = t - s in place of t."""
-
-    def __init__(self, eta, s):
-        self.eta, self.s, self.form, self.legal = eta, s, eta.form, eta.legal
-
-    def factor(self, t, place):
-        return self.eta.factor(t - self.s, place)
-
-    def of_tuple(self, ts):
-        return self.eta.of_tuple([t - self.s for t in ts])
-
-
-def eta_of_differences(monkeypatch):
-    """eta is applied to v in place of t."""
-    right = balls.expected_losses
-
-    def expected_losses(law, positives, *, k, psi, eta):
-        shifted: dict[Any, Any] = {s: Shifted(eta, s) for s in positives}
-        found = {s: right(law, [s], k=k, psi=psi, eta=shifted[s]) for s in positives}
-        return balls.Conditional(
-            {s: x.plain[s] for s, x in found.items()},
-            {s: x.hard[s] for s, x in found.items()},
-            any(x.eta_is_zero for x in found.values()),
-        )
-
-    monkeypatch.setattr(balls, "expected_losses", expected_losses)
-
-
-class FirstUntilted:
-    """A product eta without the factor of the first negative."""
-
-    def __init__(self, eta):
-        self.eta, self.form, self.legal = eta, EtaForm.PLACES, eta.legal
-
-    def factor(self, t, place):
-        return arb(1) if place == 0 else self.eta.factor(t, place)
-
-
-def tilt_of_one_negative_forgotten(monkeypatch):
-    """The first negative of each tuple is not tilted."""
-    right = balls.expected_losses
-
-    def expected_losses(law, positives, *, k, psi, eta):
-        changed: Any = eta if eta.form is EtaForm.JOINT else FirstUntilted(eta)
-        return right(law, positives, k=k, psi=psi, eta=changed)
-
-    monkeypatch.setattr(balls, "expected_losses", expected_losses)
-
-
-def greater_for_at_least(monkeypatch):
-    """> in place of >=: equality counts as a violation."""
-    right = Tally.at_least
-
-    def at_least(self, left, right_side):
-        verdict = right(self, left, right_side)
-        return self._replace(verdict, Verdict.VIOLATED) if verdict is Verdict.EQUAL else verdict
-
-    monkeypatch.setattr(Tally, "at_least", at_least)
-
-
-def strict_threshold(monkeypatch):
-    """1[t > th] in place of 1[t >= th]."""
-    monkeypatch.setattr(
-        eta_kinds.Threshold,
-        "factor",
-        lambda self, t, place: arb(int(t > fmpq(self.th.numerator, self.th.denominator))),
-    )
-
-
-def wrong_gap(monkeypatch):
-    """The bound uses 1 in place of C/(C-1)."""
-    monkeypatch.setattr(bounds, "nc_gap", lambda num_classes: Fraction(1))
-
-
-def untilted_collapse(monkeypatch):
-    """The Bernoulli of the UCL bound uses 1/C in place of (C-1)/C."""
-
-    def bound(num_classes, k, psi):
-        return bounds.bernoulli_mixture(arb(1) / num_classes, nc_gap(num_classes), k, psi)
-
-    monkeypatch.setattr(theorem3, "unsupervised_bound", bound)
-
-
-MUTANTS = {
-    greater_for_at_least: ("THEOREM_1", "SCL_BOUND"),
-    drop_own_class_factor: ("CASES", "SCL_AT_NC"),
-    uniform_prior: ("CASES",),
-    forget_positive: ("CASES", "SCL_AT_NC", "UCL_AT_NC"),
-    eta_of_differences: ("CASES",),
-    tilt_of_one_negative_forgotten: ("CASES", "STRICT"),
-    strict_threshold: ("THRESHOLD_TIE",),
-    wrong_gap: ("SCL_AT_NC", "UCL_AT_NC"),
-    untilted_collapse: ("UCL_AT_NC",),
-}
-
-
-def test_all_checks_pass_without_a_mutant():
-    assert {name: check() for name, check in CHECKS.items()} == dict.fromkeys(CHECKS, True)
-
-
-@pytest.mark.parametrize(
-    ("mutate", "killers"), MUTANTS.items(), ids=lambda x: getattr(x, "__name__", "")
-)
-def test_mutant_is_killed(mutate, killers, monkeypatch):
-    mutate(monkeypatch)
-    assert {name: CHECKS[name]() for name in killers} == dict.fromkeys(killers, False)
-
-
-@pytest.mark.parametrize("kind", ["infonce", "triplet_max", "triplet_sum", "linear", "logistic"])
-def test_floor_is_the_least_value_of_a_fine_grid(kind):
-    """Branch and bound against brute force in float64."""
-    psi = {
-        "infonce": psi_kinds.InfoNCE(q=None),
-        "triplet_max": psi_kinds.TripletMax(Fraction(1, 4)),  # its kink is on the grid
-        "triplet_sum": psi_kinds.TripletSum(Fraction(1, 2)),
-        "linear": psi_kinds.Linear(),
-        "logistic": psi_kinds.LogisticSum(Fraction(3), (Fraction(1), Fraction(2), Fraction(0))),
-    }[kind]
-    for beta in (0.3, 4.0):
-        found = floor(num_classes=3, k=3, psi=psi, beta=arb(beta))
-        with jax.enable_x64(True):
-            deltas = jnp.linspace(0, 12, 60_001)
-            grid = np.asarray(
-                collapsed_loss_float64(deltas, num_classes=3, k=3, psi=psi, beta=beta)
-            )
-        assert float(found.value.rad()) < 1e-12
-        assert -1e-12 < float(grid.min()) - float(found.value) < 1e-6
-
-
-@pytest.mark.parametrize(("k", "beta", "num_classes"), [(1, "1", 2), (5, "0.05", 4), (12, "40", 3)])
-@pytest.mark.parametrize("psi", [psi_kinds.InfoNCE(Fraction(0)), psi_kinds.InfoNCE(q=None)])
-def test_floor_by_slope_is_the_floor(k, beta, num_classes, psi):
-    """By Theorem 4(d), and by branch and bound without it."""
+def test_slack_is_the_lower_end_of_the_ball():
+    tally = Tally()
+    tally.at_least(arb(3, 0.25), arb(1))
+    assert tally.least_slack is not None
+    assert 1.7499 < tally.least_slack <= 1.75
     with ctx.workprec(200):
-        problem = {"num_classes": num_classes, "k": k, "psi": psi, "beta": arb(beta)}
-        for within in (None, arb(num_classes) / (num_classes - 1)):
-            found = floor_by_slope(**problem, within=within)
-            expected = floor(**problem, within=within)
-            assert abs(found.value - expected.value) < arb("1e-45")
-            assert abs(found.delta - expected.delta) < arb("1e-20")
+        tenth = arb(1) / 10
+        tally.at_least(tenth, arb(0))
+        assert tally.least_slack == math.nextafter(0.1, 0)  # the float 0.1 is above one tenth
+        assert arb(tally.least_slack) < tenth < arb(0.1)
+    tally.at_least(arb(1), arb(1))
+    assert tally.least_slack == math.nextafter(0.1, 0)
+    tally.at_least(arb("nan"), arb(0))
+    assert tally.least_slack == -math.inf
 
 
-def test_floor_of_hundreds_of_negatives_is_near_that_of_infinitely_many():
-    found = floor_by_slope(num_classes=2, k=200, psi=psi_kinds.InfoNCE(), beta=arb(1))
-    assert 0 < float(0.60345610 - found.value) < 1 / 200
+def test_precision_is_that_of_the_measurement():
+    measure = in_balls(bits=77)(lambda effort: Tally().measurement(bits=ctx.prec))
+    before = ctx.prec
+    assert measure(Effort.QUICK).details == {"bits": 77}
+    assert ctx.prec == before
 
 
-def test_floor_by_slope_refuses_a_negative_temperature():
-    with pytest.raises(ValueError, match="tau > 0"):
-        floor_by_slope(num_classes=2, k=1, psi=psi_kinds.InfoNCE(tau=Fraction(-1)), beta=arb(1))
+def claim_with(evidence: Evidence) -> Claim:
+    nothing = Measurement(Counter(), models=0)
+    return Claim(
+        name="a claim",
+        statement="",
+        reference="",
+        hypotheses="",
+        evidence=evidence,
+        measure=lambda effort: nothing,
+        controls=(),
+    )
 
 
-def test_floor_refuses_what_it_cannot_certify():
-    with pytest.raises(ValueError, match="beta > 0"):
-        floor(num_classes=3, k=1, psi=psi_kinds.InfoNCE(), beta=arb(0))
+@pytest.mark.parametrize("evidence", Evidence)
+@pytest.mark.parametrize(
+    ("verdicts", "observed", "rigorous"),
+    [
+        ([], False, False),
+        ([Verdict.AGREES], True, False),
+        ([Verdict.PROVED], True, True),
+        ([Verdict.EQUAL], True, True),
+        ([Verdict.PROVED, Verdict.AGREES], True, True),
+        ([Verdict.PROVED, Verdict.VIOLATED], False, False),
+        ([Verdict.PROVED, Verdict.UNDECIDED], False, False),
+        ([Verdict.PROVED, Verdict.AGREES, Verdict.DISAGREES], False, False),
+    ],
+)
+def test_proved_and_certified_claims_do_not_rest_on_observation(
+    evidence, verdicts, observed, rigorous
+):
+    found = Measurement(Counter(verdicts), models=1)
+    expected = observed if evidence is Evidence.OBSERVED else rigorous
+    assert claim_with(evidence).holds(found) == expected
 
 
-def test_random_models_are_reproducible():
-    assert random_model(random.Random(4)) == random_model(random.Random(4))
-
-
-def test_random_joint_laws_are_not_symmetric():
-    model = random_model(random.Random(0), sizes=(2, 4, 2), joint=True, overlapping=False)
-    assert model.joint is not None
-    assert all(table != tuple(zip(*table, strict=True)) for table in model.joint)
+@pytest.mark.parametrize("verdict", Verdict)
+def test_controls_fail_by_a_violation_or_a_disagreement(verdict):
+    control = Control("a control", "a hypothesis", claim_with(Evidence.PROVED).measure)
+    against = verdict in (Verdict.VIOLATED, Verdict.DISAGREES)
+    assert control.fails(Measurement(Counter([verdict]), models=1)) == against

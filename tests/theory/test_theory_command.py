@@ -2,16 +2,17 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from scripts import verify_theory
+from scripts.theory_report import sections
 from scripts.theory_report.findings import Finding, text_table
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.claims import CLAIMS
 
 PROVED, VIOLATED, UNDECIDED = Verdict.PROVED, Verdict.VIOLATED, Verdict.UNDECIDED
+EQUAL, AGREES, DISAGREES = Verdict.EQUAL, Verdict.AGREES, Verdict.DISAGREES
 
 
 def measured(*verdicts):
@@ -33,7 +34,7 @@ def claim_with(verdicts, control):
 
 def test_all_is_well(monkeypatch, capsys):
     monkeypatch.setattr(verify_theory, "CLAIMS", (claim_with([PROVED], VIOLATED),))
-    assert verify_theory.main(quick=True) == 0
+    assert verify_theory.main(["--quick"]) == 0
     shown = capsys.readouterr()
     assert "ok  P a claim" in shown.out
     assert "every claim holds and every control fails" in shown.out
@@ -47,18 +48,52 @@ def test_all_is_well(monkeypatch, capsys):
         ([PROVED, UNDECIDED], VIOLATED, "1 undecided"),
         ([PROVED], PROVED, "control does not fail: the control"),
         ([PROVED], UNDECIDED, "control does not fail: the control"),
+        ([PROVED, DISAGREES], VIOLATED, "1 disagrees"),
+        ([AGREES], VIOLATED, "nothing was found that bears the claim out"),
         ([], VIOLATED, "BAD P a claim"),
     ],
 )
-def test_what_is_not_as_it_must_be_ends_with_status_1(
+def test_what_does_not_behave_as_required_ends_with_status_1(
     monkeypatch, capsys, verdicts, control, complaint
 ):
     good = claim_with([PROVED], VIOLATED)
     monkeypatch.setattr(verify_theory, "CLAIMS", (claim_with(verdicts, control), good))
-    assert verify_theory.main(quick=True) == 1
+    assert verify_theory.main(["--quick"]) == 1
     shown = capsys.readouterr().out
     assert complaint in shown
-    assert "NOT as it must be" in shown
+    assert "FAILED: a claim or a control did not behave as required" in shown
+
+
+def columns_of(claim):
+    header, row = text_table([Finding(claim, None, claim.measure(Effort.QUICK), 1.0)]).split("\n")[
+        :2
+    ]
+    names = ("proved", "equal", "agree", "slack")
+    ends = [header.index(name) + len(name) for name in names]
+    return {name: row[:end].split()[-1] for name, end in zip(names, ends, strict=True)}
+
+
+def test_what_is_observed_has_a_column_of_its_own():
+    claim = claim_with([PROVED] * 3 + [EQUAL] * 5 + [AGREES] * 7, VIOLATED)
+    assert columns_of(claim) == {"proved": "3", "equal": "5", "agree": "7", "slack": "-1.2e-30"}
+
+
+def test_a_claim_in_the_tuple_arrives_in_the_command_and_in_the_report(
+    monkeypatch, tmp_path, capsys
+):
+    claim = claim_with([PROVED, AGREES], DISAGREES)
+    monkeypatch.setattr(verify_theory, "CLAIMS", (claim,))
+    monkeypatch.setattr(sections, "SECTIONS", ())
+    assert verify_theory.main(["--quick", "--report", str(tmp_path)]) == 0
+    assert "ok  P a claim" in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>1 proved</td><td>1 agrees</td>" in page
+    assert "<td>the control</td><td>a hypothesis</td><td></td><td>1 disagrees</td>" in page
+    main, control = json.loads((tmp_path / "results.json").read_text())["findings"]
+    assert main["claim"] == control["claim"] == "a claim"
+    assert main["verdicts"] == {"proved": 1, "agrees": 1}
+    assert main["as_required"]
+    assert control["as_required"]
 
 
 def test_table_fits_into_a_hundred_columns():
@@ -75,9 +110,9 @@ def test_table_fits_into_a_hundred_columns():
     assert {line[4] for line in lines[1 : len(CLAIMS) + 1]} == {"P", "C", "O"}
 
 
-@pytest.mark.parametrize("options", [{"quick": True}, {"full": True}, {"report": Path("x")}])
+@pytest.mark.parametrize("options", [["--quick"], ["--full"], ["--report", "x"]])
 def test_one_model_and_the_claims_exclude_each_other(options, capsys):
-    assert verify_theory.main(case=Path("model.json"), **options) == 2
+    assert verify_theory.main(["--case", "model.json", *options]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "--case measures no claims" in shown.err
@@ -95,7 +130,7 @@ def test_too_many_tuples_are_an_error(tmp_path, capsys):
     }
     file = tmp_path / "large.json"
     file.write_text(json.dumps(model))
-    assert verify_theory.main(case=file) == 2
+    assert verify_theory.main(["--case", str(file)]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "large: k = 20 negatives among 12 different similarities" in shown.err

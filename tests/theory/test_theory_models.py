@@ -131,7 +131,7 @@ def test_generators_keep_their_promises():
 def test_command_line_prints_one_object_for_one_model(tmp_path, capsys):
     file = tmp_path / "model.json"
     file.write_text(json.dumps(BY_NAME["random_3"]))
-    assert main(case=file) == 0
+    assert main(["--case", str(file)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["id"] == "random_3"
     assert found["HUCL_joint"] == BY_NAME["random_3"]["expected"]["HUCL_joint"]
@@ -142,7 +142,7 @@ def test_command_line_prints_one_object_for_one_model(tmp_path, capsys):
 def test_command_line_prints_a_list_for_a_list(tmp_path, capsys):
     file = tmp_path / "models.json"
     file.write_text(json.dumps({"format": "x", "conventions": {}, "cases": CASES[:2]}))
-    assert main(case=file, digits=10) == 0
+    assert main(["--case", str(file), "--digits", "10"]) == 0
     assert [case["SCL"] for case in json.loads(capsys.readouterr().out)] == [
         "0.1269280110",
         "0.2339625251",
@@ -153,18 +153,18 @@ def test_command_line_prints_a_list_for_a_list(tmp_path, capsys):
 def test_command_line_errors_go_to_standard_error(tmp_path, capsys, text):
     file = tmp_path / "bad.json"
     file.write_text(text)
-    assert main(case=file) == 2
+    assert main(["--case", str(file)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert str(file) in captured.err
 
 
 def test_command_line_refuses_a_missing_file_and_silly_digits(tmp_path, capsys):
-    assert main(case=tmp_path / "none.json") == 2
+    assert main(["--case", str(tmp_path / "none.json")]) == 2
     file = tmp_path / "model.json"
     file.write_text(json.dumps(BY_NAME["all_zero"]))
-    assert main(case=file, digits=0) == 2
-    assert main(quick=True, full=True) == 2
+    assert main(["--case", str(file), "--digits", "0"]) == 2
+    assert main(["--quick", "--full"]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -189,5 +189,5 @@ def test_byte_order_mark_is_read_over(tmp_path):
 def test_report_without_a_place_is_refused_before_measuring(tmp_path, capsys):
     file = tmp_path / "file"
     file.touch()
-    assert main(report=file, quick=True) == 2
+    assert main(["--report", str(file), "--quick"]) == 2
     assert "error: --report: " in capsys.readouterr().err

@@ -15,7 +15,7 @@ from theory.model import eta_kinds
 from theory.model.gaussian_model import GaussianClasses, estimate_losses, gaussian_classes
 from theory.model.psi_kinds import InfoNCE
 from theory.model.random_models import ball_features, random_model
-from theory.model.sampler import sampler
+from theory.model.sampling import sampler
 
 COUNT = 20_000
 ETAS = [

@@ -1,5 +1,6 @@
-"""Updates: every corner in two steps, one trace, same key same bits, seeds in vmap."""
+"""Updates: every objective in two steps, one trace, same key same bits, seeds in vmap."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -40,8 +41,8 @@ def test_every_corner_in_two_steps(supervised, positives, beta, normalize):
     state = training.init_state(jax.random.key(0), chosen)
     before = jax.tree.map(np.asarray, state.variables.params)
     split = data.Split(DATA.train.images[:32], DATA.train.labels[:32])
-    corner = training.corner(supervised=supervised, beta=beta)
-    state, infos = training.train_epoch(state, split, corner, chosen)
+    objective = training.traced_objective(supervised=supervised, beta=beta)
+    state, infos = training.train_epoch(state, split, objective, chosen)
     assert state.step == 2
     assert jnp.isfinite(infos.loss).all()
     assert (infos.gradient_norm > 0).all()
@@ -56,13 +57,13 @@ def test_a_step_is_the_objective_and_the_optimizer():
     batch = data.Split(DATA.train.images[::3], DATA.train.labels[::3])
 
     def loss(params):
-        outputs, _ = MODEL.apply(networks.Variables(params, {}), batch.images, True)
+        outputs, _ = MODEL.apply(networks.Variables(params, {}), batch.images, training=True)
         embeddings = normalization.unit_ball(outputs.projections)
         return hcl_jax.hucl(embeddings, batch.labels, beta=3.0)
 
     value, gradient = jax.value_and_grad(loss)(state.variables.params)
-    corner = training.corner(supervised=False, beta=3.0)
-    after, info = training.train_step(state, batch, corner, chosen)
+    objective = training.traced_objective(supervised=False, beta=3.0)
+    after, info = training.train_step(state, batch, objective, chosen)
     np.testing.assert_allclose(info.loss, value, rtol=1e-6)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.variables.params, gradient)
     chex.assert_trees_all_close(after.variables.params, expected, rtol=1e-5, atol=1e-7)
@@ -77,8 +78,8 @@ def test_one_program_trains_every_objective():
     state = training.init_state(jax.random.key(0), chosen)
     losses = []
     for supervised, beta in itertools.product((True, False), (0.0, 5.0, 30.0)):
-        corner = training.corner(supervised=supervised, beta=beta)
-        losses.append(float(step(state, batch, corner, chosen)[1].loss))
+        objective = training.traced_objective(supervised=supervised, beta=beta)
+        losses.append(float(step(state, batch, objective, chosen)[1].loss))
     assert len(set(losses)) == 6
 
 
@@ -87,9 +88,9 @@ def test_same_key_same_bits_and_other_key_other_bits():
 
     def train(seed):
         state = training.init_state(jax.random.key(seed), chosen)
-        corner = training.corner(supervised=True, beta=2.0)
+        objective = training.traced_objective(supervised=True, beta=2.0)
         for _ in range(3):
-            state, infos = training.train_epoch(state, DATA.train, corner, chosen)
+            state, infos = training.train_epoch(state, DATA.train, objective, chosen)
         return state.variables, infos.loss
 
     first, again, other = train(0), train(0), train(1)
@@ -99,13 +100,13 @@ def test_same_key_same_bits_and_other_key_other_bits():
 
 def test_seeds_side_by_side_are_the_seeds_alone():
     chosen = program()
-    corner = training.corner(supervised=True, beta=2.0)
+    objective = training.traced_objective(supervised=True, beta=2.0)
     keys = jax.random.split(jax.random.key(0), 3)
     states = jax.vmap(lambda key: training.init_state(key, chosen))(keys)
-    _, together = training.train_epoch_of_seeds(states, DATA.train, corner, chosen)
+    _, together = training.train_epoch_of_seeds(states, DATA.train, objective, chosen)
     for i, key in enumerate(keys):
         state = training.init_state(key, chosen)
-        _, alone = training.train_epoch(state, DATA.train, corner, chosen)
+        _, alone = training.train_epoch(state, DATA.train, objective, chosen)
         np.testing.assert_allclose(together.loss[i], alone.loss, rtol=1e-4)
 
 
@@ -121,9 +122,9 @@ def test_an_epoch_visits_every_image_once_in_a_new_order():
 def test_no_transfer_inside_an_epoch():
     chosen = program()
     state = training.init_state(jax.random.key(0), chosen)
-    corner = training.corner(supervised=True, beta=2.0)
+    objective = training.traced_objective(supervised=True, beta=2.0)
     with jax.transfer_guard("disallow"):
-        state, infos = training.train_epoch(state, DATA.train, corner, chosen)
+        state, infos = training.train_epoch(state, DATA.train, objective, chosen)
         jax.block_until_ready((state, infos))
     assert state.step == 3
 
@@ -134,9 +135,9 @@ def test_hard_training_reaches_neural_collapse():
     )
     chosen = program(batch_size=48, optimizer=optax.adam(3e-3))
     state = training.init_state(jax.random.key(0), chosen)
-    corner = training.corner(supervised=True, beta=5.0)
+    objective = training.traced_objective(supervised=True, beta=5.0)
     for _ in range(400):
-        state, infos = training.train_epoch(state, flat.train, corner, chosen)
+        state, infos = training.train_epoch(state, flat.train, objective, chosen)
     _, embeddings = embedding.embed(state.variables, flat.train.images, chosen)
     measured = hcl_jax.geometry.measure(embeddings, flat.train.labels, 4)
     assert measured.etf_distance < 0.02
@@ -146,10 +147,11 @@ def test_hard_training_reaches_neural_collapse():
 
 @pytest.mark.parametrize("num_negatives", [None, 32])
 def test_reference_conventions_and_samples_train(num_negatives):
-    chosen = program(self_positives=True, self_negatives=True, num_negatives=num_negatives)
+    reference = hcl_jax.REFERENCE_CONVENTIONS
+    chosen = program(conventions=dataclasses.replace(reference, num_negatives=num_negatives))
     state = training.init_state(jax.random.key(0), chosen)
-    corner = training.corner(supervised=False, beta=2.0)
-    state, infos = training.train_epoch(state, DATA.train, corner, chosen)
+    objective = training.traced_objective(supervised=False, beta=2.0)
+    state, infos = training.train_epoch(state, DATA.train, objective, chosen)
     assert jnp.isfinite(infos.loss).all()
     assert (infos.undefined == 0).all()
 
@@ -158,15 +160,15 @@ def test_undefined_anchors_are_counted():
     chosen = program()
     state = training.init_state(jax.random.key(0), chosen)
     batch = data.Split(DATA.train.images[:3], jnp.array([0, 0, 1]))
-    _, info = training.train_step(state, batch, training.corner(supervised=True), chosen)
+    _, info = training.train_step(state, batch, training.traced_objective(supervised=True), chosen)
     assert info.undefined == 1
 
 
 def test_any_hardening_trains():
     chosen = program()
     state = training.init_state(jax.random.key(0), chosen)
-    corner = training.Corner(jnp.asarray(True), hardening.relu_power(1.0, 3.0))
-    _, infos = training.train_epoch(state, DATA.train, corner, chosen)
+    objective = hcl_jax.Objective(jnp.asarray(True), hardening.relu_power(1.0, 3.0))
+    _, infos = training.train_epoch(state, DATA.train, objective, chosen)
     assert jnp.isfinite(infos.loss).all()
 
 
@@ -190,4 +192,4 @@ def test_errors(unchecked, message):
     chosen = program(**ERRORS[message])
     state = training.init_state(jax.random.key(0), chosen)
     with pytest.raises(ValueError, match=message):
-        training.train_epoch(state, DATA.train, training.corner(supervised=True), chosen)
+        training.train_epoch(state, DATA.train, training.traced_objective(supervised=True), chosen)

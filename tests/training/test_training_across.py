@@ -11,8 +11,9 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from hcl_jax import data, networks, parallel, training
+from hcl_jax.collectives import SINGLE, over_axis
+from hcl_jax.conventions import Conventions
 from hcl_jax.networks import Head
-from hcl_jax.parallel import collectives
 from hcl_jax.training import Program
 
 DATA = data.digits()
@@ -28,17 +29,17 @@ def batches(steps):
         yield data.Split(DATA.train.images[chosen], DATA.train.labels[chosen])
 
 
-def program(axis_name=None, where=collectives.ALONE, **changes):
+def program(axis_name=None, where=SINGLE, **changes):
     model = networks.convnet((8, 8, 1), 9, channels=(4, 8), head=Head((16,)), axis_name=axis_name)
-    return Program(model, optax.sgd(0.1), BATCH, placement=where, **changes)
+    return Program(model, optax.sgd(0.1), BATCH, collectives=where, **changes)
 
 
-def alone(corner, **changes):
+def alone(objective, **changes):
     chosen = program(**changes)
     state, losses = training.init_state(jax.random.key(0), chosen), []
     step = jax.jit(training.train_step, static_argnums=3)
     for batch in batches(3):
-        state, info = step(state, batch, corner, chosen)
+        state, info = step(state, batch, objective, chosen)
         losses.append(float(info.loss))
     return state, losses, info
 
@@ -56,9 +57,9 @@ def spread(array, devices):
     ],
 )
 def test_pmap_is_one_device(devices, exchange, supervised):
-    corner = training.corner(supervised=supervised, beta=5.0)
-    expected, expected_losses, expected_info = alone(corner)
-    chosen = program("devices", collectives.across("devices", exchange=exchange))
+    objective = training.traced_objective(supervised=supervised, beta=5.0)
+    expected, expected_losses, expected_info = alone(objective)
+    chosen = program("devices", over_axis("devices", exchange=exchange))
     step = parallel.launch(
         functools.partial(training.train_step, program=chosen),
         axis_name="devices",
@@ -69,7 +70,7 @@ def test_pmap_is_one_device(devices, exchange, supervised):
     state = jax.tree.map(lambda x: jnp.stack([x] * devices), state)
     losses = []
     for batch in batches(3):
-        state, info = step(state, jax.tree.map(lambda x: spread(x, devices), batch), corner)
+        state, info = step(state, jax.tree.map(lambda x: spread(x, devices), batch), objective)
         np.testing.assert_array_equal(info.loss, jnp.full(devices, info.loss[0]))
         losses.append(float(info.loss[0]))
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
@@ -81,12 +82,12 @@ def test_pmap_is_one_device(devices, exchange, supervised):
 
 
 def test_shard_map_is_one_device():
-    corner = training.corner(supervised=True, beta=5.0)
-    expected, expected_losses, _ = alone(corner)
+    objective = training.traced_objective(supervised=True, beta=5.0)
+    expected, expected_losses, _ = alone(objective)
     mesh = jax.make_mesh(
         (4,), ("devices",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:4]
     )
-    chosen = program("devices", collectives.across("devices"))
+    chosen = program("devices", over_axis("devices"))
     shared, own = PartitionSpec(), PartitionSpec("devices")
     step = jax.jit(
         jax.shard_map(
@@ -98,7 +99,7 @@ def test_shard_map_is_one_device():
     )
     state, losses = training.init_state(jax.random.key(0), chosen), []
     for batch in batches(3):
-        state, info = step(state, batch, corner)
+        state, info = step(state, batch, objective)
         losses.append(float(info.loss))
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     chex.assert_trees_all_close(state.variables, expected.variables, rtol=1e-4, atol=1e-5)
@@ -107,10 +108,11 @@ def test_shard_map_is_one_device():
 @pytest.mark.parametrize("positives", [pytest.param("class", marks=pytest.mark.slow), "views"])
 def test_samples_and_views_train_across_devices(positives):
     """Draws and views are other ones than on one device, so only the law can be compared."""
-    changes = {"positives": positives, "num_negatives": 256, "self_positives": positives == "class"}
-    corner = training.corner(supervised=True, beta=2.0)
-    _, (expected, *_), _ = alone(corner, **changes)
-    chosen = program("devices", collectives.across("devices"), **changes)
+    conventions = Conventions(num_negatives=256, self_positives=positives == "class")
+    changes = {"positives": positives, "conventions": conventions}
+    objective = training.traced_objective(supervised=True, beta=2.0)
+    _, (expected, *_), _ = alone(objective, **changes)
+    chosen = program("devices", over_axis("devices"), **changes)
     step = parallel.launch(
         functools.partial(training.train_step, program=chosen),
         axis_name="devices",
@@ -119,7 +121,7 @@ def test_samples_and_views_train_across_devices(positives):
     )
     state = training.init_state(jax.random.key(0), chosen)
     state = jax.tree.map(lambda x: jnp.stack([x] * 2), state)
-    _, info = step(state, jax.tree.map(lambda x: spread(x, 2), next(batches(1))), corner)
+    _, info = step(state, jax.tree.map(lambda x: spread(x, 2), next(batches(1))), objective)
     np.testing.assert_allclose(info.loss[0], expected, rtol=0.02)
     assert info.loss[0] != expected
     assert (info.undefined == 0).all()

@@ -149,9 +149,9 @@ def test_a_full_disk_is_named(tmp_path, capsys, monkeypatch):
 GAUSSIANS = data.gaussian_classes(jax.random.key(0), num_classes=4, dim=8, train_per_class=12)
 
 
-def steps(program, corner):
+def steps(program, objective):
     state = training.init_state(jax.random.key(0), program)
-    state, infos = training.train_epoch(state, GAUSSIANS.train, corner, program)
+    state, infos = training.train_epoch(state, GAUSSIANS.train, objective, program)
     return state.variables.params, infos.loss
 
 
@@ -161,10 +161,10 @@ def test_a_batch_in_parts_is_the_whole_batch(beta, positives):
     """Exact for a contrastive loss: features of the whole batch come first."""
     model = networks.mlp(8, 3, depth=2, width=16)
     whole = Program(model, optax.sgd(0.5), 24, positives=positives)
-    corner = training.corner(supervised=True, beta=beta)
-    expected = steps(whole, corner)
+    objective = training.traced_objective(supervised=True, beta=beta)
+    expected = steps(whole, objective)
     for parts in (2, 4):
-        found = steps(whole._replace(parts=parts), corner)
+        found = steps(whole._replace(parts=parts), objective)
         chex.assert_trees_all_close(found, expected, rtol=2e-5, atol=1e-6)
 
 
@@ -192,17 +192,17 @@ def test_parts_have_to_divide_the_batch():
     model = networks.mlp(8, 3, depth=1, width=4)
     program = Program(model, optax.sgd(0.5), 24, parts=5)
     with pytest.raises(ValueError, match="24 images cannot be cut into 5 equal parts"):
-        steps(program, training.corner(supervised=True))
+        steps(program, training.traced_objective(supervised=True))
 
 
 def test_parts_over_devices_are_one_device():
     model = networks.mlp(8, 3, depth=2, width=16)
     program = Program(model, optax.sgd(0.5), 24, parts=3)
-    corner = training.corner(supervised=False, beta=2.0)
-    _, expected = steps(program._replace(parts=1), corner)
+    objective = training.traced_objective(supervised=False, beta=2.0)
+    _, expected = steps(program._replace(parts=1), objective)
     launcher = runner.over_devices(program, devices=jax.devices()[:4])
     states = launcher.init(jax.random.key(0)[None])
-    states, infos = launcher.epoch(states, launcher.place(GAUSSIANS.train), corner)
+    states, infos = launcher.epoch(states, launcher.place(GAUSSIANS.train), objective)
     np.testing.assert_allclose(launcher.fetch(infos).loss[0], expected, rtol=1e-4)
 
 

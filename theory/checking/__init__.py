@@ -1,6 +1,6 @@
 """What a claim is, how it is measured, and what a measurement may say."""
 
-from theory.checking.claim import Claim, Control, Effort, Evidence, Measurement
+from theory.checking.claim import Claim, Control, Effort, Evidence, Measure, Measurement
 from theory.checking.tally import BITS, Tally, in_balls
 from theory.checking.verdicts import EQUALITY, Verdict, compare
 
@@ -11,6 +11,7 @@ __all__ = [
     "Control",
     "Effort",
     "Evidence",
+    "Measure",
     "Measurement",
     "Tally",
     "Verdict",

@@ -57,6 +57,10 @@ class Measurement(NamedTuple):
     details: Mapping[str, float | int | str] = {}
 
 
+Measure = Callable[[Effort], Measurement]
+"""How a claim or a control is measured."""
+
+
 class Control(NamedTuple):
     """A measurement that must contradict the claim, since a hypothesis is dropped.
 
@@ -68,7 +72,7 @@ class Control(NamedTuple):
 
     name: str
     dropped: str
-    measure: Callable[[Effort], Measurement]
+    measure: Measure
 
     def fails(self, found: Measurement) -> bool:
         """Whether a measurement contradicts the claim, as a control must.
@@ -100,7 +104,7 @@ class Claim:
     reference: str
     hypotheses: str
     evidence: Evidence
-    measure: Callable[[Effort], Measurement]
+    measure: Measure
     controls: tuple[Control, ...]
 
     def holds(self, found: Measurement) -> bool:

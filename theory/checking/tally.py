@@ -2,12 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 
 from flint import arb, ctx
 
-from theory.checking.claim import Effort, Measurement
+from theory.checking.claim import Effort, Measure, Measurement
 from theory.checking.verdicts import EQUALITY, Verdict, compare
 
 BITS = 200
@@ -72,8 +72,7 @@ class Tally:
 
     def measurement(self, **details: float | int | str) -> Measurement:
         """What was found so far."""
-        found: Mapping[str, float | int | str] = details
-        return Measurement(self.verdicts, self.models, self.least_slack, self.seed, found)
+        return Measurement(self.verdicts, self.models, self.least_slack, self.seed, details)
 
     def _replace(self, old: Verdict, new: Verdict) -> Verdict:
         self.verdicts[old] -= 1
@@ -90,9 +89,7 @@ def lower_end(ball: arb) -> float:
     return nearest if arb(nearest) <= lower else math.nextafter(nearest, -math.inf)
 
 
-def in_balls(
-    *, bits: int = BITS
-) -> Callable[[Callable[[Effort], Measurement]], Callable[[Effort], Measurement]]:
+def in_balls(*, bits: int = BITS) -> Callable[[Measure], Measure]:
     """Runs a measurement in ball arithmetic at a working precision of its own.
 
     Args:
@@ -107,7 +104,7 @@ def in_balls(
         {'bits': 160}
     """
 
-    def decorate(measure: Callable[[Effort], Measurement]) -> Callable[[Effort], Measurement]:
+    def decorate(measure: Measure) -> Measure:
         @wraps(measure)
         def run(effort: Effort) -> Measurement:
             with ctx.workprec(bits):

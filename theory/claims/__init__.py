@@ -11,6 +11,7 @@ from theory.claims import (
     shipped_losses,
     theorem1_hardening,
     theorem1_hardness,
+    theorem1_pools,
     theorem2_batches,
     theorem2_supervised,
     theorem3_unsupervised,
@@ -24,6 +25,7 @@ from theory.claims import (
 
 CLAIMS: tuple[Claim, ...] = (
     *theorem1_hardening.CLAIMS,
+    *theorem1_pools.CLAIMS,
     *theorem1_hardness.CLAIMS,
     *theorem2_supervised.CLAIMS,
     *theorem2_batches.CLAIMS,

@@ -10,11 +10,14 @@ force NC. Theorem 4(d) of `docs/hucl_optimum.md` says what the least HUCL in the
 import random
 from fractions import Fraction
 
+from flint import arb
+
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
 from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid, Threshold
-from theory.model.psi_kinds import InfoNCE
+from theory.model.kinds import PsiKind
+from theory.model.psi_kinds import InfoNCE, LogisticSum
 from theory.model.random_models import neural_collapse, psi_choices
 from theory.model.rationals import ball, rational
 from theory.model.simplex import nc_gap
@@ -67,13 +70,14 @@ def floor_above_bound(effort: Effort) -> Measurement:
     rng, tally = random.Random(SEED), Tally(seed=SEED)
     for classes in (2, 3, 4, 10, 100)[: effort.choose(2, 5, 5)]:
         for k in (1, 2, 4)[: effort.choose(2, 3, 3)]:
-            for psi in (InfoNCE(), InfoNCE(q=None), psi_choices(rng)[1]):
+            for psi in (InfoNCE(), InfoNCE(q=None), *LogisticSum.random(rng, k)):
                 for beta in BETAS:
                     _compare_inside_ball(tally, classes, k, psi, ball(beta))
     return tally.measurement(betas=", ".join(map(str, BETAS)))
 
 
-def _compare_inside_ball(tally, classes, k, psi, beta):
+def _compare_inside_ball(tally: Tally, classes: int, k: int, psi: PsiKind, beta: arb) -> None:
+    """Records that the least HUCL in the unit ball is above the UCL bound."""
     edge = ball(nc_gap(classes))
     lowest = floor(num_classes=classes, k=k, psi=psi, beta=beta, within=edge)
     tally.above(lowest.value, unsupervised_bound(classes, k, psi))
@@ -97,7 +101,7 @@ def above_at_collapse(effort: Effort) -> Measurement:
     """HUCL(NC) > UCL(NC) and HUCL(NC) increases in beta towards psi(0)."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
     for classes in (2, 3, 5, 10, 100)[: effort.choose(3, 5, 5)]:
-        for psi in psi_choices(rng)[:3]:
+        for psi in (*InfoNCE.random(rng, 2), *LogisticSum.random(rng, 2)):
             before = unsupervised_bound(classes, 2, psi)
             for beta in BETAS:
                 value = hucl_at_collapse(classes, 2, psi, Exponential(beta))

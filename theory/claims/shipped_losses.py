@@ -17,13 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb
 
-from hcl_jax.hardening import Hardening, exponential
+from hcl_jax.hardening import exponential
 from hcl_jax.objectives import Options, objective
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
-from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid, Threshold
+from theory.model.eta_kinds import Exponential, ReluPower, Threshold
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import LatentClassModel
-from theory.model.psi_kinds import InfoNCE, LogisticSum, PsiKind, SquaredHinge, TripletMax
+from theory.model.psi_kinds import InfoNCE, LogisticSum, SquaredHinge, TripletMax
 from theory.model.random_models import Rng, ball_features, own_points, uniform
 
 SEED = 8
@@ -39,7 +40,7 @@ MEAN_SQUARE = (0.7, 1.4)
 
 def conventions() -> Options:
     """The pairs and the average under which a batch is a finite model."""
-    return Options(self_positives=True, self_negatives=True, average="anchors")
+    return Options(reference_conventions=True, average="anchors")
 
 
 def batch_model(rng: Rng, psi: PsiKind, eta, k: int = 1) -> LatentClassModel:
@@ -59,32 +60,6 @@ def batch_model(rng: Rng, psi: PsiKind, eta, k: int = 1) -> LatentClassModel:
         psi=psi,
         eta=eta,
     )
-
-
-def shipped_hardening(model: LatentClassModel) -> Hardening:
-    """The hardening function of a model as the library makes it, levels included."""
-    from hcl_jax import hardening
-
-    eta = model.eta
-    if isinstance(eta, Exponential):
-        return exponential(jnp.asarray(float(eta.beta)))
-    if isinstance(eta, ReluPower):
-        return hardening.relu_power(float(eta.c), float(eta.p))
-    if isinstance(eta, Threshold):
-        return hardening.threshold(float(eta.th))
-    assert isinstance(eta, Sigmoid)
-    return hardening.sigmoid(float(eta.beta), float(eta.c))
-
-
-def shipped_psi(psi: PsiKind):
-    """The loss function as the library makes it, margin included."""
-    from hcl_jax import psi as library
-
-    if isinstance(psi, SquaredHinge):
-        return library.squared_hinge(margin=float(psi.margin))
-    if isinstance(psi, TripletMax):
-        return library.triplet_max(margin=float(psi.margin))
-    return psi.float64()[1]
 
 
 def batch_of(model: LatentClassModel):
@@ -134,9 +109,9 @@ def _compare_weights(
 
 def _value(model: LatentClassModel, supervised: bool, hard: bool) -> float:
     embeddings, labels = batch_of(model)
-    hardening = shipped_hardening(model) if hard else exponential(jnp.asarray(0.0))
+    hardening = model.eta.shipped() if hard else exponential(0.0)
     return float(
-        _objective(embeddings, labels, hardening, shipped_psi(model.psi), supervised=supervised)
+        _objective(embeddings, labels, hardening, model.psi.shipped(), supervised=supervised)
     )
 
 
@@ -188,8 +163,8 @@ def _scores(model, beta, sampler, supervised_only, start):
             jax.random.key(SEED * 10_000 + start + supervised),
             embeddings,
             labels,
-            exponential(jnp.asarray(hardness)),
-            shipped_psi(model.psi),
+            exponential(hardness),
+            model.psi.shipped(),
             supervised=supervised and not sampler.own_class,
         )
         values = np.asarray(drawn, dtype=np.float64)
@@ -224,7 +199,7 @@ def _judge(scores: np.ndarray) -> Measurement:
 
 CLAIMS = (
     Claim(
-        name="the weights estimator is the limit of many negatives",
+        name="the weights estimator takes k to infinity",
         statement="hcl_jax losses of a batch equal the finite model of the batch with "
         "k = infinity.",
         reference="this project",

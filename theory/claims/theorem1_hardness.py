@@ -16,7 +16,8 @@ from flint import arb, fmpq
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses, expected_losses
-from theory.model.eta_kinds import EtaForm, Exponential
+from theory.model.eta_kinds import Exponential
+from theory.model.kinds import EtaForm, EtaKind
 from theory.model.psi_kinds import Linear
 from theory.model.random_models import random_model
 
@@ -43,8 +44,8 @@ def on_random_models(effort: Effort) -> Measurement:
 
 
 @dataclass(frozen=True)
-class PlateauHardness:
-    """``exp(b phi(t_1, t_2))``, phi increasing but not supermodular.
+class PlateauHardness(EtaKind):
+    """``exp(b phi(t_1, t_2))``, phi increasing but not supermodular; for the ball evaluator only.
 
     phi is 1 if a similarity is 1, else 9/10 if both are at least 9/10, else 0: two fairly hard
     negatives come just below one that is hardest, though together they cost more.
@@ -54,20 +55,11 @@ class PlateauHardness:
     kind: ClassVar[str] = "plateau"
     form: ClassVar[EtaForm] = EtaForm.JOINT
 
-    @property
-    def legal(self) -> bool:
-        return True
-
-    def factor(self, t: fmpq, place: int) -> arb:
-        raise TypeError("not a product")
-
     def of_tuple(self, ts: Sequence[fmpq]) -> arb:
+        """eta of two similarities."""
         both_hard = fmpq(9, 10) if min(ts) >= fmpq(9, 10) else fmpq(0)
         level = fmpq(1) if max(ts) >= 1 else both_hard
         return arb(level * self.b).exp()
-
-    def float64(self):
-        raise NotImplementedError("a control of the ball evaluator only")
 
 
 @in_balls()

@@ -14,8 +14,9 @@ from flint import arb, fmpq
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.bounds import supervised_bound
 from theory.exact.tuple_laws import psi_of
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import LatentClassModel
-from theory.model.psi_kinds import InfoNCE, PsiKind
+from theory.model.psi_kinds import InfoNCE
 from theory.model.random_models import ball_features, near_collapse, random_model
 from theory.model.rationals import rational
 
@@ -24,17 +25,13 @@ BATCH = 4
 INFONCE = (InfoNCE(), InfoNCE(alpha=Fraction(1, 2), q=Fraction(2)), InfoNCE(tau=Fraction(1, 2)))
 
 
-def batch_loss(gram: list[list[fmpq]], labels: list[int], batch: tuple[int, ...], psi: PsiKind):
-    """The SCL of one batch: the sum over its (anchor, positive) pairs, and their number.
+def batch_loss(
+    gram: list[list[fmpq]], labels: list[int], batch: tuple[int, ...], psi: PsiKind
+) -> tuple[arb, int]:
+    """The sum of psi over the (anchor, positive) pairs of a batch, and the number of pairs.
 
-    Args:
-        gram: similarities of the population.
-        labels: its classes.
-        batch: members of the batch; all members of other classes are an anchor's negatives.
-        psi: the loss function, for any number of negatives.
-
-    Returns:
-        The sum of losses, and the number of pairs that have a negative.
+    The negatives of an anchor are all members of the batch that are of other classes; pairs without
+    a negative are left out.
     """
     total, pairs = arb(0), 0
     for x in batch:

@@ -16,8 +16,9 @@ from theory.exact.balls import exact_losses
 from theory.exact.bounds import supervised_bound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid
+from theory.model.kinds import PsiKind
 from theory.model.latent_classes import LatentClassModel
-from theory.model.psi_kinds import BadSigmoid, BadSquare, InfoNCE, Linear, PsiKind, TripletSum
+from theory.model.psi_kinds import BadSigmoid, BadSquare, InfoNCE, Linear, TripletSum
 from theory.model.random_models import (
     collapsed_features,
     near_collapse,

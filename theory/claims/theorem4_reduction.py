@@ -9,14 +9,13 @@ and that is at least the floor. Each of the three inequalities is compared in ba
 """
 
 import random
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
-from flint import arb, ctx, fmpq
+from flint import arb, fmpq
 
-from theory.checking import Claim, Control, Effort, Evidence, Measurement, compare
-from theory.claims.theorem4_floor import BETAS, LOSSES, PRECISION, floor_of, hardness_of
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import conditional_losses
 from theory.model.eta_kinds import Exponential
 from theory.model.latent_classes import LatentClassModel
@@ -24,27 +23,33 @@ from theory.model.multisets import multisets
 from theory.model.psi_kinds import InfoNCE
 from theory.model.random_models import random_model
 from theory.model.rationals import ball, rational
+from theory.optimum.floor_of_models import floor_of
 
 SEED = 2312
+LOSSES = (InfoNCE(), InfoNCE(q=None), InfoNCE(alpha=Fraction(0), tau=Fraction(1, 2)))
+BETAS = (Fraction(1, 2), Fraction(1), Fraction(5), Fraction(20))
+
+
+class AnchorBounds(NamedTuple):
+    """The three numbers that the reduction compares, for one anchor and one of its labels.
+
+    Attributes:
+        loss: the HUCL loss given anchor and label.
+        reduced: ``G_k(w)``.
+        own: ``w_y``.
+    """
+
+    loss: arb
+    reduced: arb
+    own: arb
 
 
 def reduction(
     model: LatentClassModel, anchor: int, label: int, *, self_positive: bool = False
-) -> tuple[arb, arb, arb]:
-    """The three numbers of the collapse reduction, for one anchor.
+) -> AnchorBounds:
+    """The collapse reduction for one anchor of a balanced model; InfoNCE, exp tilting, beta > 0.
 
-    Args:
-        model: balanced, InfoNCE, exponential tilting with beta > 0.
-        anchor: the number of a point.
-        label: a class that has the point.
-        self_positive: takes the anchor as its own positive, which breaks the hypothesis that
-            positives are independent of it.
-
-    Returns:
-        The HUCL loss given anchor and label, ``G_k(w)``, and ``w_y``.
-
-    Raises:
-        ValueError: for another psi or eta.
+    With `self_positive` the anchor is its own positive, which breaks a hypothesis.
     """
     psi, eta = model.psi, model.eta
     if not isinstance(psi, InfoNCE) or not isinstance(eta, Exponential) or eta.beta <= 0:
@@ -64,39 +69,41 @@ def reduction(
     for class_law in model.class_laws:
         terms = zip(class_law, similarities, strict=True)
         masses.append(_sum(((t - mean) * beta).exp() * rational(p) for p, t in terms if p > 0))
-    return loss, _reduced_loss(psi, model.k, masses, beta), -masses[label].log() / beta
+    reduced = _reduced_loss(psi, model.k, masses, beta)
+    return AnchorBounds(loss, reduced, own=-masses[label].log() / beta)
 
 
-def measure_reduction(effort: Effort) -> Measurement:
-    """Checks the three inequalities of the reduction for every anchor of random models."""
-    return _measure_reduction(effort.choose(10, 60, 600), self_positive=False)
+@in_balls(bits=250)
+def on_random_models(effort: Effort) -> Measurement:
+    """The three inequalities of the reduction for every anchor of random models."""
+    return _compare_anchors(effort.choose(10, 60, 600), self_positive=False)
 
 
-def measure_self_positives(effort: Effort) -> Measurement:
+@in_balls(bits=250)
+def with_self_positives(effort: Effort) -> Measurement:
     """The same with every anchor its own positive."""
-    return _measure_reduction(effort.choose(10, 30, 100), self_positive=True)
+    return _compare_anchors(effort.choose(10, 30, 100), self_positive=True)
 
 
-def _measure_reduction(count, *, self_positive):
-    generator = random.Random(SEED)
-    verdicts, least, anchors = Counter(), float("inf"), 0
-    with ctx.workprec(PRECISION):
-        for _ in range(count):
-            psi, eta = generator.choice(LOSSES[:3]), Exponential(generator.choice(BETAS))
-            model = random_model(generator, psi=psi, eta=eta, balanced=True, joint=False)
-            lowest = floor_of(model.num_classes, model.k, psi, hardness_of(model)).value
-            for label, law in enumerate(model.class_laws):
-                for anchor in (i for i, p in enumerate(law) if p > 0):
-                    numbers = reduction(model, anchor, label, self_positive=self_positive)
-                    loss, reduced, own = numbers
-                    for left, right in ((loss, reduced), (arb(0), own), (reduced, lowest)):
-                        verdicts[compare(left, right)] += 1
-                    least = min(least, float(reduced - lowest))
-                    anchors += 1
-    return Measurement(verdicts, count, least, SEED, {"anchors": anchors})
+def _compare_anchors(count: int, *, self_positive: bool) -> Measurement:
+    """Records the three inequalities for every anchor and label of `count` random models."""
+    rng, tally, anchors = random.Random(SEED), Tally(seed=SEED), 0
+    for _ in range(count):
+        psi, eta = rng.choice(LOSSES), Exponential(rng.choice(BETAS))
+        model = random_model(rng, psi=psi, eta=eta, balanced=True, joint=False)
+        lowest = floor_of(model).value
+        for label, law in enumerate(model.class_laws):
+            for anchor in (i for i, p in enumerate(law) if p > 0):
+                found = reduction(model, anchor, label, self_positive=self_positive)
+                tally.at_least(found.loss, found.reduced)
+                tally.at_least(arb(0), found.own)
+                tally.at_least(found.reduced, lowest)
+                anchors += 1
+        tally.models += 1
+    return tally.measurement(anchors=anchors)
 
 
-def _reduced_loss(psi, k, masses, beta):
+def _reduced_loss(psi: InfoNCE, k: int, masses: Sequence[arb], beta: arb) -> arb:
     """``G_k(w)`` for InfoNCE, with ``masses[c] = e^{-beta w_c}``."""
     total = _sum(masses)
     decay = 1 / (beta * ball(psi.tau))
@@ -111,6 +118,7 @@ def _reduced_loss(psi, k, masses, beta):
 
 
 def _sum(numbers: Iterable[arb]) -> arb:
+    """The sum of balls, zero if there are none."""
     return sum(numbers, arb(0))
 
 
@@ -122,9 +130,7 @@ CLAIMS = (
         reference="docs/hucl_optimum.md, Lemmas 1 and 2",
         hypotheses="as for the floor; InfoNCE",
         evidence=Evidence.PROVED,
-        measure=measure_reduction,
-        controls=(
-            Control("x+ = x", "positives independent of the anchor", measure_self_positives),
-        ),
+        measure=on_random_models,
+        controls=(Control("x+ = x", "positives independent of the anchor", with_self_positives),),
     ),
 )

@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 from flint import arb, fmpq
 
-from theory.model.eta_kinds import EtaForm, EtaKind
+from theory.model.kinds import EtaForm, EtaKind, PsiKind
 from theory.model.latent_classes import LatentClassModel
 from theory.model.multisets import multisets, over_multisets
-from theory.model.psi_kinds import InfoNCE, PsiKind
 from theory.model.rationals import rational
 
 Pmf = Mapping[fmpq, fmpq]
@@ -193,7 +192,7 @@ def limit_of_losses(
     Raises:
         ValueError: for another psi or eta.
     """
-    if not isinstance(psi, InfoNCE) or psi.q is None or eta.form is not EtaForm.PRODUCT:
+    if not psi.has_limit or eta.form is not EtaForm.PRODUCT:
         raise ValueError("only InfoNCE with a number q and a product eta has a limit in k")
     masses = [arb(p) for p in law.values()]
     tilted = [m * eta.factor(t, 0) for t, m in zip(law, masses, strict=True)]

@@ -14,8 +14,7 @@ from typing import cast
 
 from flint import arb
 
-from theory.model.eta_kinds import EtaKind
-from theory.model.psi_kinds import PsiKind
+from theory.model.kinds import EtaKind, PsiKind
 from theory.model.rationals import ball, rational
 from theory.model.simplex import nc_gap
 

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from flint import arb, fmpq
 
-from theory.model.eta_kinds import EtaKind
-from theory.model.psi_kinds import PsiKind
+from theory.model.kinds import EtaKind, PsiKind
 from theory.model.rationals import rational
 
 

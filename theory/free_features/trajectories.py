@@ -1,7 +1,7 @@
 """Training free features with the shipped losses: how, and whether, neural collapse is reached.
 
 The batch is the whole population: n points of each of C classes, an anchor among its own positives
-and negatives (`self_positives`, `self_negatives`), all pairs weighted alike. That makes the shipped
+and negatives (`reference_conventions`), all pairs weighted alike. That makes the shipped
 weights estimator the exact population loss for ``k = infinity`` with positives drawn from the class
 independently of the anchor.
 """
@@ -87,8 +87,7 @@ def whole_batch_loss(features: Float[Array, "n dim"], run: Run) -> Float[Array, 
         labels,
         supervised=run.supervised,
         hardening=exponential(run.beta),
-        self_positives=True,
-        self_negatives=True,
+        reference_conventions=True,
         stop_gradient_hardening=run.stop_gradient,
     )
 

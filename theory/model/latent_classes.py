@@ -15,8 +15,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-from theory.model.eta_kinds import EtaKind, WeightedExponential
-from theory.model.psi_kinds import LogisticSum, PsiKind
+from theory.model.kinds import EtaKind, PsiKind
 
 Vector = tuple[Fraction, ...]
 Matrix = tuple[Vector, ...]
@@ -84,7 +83,7 @@ class LatentClassModel:
     joint: tuple[Matrix, ...] | None = None
     name: str = "model"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_law("prior", self.prior)
         if max(self.prior) == 1:
             raise ValueError("prior must leave room for another class, or SCL has no negatives")
@@ -169,13 +168,12 @@ class LatentClassModel:
             eta_legal=self.eta.legal,
         )
 
-    def _check_places(self):
-        if isinstance(self.psi, LogisticSum) and self.psi.w is not None:
-            _check_count("the weights w of psi", len(self.psi.w), self.k, "negatives (k)")
-        if isinstance(self.eta, WeightedExponential):
-            _check_count("the betas of eta", len(self.eta.betas), self.k, "negatives (k)")
+    def _check_places(self) -> None:
+        for what, kind in (("psi", self.psi), ("eta", self.eta)):
+            for numbers, count in kind.places():
+                _check_count(f"the {numbers} of {what}", count, self.k, "negatives (k)")
 
-    def _check_joint(self):
+    def _check_joint(self) -> None:
         if self.joint is None:
             return
         _check_count("joint laws", len(self.joint), self.num_classes, "classes in the prior")

@@ -2,19 +2,23 @@
 
 One model is an object with the keys ``id, C, N, d, k, psi, eta, prior, class_pmf, joint,
 features``; numbers are JSON numbers or strings such as "0.25" or "1/3". A file holds one model, a
-list of models, or an object with a list under ``cases``. The kinds of psi and eta and their
-parameters are those of `PSI_PARAMETERS` and `ETA_PARAMETERS`. What is not known is an error.
+list of models, or an object with a list under ``cases``. The kinds of psi and eta are those of
+`psi_kinds.PSI_KINDS` and `eta_kinds.ETA_KINDS`, and their parameters the fields of those classes,
+written as their `Notation` says. What is not known is an error.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
-from theory.model import eta_kinds, psi_kinds
+from theory.model.eta_kinds import ETA_KINDS
+from theory.model.kinds import EtaKind, Notation, PsiKind
 from theory.model.latent_classes import LatentClassModel
+from theory.model.psi_kinds import PSI_KINDS
 from theory.model.rationals import exact, exact_vector, sequence
 
 REQUIRED = ("k", "psi", "eta", "prior", "class_pmf", "features")
@@ -35,31 +39,9 @@ IGNORED = (
 )
 OPTIONAL = ("id", "joint")
 
-PSI_PARAMETERS: dict[type, tuple[str, ...]] = {
-    psi_kinds.InfoNCE: ("alpha", "q", "tau"),
-    psi_kinds.TripletSum: ("margin",),
-    psi_kinds.TripletMax: ("margin",),
-    psi_kinds.LogisticSum: ("a", "w"),
-    psi_kinds.SquaredHinge: ("margin",),
-    psi_kinds.Linear: (),
-    psi_kinds.BadSquare: ("shift",),
-    psi_kinds.BadSigmoid: ("a", "c"),
-}
-ETA_PARAMETERS: dict[type, tuple[str, ...]] = {
-    eta_kinds.Exponential: ("beta",),
-    eta_kinds.WeightedExponential: ("betas",),
-    eta_kinds.ReluPower: ("c", "p"),
-    eta_kinds.SumReluPower: ("c", "p"),
-    eta_kinds.Threshold: ("th",),
-    eta_kinds.ThresholdAny: ("th",),
-    eta_kinds.Sigmoid: ("beta", "c"),
-    eta_kinds.DecreasingExponential: ("beta",),
-}
 MAX_K = 10_000
-SYNONYMS = {
-    "exp_weighted": {"beta": "betas", "beta_i": "betas"},
-    "logistic_sum": {"w_i": "w"},
-}
+
+Kind = TypeVar("Kind", PsiKind, EtaKind)
 
 
 def read_models(path: Path) -> list[LatentClassModel]:
@@ -154,8 +136,8 @@ def model_to_json(model: LatentClassModel) -> dict[str, Any]:
         "N": model.num_points,
         "d": len(model.features[0]),
         "k": model.k,
-        "psi": _kind_to_json(model.psi, PSI_PARAMETERS),
-        "eta": _kind_to_json(model.eta, ETA_PARAMETERS),
+        "psi": _kind_to_json(model.psi),
+        "eta": _kind_to_json(model.eta),
         "prior": _texts(model.prior),
         "class_pmf": _texts(model.class_laws),
         "joint": None if model.joint is None else _texts(model.joint),
@@ -181,8 +163,8 @@ def _model(case: Mapping[str, Any], name: str) -> LatentClassModel:
         class_laws=_matrix("class_pmf", case["class_pmf"]),
         features=_matrix("features", case["features"]),
         k=k,
-        psi=_psi(case["psi"], k),
-        eta=_eta(case["eta"], k),
+        psi=_kind("psi", case["psi"], PSI_KINDS, k),
+        eta=_kind("eta", case["eta"], ETA_KINDS, k),
         joint=None if joint is None else _tables("joint", joint),
         name=name,
     )
@@ -193,61 +175,52 @@ def _model(case: Mapping[str, Any], name: str) -> LatentClassModel:
     return model
 
 
-def _psi(spec: object, k: int) -> psi_kinds.PsiKind:
-    kind, found = _kind("psi", spec, PSI_PARAMETERS)
-    numbers: dict[str, Any] = {}
-    for key, value in found.items():
-        if key == "q" and value == "k":
-            numbers[key] = None
-        elif key == "w":
-            numbers[key] = _one_per_place("psi.w", value, k)
-        else:
-            numbers[key] = exact(f"psi.{key}", value)
-    return kind(**numbers)
-
-
-def _eta(spec: object, k: int) -> eta_kinds.EtaKind:
-    kind, found = _kind("eta", spec, ETA_PARAMETERS)
-    numbers = {
-        key: _one_per_place("eta.betas", value, k) if key == "betas" else exact(f"eta.{key}", value)
-        for key, value in found.items()
-    }
-    try:
-        return kind(**numbers)
-    except TypeError:
-        needed = ", ".join(ETA_PARAMETERS[kind])
-        raise ValueError(
-            f"eta '{kind.kind}' needs {needed}, got {', '.join(found) or 'nothing'}"
-        ) from None
-
-
-def _kind(
-    what: str, spec: object, parameters: Mapping[type, tuple[str, ...]]
-) -> tuple[Any, dict[str, object]]:
-    """The class of a psi or eta and the parameters that are given."""
-    known: dict[str, Any] = {getattr(kind, "kind", ""): kind for kind in parameters}
+def _kind(what: str, spec: object, kinds: Sequence[type[Kind]], k: int) -> Kind:
+    """The psi or eta of a JSON object."""
+    known = {kind.kind: kind for kind in kinds}
     if not isinstance(spec, dict) or "type" not in spec:
         raise ValueError(f"{what} must be an object with a 'type', got {_short(spec)}")
     name = spec["type"]
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"unknown {what} {name!r}; known are {', '.join(known)}")
-    synonyms = SYNONYMS.get(name, {})
-    given: dict[str, object] = {str(key): value for key, value in spec.items()}
-    for meant in sorted(set(synonyms.values())):
-        twice = [key for key in given if synonyms.get(key, key) == meant]
+    kind, label = known[name], f"{what} '{name}'"
+    given = {str(key): value for key, value in spec.items() if key != "type"}
+    notations = kind.notations()
+    found = _by_parameter(label, given, notations)
+    numbers = {
+        key: _parameter(f"{what}.{key}", value, notations[key], k) for key, value in found.items()
+    }
+    missing = {f.name for f in fields(kind) if f.default is MISSING} - set(numbers)
+    if missing:
+        got = ", ".join(found) or "nothing"
+        raise ValueError(f"{label} needs {', '.join(notations)}, got {got}")
+    return kind(**numbers)
+
+
+def _by_parameter(
+    label: str, given: Mapping[str, object], notations: Mapping[str, Notation]
+) -> dict[str, object]:
+    """What is given, under the names of the parameters; null is as good as nothing."""
+    meant = {other: name for name, notation in notations.items() for other in notation.synonyms}
+    for name in sorted(set(meant.values())):
+        twice = [key for key in given if meant.get(key, key) == name]
         if len(twice) > 1:
-            raise ValueError(f"{what} '{name}' has both {' and '.join(twice)}, which mean the same")
-    found = {synonyms.get(key, key): value for key, value in given.items() if key != "type"}
-    unknown = set(found) - set(parameters[known[name]])
-    if unknown:
-        accepted = ", ".join(parameters[known[name]]) or "no parameters"
+            raise ValueError(f"{label} has both {' and '.join(twice)}, which mean the same")
+    found = {meant.get(key, key): value for key, value in given.items()}
+    if unknown := set(found) - set(notations):
+        accepted = ", ".join(notations) or "no parameters"
         raise ValueError(
-            f"{what} '{name}' has no parameter {', '.join(sorted(unknown))}; it takes {accepted}"
+            f"{label} has no parameter {', '.join(sorted(unknown))}; it takes {accepted}"
         )
-    return known[name], {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in found.items() if value is not None}
 
 
-def _one_per_place(name: str, value: object, k: int) -> tuple[Fraction, ...]:
+def _parameter(name: str, value: object, notation: Notation, k: int) -> Any:
+    """The exact number, or one for each place, that a parameter is set to."""
+    if notation.none is not None and value == notation.none:
+        return None
+    if notation.places is None:
+        return exact(name, value)
     if isinstance(value, (list, tuple)):
         return exact_vector(name, value)
     return (exact(name, value),) * k
@@ -268,11 +241,16 @@ def _count(name: str, value: object) -> int:
     return int(number)
 
 
-def _kind_to_json(kind: Any, parameters: Mapping[type, tuple[str, ...]]) -> dict[str, Any]:
-    values = {key: getattr(kind, key) for key in parameters[type(kind)]}
-    if "q" in values and values["q"] is None:
-        values["q"] = "k"
-    return {"type": kind.kind} | {k: _texts(v) for k, v in values.items() if v is not None}
+def _kind_to_json(kind: PsiKind | EtaKind) -> dict[str, Any]:
+    """The JSON object of a psi or eta; inverse of `_kind`."""
+    found: dict[str, Any] = {"type": kind.kind}
+    for name, notation in kind.notations().items():
+        value = getattr(kind, name)
+        if value is None and notation.none is not None:
+            found[name] = notation.none
+        elif value is not None:
+            found[name] = _texts(value)
+    return found
 
 
 def _texts(value: Any) -> Any:
@@ -284,5 +262,5 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _reject_constant(name: str) -> Callable:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"numbers must be finite, got {name}")

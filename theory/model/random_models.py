@@ -7,10 +7,11 @@ import random
 from collections.abc import Callable
 from fractions import Fraction
 
-from theory.model import eta_kinds, psi_kinds
-from theory.model.eta_kinds import EtaKind, Exponential
+from theory.model.eta_kinds import ETA_KINDS, Exponential
+from theory.model.kinds import EtaKind, PsiKind
 from theory.model.latent_classes import LatentClassModel, Matrix, Vector
-from theory.model.psi_kinds import InfoNCE, PsiKind
+from theory.model.psi_kinds import PSI_KINDS, InfoNCE
+from theory.model.rationals import random_thousandths
 from theory.model.simplex import exact_simplex, square_root
 
 Rng = random.Random
@@ -110,64 +111,23 @@ def random_model(
 
 
 def some_psi(rng: Rng, *, strict: bool = False) -> PsiKind:
-    """A random legal psi; strictly convex and strictly increasing if `strict`.
-
-    Example:
-        >>> some_psi(random.Random(0)).legal
-        True
-    """
-    return rng.choice(psi_choices(rng)[:2] if strict else psi_choices(rng))
+    """A random legal psi; strictly convex and strictly increasing if `strict`."""
+    return rng.choice([psi for psi in psi_choices(rng) if psi.strict or not strict])
 
 
-def psi_choices(rng: Rng) -> tuple[PsiKind, ...]:
-    """One loss function of every kind, with random parameters; the first two are strict.
-
-    Example:
-        >>> len(psi_choices(random.Random(0)))
-        7
-    """
-    margin = _fraction(rng, 0, 15)
-    q = rng.choice((Fraction(1), Fraction(3, 2), None))
-    alpha, tau = _choice(rng, "1", "1/2", "2"), _choice(rng, "1", "1/2", "2")
-    return (
-        psi_kinds.InfoNCE(alpha, q, tau),
-        psi_kinds.LogisticSum(_fraction(rng, 2, 30)),
-        psi_kinds.InfoNCE(alpha=Fraction(0)),
-        psi_kinds.TripletSum(margin),
-        psi_kinds.TripletMax(margin),
-        psi_kinds.SquaredHinge(margin),
-        psi_kinds.Linear(),
-    )
+def psi_choices(rng: Rng, k: int = 1) -> tuple[PsiKind, ...]:
+    """Legal loss functions of every kind, with random parameters."""
+    return tuple(psi for kind in PSI_KINDS for psi in kind.random(rng, k))
 
 
 def some_eta(rng: Rng, k: int) -> EtaKind:
-    """A random legal eta for k negatives.
-
-    Example:
-        >>> some_eta(random.Random(0), 2).legal
-        True
-    """
+    """A random legal eta for k negatives."""
     return rng.choice(eta_choices(rng, k))
 
 
 def eta_choices(rng: Rng, k: int) -> tuple[EtaKind, ...]:
-    """One legal hardening function of every kind, with random parameters.
-
-    Example:
-        >>> len(eta_choices(random.Random(0), 2))
-        7
-    """
-    beta, level = _fraction(rng, 1, 80), _fraction(rng, -8, 8)
-    power = _choice(rng, "1/2", "1", "2", "5/2")
-    return (
-        Exponential(beta),
-        eta_kinds.WeightedExponential(tuple(_fraction(rng, 0, 50) for _ in range(k))),
-        eta_kinds.ReluPower(_fraction(rng, 0, 12), power),
-        eta_kinds.SumReluPower(_fraction(rng, -5, 15), power),
-        eta_kinds.Threshold(level),
-        eta_kinds.ThresholdAny(level),
-        eta_kinds.Sigmoid(beta, level),
-    )
+    """Legal hardening functions of every kind, with random parameters."""
+    return tuple(eta for kind in ETA_KINDS for eta in kind.random(rng, k))
 
 
 def ball_features(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
@@ -189,7 +149,7 @@ def near_collapse(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
     """A simplex ETF, shaken by an amount between 1e-1 and 1e-6; `dim` is not used."""
     shake = Fraction(1, 10 ** rng.randint(1, 6))
     return tuple(
-        _into_ball([(1 - shake) * x + shake * _fraction(rng, -5, 5) for x in row])
+        _into_ball([(1 - shake) * x + shake * random_thousandths(rng, -500, 500) for x in row])
         for row in exact_simplex(classes)
         for _ in range(points)
     )
@@ -217,7 +177,7 @@ def random_joint(rng: Rng, law: Vector) -> Matrix:
     """A joint law with the given marginals: independence mixed with x+ = x, and a turn.
 
     The turn moves mass along a cycle of three points of the law, if it has as many, so that the
-    joint law is not symmetric.
+    joint law is not symmetric unless x+ = x.
     """
     same = Fraction(rng.randint(1, 4), 4)
     table = [
@@ -248,14 +208,6 @@ def own_points(laws: list[Vector]) -> Matrix:
     )
 
 
-def _fraction(rng: Rng, low: int, high: int) -> Fraction:
-    return Fraction(rng.randint(low * 100, high * 100), 1000)
-
-
-def _choice(rng: Rng, *texts: str) -> Fraction:
-    return Fraction(rng.choice(texts))
-
-
 def _either(rng: Rng, value: bool | None, chance: float) -> bool:
     return rng.random() < chance if value is None else value
 
@@ -263,7 +215,7 @@ def _either(rng: Rng, value: bool | None, chance: float) -> bool:
 def _in_ball(rng: Rng, dim: int) -> Vector:
     if rng.random() < 0.125:
         return (Fraction(0),) * dim
-    return _into_ball([_fraction(rng, -10, 10) for _ in range(dim)])
+    return _into_ball([random_thousandths(rng, -1000, 1000) for _ in range(dim)])
 
 
 def _into_ball(vector: list[Fraction]) -> Vector:

@@ -4,8 +4,11 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
+from random import Random
 
+import numpy as np
 from flint import arb, fmpq
+from jaxtyping import Float
 
 Number = int | float | str | Fraction | Decimal
 
@@ -82,3 +85,14 @@ def ball(number: Fraction) -> arb:
         0.250000000000000
     """
     return arb(rational(number))
+
+
+def random_thousandths(rng: Random, low: int, high: int) -> Fraction:
+    """A random number of thousandths from `low` to `high`, both included."""
+    return Fraction(rng.randint(low, high), 1000)
+
+
+def log_probabilities(probabilities: object) -> Float[np.ndarray, "..."]:
+    """The logs, in float64, of a law, a matrix or a table of fractions; ``-inf`` at zero."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.array(probabilities, dtype=object).astype(np.float64))

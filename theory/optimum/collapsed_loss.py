@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flint import arb, arb_series
 from jaxtyping import Array, Float
 
-from theory.model.psi_kinds import Ball, PsiKind
+from theory.model.kinds import Ball, PsiKind, unweighted
 from theory.model.rationals import rational
 
 
@@ -95,7 +95,7 @@ def collapsed_loss_float64(
     log_different = -jnp.logaddexp(0.0, beta * deltas - jnp.log(num_classes - 1.0))
     ways = jnp.log(jnp.array([comb(k, j) for j in range(k + 1)], deltas.dtype))
     log_weights = ways + different * log_different[:, None] + (k - different) * log_same[:, None]
-    losses = jax.vmap(lambda delta: shipped.of_differences(float(shift) - delta * moved))(deltas)
+    losses = jax.vmap(lambda delta: unweighted(shipped, float(shift) - delta * moved))(deltas)
     return share * jnp.sum(jnp.exp(log_weights) * losses, axis=1)
 
 

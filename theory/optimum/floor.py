@@ -10,7 +10,7 @@ from typing import cast
 
 from flint import arb, arb_series, ctx
 
-from theory.model.psi_kinds import PsiKind
+from theory.model.kinds import PsiKind
 from theory.model.rationals import ball
 from theory.optimum.collapsed_loss import CollapsedLoss, Minimum, collapsed_loss
 

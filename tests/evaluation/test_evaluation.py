@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from hcl_jax import evaluation
+from hcl_jax.evaluation import neighbours
 
 RNG = np.random.default_rng(0)
 MEANS = RNG.normal(size=(4, 3))
@@ -64,8 +65,8 @@ def test_knn_against_scikit_learn(monkeypatch, similarities):
     """Whatever part of the matrix of similarities exists at once."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    monkeypatch.setattr(evaluation, "SIMILARITIES", similarities)
-    evaluation._votes.clear_cache()
+    monkeypatch.setattr(neighbours, "SIMILARITIES", similarities)
+    neighbours._votes.clear_cache()
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 7, 333)
     points = rng.normal(size=(7, 5))[labels] + rng.normal(size=(333, 5))

@@ -22,7 +22,7 @@ from references.published_archives import (
 )
 
 from hcl_jax import data
-from hcl_jax.data import DatasetError, prepared
+from hcl_jax.data import CIFAR100, DatasetError, ImageSetSpec, tfds_directory
 from scripts import prepare_data
 
 
@@ -34,7 +34,7 @@ def tfds():
 
 
 def accept(monkeypatch, name, path):
-    """Tells TFDS the checksum of a generated archive in place of that of the published one."""
+    """Gives TFDS the checksum of a generated archive instead of that of the published one."""
     from tensorflow_datasets.core.download import checksums
 
     from scripts.data_preparation.tfds_builders import BUILDERS
@@ -50,7 +50,7 @@ def accept(monkeypatch, name, path):
 
 
 def count_as_large(monkeypatch):
-    """Has TFDS shuffle generated splits as it shuffles those above 1 GB."""
+    """Makes TFDS shuffle generated splits as it shuffles those above 1 GB."""
     monkeypatch.setattr("tensorflow_datasets.core.shuffle.MAX_MEM_BUFFER_SIZE", 1000)
 
 
@@ -106,7 +106,10 @@ def test_archives_come_back_bit_for_bit(made):
     name, directory = made
     loaded = load(name, directory)
     assert "tensorflow" not in sys.modules
-    assert loaded.num_classes == CLASSES[name]
+    spec = getattr(data, name.upper())
+    assert loaded.num_classes == spec.num_classes == CLASSES[name]
+    assert loaded.train.images.shape[1:] == spec.image_shape
+    assert (loaded.mean, loaded.std) == spec.statistics
     assert loaded.class_names == tuple(NAMES[: CLASSES[name]])
     for split, (images, labels, coarse) in generated(name).items():
         found = getattr(loaded, split)
@@ -138,7 +141,7 @@ def test_tfds_reads_the_same(made, tfds):
 def test_second_time_is_read_from_one_file(made, monkeypatch):
     name, directory = made
     first = load(name, directory)
-    monkeypatch.setattr(prepared, "_decode", None)
+    monkeypatch.setattr(tfds_directory, "_decode_labelled", None)
     again = load(name, directory)
     np.testing.assert_array_equal(first.train.images, again.train.images)
     np.testing.assert_array_equal(first.test.labels, again.test.labels)
@@ -204,7 +207,7 @@ def test_images_without_labels_are_read_only_if_asked_for(stl10_copy):
 def test_images_without_labels_are_decoded_once(stl10_copy, monkeypatch):
     data_dir = stl10_copy.parent.parent
     first = data.stl10(data_dir, unlabelled=True)
-    monkeypatch.setattr(prepared, "_decode_split", None)
+    monkeypatch.setattr(tfds_directory, "read_split", None)
     again = data.stl10(data_dir, unlabelled=True)
     np.testing.assert_array_equal(first.unlabelled.images, again.unlabelled.images)
 
@@ -224,14 +227,13 @@ def test_a_preparation_without_unlabelled_images_says_what_to_do(stl10_copy):
 
 
 def test_labels_among_the_unlabelled_are_named(cifar100_copy, monkeypatch):
-    monkeypatch.setattr(prepared, "UNLABELLED", "test")
+    monkeypatch.setattr(tfds_directory, "UNLABELLED", "test")
+    fine_labels_alone = CIFAR100._replace(classes={"label": 100})
     with pytest.raises(DatasetError, match=r"cifar100-test\S+ holds label \d+, out of -1..-1"):
-        prepared.read_unlabelled(
-            cifar100_copy.parent.parent, prepared.Expected("cifar100", (32, 32, 3), {"label": 100})
-        )
+        tfds_directory.read_unlabelled(cifar100_copy.parent.parent, fine_labels_alone)
 
 
-def test_a_label_that_misses_is_named(stl10_copy):
+def test_a_missing_label_is_named(stl10_copy):
     edit_json("dataset_info.json", swap_names("test", "unlabelled"))(stl10_copy)
     with pytest.raises(DatasetError, match=r"holds label -1, out of 0\.\.9"):
         data.stl10(stl10_copy.parent.parent)
@@ -334,7 +336,7 @@ DAMAGE = {
     "feature": (edit_json("features.json", no_coarse_label), "no feature 'coarse_label'"),
     "names": (
         lambda directory: (directory / "label.labels.txt").unlink(),
-        "label.labels.txt, miss",
+        "label.labels.txt, is missing",
     ),
     "metadata": (
         lambda directory: (directory / "features.json").write_text("{"),
@@ -364,18 +366,22 @@ def test_damage_after_decoding_is_named(cifar100_copy):
         data.cifar100(data_dir)
 
 
+def spec_of(image_shape, classes):
+    return ImageSetSpec("x", image_shape, classes, CIFAR100.statistics)
+
+
 @pytest.mark.parametrize(
-    ("expected", "message"),
+    ("spec", "message"),
     [
-        (prepared.Expected("x", (32, 32, 1), {"label": 100}), r"shape \(32, 32, 3\) and dtype"),
-        (prepared.Expected("x", (32, 32, 3), {"label": 5}), r"holds label \d+, out of 0..4"),
+        (spec_of((32, 32, 1), {"label": 100}), r"shape \(32, 32, 3\) and dtype"),
+        (spec_of((32, 32, 3), {"label": 5}), r"holds label \d+, out of 0..4"),
     ],
 )
-def test_records_that_contradict_the_metadata(cifar100_copy, monkeypatch, expected, message):
-    monkeypatch.setattr(prepared, "_check_features", lambda *_: None)
+def test_records_that_contradict_the_metadata(cifar100_copy, monkeypatch, spec, message):
+    monkeypatch.setattr(tfds_directory, "_check_features", lambda *_: None)
     (cifar100_copy.parent).rename(cifar100_copy.parent.parent / "x")
     with pytest.raises(DatasetError, match=message):
-        prepared.read_prepared(cifar100_copy.parent.parent, expected)
+        tfds_directory.read_labelled(cifar100_copy.parent.parent, spec)
 
 
 def test_highest_version_is_read(cifar100_copy):
@@ -391,12 +397,27 @@ def test_highest_version_is_read(cifar100_copy):
     assert [path.name for path in (data_dir / "decoded").iterdir()] == ["cifar100-10.0.0.npz"]
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10"])
+def test_an_unprepared_data_set_comes_with_the_command_and_where_to_run_it(
+    name, tmp_path, monkeypatch
+):
+    """In any directory: the command names the directory of data sets by its absolute path."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DatasetError) as caught:
+        load(name, Path("images"))
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("Prepare it, in a checkout of hcl-jax, with")
+    command = f"python -m scripts.prepare_data {name} --data-dir {tmp_path / 'images'}"
+    assert lines[1:] == [f"    {command}"]
+    assert prepare_data.main([*command.split()[3:], "--archive-dir", "nowhere"]) == 1
+
+
 @pytest.mark.parametrize("module", ["tensorflow_datasets", "array_record", "PIL"])
 def test_missing_package_is_named_with_its_extra(cifar100_copy, monkeypatch, module):
     for name in [name for name in sys.modules if name.split(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(DatasetError, match=rf"{module}.* pip install -e '.\[tfds\]'"):
+    with pytest.raises(DatasetError, match=rf'{module}.* pip install "hcl-jax\[tfds\]"$'):
         data.cifar100(cifar100_copy.parent.parent)
 
 

@@ -202,12 +202,12 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("message", ERRORS)
-def test_errors(message):
+def test_errors(unchecked, message):
     with pytest.raises(ValueError, match=message):
         ERRORS[message]()
 
 
-def test_bytes_are_refused_with_the_way_out():
+def test_bytes_are_refused_with_the_way_out(unchecked):
     with pytest.raises(
         TypeError, match=r"got dtype uint8; hcl_jax.augmentation.to_unit_floats converts"
     ):

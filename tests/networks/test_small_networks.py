@@ -1,4 +1,4 @@
-"""Networks as pure functions: formulas, heads, batch statistics, errors."""
+"""Small networks and heads as pure functions: formulas, batch statistics, errors."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def test_mlp_is_the_formula():
     layers = variables.params["encoder"]["layers"]
     for layer in (layers[0], layers[2]):
         x = np.maximum(x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]), 0)
-    outputs, _ = model.apply(variables, jnp.asarray(images), False)
+    outputs, _ = model.apply(variables, jnp.asarray(images), training=False)
     np.testing.assert_allclose(outputs.features, x, rtol=1e-5, atol=1e-6)
     head = variables.params["head"]["layers"][0]
     expected = x @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
@@ -29,17 +29,24 @@ def test_batch_statistics_move_in_training_only():
     model = networks.convnet((8, 8, 1), 3, channels=(4, 8), head=Head((16,)))
     images = jax.random.normal(jax.random.key(0), (10, 8, 8, 1)) + 2.0
     variables = model.init(jax.random.key(1))
-    outputs, after = model.apply(variables, images, True)
+    outputs, after = model.apply(variables, images, training=True)
     assert outputs.features.shape == (10, 8)
     assert outputs.projections.shape == (10, 3)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables.batch_stats, after)
     assert all(jax.tree.leaves(moved))
-    evaluated, kept = model.apply(variables, images, False)
+    evaluated, kept = model.apply(variables, images, training=False)
     jax.tree.map(np.testing.assert_array_equal, kept, variables.batch_stats)
-    halves = [model.apply(variables, half, False)[0] for half in (images[:5], images[5:])]
+    halves = [model.apply(variables, half, training=False)[0] for half in (images[:5], images[5:])]
     joined = np.concatenate([half.projections for half in halves])
     np.testing.assert_allclose(evaluated.projections, joined, rtol=1e-4, atol=1e-5)
     assert jnp.abs(outputs.projections - evaluated.projections).max() > 1e-3
+
+
+def test_training_is_a_keyword(unchecked):
+    model = networks.mlp(4, 2, depth=1, width=3)
+    variables = model.init(jax.random.key(0))
+    with pytest.raises(TypeError, match="positional argument"):
+        model.apply(variables, jnp.ones((1, 4)), True)  # pyright: ignore[reportCallIssue]
 
 
 HEADS = {
@@ -61,7 +68,9 @@ def test_heads_are_their_formulas(name):
     drawn = [jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
     params = jax.tree.unflatten(structure, drawn)
     images = jax.random.normal(jax.random.key(2), (7, 4))
-    outputs, stats = model.apply(networks.Variables(params, variables.batch_stats), images, True)
+    outputs, stats = model.apply(
+        networks.Variables(params, variables.batch_stats), images, training=True
+    )
     x, layers = np.asarray(outputs.features, np.float64), params["head"]["layers"]
     position = 0
     for width in head.hidden:
@@ -87,7 +96,7 @@ def test_without_a_head_features_are_projections():
     model = networks.mlp(4, 5, depth=1, width=5, head=None)
     variables = model.init(jax.random.key(0))
     assert not variables.params.get("head")
-    outputs, _ = model.apply(variables, jnp.ones((2, 4)), False)
+    outputs, _ = model.apply(variables, jnp.ones((2, 4)), training=False)
     np.testing.assert_array_equal(outputs.features, outputs.projections)
 
 
@@ -101,12 +110,12 @@ def test_the_head_of_the_paper():
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_linear_layers_start_as_asked(batch_norm):
+def test_linear_layers_are_initialised_as_asked(batch_norm):
     """By Kolmogorov-Smirnov tests at a level of 1e-4; a width off by 5 % fails them by far."""
-    for start in ("uniform", "lecun"):
-        head = Head((500,), batch_norm=batch_norm, start=start)
-        init = networks.mlp(4, 600, depth=1, width=64, head=head).init
-        layers = init(jax.random.key(0)).params["head"]["layers"]
+    for init in ("uniform", "lecun"):
+        head = Head((500,), batch_norm=batch_norm, init=init)
+        model = networks.mlp(4, 600, depth=1, width=64, head=head)
+        layers = model.init(jax.random.key(0)).params["head"]["layers"]
         first, last = layers[0], layers[3 if batch_norm else 2]
         assert ("bias" in first) is not batch_norm
         for layer, inputs in ((first, 64), (last, 500)):
@@ -115,24 +124,24 @@ def test_linear_layers_start_as_asked(batch_norm):
             law = {
                 "uniform": stats.uniform(-bound, 2 * bound),
                 "lecun": stats.truncnorm(-2, 2, scale=deviation),
-            }[start]
+            }[init]
             assert stats.kstest(np.ravel(layer["kernel"]).astype(float), law.cdf).pvalue > 1e-4
             bias = np.ravel(layer.get("bias", ()))
-            if start == "uniform" and bias.size:
+            if init == "uniform" and bias.size:
                 assert stats.kstest(bias, law.cdf).pvalue > 1e-4
             else:
                 assert not bias.any()
 
 
 ERRORS = {
-    "start must be one of 'lecun', 'uniform', got 'zeros'": lambda: networks.mlp(
+    "init must be one of 'lecun', 'uniform', got 'zeros'": lambda: networks.mlp(
         4,
         2,
-        head=Head(start="zeros"),  # pyright: ignore[reportArgumentType]
+        head=Head(init="zeros"),  # pyright: ignore[reportArgumentType]
     ),
     "width must be at least 1, got 0": lambda: networks.mlp(4, 2, width=0),
     "every entry of image_shape and channels, and dim": lambda: networks.convnet((8, 8, 0), 2),
-    "without a head, dim must be that of the 256 features: 2": lambda: networks.mlp(
+    "without a head, dim must be the number of features, 256, got 2": lambda: networks.mlp(
         4, 2, head=None
     ),
     "every width of the hidden layers of the head must be at least 1": lambda: networks.mlp(
@@ -160,4 +169,4 @@ def test_wrong_images_are_refused(unchecked, message):
     model = networks.convnet((8, 8, 1), 3, channels=(4,))
     variables = model.init(jax.random.key(0))
     with pytest.raises((ValueError, TypeError), match=message):
-        model.apply(variables, WRONG_IMAGES[message], False)
+        model.apply(variables, WRONG_IMAGES[message], training=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hcl_jax.system.atomic_files import whole_files, write_files
+from hcl_jax.system.atomic_files import atomic_open, atomic_write
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def assert_as_before(paths):
 
 
 def write_and_stop(paths, stop):
-    with whole_files(*paths) as files:
+    with atomic_open(*paths) as files:
         for file in files:
             file.write(bytes(100_000))
         raise stop
@@ -49,7 +49,7 @@ def test_an_exception_leaves_nothing_where_nothing_was(tmp_path):
 
 
 def test_files_take_their_places_together(old):
-    with whole_files(*old) as (first, second):
+    with atomic_open(*old) as (first, second):
         first.write(b"new first")
         second.write(b"new second")
         second.flush()
@@ -71,7 +71,7 @@ def test_every_file_and_directory_reaches_the_disk_before_a_file_is_moved(old, m
     monkeypatch.setattr(
         os, "replace", lambda *names: events.append(names[1].name) or replace(*names)
     )
-    write_files({path: bytes(size) for path, size in zip(old, (7, 9), strict=True)})
+    atomic_write({path: bytes(size) for path, size in zip(old, (7, 9), strict=True)})
     assert [event if isinstance(event, str) else event.st_size for event in events] == [
         7,
         9,
@@ -92,7 +92,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_what_was_there(old, monkeypatch, 
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_files(dict.fromkeys(old, b"new"))
+        atomic_write(dict.fromkeys(old, b"new"))
     assert_as_before(old)
 
 
@@ -102,7 +102,7 @@ def test_a_write_that_is_cut_short_leaves_what_was_there(old):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_files({old[0]: b"new", old[1]: bytes(2**17)})
+            atomic_write({old[0]: b"new", old[1]: bytes(2**17)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
@@ -112,8 +112,8 @@ def test_a_write_that_is_cut_short_leaves_what_was_there(old):
 def test_a_kill_leaves_what_was_there(old):
     code = (
         "import os, pathlib, signal, sys\n"
-        "from hcl_jax.system.atomic_files import whole_files\n"
-        "with whole_files(pathlib.Path(sys.argv[1])) as (file,):\n"
+        "from hcl_jax.system.atomic_files import atomic_open\n"
+        "with atomic_open(pathlib.Path(sys.argv[1])) as (file,):\n"
         "    file.write(bytes(100_000))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -124,7 +124,7 @@ def test_a_kill_leaves_what_was_there(old):
     (left,) = set(old[0].parent.iterdir()) - set(old)
     assert left.name.startswith("first.")
     assert left.suffix == ".partial"
-    write_files({old[0]: b"new"})
+    atomic_write({old[0]: b"new"})
     assert old[0].read_bytes() == b"new"
 
 
@@ -132,21 +132,21 @@ def test_a_place_that_is_a_directory_is_refused(old):
     old[1].unlink()
     old[1].mkdir()
     with pytest.raises(OSError, match="directory"):
-        write_files({old[1]: b"new"})
+        atomic_write({old[1]: b"new"})
     assert sorted(old[0].parent.iterdir()) == sorted(old)
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        write_files({tmp_path / "nowhere" / "file": b""})
+        atomic_write({tmp_path / "nowhere" / "file": b""})
 
 
 def test_two_that_write_one_file_do_not_mix(tmp_path):
     path = tmp_path / "file"
-    with whole_files(path) as (one,):
+    with atomic_open(path) as (one,):
         one.write(b"on")
         one.flush()
-        with whole_files(path) as (other,):
+        with atomic_open(path) as (other,):
             other.write(b"other")
         assert path.read_bytes() == b"other"
         one.write(b"e")
@@ -157,7 +157,7 @@ def test_two_that_write_one_file_do_not_mix(tmp_path):
 def test_files_may_be_read_by_whom_the_umask_allows(tmp_path):
     mask = os.umask(0o022)
     try:
-        write_files({tmp_path / "file": b""})
+        atomic_write({tmp_path / "file": b""})
     finally:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644

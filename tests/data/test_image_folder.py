@@ -3,12 +3,12 @@
 import io
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hcl_jax import data as module
-from hcl_jax.data import DatasetError, tiny_imagenet
+from hcl_jax.data import TINY_IMAGENET, DatasetError, decoding, image_folder, tiny_imagenet
 from scripts import prepare_data
 
 Image = pytest.importorskip("PIL.Image")
@@ -68,12 +68,14 @@ def decoded(path):
 
 
 def test_folder_comes_back_image_by_image(data_dir, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 5)
+    monkeypatch.setattr(decoding, "IMAGES_PER_JOB", 5)
     loaded = tiny_imagenet(data_dir)
     folder = data_dir / "tiny-imagenet-200"
     assert loaded.class_names == tuple(NAMES)
     assert loaded.num_classes == 3
     assert loaded.coarse_labels is None
+    assert loaded.train.images.shape[1:] == TINY_IMAGENET.image_shape
+    assert (loaded.mean, loaded.std) == TINY_IMAGENET.statistics
     assert loaded.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert loaded.test.labels.tolist() == [val_label(i) for i in range(NUM_VAL)]
     for position, image in enumerate(loaded.train.images):
@@ -94,7 +96,7 @@ def test_grayscale_becomes_three_equal_channels(data_dir):
 
 def test_second_time_decodes_nothing(data_dir, monkeypatch):
     first = tiny_imagenet(data_dir)
-    monkeypatch.setattr(module, "_decode", None)
+    monkeypatch.setattr(image_folder, "_decode", None)
     again = tiny_imagenet(data_dir)
     for split in ("train", "test"):
         for one, other in zip(getattr(first, split), getattr(again, split), strict=True):
@@ -244,8 +246,22 @@ def test_damage_is_named(data_dir, damage):
 
 def test_missing_pillow_is_named(data_dir, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
-    with pytest.raises(DatasetError, match=r"PIL.Image.* pip install -e '.\[tfds\]'"):
+    with pytest.raises(DatasetError, match=r'PIL.Image.* pip install "hcl-jax\[tfds\]"$'):
         tiny_imagenet(data_dir)
+
+
+def test_a_missing_folder_comes_with_the_command_and_where_to_run_it(tmp_path, monkeypatch):
+    """In any directory: the command names the directory of data sets by its absolute path."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DatasetError) as caught:
+        tiny_imagenet(Path("images"))
+    said, command, archives = str(caught.value).splitlines()
+    assert said.endswith("or run, in a checkout of hcl-jax,")
+    assert command == (
+        "    python -m scripts.prepare_data tiny-imagenet "
+        f"--data-dir {tmp_path / 'images'} --archive-dir ARCHIVES"
+    )
+    assert archives == "where ARCHIVES is the directory that holds tiny-imagenet-200.zip"
 
 
 def zipped(original, directory):

@@ -1,0 +1,220 @@
+"""What is minimised, how it is computed, and the one function that computes it.
+
+`hcl_jax.scl` .. `hcl_jax.hucl`, `hcl_jax.objective`, `hcl_jax.parallel.objective` and the training
+step all reach their loss through `batch_losses`: what is minimised is an `Objective`, how it is
+computed where the paper leaves a choice is a `Conventions`, and where the rows of the batch are is
+a `hcl_jax.collectives.Collectives`. Arguments are checked here, once, alike for one device and
+many.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax.lax import PrecisionLike
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from hcl_jax import pairs as pairing
+from hcl_jax.collectives import SINGLE, Collectives
+from hcl_jax.hardening import Hardening
+from hcl_jax.losses import AnchorLosses, Average, Implementation
+from hcl_jax.losses.contrastive import check_weights_estimator, weights_estimator
+from hcl_jax.losses.sampled import check_samples_estimator, samples_estimator
+from hcl_jax.losses.sharded import (
+    check_sharded_weights_estimator,
+    sharded_samples_estimator,
+    sharded_weights_estimator,
+)
+from hcl_jax.pairs import Pairs, Rows
+from hcl_jax.psi import Psi, infonce
+from hcl_jax.validation import (
+    check_choice,
+    check_count,
+    check_embeddings,
+    check_labels,
+    check_precision,
+    is_concrete,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conventions:
+    """How a loss is computed where the paper leaves a choice; fixed when a program is compiled.
+
+    Attributes:
+        self_positives: whether an anchor is its own positive.
+        self_negatives: whether, in UCL and HUCL, an anchor is among its own negatives. Members of
+            its class always are. In SCL and HSCL negatives are of other classes, whatever this is.
+        stop_gradient_hardening: whether the hardening weights are constants with respect to the
+            embeddings, as in the reference code. The value does not depend on it.
+        average: "pairs" or "anchors", see `hcl_jax.losses.average_loss`.
+        num_negatives: K for the samples estimator; None for the weights estimator.
+        implementation: form of the weights estimator, "dense", "blockwise" or "pallas"; None for
+            the choice of `hcl_jax.losses.choose_implementation`.
+        precision: precision of the matrix multiplications, see `jax.lax.Precision`.
+
+    Raises:
+        ValueError, TypeError: for a value that no computation has, or an implementation of the
+            weights estimator beside `num_negatives`.
+
+    Example:
+        >>> Conventions(average="anchors").self_positives
+        False
+    """
+
+    self_positives: bool = False
+    self_negatives: bool = False
+    stop_gradient_hardening: bool = True
+    average: Average = "pairs"
+    num_negatives: int | None = None
+    implementation: Implementation | None = None
+    precision: PrecisionLike = jax.lax.Precision.HIGHEST
+
+    def __post_init__(self) -> None:
+        for name in ("self_positives", "self_negatives", "stop_gradient_hardening"):
+            check_choice(name, getattr(self, name), (False, True))
+        check_choice("average", self.average, ("pairs", "anchors"))
+        check_precision(self.precision)
+        if self.implementation is not None:
+            check_choice("implementation", self.implementation, get_args(Implementation))
+        if self.num_negatives is None:
+            return
+        check_count("num_negatives", self.num_negatives)
+        if self.implementation is not None:
+            raise ValueError(
+                f"implementation={self.implementation!r} is a form of the weights estimator, and "
+                f"num_negatives={self.num_negatives} asks for the samples estimator; give one"
+            )
+
+
+REFERENCE_CONVENTIONS = Conventions(self_positives=True, self_negatives=True)
+"""What the authors' code does; the option `reference_conventions=True` starts from it."""
+
+
+class Objective(NamedTuple):
+    """What is minimised; a pytree, so that all of it may be traced.
+
+    Attributes:
+        supervised: whether negatives are of other classes (SCL, HSCL) or everyone (UCL, HUCL).
+        hardening: how hard negatives weigh, see `hcl_jax.hardening`.
+        psi: the loss function; None for InfoNCE with alpha = q = temperature = 1.
+    """
+
+    supervised: Bool[Array, ""] | bool
+    hardening: Hardening
+    psi: Psi | None = None
+
+
+def batch_losses(
+    embeddings: Float[Array, "n dim"],
+    rows: Rows,
+    objective: Objective,
+    conventions: Conventions = Conventions(),
+    *,
+    key: PRNGKeyArray | None = None,
+    collectives: Collectives = SINGLE,
+) -> AnchorLosses:
+    """The loss of every anchor of a batch: the one door through which every objective is computed.
+
+    Args:
+        embeddings: normalised embeddings, one a row; on several devices, the rows of this device.
+        rows: what pairs the rows, see `hcl_jax.pairs.rows`; on several devices, numbered over the
+            whole batch.
+        objective: what is minimised; its numbers may be traced.
+        conventions: how it is computed.
+        key: randomness for the samples estimator, the same on every device; None for the weights
+            estimator.
+        collectives: where the rows of the batch are.
+
+    Returns:
+        The loss of each row as an anchor, to be averaged by `hcl_jax.losses.average_loss`.
+
+    Raises:
+        ValueError, TypeError: on wrong shapes, dtypes or options, or options that exclude each
+            other; on NaN where the numbers are concrete (not traced).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> embeddings = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
+        >>> rows = pairing.rows(jnp.array([0, 0, 1, 1]))
+        >>> losses = batch_losses(embeddings, rows, Objective(True, no_hardening()))
+        >>> losses.positives.tolist()
+        [1, 1, 1, 1]
+    """
+    _check_combination(objective, conventions, key, collectives)
+    check_embeddings("embeddings", embeddings)
+    for name, numbers in zip(("labels", "groups", "instances"), rows, strict=True):
+        check_labels(name, numbers, length=embeddings.shape[0])
+    embeddings = jnp.asarray(embeddings)
+    pairs = _pairs(rows, objective.supervised, conventions)
+    terms: dict[str, Any] = {
+        "psi": infonce() if objective.psi is None else objective.psi,
+        "hardening": objective.hardening,
+        "stop_gradient_hardening": conventions.stop_gradient_hardening,
+        "precision": conventions.precision,
+    }
+    if key is not None:
+        terms["num_negatives"] = conventions.num_negatives
+        if collectives.axis_name is None:
+            return samples_estimator(key, embeddings, pairs, None, **terms)
+        return sharded_samples_estimator(
+            key, embeddings, pairs, axis_name=collectives.axis_name, **terms
+        )
+    if collectives.axis_name is None:
+        implementation = conventions.implementation
+        return weights_estimator(embeddings, pairs, None, implementation=implementation, **terms)
+    return sharded_weights_estimator(
+        embeddings,
+        pairs,
+        axis_name=collectives.axis_name,
+        exchange=collectives.exchange,
+        **terms,
+    )
+
+
+def _pairs(rows: Rows, supervised: Bool[Array, ""] | bool, conventions: Conventions) -> Pairs:
+    """Supervised or unsupervised pairs; which of them may be traced."""
+    yes = pairing.supervised(rows, self_positives=conventions.self_positives)
+    no = pairing.unsupervised(
+        rows,
+        self_positives=conventions.self_positives,
+        self_negatives=conventions.self_negatives,
+    )
+    if is_concrete(supervised):
+        return yes if supervised else no
+    return jax.tree.map(lambda a, b: jnp.where(supervised, a, b), yes, no)
+
+
+def _check_combination(
+    objective: Objective,
+    conventions: Conventions,
+    key: PRNGKeyArray | None,
+    collectives: Collectives,
+) -> None:
+    """Raises where one of the arguments cannot be served or would be ignored."""
+    num_negatives, implementation = conventions.num_negatives, conventions.implementation
+    if (num_negatives is None) != (key is None):
+        raise ValueError(
+            "the samples estimator needs both num_negatives and key; "
+            f"got num_negatives={num_negatives!r} and {'no key' if key is None else 'a key'}"
+        )
+    psi = infonce() if objective.psi is None else objective.psi
+    if num_negatives is not None:
+        check_samples_estimator(psi, objective.hardening, num_negatives)
+    elif collectives.axis_name is None:
+        check_weights_estimator(psi, objective.hardening, implementation)
+    else:
+        check_sharded_weights_estimator(psi, objective.hardening, collectives.exchange)
+    if collectives.axis_name is None:
+        return
+    if implementation not in (None, "blockwise"):
+        raise ValueError(
+            f"over several devices the loss has the blockwise form, not {implementation!r}; leave "
+            "implementation out"
+        )
+    if key is not None and collectives.exchange == "ring":
+        raise ValueError(
+            "the samples estimator gathers the candidates of all devices; leave exchange out, or "
+            'leave num_negatives out to compute the weights estimator with exchange="ring"'
+        )

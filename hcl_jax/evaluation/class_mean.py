@@ -1,0 +1,94 @@
+"""Classifiers that know the class means alone, and the accuracy of scores."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from hcl_jax.evaluation._checks import check_dims
+from hcl_jax.validation import check_count, check_embeddings, check_labels
+
+
+def class_mean_scores(
+    embeddings: Float[Array, "n dim"], means: Float[Array, "classes dim"]
+) -> Float[Array, "n classes"]:
+    """Inner products with the class means, ``z_i . mu_c``: the classifier of the paper's code.
+
+    The class means are not normalised (reference code of arXiv 2311.05139).
+
+    Args:
+        embeddings: embeddings of test images, one per row.
+        means: class means over the training set, one per row.
+
+    Returns:
+        A score for each image and class; the class with the largest score is predicted.
+
+    Raises:
+        ValueError, TypeError: on wrong shapes or dtypes, and on NaN where the numbers are concrete.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> class_mean_scores(jnp.array([[1.0, 0.0]]), jnp.eye(2)).tolist()
+        [[1.0, 0.0]]
+    """
+    check_dims(embeddings, means)
+    return jnp.matmul(embeddings, means.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def nearest_mean_scores(
+    embeddings: Float[Array, "n dim"], means: Float[Array, "classes dim"]
+) -> Float[Array, "n classes"]:
+    """Minus half the squared distances to the class means, up to a constant for each image.
+
+    ``z_i . mu_c - |mu_c|^2 / 2 = (|z_i|^2 - |z_i - mu_c|^2) / 2``: the nearest class-centre
+    classifier of the neural-collapse literature (Papyan, Han and Donoho, 2020, NC4). It differs
+    from `class_mean_scores` where the class means have different norms.
+
+    Args:
+        embeddings: embeddings of test images, one per row.
+        means: class means over the training set, one per row.
+
+    Returns:
+        A score for each image and class; the largest belongs to the nearest class mean.
+
+    Raises:
+        ValueError, TypeError: as `class_mean_scores`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> means = jnp.array([[1.0, 0.0], [9.0, 0.0]])
+        >>> nearest_mean_scores(jnp.array([[2.0, 0.0]]), means).argmax(axis=1).tolist()
+        [0]
+    """
+    return class_mean_scores(embeddings, means) - 0.5 * jnp.sum(jnp.square(means), axis=1)
+
+
+def top_k_accuracy(
+    scores: Float[Array, "n classes"], labels: Int[Array, " n"], k: int = 1
+) -> Float[Array, ""]:
+    """The share of images whose class is among the k best scores.
+
+    Args:
+        scores: a score for each image and class.
+        labels: the true class of each image.
+        k: the number of guesses for each image, at most the number of classes.
+
+    Returns:
+        A number in [0, 1]. A class counts as among the best if fewer than k classes score higher or
+        score the same and come earlier, so that k guesses are made, never more.
+
+    Raises:
+        ValueError, TypeError: on wrong shapes or a k out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> scores = jnp.array([[0.1, 0.9, 0.0], [0.5, 0.2, 0.3]])
+        >>> [top_k_accuracy(scores, jnp.array([1, 2]), k).item() for k in (1, 2)]
+        [0.5, 1.0]
+    """
+    check_embeddings("scores", scores)
+    check_labels("labels", labels, length=scores.shape[0], num_classes=scores.shape[1])
+    check_count("k", k)
+    if k > scores.shape[1]:
+        raise ValueError(f"k must be at most the {scores.shape[1]} classes, got {k}")
+    _, best = jax.lax.top_k(scores, k)
+    return jnp.mean(jnp.any(best == labels[:, None], axis=1), dtype=scores.dtype)

@@ -1,0 +1,188 @@
+"""Tables of the HUCL optimum, of minimisation over free features, and of their training."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+
+from hcl_jax import geometry
+from scripts.theory_report.section import Section, Table
+from theory.checking import Effort
+from theory.claims import free_features_optima as optima
+from theory.claims import free_features_training as training
+from theory.claims.theorem4_threshold import profiles
+from theory.free_features.minimisation import (
+    ClassMeanGeometry,
+    MinimisationProblem,
+    Minimiser,
+    PopulationLoss,
+    class_mean_geometry,
+)
+from theory.free_features.predictions import predict
+from theory.free_features.trajectories import Trajectory
+from theory.model.psi_kinds import InfoNCE
+from theory.optimum.profile import ProfileParameters
+from theory.optimum.threshold import threshold
+
+PROBLEM = ["C", "d", "points", "k", "constraint", "loss"]
+SHAPE = ["gaps found", "mean norm", "zero sum", "within class"]
+
+
+def threshold_table(effort: Effort = Effort.FULL) -> Table:
+    """beta_c to six decimals, a row for every C (at quick effort for three of them)."""
+    rows: dict[int, list[str]] = {}
+    for profile in profiles(effort):
+        row = rows.setdefault(profile.num_classes, [str(profile.num_classes)])
+        row.append(f"{threshold(profile).middle:.6f}")
+    columns = [f"k={k}" for k in (1, 2, 4, 8, "oo")] + [f"k=q={k}" for k in (2, 4, 8)]
+    return Table(["C", *columns], list(rows.values()))
+
+
+def temperature_table(effort: Effort = Effort.FULL) -> Table:
+    """beta_c for k = infinity at lower temperatures, for both ways to count beta.
+
+    The last column, beta times the temperature, is the multiplier of similarity / temperature.
+    """
+    rows = []
+    for num_classes in (10, 100)[: effort.choose(1, 2, 2)]:
+        for tau in (Fraction(1), Fraction(1, 2), Fraction(1, 10)):
+            beta = threshold(ProfileParameters(num_classes, None, InfoNCE(tau=tau))).middle
+            numbers = (f"{float(tau):g}", f"{beta:.6g}", f"{beta * float(tau):.6g}")
+            rows.append([str(num_classes), *numbers])
+    return Table(["C", "temperature", "beta_c", "beta_c times temperature"], rows)
+
+
+def optimum_table(effort: Effort) -> Table:
+    """Prediction and outcome, a row for every problem and objective of the claim."""
+    rows = []
+    chosen = optima.problems(effort)
+    for problem, objective, found in _minimised(chosen, optima.objectives(effort), effort):
+        value, gap = predict(problem, objective)
+        numbers = [f"{value:.8f}", f"{found.value:.8f}", f"{found.value - value:.1e}", f"{gap:.4f}"]
+        rows.append([*_names(problem, objective), *numbers, *_shape_cells(found)])
+    return Table([*PROBLEM, "predicted", "found", "difference", "gap", *SHAPE], rows)
+
+
+def low_dimension_table(effort: Effort) -> Table:
+    """Minima for ``d < C - 1``, where no simplex ETF exists and no bound is attained."""
+    pairs = ((3, 1), (4, 2), (5, 2), (6, 2), (6, 3))[: effort.choose(1, 2, 5)]
+    losses = [PopulationLoss(s, beta) for s in (True, False) for beta in (0.0, 1.0, 5.0, 20.0)]
+    return _table_above_a_bound(
+        "bound for d >= C - 1", [MinimisationProblem(c, 1, d, 1) for c, d in pairs], losses, effort
+    )
+
+
+def sphere_table(effort: Effort) -> Table:
+    """HUCL minima on the unit sphere for ``d = C - 1``, where Theorem 4 gives only a floor."""
+    classes = (2, 3, 4, 5)[: effort.choose(1, 2, 4)]
+    problems = [MinimisationProblem(c, 2, c - 1, k, "sphere") for c in classes for k in (1, 2)]
+    losses = [PopulationLoss(False, beta) for beta in (1.0, 5.0, 20.0)]
+    return _table_above_a_bound("floor", problems, losses, effort)
+
+
+def training_table(effort: Effort) -> Table:
+    """A row for every start, normalisation and loss: when NC is reached, and how the run ends."""
+    rows = []
+    for start in (training.SPREAD, training.NEARLY_FLAT)[: effort.choose(1, 2, 2)]:
+        count = effort.choose(1, 3 if start is training.SPREAD else 1, 3)
+        for normalization in list(training.NORMALIZATIONS)[:count]:
+            for loss in training.LOSSES:
+                path = training.trajectory(loss, normalization, start)
+                rows.append([start.name, normalization, loss, *_end_cells(path)])
+    header = ["start", "normalisation", "loss", "step at NC", "zero sum", "unit norm"]
+    return Table([*header, "equal inner product", "within class", "directions"], rows)
+
+
+def _table_above_a_bound(
+    bound: str,
+    problems: Sequence[MinimisationProblem],
+    losses: Sequence[PopulationLoss],
+    effort: Effort,
+) -> Table:
+    """A row for every problem and loss: a bound, and the minimum found above it."""
+    rows = []
+    for problem, objective, found in _minimised(problems, losses, effort):
+        numbers = [f"{predict(problem, objective).value:.6f}", f"{found.value:.6f}"]
+        rows.append([*_names(problem, objective), *numbers, *_shape_cells(found)])
+    return Table([*PROBLEM, bound, "found", *SHAPE], rows)
+
+
+def _minimised(
+    problems: Sequence[MinimisationProblem], losses: Sequence[PopulationLoss], effort: Effort
+) -> Iterator[tuple[MinimisationProblem, PopulationLoss, Minimiser]]:
+    """Every problem and objective with the best minimiser found."""
+    for problem in problems:
+        found = optima.solve(problem, tuple(losses), effort)
+        for objective, minimiser in zip(losses, found, strict=True):
+            yield problem, objective, minimiser
+
+
+def _names(problem: MinimisationProblem, objective: PopulationLoss) -> list[str]:
+    """The cells of `PROBLEM`."""
+    k = "oo" if problem.k is None else str(problem.k)
+    counts = [str(problem.num_classes), str(problem.dim), str(problem.points), k]
+    return [*counts, problem.constraint, str(objective)]
+
+
+def _shape_cells(found: Minimiser) -> list[str]:
+    """The cells of `SHAPE`."""
+    shape: ClassMeanGeometry = class_mean_geometry(found.features)
+    gaps = f"{shape.least_gap:.3f}..{shape.largest_gap:.3f}"
+    return [gaps, f"{shape.norm:.3f}", f"{shape.zero_sum:.3f}", f"{shape.within_class:.1e}"]
+
+
+def _end_cells(path: Trajectory) -> list[str]:
+    """When a run came to NC, and the geometry of its last features."""
+    with jax.enable_x64(True):
+        labels = jnp.repeat(jnp.arange(training.CLASSES), training.POINTS)
+        found = geometry.measure(jnp.asarray(path.features), labels, training.CLASSES)
+    first = path.first_step_below(training.AT_NC)
+    numbers = (found.zero_sum, found.unit_norm, found.equal_inner_product, found.within_class)
+    when = "never" if first is None else str(first)
+    return [when, *(f"{float(number):.4f}" for number in numbers), f"{int(found.directions)}"]
+
+
+SECTIONS = (
+    Section(
+        "beta_c, the hardness up to which NC minimises HUCL in the unit ball (InfoNCE, alpha = 1)",
+        "Middles of certified brackets, to six decimals; q = 1 where it is not named. A quick run "
+        "gives the first rows only.",
+        table=threshold_table,
+    ),
+    Section(
+        "beta_c at lower temperatures, k = infinity",
+        "Below temperature 1 NC stops being optimal at ever smaller hardness.",
+        table=temperature_table,
+    ),
+    Section(
+        "Minimisation over free features against the theorems",
+        "The lowest of several starts, ended by L-BFGS-B. The number after a loss is beta, gap the "
+        "similarity within a class minus that between classes; zero sum is the norm of the mean of "
+        "the class means, within class the mean distance to the class mean. At NC both vanish.",
+        table=optimum_table,
+    ),
+    Section(
+        "Fewer dimensions than classes minus one: bounds are not attained",
+        "Observed: the lowest of few starts, which at beta = 20 may be a local minimum.",
+        table=low_dimension_table,
+        slow=True,
+    ),
+    Section(
+        "HUCL on the unit sphere in C - 1 dimensions: no closed form known for C > 2",
+        "Observed: the lowest of few starts. The floor of Theorem 4 is out of reach here.",
+        table=sphere_table,
+        slow=True,
+    ),
+    Section(
+        f"Free features, C = {training.CLASSES}, d = {training.CLASSES - 1}, "
+        f"beta = {training.BETA:g}, detached weights",
+        "Observed, one run each of SCL, UCL and their hardened forms without a network. Step at "
+        f"NC is the first with a relative distance to NC below {training.AT_NC:g}; the next "
+        "four numbers are the distances of the end from the parts of NC, directions how many "
+        "principal directions are in use.",
+        table=training_table,
+        slow=True,
+    ),
+)
+"""See docs/hucl_optimum.md."""

@@ -1,0 +1,206 @@
+"""The one door: what is refused there, alike for one device and many, and what beats what."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hcl_jax
+from hcl_jax import hardening, pairs, parallel, psi
+from hcl_jax.collectives import SINGLE, over_axis
+from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, batch_losses
+from hcl_jax.losses import average_loss
+
+N, DIM = 4, 3
+EMBEDDINGS = jax.random.normal(jax.random.key(0), (2 * N, DIM))
+EMBEDDINGS /= jnp.linalg.norm(EMBEDDINGS, axis=1, keepdims=True)
+LABELS = jnp.array([0, 0, 1, 1, 0, 2, 2, 1])
+KEY = jax.random.key(1)
+SAMPLES = {"num_negatives": 3, "key": KEY}
+
+
+def on_one_device(embeddings, labels, **options):
+    given = {"supervised": False, "hardening": hardening.exponential(2.0), **options}
+    return hcl_jax.objective(embeddings, labels, **given)
+
+
+def on_two_devices(embeddings, labels, **options):
+    """The same call on each of two devices, each with one half of the rows."""
+    given = {"supervised": False, "hardening": hardening.exponential(2.0), **options}
+
+    def loss(embeddings, labels):
+        return parallel.objective(embeddings, labels, axis_name="devices", **given)
+
+    halves = [jnp.reshape(x, (2, len(x) // 2, *x.shape[1:])) for x in (embeddings, labels)]
+    return jax.vmap(loss, axis_name="devices")(*halves)[0]
+
+
+PLACES = {"one device": on_one_device, "two devices": on_two_devices}
+
+REFUSED = {
+    r"labels must have shape \(\d+,\), one for each embedding, got shape": lambda loss: loss(
+        EMBEDDINGS, LABELS[:6]
+    ),
+    "embeddings must be floating point, got dtype int32": lambda loss: loss(
+        jnp.ones((8, 3), jnp.int32), LABELS
+    ),
+    r"embeddings must have shape \(n, dim\) with n, dim >= 1, got shape": lambda loss: loss(
+        EMBEDDINGS[:, :, None], LABELS
+    ),
+    "labels must be integers, got dtype float32": lambda loss: loss(EMBEDDINGS, LABELS * 1.0),
+    "implementation must be one of .*, got 'nonsense'": lambda loss: loss(
+        EMBEDDINGS, LABELS, implementation="nonsense"
+    ),
+    "implementation must be one of .*'nonsense'": lambda loss: loss(
+        EMBEDDINGS, LABELS, implementation="nonsense", **SAMPLES
+    ),
+    "implementation='dense' is a form of the weights estimator": lambda loss: loss(
+        EMBEDDINGS, LABELS, implementation="dense", **SAMPLES
+    ),
+    "average must be one of 'pairs', 'anchors', got 'mean'": lambda loss: loss(
+        EMBEDDINGS, LABELS, average="mean"
+    ),
+    r"unknown options \['tau'\]": lambda loss: loss(EMBEDDINGS, LABELS, tau=1.0),
+    "got num_negatives=3 and no key": lambda loss: loss(EMBEDDINGS, LABELS, num_negatives=3),
+    "got num_negatives=None and a key": lambda loss: loss(EMBEDDINGS, LABELS, key=KEY),
+    "num_negatives must be at least 1, got 0": lambda loss: loss(
+        EMBEDDINGS, LABELS, num_negatives=0, key=KEY
+    ),
+    "num_negatives must be an integer, got 2.5": lambda loss: loss(
+        EMBEDDINGS, LABELS, num_negatives=2.5, key=KEY
+    ),
+    "temperature and psi exclude each other": lambda loss: loss(
+        EMBEDDINGS, LABELS, psi=psi.infonce(), temperature=0.5
+    ),
+    "self_negatives=True has no meaning for SCL and HSCL": lambda loss: loss(
+        EMBEDDINGS, LABELS, supervised=True, self_negatives=True
+    ),
+    "self_positives must be one of False, True, got 'yes'": lambda loss: loss(
+        EMBEDDINGS, LABELS, self_positives="yes"
+    ),
+    "precision must be one of .*got 'exact'": lambda loss: loss(
+        EMBEDDINGS, LABELS, precision="exact"
+    ),
+    "reference_conventions must be one of False, True, got 1.5": lambda loss: loss(
+        EMBEDDINGS, LABELS, reference_conventions=1.5
+    ),
+    "needs a product hardening": lambda loss: loss(
+        EMBEDDINGS, LABELS, hardening=hardening.threshold_any(0.0)
+    ),
+    "samples estimator needs a product hardening": lambda loss: loss(
+        EMBEDDINGS, LABELS, hardening=hardening.threshold_any(0.0), **SAMPLES
+    ),
+    "hardening must be a Hardening": lambda loss: loss(EMBEDDINGS, LABELS, hardening=5.0),
+    "psi must be a Psi": lambda loss: loss(EMBEDDINGS, LABELS, psi=jnp.exp),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("message", REFUSED)
+def test_refused_alike_on_one_device_and_many(unchecked, message, place):
+    with pytest.raises((ValueError, TypeError), match=message):
+        REFUSED[message](PLACES[place])
+
+
+ONLY_OVER_DEVICES = {
+    "exchange must be one of 'gather', 'ring', got 'nonsense'": {"exchange": "nonsense"},
+    "over several devices the loss has the blockwise form, not 'dense'": {
+        "implementation": "dense"
+    },
+    "over several devices the loss has the blockwise form, not 'pallas'": {
+        "implementation": "pallas"
+    },
+    "samples estimator gathers the candidates": {"exchange": "ring", **SAMPLES},
+    "InfoNCE": {"psi": psi.logistic_sum()},
+}
+
+
+@pytest.mark.parametrize("message", ONLY_OVER_DEVICES)
+def test_refused_over_devices(unchecked, message):
+    with pytest.raises(ValueError, match=message):
+        on_two_devices(EMBEDDINGS, LABELS, **ONLY_OVER_DEVICES[message])
+
+
+@pytest.mark.parametrize(("labels", "rows"), [(11, 12), (13, 12), (1, 12), (3, 4)])
+def test_labels_that_do_not_fit_the_rows_of_a_device(unchecked, labels, rows):
+    def loss(embeddings):
+        numbers = jnp.zeros(labels, jnp.int32)
+        return parallel.objective(
+            embeddings,
+            numbers,
+            axis_name="devices",
+            supervised=True,
+            hardening=hardening.no_hardening(),
+        )
+
+    with pytest.raises(ValueError, match=rf"labels must have shape \({rows},\)"):
+        jax.vmap(loss, axis_name="devices")(jnp.ones((2, rows, 2)))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_explicit_option_beats_the_preset(place):
+    loss = PLACES[place]
+    preset = {"self_positives": True, "self_negatives": True}
+    for average in ("pairs", "anchors"):
+        found = loss(EMBEDDINGS, LABELS, reference_conventions=True, average=average)
+        np.testing.assert_array_equal(found, loss(EMBEDDINGS, LABELS, average=average, **preset))
+    pooled, by_anchor = (
+        loss(EMBEDDINGS, LABELS, reference_conventions=True, average=a)
+        for a in ("pairs", "anchors")
+    )
+    assert abs(pooled - by_anchor) > 1e-3
+    without = loss(EMBEDDINGS, LABELS, reference_conventions=True, self_negatives=False)
+    assert abs(without - pooled) > 1e-3
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+def test_the_reference_preset_is_for_all_four(supervised):
+    found = on_one_device(EMBEDDINGS, LABELS, supervised=supervised, reference_conventions=True)
+    rows = pairs.rows(LABELS)
+    minimised = Objective(supervised, hardening.exponential(2.0))
+    losses = batch_losses(EMBEDDINGS, rows, minimised, REFERENCE_CONVENTIONS)
+    np.testing.assert_array_equal(found, average_loss(losses))
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+def test_whether_pairs_are_supervised_may_be_traced(supervised):
+    conventions = Conventions(self_positives=True, self_negatives=True, implementation="dense")
+
+    @jax.jit
+    def loss(supervised, beta):
+        minimised = Objective(supervised, hardening.exponential(beta))
+        losses = batch_losses(EMBEDDINGS, pairs.rows(LABELS), minimised, conventions)
+        return average_loss(losses)
+
+    expected = on_one_device(EMBEDDINGS, LABELS, supervised=supervised, reference_conventions=True)
+    np.testing.assert_allclose(loss(supervised, 2.0), expected, rtol=1e-6)
+
+
+def test_conventions_are_static_and_collectives_equal_by_value():
+    assert hash(Conventions()) == hash(
+        dataclasses.replace(REFERENCE_CONVENTIONS, self_positives=False, self_negatives=False)
+    )
+    assert over_axis("devices") == over_axis("devices") != over_axis("devices", exchange="ring")
+    assert SINGLE != over_axis("devices")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Conventions().average = "anchors"
+
+
+def test_precision_reaches_the_products():
+    def text(**options):
+        return str(jax.make_jaxpr(lambda z: on_one_device(z, LABELS, **options))(EMBEDDINGS))
+
+    for implementation in ("dense", "blockwise"):
+        assert "HIGHEST" in text(implementation=implementation)
+        lower = text(implementation=implementation, precision=jax.lax.Precision.DEFAULT)
+        assert "HIGHEST" not in lower
+
+
+def test_a_concrete_array_is_looked_at_once(monkeypatch):
+    looked_at = []
+    real = np.isfinite
+    monkeypatch.setattr(np, "isfinite", lambda x: looked_at.append(np.shape(x)) or real(x))
+    hcl_jax.hscl(EMBEDDINGS, LABELS, beta=2.0)
+    assert looked_at.count(EMBEDDINGS.shape) == 1

@@ -1,0 +1,122 @@
+"""What docs/extending.md adds to a copy of the repository arrives where it says."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+
+import pytest
+from references.checkout import ROOT, copy_checkout
+
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+SECTIONS = {part.partition("\n")[0]: part for part in re.split(r"^## ", PAGE, flags=re.M)[1:]}
+ADDITION = re.compile(
+    r"^(A new file|At the end of|In) `([^`]+)`[^\n]*:\n\n```\w+\n(.*?)^```", re.M | re.S
+)
+
+
+def apply_hunk(text, hunk):
+    """Exchanges the lines of a hunk that are marked by nothing or "-" for those without "-"."""
+    lines = hunk.splitlines(keepends=True)
+    before = "".join(line[1:] for line in lines if line[0] != "+")
+    after = "".join(line[1:] for line in lines if line[0] != "-")
+    assert text.count(before) == 1, f"not once in the file:\n{before}"
+    return text.replace(before, after)
+
+
+def add(root, how, path, block):
+    file = root / path
+    if how == "A new file":
+        assert not file.exists()
+        file.write_text(block)
+    elif how == "At the end of":
+        file.write_text(f"{file.read_text()}\n\n{block}")
+    else:
+        text = file.read_text()
+        for hunk in block.split("@@\n"):
+            text = apply_hunk(text, hunk)
+        file.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """A copy of the repository with everything that the page adds."""
+    root = copy_checkout(tmp_path_factory.mktemp("x") / "copy", ("hcl_jax", "theory", "scripts"))
+    for how, path, block in ADDITION.findall(PAGE):
+        add(root, how, path, block)
+    return root
+
+
+def run(root, *command):
+    ran = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert not ran.returncode, f"{ran.stdout}\n{ran.stderr}"
+    return ran.stdout
+
+
+def test_every_section_touches_at_most_two_files():
+    assert len(SECTIONS) == 4
+    for title, section in SECTIONS.items():
+        assert 1 <= len({path for _, path, _ in ADDITION.findall(section)}) <= 2, title
+    in_sections = sum(len(ADDITION.findall(section)) for section in SECTIONS.values())
+    assert in_sections == len(re.findall(r"^```(?:python|diff)", PAGE, re.M))
+
+
+LOSSES = """
+import doctest, hcl_jax, jax, jax.numpy as jnp
+from pathlib import Path
+from hcl_jax import hardening, psi
+from hcl_jax.geometry import spectrum
+
+assert Path(hcl_jax.__file__).is_relative_to(Path.cwd())
+for module in (psi, hardening, spectrum):
+    found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert found.attempted and not found.failed
+z = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
+labels = jnp.array([0, 0, 1, 1])
+print(float(hcl_jax.scl(z, labels, psi=psi.exponential_sum(scale=0.5))))
+print(float(hcl_jax.objective(
+    z, labels, supervised=False, hardening=hardening.floored_exponential(jnp.log(3.0))
+)))
+"""
+
+
+def test_a_psi_and_an_eta_arrive_in_the_loss(extended):
+    psi, eta = map(float, run(extended, "-c", LOSSES).split())
+    assert psi == pytest.approx(math.exp(-1))
+    # One negative at t = 1 has weight 1 + 3, two at t = -1 have weight 1 + 1/3 each.
+    assert eta == pytest.approx(math.log(1 + 0.6 + 0.4 * math.exp(-2)))
+
+
+def test_a_psi_and_an_eta_arrive_in_the_theory_command(extended):
+    model = {
+        "k": 1,
+        "psi": {"type": "exponential_sum", "scale": "1/2"},
+        "eta": {"type": "floored_exp", "beta": 0},
+        "prior": ["1/2", "1/2"],
+        "class_pmf": [[1, 0], [0, 1]],
+        "features": [[1], [-1]],
+    }
+    (extended / "model.json").write_text(json.dumps(model))
+    found = run(extended, "-m", "scripts.verify_theory", "--case", "model.json")
+    losses = json.loads(found)
+    assert "0.3678794411714423" in json.dumps(losses)  # SCL = HSCL = exp(-2 / 2)
+    assert "0.683939720585721" in json.dumps(losses)  # UCL = (1 + exp(-1)) / 2
+
+
+CLAIM = """
+from pathlib import Path
+from scripts import verify_theory
+
+verify_theory.CLAIMS = tuple(c for c in verify_theory.CLAIMS if c.name.startswith("no hardness"))
+raise SystemExit(verify_theory.main(quick=True, report=Path("report")))
+"""
+
+
+def test_a_claim_arrives_in_the_table_and_in_the_report(extended):
+    table = run(extended, "-c", CLAIM)
+    assert "no hardness, no hardening" in table
+    assert "no hardness, no hardening" in (extended / "report" / "report.html").read_text()
+    assert "no hardness, no hardening" in (extended / "report" / "results.json").read_text()

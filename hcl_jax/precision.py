@@ -3,17 +3,24 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Float
 
-ROUNDED = (lax.Precision.DEFAULT, "default", "bfloat16", "fastest")
-"""Precisions at which matrix units may round what they multiply."""
+ROUNDED = (lax.Precision.DEFAULT, "default")
+"""Precisions at which matrix units round what they multiply."""
 
 
-def at_least_float32(*values: Any) -> jnp.dtype:
-    """The dtype of arrays (or dtypes) together, widened to float32 where it is narrower."""
+def wide_dtype(*values: Any) -> jnp.dtype:
+    """The dtype of arrays (or dtypes) together, float32 where it is narrower."""
     return jnp.promote_types(jnp.result_type(*values), jnp.float32)
+
+
+def at_least_float32(array: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
+    """The array on the device, float32 where it is narrower."""
+    array = jnp.asarray(array)
+    return array.astype(wide_dtype(array))
 
 
 def inner_products(
@@ -26,7 +33,7 @@ def inner_products(
         y,
         (((x.ndim - 1,), (y.ndim - 1,)), (blocks, blocks)),
         precision=precision,
-        preferred_element_type=at_least_float32(x, y),
+        preferred_element_type=wide_dtype(x, y),
     )
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hcl_jax.precision import at_least_float32, inner_products, weighted_sums
+from hcl_jax.precision import at_least_float32, inner_products, weighted_sums, wide_dtype
 
 
 @pytest.mark.parametrize(
@@ -17,11 +17,16 @@ from hcl_jax.precision import at_least_float32, inner_products, weighted_sums
     ],
 )
 def test_dtypes_are_widened_to_float32(given, wanted):
-    assert at_least_float32(*given) == wanted
+    assert wide_dtype(*given) == wanted
 
 
 def test_wider_dtypes_stay(x64):
-    assert at_least_float32(jnp.ones(1, jnp.bfloat16), jnp.ones(1, jnp.float64)) == jnp.float64
+    assert wide_dtype(jnp.ones(1, jnp.bfloat16), jnp.ones(1, jnp.float64)) == jnp.float64
+
+
+def test_arrays_are_widened_to_float32():
+    assert at_least_float32(np.ones(2, np.float16)).dtype == jnp.float32
+    assert at_least_float32(jnp.ones(2, jnp.bfloat16)).tolist() == [1, 1]
 
 
 def test_products_of_narrow_numbers_are_exact():

@@ -33,7 +33,7 @@ from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import LogFactor
 from hcl_jax.padding import pad_rows, padding, varying_like
 from hcl_jax.pairs import Keys, Pairs, is_positive, masks
-from hcl_jax.precision import at_least_float32, inner_products, weighted_sums
+from hcl_jax.precision import inner_products, weighted_sums, wide_dtype
 from hcl_jax.psi import Psi
 
 State = TypeVar("State")
@@ -193,7 +193,7 @@ def _backward(
         of_candidates += weighted_sums(tile.T, portion.features, options.precision)
         return of_candidates, weighted_sums(tile, candidates.features, options.precision)
 
-    start = jnp.zeros(others.shape, at_least_float32(others))
+    start = jnp.zeros(others.shape, wide_dtype(others))
     start = varying_like(start, (candidates, portions))
     of_candidates, of_anchors = lax.scan(gradients_of, start, portions)
     of_anchors = of_anchors.reshape(-1, anchors.shape[1])[: len(anchors)]

@@ -41,7 +41,7 @@ from hcl_jax.losses.tilted_infonce import log_factor_of, tilted_infonce
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_choice
+from hcl_jax.validation import check_choice, check_precision
 
 Implementation = Literal["dense", "blockwise", "pallas"]
 
@@ -104,6 +104,7 @@ def contrastive_loss(
     psi = infonce() if psi is None else psi
     hardening = no_hardening() if hardening is None else hardening
     check_weights_estimator(psi, hardening, implementation)
+    check_precision(precision)
     check_rows(anchors, pairs, candidates)
     return weights_estimator(
         anchors,

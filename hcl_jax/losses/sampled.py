@@ -21,7 +21,7 @@ from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import log_factor_of
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_count
+from hcl_jax.validation import check_count, check_precision
 
 
 def sampled_contrastive_loss(
@@ -77,6 +77,7 @@ def sampled_contrastive_loss(
     psi = infonce() if psi is None else psi
     hardening = no_hardening() if hardening is None else hardening
     check_samples_estimator(psi, hardening, num_negatives)
+    check_precision(precision)
     check_rows(anchors, pairs, candidates)
     return samples_estimator(
         key,

@@ -23,7 +23,7 @@ from hcl_jax.losses.sampled import check_samples_estimator, samples_estimator
 from hcl_jax.losses.tilted_infonce import tilted_infonce
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_choice
+from hcl_jax.validation import check_choice, check_precision
 
 
 def sharded_contrastive_loss(
@@ -77,6 +77,7 @@ def sharded_contrastive_loss(
     psi = infonce() if psi is None else psi
     hardening = no_hardening() if hardening is None else hardening
     check_sharded_weights_estimator(psi, hardening, exchange)
+    check_precision(precision)
     check_shard(embeddings, pairs)
     return sharded_weights_estimator(
         embeddings,
@@ -178,6 +179,7 @@ def sharded_sampled_contrastive_loss(
     psi = infonce() if psi is None else psi
     hardening = no_hardening() if hardening is None else hardening
     check_samples_estimator(psi, hardening, num_negatives)
+    check_precision(precision)
     check_shard(embeddings, pairs)
     return sharded_samples_estimator(
         key,

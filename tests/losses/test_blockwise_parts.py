@@ -127,10 +127,9 @@ def test_negatives_are_counted(supervised, reference):
 def log_sums(rows):
     """``a`` and ``b``, with matrices."""
     similarities = rows.features @ rows.features.T
-    where = masks_of(rows)[1]
     return [
-        jax.nn.logsumexp(exponents, axis=1, where=where)
-        for exponents in (EXPONENTIAL.log_tilted(similarities), EXPONENTIAL.log_factor(similarities))
+        jax.nn.logsumexp(exponents(similarities), axis=1, where=masks_of(rows)[1])
+        for exponents in (EXPONENTIAL.log_tilted, EXPONENTIAL.log_factor)
     ]
 
 

@@ -26,7 +26,7 @@ from hcl_jax.losses._blockwise.tiles import (
     triangle,
 )
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
-from hcl_jax.precision import at_least_float32, inner_products, weighted_sums
+from hcl_jax.precision import inner_products, weighted_sums, wide_dtype
 
 Constants = tuple[Float[Array, ""], Float[Array, ""]]
 """Shifts of ``k`` and ``log eta`` common to all anchors."""
@@ -175,4 +175,4 @@ def _all_tiles(
 
 def _zeros(rows: RowBlock) -> Float[Array, "n dim"]:
     """A gradient before the first tile."""
-    return jnp.zeros(rows.features.shape, at_least_float32(rows.features))
+    return jnp.zeros(rows.features.shape, wide_dtype(rows.features))

@@ -32,7 +32,7 @@ from hcl_jax.losses._blockwise.tiles import (
 )
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.pairs import Keys
-from hcl_jax.precision import at_least_float32, inner_products
+from hcl_jax.precision import inner_products, wide_dtype
 
 SMALLEST_SUM = 2.0**-80
 """Below this a sum of exponentials less a constant may have lost terms to underflow."""
@@ -159,7 +159,7 @@ def in_range(sums: NegativeSums, count: Int[Array, " n"], flat: Bool[Array, ""])
 
 def empty_sums(features: Float[Array, "n dim"]) -> NegativeSums:
     """The sums of `accumulate` before any candidate."""
-    empty = jnp.zeros(features.shape[0], at_least_float32(features))
+    empty = jnp.zeros(features.shape[0], wide_dtype(features))
     return NegativeSums(LogSums(empty - jnp.inf, empty), LogSums(empty - jnp.inf, empty))
 
 
@@ -232,7 +232,7 @@ def drop_padding(sums: NegativeSums, count: int) -> NegativeSums:
 
 def _extreme_similarities(x: Float[Array, "n dim"], y: Float[Array, "m dim"]) -> Float[Array, " 2"]:
     """The least and the greatest similarity that the norms allow."""
-    dtype = at_least_float32(x, y)
+    dtype = wide_dtype(x, y)
     squares = [jnp.max(jnp.sum(jnp.square(z.astype(dtype)), axis=1)) for z in (x, y)]
     radius = jnp.sqrt(squares[0]) * jnp.sqrt(squares[1])
     return jnp.stack([-radius, radius])

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from hcl_jax.losses._blockwise.block import AnchorTerms, RowBlock, along, positive_mask
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import pad_rows, padding, valid_rows, varying_like
-from hcl_jax.precision import at_least_float32, inner_products, weighted_sums
+from hcl_jax.precision import inner_products, weighted_sums, wide_dtype
 
 State = TypeVar("State")
 Terms = TypeVar("Terms", bound=AnchorTerms | None)
@@ -107,7 +107,7 @@ def vjp_positives(
         return total + weighted_sums(tile, other[0].features, precision)
 
     count, dim = rows[0].features.shape
-    start = jnp.zeros(x[0].features.shape, at_least_float32(rows[0].features))
+    start = jnp.zeros(x[0].features.shape, wide_dtype(rows[0].features))
     return _over_bands(step, start, x, y).reshape(-1, dim)[:count]
 
 

@@ -21,7 +21,7 @@ from hcl_jax.losses._blockwise.pallas.lanes import (
     tile_rows,
 )
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
-from hcl_jax.precision import at_least_float32, inner_products, weighted_sums
+from hcl_jax.precision import inner_products, weighted_sums, wide_dtype
 
 Rows = tuple[RowBlock, SoftmaxCoefficients | None]
 """Rows, with the coefficients of their negatives where they are anchors."""
@@ -40,7 +40,7 @@ def vjp_negatives(
     """
     (count, dim), others = rows[0].features.shape, columns[0].features.shape[0]
     narrow = jnp.result_type(rows[0].features, columns[0].features)
-    dtype = at_least_float32(narrow)
+    dtype = wide_dtype(narrow)
     down, across = tile_rows(count, dim), tile_rows(others, dim)
     numbers, rebuild = scalars_of(infonce, dtype)
     anchors = {

@@ -22,7 +22,7 @@ from hcl_jax.losses._blockwise.pallas.lanes import (
     tile_rows,
 )
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
-from hcl_jax.precision import at_least_float32, inner_products
+from hcl_jax.precision import inner_products, wide_dtype
 
 
 def negative_sums(
@@ -36,7 +36,7 @@ def negative_sums(
     """
     (count, dim), others = anchors.features.shape, candidates.features.shape[0]
     narrow = jnp.result_type(anchors.features, candidates.features)
-    dtype = at_least_float32(narrow)
+    dtype = wide_dtype(narrow)
     down, across = tile_rows(others, dim), tile_rows(count, dim)
     numbers, rebuild = scalars_of(infonce, dtype)
     kinds = 1 if infonce.has_no_hardening else 2

@@ -66,7 +66,7 @@ def main() -> None:
 def compile_epoch(
     title: str, experiment: Experiment, chips: Sequence[Any], *, images: int = 50_000
 ) -> Row:
-    """Compiles an epoch of an experiment as `hcl_jax.training.over_devices` runs it.
+    """Compiles an epoch of an experiment as `hcl_jax.training.DataParallel` runs it.
 
     Args:
         title: of the row.
@@ -82,11 +82,11 @@ def compile_epoch(
 
     from hcl_jax.collectives import over_axis
     from hcl_jax.data import Split
-    from hcl_jax.training import AXIS, alone, train_epoch_of_seeds
+    from hcl_jax.training import AXIS, SingleDevice, train_epoch_of_seeds
 
     size, shape = experiment.images_per_step, experiment.setting.image_shape
     program = program_of(experiment, steps_per_epoch=images // size, axis_name=AXIS)
-    states = alone(program).like(keys_of(experiment))
+    states = SingleDevice(program).abstract_states(keys_of(experiment))
     dtype = jnp.uint8 if experiment.setting.statistics is not None else jnp.float32
     split = Split(
         jax.ShapeDtypeStruct((images, *shape), dtype), jax.ShapeDtypeStruct((images,), jnp.int32)

@@ -26,7 +26,7 @@ from hcl_jax.checkpoints import restore_latest
 from hcl_jax.encoders.export import export_encoder
 from hcl_jax.networks import Variables
 from hcl_jax.system.atomic_files import atomic_open
-from hcl_jax.training import alone
+from hcl_jax.training import SingleDevice
 from scripts.experiments.experiment import NORMALIZATIONS, Experiment, keys_of, program_of
 from scripts.runs.exit_status import RefusedError, reported
 from scripts.runs.run_directory import RunDirectoryError, read_json
@@ -134,7 +134,7 @@ def variables_of(run: Path, experiment: Experiment, number: int = 0) -> Variable
     Raises:
         RunDirectoryError: if there is no checkpoint.
     """
-    like = alone(program_of(experiment)).like(keys_of(experiment))
+    like = SingleDevice(program_of(experiment)).abstract_states(keys_of(experiment))
     restored = restore_latest(run / "checkpoints", like)
     if restored is None:
         raise RunDirectoryError(f"{run} has no checkpoint; it was trained with --keep 0")

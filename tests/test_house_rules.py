@@ -26,7 +26,7 @@ LAYERS = {
         "pairs hardening psi normalization geometry evaluation data augmentation networks "
         "checkpoints",
         "losses encoders",
-        "collectives",
+        "collectives batch_warnings",
         "conventions",
         "objectives",
         "parallel",

@@ -13,7 +13,6 @@ the number of devices. (Inside `jax.shard_map` with its default ``check_vma=True
 itself.)
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
@@ -86,7 +85,6 @@ def launch(
     *,
     axis_name: str,
     devices: Sequence[Any] | None = None,
-    broadcast: tuple[int, ...] = (),
     donate: tuple[int, ...] = (),
 ) -> Callable[..., Any]:
     """Runs a per-device step on every device with `jax.pmap`.
@@ -94,13 +92,11 @@ def launch(
     Args:
         step: a function of one device's arguments.
         axis_name: the axis that `step` names in its collectives.
-        devices: by default all.
-        broadcast: positions of arguments that are the same on every device; all others have a
-            leading axis over devices.
-        donate: positions of arguments whose memory is given up.
+        devices: the devices to run on; by default all.
+        donate: positions of arguments whose memory may be reused for the results.
 
     Returns:
-        The step over all devices, with a leading axis over devices in its results.
+        The step over all devices, with a leading axis over devices in its arguments and results.
 
     Example:
         >>> import jax
@@ -108,12 +104,4 @@ def launch(
         >>> bool((step(jax.numpy.ones(jax.local_device_count())) == jax.device_count()).all())
         True
     """
-
-    @functools.cache
-    def launcher(count):
-        axes = tuple(None if i in broadcast else 0 for i in range(count))
-        return jax.pmap(
-            step, axis_name=axis_name, in_axes=axes, devices=devices, donate_argnums=donate
-        )
-
-    return lambda *arguments: launcher(len(arguments))(*arguments)
+    return jax.pmap(step, axis_name=axis_name, devices=devices, donate_argnums=donate)

@@ -4,7 +4,7 @@ from hcl_jax.training.batch_loss import rows_of_views, target_losses
 from hcl_jax.training.embedding import embed
 from hcl_jax.training.microbatches import loss_and_gradient
 from hcl_jax.training.program import Program
-from hcl_jax.training.runner import AXIS, Launcher, alone, over_devices
+from hcl_jax.training.runner import AXIS, DataParallel, Runner, SingleDevice
 from hcl_jax.training.targets import (
     ClassTargets,
     Target,
@@ -28,19 +28,19 @@ from hcl_jax.training.updates import (
 __all__ = [
     "AXIS",
     "ClassTargets",
-    "Launcher",
+    "DataParallel",
     "Program",
+    "Runner",
+    "SingleDevice",
     "StepInfo",
     "Target",
     "TrainState",
-    "alone",
     "class_target_losses",
     "each_seed",
     "embed",
     "epoch_batches",
     "init_state",
     "loss_and_gradient",
-    "over_devices",
     "restart",
     "rows_of_views",
     "simplex_targets",

@@ -1,20 +1,23 @@
-"""Training as a host calls it: the same calls for one device and for many.
+"""Training as a host calls it: the same methods for one device and for many.
 
-Functions of `hcl_jax.training` are those of one device. A `Launcher` compiles them, puts states and
-data where they belong, and brings results back. On many devices, and over several hosts that each
-run this code with their own devices, it runs them with `jax.pmap`: parameters and data set are on
-every device, batches are spread.
+The functions of `hcl_jax.training` are those of one device. A `Runner` compiles them, puts states
+and data on the devices and brings results back. `SingleDevice` runs them as they are.
+`DataParallel` runs them with `jax.pmap` on many devices, of several hosts too if each runs this
+code with its own devices: parameters and data set are copied to every device, batches are split.
+
+Compiled functions are kept for the life of the process by program (and devices), so that runners
+of equal programs compile once.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from hcl_jax import parallel
 from hcl_jax.collectives import over_axis
@@ -33,176 +36,272 @@ from hcl_jax.training.updates import (
 )
 
 AXIS = "devices"
-"""The axis over which `over_devices` spreads a batch; for batch norm that is to be synchronised."""
+"""The axis over which `DataParallel` splits a batch; synchronised batch norm averages over it."""
+
+Seeds = Key[Array, " seed"]
+Features = Float[Array, "*devices seed n feature"]
+Embeddings = Float[Array, "*devices seed n dim"]
 
 
-class Launcher(NamedTuple):
-    """What a host does with a program. Trees that it places carry whatever axes it needs.
+class Runner(Protocol):
+    """The calls of a host that trains one program, with several seeds side by side.
 
-    Attributes:
-        devices: how many there are, over all hosts.
-        init: keys (seed,) to placed states.
-        like: keys (seed,) to the shapes of what `share` makes of the states.
-        epoch: (states, placed split, target) to (states, infos); the old states are used up.
-        batches: (states, placed batches, target) to (states, infos), for one seed.
-        embed: (states, placed images) to embeddings (seed, n, dim).
-        features: (states, placed images) to features of the encoder (seed, n, feature).
-        restart: states to states before the first step with the same network.
-        place: a tree of one copy to the placed tree, the same on every device.
-        place_batches: host batches with axes (step, batch) to placed ones, spread over devices.
-        fetch: a placed tree, or infos, to one copy, on a device of this host.
-        share: a placed tree to one copy that is the same array on all hosts, as checkpoints need.
+    States, splits, batches and results live on the devices, with whatever leading axes the runner
+    needs for them; only `fetch` and `as_global_arrays` take these axes away again.
     """
 
-    devices: int
-    init: Callable[[PRNGKeyArray], TrainState]
-    like: Callable[[PRNGKeyArray], Any]
-    epoch: Callable[[TrainState, Split, Target], tuple[TrainState, StepInfo]]
-    batches: Callable[[TrainState, Split, Target], tuple[TrainState, StepInfo]]
-    embed: Callable[[TrainState, Array], Float[Array, "seed n dim"]]
-    features: Callable[[TrainState, Array], Float[Array, "seed n feature"]]
-    restart: Callable[[TrainState], TrainState]
-    place: Callable[[Any], Any]
-    place_batches: Callable[[Split], Split]
-    fetch: Callable[[Any], Any]
-    share: Callable[[Any], Any]
+    def init(self, keys: Seeds) -> TrainState:
+        """The states before the first step, one for each key."""
+        ...
+
+    def abstract_states(self, keys: Seeds) -> TrainState:
+        """Shapes, dtypes and shardings of `as_global_arrays` of the states, for restoring them."""
+        ...
+
+    def train_epoch(
+        self, states: TrainState, split: Split, target: Target
+    ) -> tuple[TrainState, StepInfo]:
+        """One epoch on a split from `replicate`; the memory of the old states is reused."""
+        ...
+
+    def train_batches(
+        self, states: TrainState, batches: Split, target: Target
+    ) -> tuple[TrainState, StepInfo]:
+        """Steps on batches from `split_batches`; the memory of the old states is reused."""
+        ...
+
+    def features(self, states: TrainState, images: Array) -> Features:
+        """Encoder features of images from `replicate`, in evaluation mode."""
+        ...
+
+    def embed(self, states: TrainState, images: Array) -> Embeddings:
+        """Embeddings of images from `replicate`, in evaluation mode."""
+        ...
+
+    def restart(self, states: TrainState) -> TrainState:
+        """States before the first step, with the networks of these states."""
+        ...
+
+    def replicate(self, tree: Any) -> Any:
+        """Puts a tree of arrays on the devices, the same on each."""
+        ...
+
+    def split_batches(self, batches: Split) -> Split:
+        """Puts host batches (step, batch, ..) on the devices, a part of every batch on each."""
+        ...
+
+    def fetch(self, tree: Any) -> Any:
+        """One copy of what every device holds alike, on a device of this host."""
+        ...
+
+    def as_global_arrays(self, tree: Any) -> Any:
+        """One copy of what every device holds alike, as arrays that all hosts share."""
+        ...
 
 
-def alone(program: Program) -> Launcher:
-    """Everything on one device.
+class SingleDevice:
+    """A `Runner` with everything on one device.
 
     Args:
-        program: what is fixed.
-
-    Returns:
-        The launcher.
+        program: static configuration of training.
 
     Example:
         >>> import jax, optax
         >>> from hcl_jax.networks import mlp
         >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=8)
-        >>> launcher = alone(program)
-        >>> states = launcher.init(jax.random.split(jax.random.key(0), 3))
-        >>> launcher.embed(states, launcher.place(jax.numpy.ones((5, 4)))).shape
+        >>> runner = SingleDevice(program)
+        >>> states = runner.init(jax.random.split(jax.random.key(0), 3))
+        >>> runner.embed(states, runner.replicate(jax.numpy.ones((5, 4)))).shape
         (3, 5, 2)
     """
-    return Launcher(
-        devices=1,
-        init=functools.partial(_init_alone, program),
-        like=functools.partial(jax.eval_shape, functools.partial(_init, program)),
-        epoch=functools.partial(train_epoch_of_seeds, program=program),
-        batches=functools.partial(_batches, program),
-        embed=functools.partial(_embed_alone, program, 1),
-        features=functools.partial(_embed_alone, program, 0),
-        restart=functools.partial(_restart_alone, program),
-        place=lambda tree: jax.tree.map(jnp.asarray, tree),
-        place_batches=lambda batches: jax.tree.map(jnp.asarray, batches),
-        fetch=lambda tree: tree,
-        share=lambda tree: tree,
-    )
+
+    def __init__(self, program: Program):
+        self.program = program
+
+    def init(self, keys: Seeds) -> TrainState:
+        return _init_jit(self.program, keys)
+
+    def abstract_states(self, keys: Seeds) -> TrainState:
+        return jax.eval_shape(functools.partial(_init, self.program), keys)
+
+    def train_epoch(
+        self, states: TrainState, split: Split, target: Target
+    ) -> tuple[TrainState, StepInfo]:
+        return train_epoch_of_seeds(states, split, target, program=self.program)
+
+    def train_batches(
+        self, states: TrainState, batches: Split, target: Target
+    ) -> tuple[TrainState, StepInfo]:
+        return _train_batches(self.program, states, batches, target)
+
+    def features(self, states: TrainState, images: Array) -> Features:
+        return _features_jit(self.program, states, images)
+
+    def embed(self, states: TrainState, images: Array) -> Embeddings:
+        return _embed_jit(self.program, states, images)
+
+    def restart(self, states: TrainState) -> TrainState:
+        return _restart_jit(self.program, states)
+
+    def replicate(self, tree: Any) -> Any:
+        return jax.tree.map(jnp.asarray, tree)
+
+    def split_batches(self, batches: Split) -> Split:
+        return jax.tree.map(jnp.asarray, batches)
+
+    def fetch(self, tree: Any) -> Any:
+        return tree
+
+    def as_global_arrays(self, tree: Any) -> Any:
+        return tree
 
 
-def over_devices(program: Program, *, devices: Sequence[Any] | None = None) -> Launcher:
-    """A batch spread over devices with `jax.pmap`.
+class DataParallel:
+    """A `Runner` that splits each batch over devices with `jax.pmap`.
 
     Args:
-        program: what is fixed; its collectives are replaced.
-        devices: of this host; by default all devices of all hosts. To spread over hosts, leave it
-            out.
-
-    Returns:
-        The launcher.
+        program: static configuration of training; its collectives are replaced.
+        devices: devices of this host; by default all devices of all hosts, which is the only way
+            to train over several hosts.
 
     Example:
         >>> import jax, optax
         >>> from hcl_jax.networks import mlp
         >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=8)
-        >>> launcher = over_devices(program, devices=jax.devices()[:1])
-        >>> states = launcher.init(jax.random.split(jax.random.key(0), 3))
-        >>> launcher.fetch(launcher.embed(states, launcher.place(jax.numpy.ones((5, 4))))).shape
+        >>> runner = DataParallel(program, devices=jax.devices()[:1])
+        >>> states = runner.init(jax.random.split(jax.random.key(0), 3))
+        >>> embeddings = runner.embed(states, runner.replicate(jax.numpy.ones((5, 4))))
+        >>> runner.fetch(embeddings).shape
         (3, 5, 2)
     """
-    program = program._replace(collectives=over_axis(AXIS))
-    local = jax.local_devices() if devices is None else list(devices)
-    count = jax.device_count() if devices is None else len(local)
-    mesh = Mesh(np.asarray(jax.devices() if devices is None else local), AXIS)
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    launch = functools.partial(parallel.launch, axis_name=AXIS, devices=devices)
-    copy = launch(lambda tree: tree)
 
-    def place(tree):
-        return copy(jax.tree.map(lambda leaf: _stack(leaf, len(local)), tree))
+    def __init__(self, program: Program, *, devices: Sequence[Any] | None = None):
+        self.program = program._replace(collectives=over_axis(AXIS))
+        self._devices = None if devices is None else tuple(devices)
+        self._local_count = jax.local_device_count() if devices is None else len(devices)
+        self._count = jax.device_count() if devices is None else len(devices)
+        mesh = Mesh(np.asarray(jax.devices() if devices is None else devices), AXIS)
+        self._replicated = NamedSharding(mesh, PartitionSpec())
 
-    def place_batches(batches):
-        first = jax.process_index() * len(local) if devices is None else 0
-        return copy(jax.tree.map(lambda leaf: _cut(leaf, first, len(local), count), batches))
+    def init(self, keys: Seeds) -> TrainState:
+        return self._pmap(_init)(self.replicate(keys))
 
-    epoch = launch(lambda *a: train_epoch_of_seeds(*a, program=program), donate=(0,))
-    batches = launch(functools.partial(_batches, program), donate=(0,))
-    init = launch(functools.partial(_init, program))
-    return Launcher(
-        devices=count,
-        init=lambda keys: init(place(keys)),
-        like=functools.partial(_like, program, everywhere),
-        epoch=lambda states, split, target: epoch(states, split, place(target)),
-        batches=lambda states, split, target: batches(states, split, place(target)),
-        embed=launch(functools.partial(_embed, program, 1)),
-        features=launch(functools.partial(_embed, program, 0)),
-        restart=launch(functools.partial(_restart, program)),
-        place=place,
-        place_batches=place_batches,
-        fetch=functools.partial(jax.tree.map, lambda leaf: leaf.addressable_shards[0].data[0]),
-        share=functools.partial(jax.tree.map, functools.partial(_one_array, everywhere)),
-    )
+    def abstract_states(self, keys: Seeds) -> TrainState:
+        shapes = jax.eval_shape(functools.partial(_init, self.program), keys)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._replicated),
+            shapes,
+        )
+
+    def train_epoch(
+        self, states: TrainState, split: Split, target: Target
+    ) -> tuple[TrainState, StepInfo]:
+        return self._pmap(_train_epoch, donate=(0,))(states, split, self.replicate(target))
+
+    def train_batches(
+        self, states: TrainState, batches: Split, target: Target
+    ) -> tuple[TrainState, StepInfo]:
+        return self._pmap(_train_batches, donate=(0,))(states, batches, self.replicate(target))
+
+    def features(self, states: TrainState, images: Array) -> Features:
+        return self._pmap(_features)(states, images)
+
+    def embed(self, states: TrainState, images: Array) -> Embeddings:
+        return self._pmap(_embed)(states, images)
+
+    def restart(self, states: TrainState) -> TrainState:
+        return self._pmap(_restart)(states)
+
+    def replicate(self, tree: Any) -> Any:
+        return self._copy(jax.tree.map(lambda leaf: _stacked(leaf, self._local_count), tree))
+
+    def split_batches(self, batches: Split) -> Split:
+        first = jax.process_index() * self._local_count if self._devices is None else 0
+        own = slice(first, first + self._local_count)
+        return self._copy(jax.tree.map(lambda leaf: _parts(leaf, self._count)[own], batches))
+
+    def fetch(self, tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf.addressable_shards[0].data[0], tree)
+
+    def as_global_arrays(self, tree: Any) -> Any:
+        def global_array(leaf: Array) -> Array:
+            copies = [shard.data[0] for shard in leaf.addressable_shards]
+            return jax.make_array_from_single_device_arrays(
+                copies[0].shape, self._replicated, copies
+            )
+
+        return jax.tree.map(global_array, tree)
+
+    def _pmap(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Any:
+        return _pmapped(function, self.program, self._devices, donate)
+
+    def _copy(self, tree: Any) -> Any:
+        """Moves the parts along the leading axis of a tree to the devices."""
+        return self._pmap(_unchanged)(tree)
 
 
-def _init(program, keys):
+def _init(program: Program, keys: Seeds) -> TrainState:
     return jax.vmap(lambda key: init_state(key, program))(keys)
 
 
-def _batches(program, states, batches, target):
+def _train_epoch(
+    program: Program, states: TrainState, split: Split, target: Target
+) -> tuple[TrainState, StepInfo]:
+    return train_epoch_of_seeds(states, split, target, program=program)
+
+
+def _train_batches(
+    program: Program, states: TrainState, batches: Split, target: Target
+) -> tuple[TrainState, StepInfo]:
     return each_seed(lambda state: train_batches(state, batches, target, program))(states)
 
 
-def _embed(program, which, states, images):
-    return each_seed(lambda state: embed(state.variables, images, program)[which])(states)
+def _features(program: Program, states: TrainState, images: Array) -> Features:
+    return each_seed(lambda state: embed(state.variables, images, program)[0])(states)
 
 
-def _restart(program, states):
+def _embed(program: Program, states: TrainState, images: Array) -> Embeddings:
+    return each_seed(lambda state: embed(state.variables, images, program)[1])(states)
+
+
+def _restart(program: Program, states: TrainState) -> TrainState:
     return jax.vmap(lambda state: restart(state, program))(states)
 
 
-# Compiled once for a program, however many launchers it is given to.
-_init_alone = jax.jit(_init, static_argnums=0)
-_embed_alone = jax.jit(_embed, static_argnums=(0, 1))
-_restart_alone = jax.jit(_restart, static_argnums=0)
+def _unchanged(program: Program, tree: Any) -> Any:
+    return tree
 
 
-def _like(program, sharding, keys):
-    shapes = jax.eval_shape(functools.partial(_init, program), keys)
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+_init_jit = jax.jit(_init, static_argnums=0)
+_features_jit = jax.jit(_features, static_argnums=0)
+_embed_jit = jax.jit(_embed, static_argnums=0)
+_restart_jit = jax.jit(_restart, static_argnums=0)
+
+
+@functools.cache
+def _pmapped(
+    function: Callable[..., Any],
+    program: Program,
+    devices: tuple[Any, ...] | None,
+    donate: tuple[int, ...],
+) -> Callable[..., Any]:
+    """A function of a program and one device's trees, over devices."""
+    return parallel.launch(
+        functools.partial(function, program), axis_name=AXIS, devices=devices, donate=donate
     )
 
 
-def _one_array(everywhere, leaf):
-    """The copies of all devices as the one array that they are."""
-    copies = [shard.data[0] for shard in leaf.addressable_shards]
-    return jax.make_array_from_single_device_arrays(copies[0].shape, everywhere, copies)
-
-
-def _stack(leaf, copies):
+def _stacked(leaf: Any, copies: int) -> Any:
     """Copies along a new axis; of host arrays without taking memory for them."""
     if isinstance(leaf, jax.Array):
         leaf = leaf.addressable_data(0)
     if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
-        data = _stack(np.asarray(jax.random.key_data(leaf)), copies)
+        data = _stacked(np.asarray(jax.random.key_data(leaf)), copies)
         return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(leaf))
     return np.broadcast_to(leaf, (copies, *np.shape(leaf)))
 
 
-def _cut(leaf, first, local, count):
-    """The parts (device, step, batch / count, ..) of the devices of this host."""
+def _parts(leaf: Any, count: int) -> np.ndarray:
+    """Batches (step, batch, ..) as the parts (device, step, batch / count, ..) of all devices."""
     steps, size, *rest = leaf.shape
-    parts = np.moveaxis(np.reshape(leaf, (steps, count, size // count, *rest)), 1, 0)
-    return parts[first : first + local]
+    return np.moveaxis(np.reshape(leaf, (steps, count, size // count, *rest)), 1, 0)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax import evaluation, geometry
 from hcl_jax.data import Dataset, ImageSet, PlacedSplit, Split, place_split
-from hcl_jax.training import Launcher, TrainState
+from hcl_jax.training import Runner, TrainState
 from scripts.experiments.datasets import trained_on
 from scripts.experiments.experiment import Experiment
 
@@ -44,11 +44,11 @@ class Embedded(NamedTuple):
     test: Float[Array, "seed m dim"]
 
 
-def place(dataset: Dataset | ImageSet, launcher: Launcher, budget_bytes: int) -> Placed:
+def place(dataset: Dataset | ImageSet, runner: Runner, budget_bytes: int) -> Placed:
     """Puts the splits of a data set on the devices, if they are small enough."""
 
     def placed(split: Split) -> PlacedSplit:
-        return place_split(split, budget_bytes=budget_bytes, put=launcher.place)
+        return place_split(split, budget_bytes=budget_bytes, put=runner.replicate)
 
     seen = trained_on(dataset)
     train, test = placed(dataset.train), placed(dataset.test)
@@ -56,15 +56,15 @@ def place(dataset: Dataset | ImageSet, launcher: Launcher, budget_bytes: int) ->
     return Placed(trained, train, test, dataset.num_classes)
 
 
-def embed(launcher: Launcher, states: TrainState, data: Placed) -> Embedded:
+def embed(runner: Runner, states: TrainState, data: Placed) -> Embedded:
     """Embeds the splits that are evaluated."""
     splits = data.train, data.test
-    return Embedded(*(_outputs(launcher.embed, launcher, states, split) for split in splits))
+    return Embedded(*(_outputs(runner.embed, runner, states, split) for split in splits))
 
 
 def evaluate(
     experiment: Experiment,
-    launcher: Launcher,
+    runner: Runner,
     states: TrainState,
     data: Placed,
     embedded: Embedded,
@@ -76,7 +76,7 @@ def evaluate(
 
     Args:
         experiment: what is trained.
-        launcher: runs the network.
+        runner: runs the network.
         states: of the seeds, placed.
         data: what is evaluated.
         embedded: by these states.
@@ -89,8 +89,8 @@ def evaluate(
     measured, accuracies = _measure(*embedded, *_labels(data), data.num_classes)
     numbers = jax.tree.map(np.asarray, measured._asdict() | accuracies)
     if experiment.probes:
-        numbers |= _probes(launcher, states, data, embedded)
-    steps = np.asarray(launcher.fetch(states.step))
+        numbers |= _probes(runner, states, data, embedded)
+    steps = np.asarray(runner.fetch(states.step))
     records = []
     for i, seed in enumerate(experiment.seeds):
         record = {
@@ -128,13 +128,13 @@ def _labels(data: Placed) -> tuple[Int[Array, " n"], Int[Array, " m"]]:
     return jnp.asarray(data.train.host.labels), jnp.asarray(data.test.host.labels)
 
 
-def _outputs(run, launcher, states, split):
-    """What `launcher.embed` or `.features` makes of a split; of a streamed one chunk by chunk."""
+def _outputs(run, runner, states, split):
+    """What `runner.embed` or `.features` makes of a split; of a streamed one chunk by chunk."""
     if split.resident is not None:
-        return launcher.fetch(run(states, split.resident.images))
+        return runner.fetch(run(states, split.resident.images))
     images = split.host.images
     chunks = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
-    found = [np.asarray(launcher.fetch(run(states, launcher.place(chunk)))) for chunk in chunks]
+    found = [np.asarray(runner.fetch(run(states, runner.replicate(chunk)))) for chunk in chunks]
     return jnp.asarray(np.concatenate(found, axis=1))
 
 
@@ -160,11 +160,11 @@ def _measure(
     return jax.vmap(measure_one)(train, test)
 
 
-def _probes(launcher, states, data, embedded):
+def _probes(runner, states, data, embedded):
     """What is measured on request: uniformity, nearest neighbours and a linear probe."""
     labels, (train, test) = _labels(data), embedded
     features = [
-        _outputs(launcher.features, launcher, states, split) for split in (data.train, data.test)
+        _outputs(runner.features, runner, states, split) for split in (data.train, data.test)
     ]
     neighbours = min(PROBED, len(labels[0]))
     seeds = range(len(train))

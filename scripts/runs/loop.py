@@ -23,13 +23,13 @@ from hcl_jax.system.preemption import Preemption, preemption
 from hcl_jax.system.processes import is_first
 from hcl_jax.training import (
     AXIS,
-    Launcher,
+    DataParallel,
+    Runner,
+    SingleDevice,
     StepInfo,
     Target,
     TrainState,
-    alone,
     epoch_batches,
-    over_devices,
     simplex_targets,
 )
 from scripts.experiments.datasets import dataset_of, trained_on
@@ -96,9 +96,9 @@ def run(
     if results is not None:
         progress.update(num_steps(experiment, runtime))
         return results
-    launcher = _launcher(experiment, runtime)
+    runner = _runner(experiment, runtime)
     loaded = dataset_of(experiment.data, runtime.data_dir)
-    data = evaluation.place(loaded, launcher, round(runtime.resident_gib * 2**30))
+    data = evaluation.place(loaded, runner, round(runtime.resident_gib * 2**30))
     if data.trained.resident is None and len(experiment.seeds) > 1:
         raise RefusedError(
             f"{experiment.data} is larger than the {runtime.resident_gib:g} GiB that may live on "
@@ -114,12 +114,12 @@ def run(
             )
         asked = stack.enter_context(preemption())
         training = _Training(
-            experiment, runtime, launcher, data, directory, checkpoints, asked, progress
+            experiment, runtime, runner, data, directory, checkpoints, asked, progress
         )
         return training.run()
 
 
-def _launcher(experiment: Experiment, runtime: Runtime) -> Launcher:
+def _runner(experiment: Experiment, runtime: Runtime) -> Runner:
     devices = runtime.chosen_devices()
     count = jax.device_count() if devices is None else len(devices)
     axis_name = AXIS if count > 1 else None
@@ -135,7 +135,7 @@ def _launcher(experiment: Experiment, runtime: Runtime) -> Launcher:
             f"a batch of {experiment.images_per_step} cannot be spread evenly over {count} "
             f"devices; choose a batch size that they divide, or fewer devices"
         )
-    return alone(program) if count == 1 else over_devices(program, devices=devices)
+    return SingleDevice(program) if count == 1 else DataParallel(program, devices=devices)
 
 
 @dataclasses.dataclass
@@ -144,7 +144,7 @@ class _Training:
 
     experiment: Experiment
     runtime: Runtime
-    launcher: Launcher
+    runner: Runner
     data: Placed
     directory: RunDirectory
     checkpoints: Checkpoints | None
@@ -176,7 +176,7 @@ class _Training:
         restored = self._restored()
         if restored is None:
             self.directory.rewind(START)
-            states = self.launcher.init(keys_of(self.experiment))
+            states = self.runner.init(keys_of(self.experiment))
             if first_epoch(self.experiment) == 0:
                 self._evaluate(states, 0, None)
             return first_epoch(self.experiment), states
@@ -187,12 +187,13 @@ class _Training:
         epochs = notes["epoch"] - first_epoch(self.experiment)
         self.progress.update(epochs * steps_per_epoch(self.experiment, self.runtime))
         self.progress.write(f"goes on after epoch {notes['epoch']}", file=sys.stderr)
-        return notes["epoch"], self.launcher.place(restored.state)
+        return notes["epoch"], self.runner.replicate(restored.state)
 
     def _restored(self) -> Restored | None:
         if self.checkpoints is None:
             return None
-        return self.checkpoints.restore_latest(self.launcher.like(keys_of(self.experiment)))
+        like = self.runner.abstract_states(keys_of(self.experiment))
+        return self.checkpoints.restore_latest(like)
 
     def _epoch(self, epoch: int, states: TrainState) -> tuple[np.ndarray, TrainState]:
         """Trains for one epoch; returns the losses of its steps."""
@@ -208,7 +209,7 @@ class _Training:
             refresh=False,
         )
         if epoch == 0:
-            states = self.launcher.restart(states)
+            states = self.runner.restart(states)
         return infos.loss, states
 
     def _target(self, epoch: int) -> Target:
@@ -219,26 +220,26 @@ class _Training:
     def _steps(self, states: TrainState, target: Target) -> tuple[TrainState, StepInfo]:
         split, resident = self.data.trained
         if resident is not None:
-            states, infos = self.launcher.epoch(states, resident, target)
-            return states, self.launcher.fetch(infos)
+            states, infos = self.runner.train_epoch(states, resident, target)
+            return states, self.runner.fetch(infos)
         size = self.experiment.images_per_step
-        state = jax.tree.map(lambda leaf: leaf[0], self.launcher.fetch(states))
+        state = jax.tree.map(lambda leaf: leaf[0], self.runner.fetch(states))
         order = np.asarray(epoch_batches(state, len(split.labels), size))
         found = []
-        put = self.launcher.place_batches
+        put = self.runner.split_batches
         steps = max(1, STREAMED_BYTES // (size * split.images[:1].nbytes))
         with contextlib.closing(chunks(split, order, steps_per_chunk=steps, put=put)) as coming:
             for batches in coming:
-                states, infos = self.launcher.batches(states, batches, target)
-                found.append(jax.tree.map(np.asarray, self.launcher.fetch(infos)))
+                states, infos = self.runner.train_batches(states, batches, target)
+                found.append(jax.tree.map(np.asarray, self.runner.fetch(infos)))
         return states, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *found)
 
     def _evaluate(
         self, states: TrainState, epoch: int, losses: np.ndarray | None
     ) -> tuple[list[dict[str, Any]], Embedded]:
-        embedded = evaluation.embed(self.launcher, states, self.data)
+        embedded = evaluation.embed(self.runner, states, self.data)
         records = evaluation.evaluate(
-            self.experiment, self.launcher, states, self.data, embedded, epoch=epoch, losses=losses
+            self.experiment, self.runner, states, self.data, embedded, epoch=epoch, losses=losses
         )
         for record in records:
             self.directory.append(record)
@@ -256,7 +257,7 @@ class _Training:
         if records:
             notes["top1"] = float(np.mean([record["top1"] for record in records]))
         number = epoch - first_epoch(self.experiment)
-        self.checkpoints.save(number, self.launcher.share(states), notes)
+        self.checkpoints.save(number, self.runner.as_global_arrays(states), notes)
 
     def _stop(self, epoch: int) -> None:
         if self.checkpoints is None:
@@ -270,7 +271,7 @@ class _Training:
     def _finish(self, states: TrainState, embedded: Embedded | None) -> list[dict[str, Any]]:
         """Writes the results; embeds once more if the last evaluation was in another process."""
         if embedded is None:
-            embedded = evaluation.embed(self.launcher, states, self.data)
+            embedded = evaluation.embed(self.runner, states, self.data)
         last = self.experiment.epochs
         results = [r for r in self.directory.records() if r["epoch"] == last]
         self.directory.finish(results, evaluation.final_arrays(embedded, self.data))

@@ -102,10 +102,8 @@ def test_shared_parameters_need_the_sum_of_the_parts():
             hardening=hardening.exponential(2.0),
         )
 
-    step = parallel.launch(
-        jax.grad(loss), axis_name="devices", devices=jax.devices()[:2], broadcast=(0,)
-    )
-    parts = step(jnp.float32(0.9), z.reshape(2, LOCAL, DIM), labels.reshape(2, LOCAL))
+    step = parallel.launch(jax.grad(loss), axis_name="devices", devices=jax.devices()[:2])
+    parts = step(jnp.full(2, 0.9, jnp.float32), z.reshape(2, LOCAL, DIM), labels.reshape(2, LOCAL))
     wanted = jax.grad(
         lambda scale: objective(
             scale * z, labels, supervised=True, hardening=hardening.exponential(2.0)

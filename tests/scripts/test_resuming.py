@@ -36,7 +36,7 @@ def run_quietly(experiment, path, runtime=EVERY_EPOCH):
 
 def state_at_the_end(path, experiment):
     keys = jax.vmap(jax.random.key)(np.asarray(experiment.seeds))
-    like = runner.alone(program_of(experiment)).like(keys)
+    like = runner.SingleDevice(program_of(experiment)).abstract_states(keys)
     restored = restore_latest(path / "checkpoints", like)
     leaves = restored.state._replace(key=jax.random.key_data(restored.state.key))
     return restored.notes, [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(leaves)]

@@ -98,8 +98,8 @@ def test_training_sees_the_unlabelled_images_and_evaluation_the_labelled(
 def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "STREAMED_BYTES", 2 * BATCH * SEEN.images[:1].nbytes)
     budget = TRAIN.images.nbytes + TRAIN.labels.nbytes
-    launcher = runner.alone(program_of(VIEWS))
-    placed = evaluation.place(datasets.dataset_of(VIEWS.data), launcher, budget)
+    single = runner.SingleDevice(program_of(VIEWS))
+    placed = evaluation.place(datasets.dataset_of(VIEWS.data), single, budget)
     assert placed.trained.resident is None
     assert placed.train.resident is not None
     assert placed.test.resident is not None
@@ -122,8 +122,8 @@ def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_pat
 
 def test_a_split_that_is_trained_on_and_evaluated_is_placed_once(load):
     load(TRAIN, None)
-    launcher = runner.alone(program_of(VIEWS))
-    placed = evaluation.place(datasets.dataset_of(VIEWS.data), launcher, 2**30)
+    single = runner.SingleDevice(program_of(VIEWS))
+    placed = evaluation.place(datasets.dataset_of(VIEWS.data), single, 2**30)
     assert placed.trained is placed.train
 
 

@@ -64,10 +64,9 @@ def test_pmap_is_one_device(devices, exchange, supervised):
         functools.partial(training.train_step, program=chosen),
         axis_name="devices",
         devices=jax.devices()[:devices],
-        broadcast=(2,),
     )
     state = training.init_state(jax.random.key(0), chosen)
-    state = jax.tree.map(lambda x: jnp.stack([x] * devices), state)
+    state, objective = jax.tree.map(lambda x: jnp.stack([x] * devices), (state, objective))
     losses = []
     for batch in batches(3):
         state, info = step(state, jax.tree.map(lambda x: spread(x, devices), batch), objective)
@@ -117,10 +116,9 @@ def test_samples_and_views_train_across_devices(positives):
         functools.partial(training.train_step, program=chosen),
         axis_name="devices",
         devices=jax.devices()[:2],
-        broadcast=(2,),
     )
     state = training.init_state(jax.random.key(0), chosen)
-    state = jax.tree.map(lambda x: jnp.stack([x] * 2), state)
+    state, objective = jax.tree.map(lambda x: jnp.stack([x] * 2), (state, objective))
     _, info = step(state, jax.tree.map(lambda x: spread(x, 2), next(batches(1))), objective)
     np.testing.assert_allclose(info.loss[0], expected, rtol=0.02)
     assert info.loss[0] != expected

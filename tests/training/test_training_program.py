@@ -200,10 +200,10 @@ def test_parts_over_devices_are_one_device():
     program = Program(model, optax.sgd(0.5), 24, parts=3)
     objective = training.traced_objective(supervised=False, beta=2.0)
     _, expected = steps(program._replace(parts=1), objective)
-    launcher = runner.over_devices(program, devices=jax.devices()[:4])
-    states = launcher.init(jax.random.key(0)[None])
-    states, infos = launcher.epoch(states, launcher.place(GAUSSIANS.train), objective)
-    np.testing.assert_allclose(launcher.fetch(infos).loss[0], expected, rtol=1e-4)
+    several = runner.DataParallel(program, devices=jax.devices()[:4])
+    states = several.init(jax.random.key(0)[None])
+    states, infos = several.train_epoch(states, several.replicate(GAUSSIANS.train), objective)
+    np.testing.assert_allclose(several.fetch(infos).loss[0], expected, rtol=1e-4)
 
 
 def images(count, seed):

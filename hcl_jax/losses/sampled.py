@@ -41,7 +41,7 @@ def sampled_contrastive_loss(
     Args:
         key: draws the negatives; the same key gives the same draws.
         anchors: embeddings whose losses are wanted.
-        pairs: which candidate is what to which anchor.
+        pairs: which candidates are positives and which negatives of each anchor.
         candidates: embeddings that are their positives and negatives; by default the anchors.
         num_negatives: K, the number of draws for each (anchor, positive) pair.
         psi: the loss function; by default InfoNCE with alpha = q = temperature = 1.

@@ -9,13 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hcl_jax import hscl, scl
-from hcl_jax.hardening import exponential
-from hcl_jax.losses import average_loss
-from hcl_jax.losses._blockwise.loss import blockwise_losses
-from hcl_jax.losses._blockwise.options import TileOptions
-from hcl_jax.losses.tilted_infonce import tilted_infonce
-from hcl_jax.pairs import rows, supervised, unsupervised
+from hcl_jax import hscl, scl, ucl
 from hcl_jax.psi import infonce
 from scripts.benchmarking.contenders import Contender, temporaries
 
@@ -37,43 +31,34 @@ def contenders(
         beta: the hardness.
         draws: K.
         device: of JAX.
-        precision: of our multiplications, see `jax.lax.Precision`.
+        precision: precision of our multiplications, see `jax.lax.Precision`.
         memory_limit: bytes; what the compiler gives more temporaries is left out.
 
     Returns:
         The contenders.
     """
     z, y = jax.device_put((jnp.asarray(embeddings), jnp.asarray(labels)), device)
-    tiles = TileOptions(precision=precision)
+    hard, plain = (functools.partial(loss, precision=precision) for loss in (hscl, scl))
+    blockwise = {"implementation": "blockwise"}
+    dense = {"implementation": "dense"}
+    drawn = {"num_negatives": draws, "key": jax.random.key(0)}
 
-    def ours(z, y, beta):
-        tilted = tilted_infonce(infonce(), exponential(beta))
-        return average_loss(blockwise_losses(tilted, z, supervised(rows(y)), None, tiles))
+    def hardened(**options):
+        return lambda z, y, beta: hard(z, y, beta=beta, **options)
 
-    def plain(z, y, beta):
-        plain = tilted_infonce()
-        return average_loss(blockwise_losses(plain, z, supervised(rows(y)), None, tiles))
-
-    def sampled(z, y, beta):
-        return hscl(z, y, beta=beta, num_negatives=draws, key=jax.random.key(0))
-
-    def dense(z, y, beta):
-        return hscl(z, y, beta=beta, implementation="dense")
+    def not_hardened(**options):
+        return lambda z, y, beta: plain(z, y, **options)
 
     measured = {
-        "ours, blockwise": ("hscl", ours, beta),
-        "ours, blockwise, beta = 0": ("scl", ours, 0.0),
-        "ours, blockwise, no hardening": ("scl", plain, 0.0),
-        f"ours, sampled, K = {draws}": ("sampled", sampled, beta),
+        "ours, blockwise": ("hscl", hardened(**blockwise), beta),
+        "ours, blockwise, beta = 0": ("scl", hardened(**blockwise), 0.0),
+        "ours, blockwise, no hardening": ("scl", not_hardened(**blockwise), 0.0),
+        f"ours, sampled, K = {draws}": ("sampled", hardened(**drawn), beta),
         "3 multiplications, JAX": ("3 matmuls", functools.partial(_products, 3), beta),
         "2 multiplications, JAX": ("2 matmuls", functools.partial(_products, 2), beta),
-        "ours, dense": ("hscl", dense, beta),
-        "ours, default": ("hscl", lambda z, y, beta: hscl(z, y, beta=beta), beta),
-        "ours, dense, no hardening": (
-            "scl",
-            lambda z, y, beta: scl(z, y, implementation="dense"),
-            beta,
-        ),
+        "ours, dense": ("hscl", hardened(**dense), beta),
+        "ours, default": ("hscl", hardened(), beta),
+        "ours, dense, no hardening": ("scl", not_hardened(**dense), beta),
     }
     found = [
         _compiled(name, mathematics, loss, hardness, z, y)
@@ -86,9 +71,8 @@ def contenders(
             return optax.losses.ntxent(z, pairs, temperature=1.0)
 
         def ours_ntxent(z, pairs, beta):
-            keys = unsupervised(rows(pairs))
-            summed = tilted_infonce(infonce(q="k"))
-            return average_loss(blockwise_losses(summed, z, keys, None, tiles))
+            summed = infonce(q="k")
+            return ucl(z, pairs, psi=summed, precision=precision, implementation="blockwise")
 
         found.append(_compiled("optax.losses.ntxent", "ntxent", optax_ntxent, beta, z, pairs))
         found.append(_compiled("ours, two views", "two views", ours_ntxent, beta, z, pairs))

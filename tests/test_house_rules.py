@@ -22,7 +22,7 @@ CLAIMS = " ".join(
 LAYERS = {
     "": ("hcl_jax", "theory", "scripts"),
     "hcl_jax": (
-        "validation padding system",
+        "validation padding precision system",
         "pairs hardening psi normalization geometry evaluation data augmentation networks "
         "checkpoints",
         "losses encoders",
@@ -46,17 +46,17 @@ LAYERS = {
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks anchor_losses law _guide_tables",
-        "dense _blockwise",
+        "_checks anchor_losses tilted_infonce _guide_tables",
+        "_differentiable_once",
+        "dense _sampling _blockwise",
         "contrastive sampled",
         "sharded",
     ),
     "hcl_jax.losses._blockwise": (
-        "block tiles exchange",
-        "negatives gradients",
-        "positives",
+        "block tiles options exchange",
+        "negatives gradients positives",
         "vjp",
-        "loss pallas",
+        "loss sharded pallas",
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
     "hcl_jax.encoders": ("reader", "export"),

@@ -26,7 +26,7 @@ LAYERS = {
         "pairs hardening psi normalization geometry evaluation data augmentation networks "
         "checkpoints",
         "losses encoders",
-        "collectives batch_warnings",
+        "collectives batch_warnings meshes",
         "conventions",
         "objectives",
         "parallel",

@@ -246,8 +246,9 @@ def is_function(value):
     return inspect.isfunction(value) or hasattr(value, "__wrapped__")
 
 
-FACES = ["hcl_jax"]
-FACES += [f"hcl_jax.{name}" for line in LAYERS["hcl_jax"][1:] for name in line.split()]
+ROOMS = {f"hcl_jax.{name}" for line in LAYERS["hcl_jax"][1:] for name in line.split()}
+FACES = ["hcl_jax", *sorted(ROOMS & (FOLDERS | {f"hcl_jax.{n}" for n in exported("hcl_jax")}))]
+"""What users import from: the library, its folders, and the modules that it exports."""
 FUNCTIONS = {
     f"{value.__module__}.{name}": value
     for face in FACES

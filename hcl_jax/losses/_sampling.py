@@ -106,13 +106,15 @@ class NegativeWeights(NamedTuple):
 
     Attributes:
         similarities: similarities to all candidates.
-        drawable: the negatives of positive weight.
+        drawable: the negatives of positive weight, or of a weight that is NaN.
         weights: weights proportional to the probabilities, 0 elsewhere.
+        unknown: whether a weight is NaN, and so the loss of the anchor.
     """
 
     similarities: Float[Array, "rows candidates"]
     drawable: Bool[Array, "rows candidates"]
     weights: Float[Array, "rows candidates"]
+    unknown: Bool[Array, " rows"]
 
 
 class PairBlock(NamedTuple):
@@ -164,6 +166,7 @@ def _forward(
         start = (zeros, zeros.astype(jnp.int32))
         total, number = _over_pairs(options, inputs, portion, candidates, law, add, start)
         defined = (portion.positives > 0) & law.drawable.any(axis=1) & (number > 0)
+        total = jnp.where(law.unknown, jnp.nan, total)
         return None, AnchorLosses(
             jnp.where(defined, total, 0), jnp.where(defined, number, 0), defined
         )
@@ -273,11 +276,14 @@ def _negative_weights(
     """The law of the draws: eta of the negatives, less the largest of each anchor."""
     similarities = inner_products(portion.features, candidates.features, options.precision)
     log_eta = inputs.log_factor(similarities)
-    drawable = masks(Pairs(portion.keys, candidates.keys))[1] & (log_eta > -jnp.inf)
+    negatives = masks(Pairs(portion.keys, candidates.keys))[1]
+    unknown = negatives & jnp.isnan(similarities)
+    drawable = (negatives & (log_eta != -jnp.inf)) | unknown
+    log_eta = jnp.where(unknown, -jnp.inf, log_eta)
     largest = jnp.max(jnp.where(drawable, log_eta, -jnp.inf), axis=1, keepdims=True)
     largest = jnp.where(largest > -jnp.inf, largest, 0)
     weights = jnp.where(drawable, jnp.exp(jnp.minimum(log_eta - largest, 0)), 0)
-    return NegativeWeights(similarities, drawable, weights)
+    return NegativeWeights(similarities, drawable, weights, unknown.any(axis=1))
 
 
 def _over_pairs(

@@ -297,7 +297,7 @@ def _over_pairs(
     similarities = law.similarities.reshape(-1)
     half = (options.num_negatives + 1) // 2
 
-    def step(at: Int[Array, ""], state: State) -> State:
+    def step(at: Int[Array, ""] | int, state: State) -> State:
         pair = at * size + jnp.arange(size, dtype=jnp.int32)
         row = jnp.searchsorted(ends, pair, side="right", method="scan_unrolled").astype(jnp.int32)
         row = jnp.minimum(row, options.rows - 1)

@@ -26,7 +26,7 @@ LAYERS = {
         "pairs hardening psi normalization geometry evaluation data augmentation networks "
         "checkpoints",
         "losses encoders",
-        "collectives batch_warnings",
+        "collectives batch_warnings meshes",
         "conventions",
         "objectives",
         "parallel",
@@ -68,20 +68,21 @@ LAYERS = {
         "runner",
     ),
     "theory": ("checking model", "optimum exact", "evaluation free_features", "claims"),
-    "theory.checking": ("verdicts", "claim", "tally"),
+    "theory.checking": ("verdicts", "claim", "tally", "z_scores"),
     "theory.model": (
         "rationals multisets gaussian_model",
         "kinds",
         "psi_kinds eta_kinds latent_classes",
         "simplex model_files sampling",
         "random_models",
+        "broken_hypotheses",
     ),
     "theory.optimum": (
         "collapsed_loss",
         "floor floor_by_slope profile",
         "floor_of_models threshold",
     ),
-    "theory.exact": ("balls bounds float64 tuple_laws",),
+    "theory.exact": ("balls bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),
     "scripts": (
@@ -89,20 +90,25 @@ LAYERS = {
         "runs",
         "benchmarking",
         "reproduce train sweep export prepare_data verify_theory "
-        "benchmark_losses benchmark_training benchmark_views compile_for_tpu",
-        "compile_experiments",
+        "benchmark_losses benchmark_training benchmark_views compile_for_tpu compile_experiments",
     ),
-    "scripts.experiments": ("datasets", "experiment", "catalogue"),
+    "scripts.experiments": (
+        "options",
+        "networks",
+        "datasets",
+        "experiment",
+        "program paper",
+        "catalogue",
+    ),
     "scripts.runs": (
-        "evaluation provenance tables",
-        "run_directory figures",
-        "exit_status",
-        "runtime",
+        "evaluation exit_status markdown provenance",
+        "runtime run_directory tables",
+        "progress figures non_finite",
         "loop",
     ),
     "scripts.benchmarking": (
         "contenders results targets host_work hlo_text machine_load resnets_torch",
-        "losses_jax losses_torch training_jax",
+        "losses_jax losses_torch training_jax tpu_compilation",
         "training_torch",
     ),
     "scripts.data_preparation": ("tfds_builders",),
@@ -240,8 +246,9 @@ def is_function(value):
     return inspect.isfunction(value) or hasattr(value, "__wrapped__")
 
 
-FACES = ["hcl_jax"]
-FACES += [f"hcl_jax.{name}" for line in LAYERS["hcl_jax"][1:] for name in line.split()]
+ROOMS = {f"hcl_jax.{name}" for line in LAYERS["hcl_jax"][1:] for name in line.split()}
+FACES = ["hcl_jax", *sorted(ROOMS & (FOLDERS | {f"hcl_jax.{n}" for n in exported("hcl_jax")}))]
+"""What users import from: the library, its folders, and the modules that it exports."""
 FUNCTIONS = {
     f"{value.__module__}.{name}": value
     for face in FACES

@@ -2,12 +2,14 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float, Int
 
 from hcl_jax import hscl, scl, ucl
 from hcl_jax.psi import infonce
@@ -15,27 +17,17 @@ from scripts.benchmarking.contenders import Contender, temporaries
 
 
 def contenders(
-    embeddings: np.ndarray,
-    labels: np.ndarray,
+    embeddings: Float[np.ndarray, "n dim"],
+    labels: Int[np.ndarray, " n"],
     beta: float,
     draws: int,
     device: Any,
-    precision: Any,
+    precision: jax.lax.Precision,
     memory_limit: float,
 ) -> list[Contender]:
-    """Everything measured in JAX at one shape.
+    """Everything measured in JAX at one shape, with temporaries within a limit of bytes.
 
-    Args:
-        embeddings: rows of unit norm.
-        labels: their classes.
-        beta: the hardness.
-        draws: K.
-        device: of JAX.
-        precision: precision of our multiplications, see `jax.lax.Precision`.
-        memory_limit: bytes; what the compiler gives more temporaries is left out.
-
-    Returns:
-        The contenders.
+    Ours have hardness `beta`, K = `draws`, and multiply in a precision.
     """
     z, y = jax.device_put((jnp.asarray(embeddings), jnp.asarray(labels)), device)
     hard, plain = (functools.partial(loss, precision=precision) for loss in (hscl, scl))
@@ -79,32 +71,34 @@ def contenders(
     return [c for c in found if (c.temporaries or 0) <= memory_limit]
 
 
-def draws_made(labels: np.ndarray, draws: int) -> int:
-    """The number of draws of the sampled estimator without self-positives.
-
-    Args:
-        labels: of the batch.
-        draws: K.
-
-    Returns:
-        K times the number of (anchor, positive) pairs.
-    """
+def draws_made(labels: Int[np.ndarray, " n"], draws: int) -> int:
+    """K times the number of (anchor, positive) pairs: what the sampled estimator draws."""
     counts = np.bincount(labels)
     return int((counts * (counts - 1)).sum()) * draws
 
 
-def _compiled(name, mathematics, loss, beta, z, y):
+def _compiled(
+    name: str,
+    mathematics: str,
+    loss: Callable[..., Array],
+    beta: float,
+    z: Float[Array, "n dim"],
+    y: Int[Array, " n"],
+) -> Contender:
+    """A contender that runs a loss with its gradient, or a multiplication."""
     function = loss if "matmuls" in mathematics else jax.value_and_grad(loss)
     compiled = jax.jit(function).lower(z, y, beta).compile()
 
-    def run(wanted):
+    def run(wanted: bool) -> Any:
         result = jax.block_until_ready(compiled(z, y, beta))
         return jax.tree.map(np.asarray, result) if wanted else None
 
     return Contender(name, mathematics, run, temporaries(compiled))
 
 
-def _products(count, z, y, beta):
+def _products(
+    count: int, z: Float[Array, "n dim"], y: Int[Array, " n"], beta: float
+) -> Float[Array, "n dim"]:
     """The multiplications of a forward and backward pass with a kept (count 2, 3) matrix."""
     s = z @ z.T
     gradient = s @ z

@@ -48,7 +48,8 @@ LAYERS = {
     "hcl_jax.losses": (
         "_checks anchor_losses tilted_infonce _guide_tables",
         "_differentiable_once",
-        "dense _sampling _blockwise",
+        "dense _sampled_pairs _blockwise",
+        "_sampling",
         "contrastive sampled",
         "sharded",
     ),

@@ -13,6 +13,7 @@ from hcl_jax.losses._blockwise import negatives
 from hcl_jax.losses._blockwise.block import (
     AnchorTerms,
     RowBlock,
+    SoftmaxCoefficients,
     along,
     negative_mask,
     positive_mask,
@@ -68,7 +69,7 @@ def test_tile_lengths():
     assert tile_length(300, "cpu") == 300
     assert tile_length(131072, "tpu") == 2048
     assert tile_length(131072, "gpu") == 4096
-    assert tile_length(3 * 1000, "cpu") == 504  # no padding where a divisor is near
+    assert tile_length(6 * 504, "cpu") == 504  # no padding where a divisor is near
     assert tile_length(8191, "cpu") == 512
 
 
@@ -259,8 +260,10 @@ def test_rows_are_padded_to_whole_tiles():
     assert padded.features.shape == (6, 5)
     assert block == 2
     assert padded.valid.tolist() == [True] * 5 + [False]
-    (again, numbers), _ = weighted_blocks((rows, terms(5)), TileOptions(block=2))
-    assert len(again.features) == len(numbers.offset) == 6
+    ones = SoftmaxCoefficients(*jnp.ones((4, 5)))
+    (again, coefficients), _ = weighted_blocks((rows, ones), TileOptions(block=2))
+    assert again.features.shape == (6, 5)
+    assert coefficients.tilted.tolist() == [1] * 5 + [0]
     assert whole_blocks(rows, TileOptions(block=5))[0].valid is None
 
 

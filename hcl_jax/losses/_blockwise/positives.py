@@ -117,7 +117,7 @@ def _over_bands(
     """Runs `step` with the columns of every band; `active` says which tiles still have a band."""
     first, last = _bands(_ranges(x[0]), _ranges(y[0]))
 
-    def move_on(k: Int[Array, ""], state: State) -> State:
+    def move_on(k: Int[Array, ""] | int, state: State) -> State:
         at = jnp.minimum(first + k, y[0].features.shape[0] - 1)
         columns = jax.tree.map(lambda values: values[at], y)
         return step(state, columns, (first + k < last)[:, None, None])
@@ -126,7 +126,9 @@ def _over_bands(
     return lax.fori_loop(0, jnp.max(last - first), move_on, start)
 
 
-def _bands(rows: Ranges, columns: Ranges) -> tuple[Int[Array, " blocks"], Int[Array, " blocks"]]:
+def _bands(
+    rows: Ranges, columns: tuple[Int[Array, " others"], Int[Array, " others"]]
+) -> tuple[Int[Array, " blocks"], Int[Array, " blocks"]]:
     """Which blocks of columns may match each block of rows: from first up to but without last."""
     reach_up = lax.cummax(columns[1])
     reach_down = lax.cummin(columns[0], reverse=True)

@@ -12,8 +12,9 @@ processes took of the machine meanwhile is reported. Writes ``losses.json`` with
 
 import dataclasses
 import io
-import platform
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,44 +22,61 @@ import jax
 import numpy as np
 import tyro
 
-from scripts.benchmarking import losses_jax, targets
-from scripts.benchmarking.contenders import LEAST_ROUNDS, nothing_kept_by_malloc, peak_memory
-from scripts.benchmarking.machine_load import share_of_others, ticks
+from scripts.benchmarking import losses_jax
+from scripts.benchmarking.contenders import (
+    LEAST_ROUNDS,
+    Contender,
+    DeviceName,
+    DisagreementError,
+    check_torch,
+    first_device,
+    nothing_kept_by_malloc,
+    peak_memory,
+)
+from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import (
+    MACHINE,
+    Results,
     medians,
+    memory_cells,
     origin,
     origin_line,
-    others,
+    others_sentence,
     quartiles,
     run_benchmark,
-    sizes,
 )
+from scripts.benchmarking.targets import gate_table, loss_gate_results
+from scripts.runs import markdown
 
 NOISY = 1.3
+"""Ratio of two times of the bare multiplication from which a round counts as noisy."""
+
+TOLERANCE = 1e-4
+"""How far losses and gradients of the same mathematics may lie apart, relatively."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Benchmark:
+class LossBenchmark:
     """Time the losses.
 
     Attributes:
         device: where to run.
         rows: batch sizes; 512 has 99 features, the others 128 (or `dim`).
-        dim: the number of features at every batch size, if given.
+        dim: number of features at every batch size, if given.
         rounds: how often every contender takes its turn.
         seconds: after this long no new round begins at one batch size.
-        classes: the number of labels.
-        beta: the hardness.
+        classes: number of labels.
+        beta: hardness.
         draws: K of the sampled estimator.
-        anchors: of the reference loop; its time is extrapolated to the whole batch.
-        precision: of our multiplications on a GPU.
+        anchors: anchors of the reference loop; its time is extrapolated to the whole batch.
+        precision: precision of our multiplications on a GPU.
         memory_gib: contenders that need more temporaries are left out.
         torch: whether the PyTorch contenders take part.
         machine: how the results name the machine.
         out: the directory of the results.
     """
 
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: DeviceName = "cpu"
     rows: tuple[int, ...] = (512, 2048, 8192)
     dim: int | None = None
     rounds: int = 15
@@ -70,25 +88,20 @@ class Benchmark:
     precision: Literal["HIGHEST", "HIGH", "DEFAULT"] = "HIGHEST"
     memory_gib: float = 12.0
     torch: bool = True
-    machine: str = platform.processor() or platform.machine()
+    machine: str = MACHINE
     out: Path = Path("benchmarks")
 
 
-def main() -> None:
-    """The command line."""
-    chosen = tyro.cli(Benchmark, description=__doc__)
-    run_benchmark("losses", chosen.out, lambda: measure(chosen), report, figure)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    chosen = tyro.cli(LossBenchmark, args=arguments, description=__doc__)
+    return run_benchmark("losses", chosen.out, lambda: measure(chosen), report, figure)
 
 
-def measure(chosen: Benchmark) -> dict[str, Any]:
-    """Runs everything.
-
-    Args:
-        chosen: what to run.
-
-    Returns:
-        Settings, versions and raw times, ready for JSON.
-    """
+def measure(chosen: LossBenchmark) -> Results:
+    """Settings, versions and the raw times of all contenders, ready for JSON."""
+    if chosen.torch:
+        check_torch()
     results = {**origin(chosen), "shapes": []}
     for rows in chosen.rows:
         dim = chosen.dim or (99 if rows == 512 else 128)
@@ -96,29 +109,38 @@ def measure(chosen: Benchmark) -> dict[str, Any]:
     return results
 
 
-def _measure_shape(chosen, rows, dim, versions):
+def _measure_shape(
+    chosen: LossBenchmark, rows: int, dim: int, versions: dict[str, str]
+) -> dict[str, Any]:
+    """One batch size; adds the versions of what takes part."""
     generator = np.random.default_rng(rows)
     z = generator.normal(size=(rows, dim)).astype(np.float32)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     labels = generator.integers(0, chosen.classes, rows)
     limit = chosen.memory_gib * 2**30
-    device = jax.devices(chosen.device)[0]
+    device = first_device(chosen.device)
     precision = jax.lax.Precision[chosen.precision]
-    found = losses_jax.contenders(z, labels, chosen.beta, chosen.draws, device, precision, limit)
+    contenders = losses_jax.contenders(
+        z, labels, chosen.beta, chosen.draws, device, precision, limit
+    )
+    measure_on_gpu = None
     if chosen.torch:
         from scripts.benchmarking import losses_torch
 
         where = "cuda" if chosen.device == "gpu" else "cpu"
         versions.update(losses_torch.versions())
-        found += losses_torch.contenders(
+        measure_on_gpu = losses_torch.peak_on_gpu
+        contenders += losses_torch.contenders(
             z, labels, chosen.beta, chosen.draws, where, limit, chosen.anchors
         )
-    agreement = _agreement(found)
-    before = ticks()
-    times, noisy = _take_turns(found, chosen)
-    taken = share_of_others(before, ticks())
+    agreement = check_agreement(contenders)
+    before = cpu_times()
+    times, noisy = _take_turns(contenders, chosen)
+    taken = share_of_others(before, cpu_times())
     with nothing_kept_by_malloc():
-        peaks = {c.name: peak_memory(c, chosen.device) for c in found}
+        peaks = {
+            c.name: peak_memory(c, chosen.device, measure_on_gpu=measure_on_gpu) for c in contenders
+        }
     return {
         "rows": rows,
         "dim": dim,
@@ -127,14 +149,18 @@ def _measure_shape(chosen, rows, dim, versions):
         "rounds": max(map(len, times.values())),
         "noisy_rounds": noisy,
         "others": taken,
-        "contenders": [c.record(times[c.name], peaks[c.name]) for c in found],
+        "contenders": [c.record(times[c.name], peaks[c.name]) for c in contenders],
     }
 
 
-def _agreement(found):
-    """Loss and gradient of contenders of the same mathematics; raises if they differ."""
+def check_agreement(contenders: Sequence[Contender]) -> dict[str, list[float]]:
+    """Relative differences of loss and gradient from the first contender of the same mathematics.
+
+    Raises:
+        DisagreementError: if one is above the tolerance.
+    """
     first, errors = {}, {}
-    for contender in found:
+    for contender in contenders:
         if contender.mathematics not in ("hscl", "scl"):
             contender.run(False)
             continue
@@ -144,20 +170,23 @@ def _agreement(found):
             float(abs(value - known[0]) / abs(known[0])),
             float(np.abs(gradient - known[1]).max() / np.abs(known[1]).max()),
         ]
-        if max(errors[contender.name]) > 1e-4:
-            raise RuntimeError(f"{contender.name} disagrees: {errors[contender.name]}")
+        if max(errors[contender.name]) > TOLERANCE:
+            raise DisagreementError(f"{contender.name} disagrees: {errors[contender.name]}")
     return errors
 
 
-def _take_turns(found, chosen):
-    times: dict[str, list[float]] = {c.name: [] for c in found}
-    floor = next((c for c in found if c.mathematics == "3 matmuls"), found[0])
+def _take_turns(
+    contenders: Sequence[Contender], chosen: LossBenchmark
+) -> tuple[dict[str, list[float]], int]:
+    """Times in rounds, each in another order, by name; and the number of noisy rounds."""
+    times: dict[str, list[float]] = {c.name: [] for c in contenders}
+    floor = next((c for c in contenders if c.mathematics == "3 matmuls"), contenders[0])
     noisy, begun = 0, time.perf_counter()
     order = np.random.default_rng(0)
     for turn in range(chosen.rounds):
         before = floor.turn()
-        for number in order.permutation(len(found)):
-            contender = found[number]
+        for number in order.permutation(len(contenders)):
+            contender = contenders[number]
             if len(times[contender.name]) < _turns(times[contender.name], chosen):
                 times[contender.name].append(contender.turn())
         after = floor.turn()
@@ -168,7 +197,7 @@ def _take_turns(found, chosen):
     return times, noisy
 
 
-def _turns(times, chosen):
+def _turns(times: Sequence[float], chosen: LossBenchmark) -> int:
     """How many turns a contender gets: one if a turn takes very long, three if long."""
     fastest = min(times, default=0)
     if fastest > chosen.seconds / 10:
@@ -176,15 +205,8 @@ def _turns(times, chosen):
     return LEAST_ROUNDS if fastest > chosen.seconds / 60 else chosen.rounds
 
 
-def report(results: dict[str, Any]) -> str:
-    """Tables in Markdown.
-
-    Args:
-        results: of `measure`.
-
-    Returns:
-        Text.
-    """
+def report(results: Results) -> str:
+    """A Markdown page with the tables."""
     lines = [
         "# The loss, forward and backward",
         "",
@@ -195,31 +217,26 @@ def report(results: dict[str, Any]) -> str:
     for shape in results["shapes"]:
         lines += _shape_table(shape)
     times = {shape["rows"]: medians(shape["contenders"]) for shape in results["shapes"]}
-    verdicts = targets.judge(times, results["settings"]["draws"])
-    lines += ["", "## Targets", "", *targets.table(verdicts)]
+    compared = loss_gate_results(times, results["settings"]["draws"])
+    lines += ["", "## Targets", "", *gate_table(compared)]
     return "\n".join(lines) + "\n"
 
 
-def _shape_table(shape):
-    noise = f"Noisy rounds: {shape['noisy_rounds']} of {shape['rounds']}.{others(shape['others'])}"
+def _shape_table(shape: Mapping[str, Any]) -> list[str]:
+    others = others_sentence(shape["others"])
+    noise = f"Noisy rounds: {shape['noisy_rounds']} of {shape['rounds']}.{others}"
     lines = ["", f"## {shape['rows']} rows, {shape['dim']} features", "", noise, ""]
-    lines += ["| contender | ms | temporaries, MiB | peak, MiB |", "|---|---|---|---|"]
+    rows = []
     for c in sorted(shape["contenders"], key=lambda c: np.median(c["seconds"])):
         star = "*" if c["extrapolated_by"] > 1 else ""
         star += " (1 run)" if len(c["seconds"]) == 1 else ""
-        lines.append(f"| {c['name']} | {quartiles(c['seconds'], mark=star)} | {sizes(c)} |")
-    return lines
+        rows.append([c["name"], quartiles(c["seconds"], mark=star), *memory_cells(c)])
+    header = ["contender", "ms", "temporaries, MiB", "peak, MiB"]
+    return lines + markdown.table(header, rows)
 
 
-def figure(results: dict[str, Any]) -> bytes:
-    """Time and memory against the batch size, both axes logarithmic.
-
-    Args:
-        results: of `measure`.
-
-    Returns:
-        A PNG file.
-    """
+def figure(results: Results) -> bytes:
+    """Time and memory against the batch size, both axes logarithmic, as a PNG file."""
     import matplotlib.pyplot as plt
 
     series: dict[str, list[tuple[int, float, float | None]]] = {}
@@ -249,4 +266,4 @@ def figure(results: dict[str, Any]) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,29 +10,42 @@ digits, to see what the host does meanwhile. Writes ``training.json`` with every
 """
 
 import dataclasses
-import platform
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import numpy as np
 import tyro
+from jaxtyping import Float, Int, UInt8
 
 from hcl_jax.training import init_state
 from scripts.benchmarking import training_jax
-from scripts.benchmarking.contenders import Contender, peak_memory, take_turns
+from scripts.benchmarking.contenders import (
+    Contender,
+    DeviceName,
+    DisagreementError,
+    check_torch,
+    first_device,
+    peak_memory,
+    take_turns,
+)
 from scripts.benchmarking.host_work import host_work
-from scripts.benchmarking.machine_load import share_of_others, ticks
+from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import (
+    MACHINE,
+    Results,
     medians,
+    memory_cells,
     origin,
     origin_line,
-    others,
+    others_sentence,
     quartiles,
     run_benchmark,
-    sizes,
 )
-from scripts.benchmarking.targets import Target, table, verdict_of
+from scripts.benchmarking.targets import Target, gate_result, gate_table
+from scripts.runs import markdown
 
 BOUNDS = {"float32": (1e-4, 1e-3), "bfloat16": (3e-2, 1e-1)}
 """How far losses and gradient norms of the exact estimator may lie from PyTorch's, relatively."""
@@ -42,19 +55,19 @@ DEVIATIONS = 6.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Benchmark:
+class TrainingBenchmark:
     """Time training steps.
 
     Attributes:
         device: where to run.
-        network: with the stem for small images.
+        network: residual network, with the stem for small images.
         batch: images in a step.
-        dtype: in which networks compute, ours and the compiled ones of PyTorch.
+        dtype: computation dtypes of networks, ours and the compiled ones of PyTorch.
         side: height and width of the images.
-        width: of the stem.
-        steps: of the epoch that is compared with single steps.
-        classes: at most; no class has less than two images in a batch.
-        beta: the hardness.
+        width: channels of the stem.
+        steps: steps of the epoch that is compared with single steps.
+        classes: largest number of classes; each has at least two images in a batch.
+        beta: hardness.
         draws: K of the sampled estimator.
         rounds: how often every contender takes its turn.
         seconds: after this long no new round begins (three are run at least).
@@ -63,7 +76,7 @@ class Benchmark:
         out: the directory of the results.
     """
 
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: DeviceName = "cpu"
     network: Literal["resnet18", "resnet50"] = "resnet18"
     batch: int = 32
     dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
@@ -76,47 +89,47 @@ class Benchmark:
     rounds: int = 15
     seconds: float = 120.0
     host_batch: int = 512
-    machine: str = platform.processor() or platform.machine()
+    machine: str = MACHINE
     out: Path = Path("benchmarks")
 
 
-def main() -> None:
-    """The command line."""
-    chosen = tyro.cli(Benchmark, description=__doc__)
-    run_benchmark("training", chosen.out, lambda: measure(chosen), report)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    chosen = tyro.cli(TrainingBenchmark, args=arguments, description=__doc__)
+    return run_benchmark("training", chosen.out, lambda: measure(chosen), report)
 
 
-def measure(chosen: Benchmark) -> dict[str, Any]:
-    """Runs everything.
-
-    Args:
-        chosen: what to run.
-
-    Returns:
-        Settings, versions and raw times, ready for JSON.
+def measure(chosen: TrainingBenchmark) -> Results:
+    """Settings, versions and the raw times of all contenders, ready for JSON.
 
     Raises:
-        RuntimeError: if contenders do not agree.
+        DisagreementError: if contenders do not agree.
     """
+    check_torch()
     import torch
+
+    from scripts.benchmarking.losses_torch import peak_on_gpu
 
     results = origin(chosen)
     results["versions"]["torch"] = torch.__version__
-    found, agreement = _agreeing(chosen)
-    peaks = {c.name: peak_memory(c, chosen.device) for c in found}
-    before = ticks()
-    times = take_turns({c.name: c.turn for c in found}, chosen.rounds, chosen.seconds)
-    taken = share_of_others(before, ticks())
+    contenders, agreement = _agreeing_contenders(chosen)
+    peaks = {c.name: peak_memory(c, chosen.device, measure_on_gpu=peak_on_gpu) for c in contenders}
+    before = cpu_times()
+    times = take_turns({c.name: c.turn for c in contenders}, chosen.rounds, chosen.seconds)
+    taken = share_of_others(before, cpu_times())
     return {
         **results,
         "agreement": agreement,
         "others": taken,
         "host": host_work(chosen.network, chosen.host_batch)._asdict(),
-        "contenders": [c.record(times[c.name], peaks[c.name]) for c in found],
+        "contenders": [c.record(times[c.name], peaks[c.name]) for c in contenders],
     }
 
 
-def _agreeing(chosen) -> tuple[list[Contender], dict[str, list[float]]]:
+def _agreeing_contenders(
+    chosen: TrainingBenchmark,
+) -> tuple[list[Contender], dict[str, list[float]]]:
+    """All contenders after their first step, and how far these lie apart."""
     from scripts.benchmarking import training_torch
 
     where = "cuda" if chosen.device == "gpu" else "cpu"
@@ -127,18 +140,20 @@ def _agreeing(chosen) -> tuple[list[Contender], dict[str, list[float]]]:
     )
     images, labels = _data(chosen)
     first = images[: chosen.batch], labels[: chosen.batch]
-    program = training_jax.program_of(recipe, chosen.batch, "float32", sampled=True)
+    program = training_jax.recipe_program(recipe, chosen.batch, "float32", sampled=True)
     variables = jax.device_get(init_state(key, program).variables)
-    found = training_jax.contenders(
-        images, labels, recipe, chosen.batch, chosen.dtype, jax.devices(chosen.device)[0]
+    contenders = training_jax.contenders(
+        images, labels, recipe, chosen.batch, chosen.dtype, first_device(chosen.device)
     )
-    found += training_torch.contenders(*first, variables, recipe, chosen.dtype, where)
-    embeddings = training_torch.embedded(first[0], variables, recipe, where)
+    contenders += training_torch.contenders(*first, variables, recipe, chosen.dtype, where)
+    embeddings = training_torch.embed_batch(first[0], variables, recipe, where)
     drawn = training_jax.sampled_losses(embeddings, first[1], recipe)
-    return found, _agreement(found, drawn)
+    return contenders, check_agreement(contenders, drawn)
 
 
-def _data(chosen):
+def _data(
+    chosen: TrainingBenchmark,
+) -> tuple[UInt8[np.ndarray, "n side side 3"], Int[np.ndarray, " n"]]:
     """An epoch of random bytes, in batches of the same labels."""
     generator = np.random.default_rng(0)
     shape = (chosen.steps * chosen.batch, chosen.side, chosen.side, 3)
@@ -147,12 +162,21 @@ def _data(chosen):
     return images, np.tile(labels, chosen.steps).astype(np.int32)
 
 
-def _agreement(found, drawn):
-    """First losses and gradient norms; exact ones near PyTorch's, sampled ones by their spread."""
-    first = {c.name: c.run(True) for c in found}
+def check_agreement(
+    contenders: Sequence[Contender], drawn: Float[np.ndarray, " draw"]
+) -> dict[str, list[float]]:
+    """Relative differences in the first step, each with what is allowed.
+
+    Exact losses and gradient norms are compared with those of PyTorch, sampled losses with the mean
+    of drawn ones, by their spread.
+
+    Raises:
+        DisagreementError: if a difference is above what is allowed.
+    """
+    first = {c.name: c.run(True) for c in contenders}
     eager = first["torch, exact, eager, float32"]
     errors = {}
-    for contender in found:
+    for contender in contenders:
         name = contender.name
         dtype = "bfloat16" if "bfloat16" in name else "float32"
         if contender.mathematics == "exact":
@@ -166,19 +190,12 @@ def _agreement(found, drawn):
             continue
         errors[name] = [float(x) for pair in zip(off, bounds, strict=True) for x in pair]
         if not all(x <= bound for x, bound in zip(off, bounds, strict=True)):
-            raise RuntimeError(f"{name} disagrees: {off}, where {bounds} is allowed")
+            raise DisagreementError(f"{name} disagrees: {off}, where {bounds} is allowed")
     return errors
 
 
-def report(results: dict[str, Any]) -> str:
-    """Tables in Markdown.
-
-    Args:
-        results: of `measure`.
-
-    Returns:
-        Text.
-    """
+def report(results: Results) -> str:
+    """A Markdown page with the tables."""
     settings = results["settings"]
     times = medians(results["contenders"])
     rounds = len(results["contenders"][0]["seconds"])
@@ -192,48 +209,49 @@ def report(results: dict[str, Any]) -> str:
         f"beta = {settings['beta']:g}. A step: bytes to floats, forward, backward, optimiser. "
         "Median [quartiles]. Temporaries as XLA plans them; peak: resident memory of one call "
         "beyond that before it (on a GPU, what is allocated).",
-        f"{rounds} rounds.{others(results['others'])}",
+        f"{rounds} rounds.{others_sentence(results['others'])}",
         "",
-        "| step | ms | images/s | temporaries, MiB | peak, MiB |",
-        "|---|---|---|---|---|",
     ]
+    rows = []
     steps = [c for c in results["contenders"] if c["mathematics"] in ("exact", "sampled")]
     for c in sorted(steps, key=lambda c: times[c["name"]]):
         rate = f"{settings['batch'] / times[c['name']]:.4g}"
-        lines.append(f"| {c['name']} | {quartiles(c['seconds'])} | {rate} | {sizes(c)} |")
+        rows.append([c["name"], quartiles(c["seconds"]), rate, *memory_cells(c)])
+    header = ["step", "ms", "images/s", "temporaries, MiB", "peak, MiB"]
+    lines += markdown.table(header, rows)
     lines += _agreement_table(results)
     lines += _shares(results, times)
     lines += _host(results)
-    return "\n".join([*lines, *_targets(results, times)]) + "\n"
+    return "\n".join([*lines, *target_lines(results, times)]) + "\n"
 
 
-def _agreement_table(results):
+def _agreement_table(results: Results) -> list[str]:
     lines = ["", "## Agreement of the first step", ""]
     lines += [
         "Relative differences (allowed). Exact: from PyTorch in float32, uncompiled. Sampled: from "
         "the mean of 16 draws; allowed is six standard deviations of one.",
         "",
-        "| step | loss | gradient norm |",
-        "|---|---|---|",
     ]
+    rows = []
     for name, numbers in results["agreement"].items():
         cells = [f"{a:.1e} ({b:.1e})" for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
-        lines.append(f"| {name} | {' | '.join([*cells, ''][:2])} |")
-    return lines
+        rows.append([name, *cells, *[""] * (2 - len(cells))])
+    return lines + markdown.table(["step", "loss", "gradient norm"], rows)
 
 
-def _shares(results, times):
+def _shares(results: Results, times: Mapping[str, float]) -> list[str]:
     """The parts of our steps, and what the host adds to them."""
     settings = results["settings"]
     ending = settings["dtype"][-1]
     exact = times[f"ours, exact, {ending}"]
     lines = ["", "## Parts", "", f"Shares of our exact step in {ending}.", ""]
-    lines += ["| | ms | share, % |", "|---|---|---|"]
+    rows = []
     for c in results["contenders"]:
         if c["mathematics"] == "part":
             share = f"{100 * times[c['name']] / exact:.2g}"
             name = c["name"].removeprefix("part: ")
-            lines.append(f"| {name} | {quartiles(c['seconds'])} | {share} |")
+            rows.append([name, quartiles(c["seconds"]), share])
+    lines += markdown.table(["", "ms", "share, %"], rows)
     (epoch,) = (c for c in results["contenders"] if c["mathematics"] == "epoch")
     alone = settings["steps"] * times[f"ours, exact, {settings['dtype'][0]}"]
     lines += [
@@ -246,7 +264,7 @@ def _shares(results, times):
     return lines
 
 
-def _host(results):
+def _host(results: Results) -> list[str]:
     """What the host does while the training program trains."""
     settings, host = results["settings"], results["host"]
     share = np.median(host["host"]) / np.median(host["seconds"])
@@ -261,15 +279,8 @@ def _host(results):
     ]
 
 
-def targets(draws: int) -> list[Target]:
-    """The targets of a step of ResNet-50 on a GPU.
-
-    Args:
-        draws: K.
-
-    Returns:
-        Ratios of times.
-    """
+def training_targets(draws: int) -> list[Target]:
+    """The targets of a step of ResNet-50 on a GPU, for K = `draws`."""
     ours = "ours, exact, bfloat16"
     recipe = f"torch, the authors' recipe, K = {draws}, float32"
     best = "torch, exact, compiled, channels last, bfloat16"
@@ -281,14 +292,16 @@ def targets(draws: int) -> list[Target]:
     ]
 
 
-def _targets(results, times):
+def target_lines(results: Results, times: Mapping[str, float]) -> list[str]:
+    """The section on targets, which are for one network, batch size and device."""
     settings = results["settings"]
     wanted = ("gpu", "resnet50", 512)
     fits = (settings["device"], settings["network"], settings["batch"]) == wanted
-    found = [verdict_of(target, times if fits else {}) for target in targets(settings["draws"])]
+    targets = training_targets(settings["draws"])
+    compared = [gate_result(target, times if fits else {}) for target in targets]
     title = ["", "## Targets", "", "ResNet-50, batch 512, on a GPU.", ""]
-    return [*title, *table(found, rows=False)]
+    return [*title, *gate_table(compared, with_rows=False)]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,9 +13,9 @@ Writes ``views.json`` with every single time and ``views.md`` with medians and q
 import dataclasses
 import functools
 import itertools
-import platform
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from jaxtyping import Array, Float, UInt8
 
 from hcl_jax import augmentation
 from hcl_jax.augmentation import (
@@ -37,7 +38,16 @@ from hcl_jax.augmentation import (
     to_unit_floats,
 )
 from scripts.benchmarking.contenders import take_turns, timed
-from scripts.benchmarking.results import medians, origin, origin_line, quartiles, run_benchmark
+from scripts.benchmarking.results import (
+    MACHINE,
+    Results,
+    medians,
+    origin,
+    origin_line,
+    quartiles,
+    run_benchmark,
+)
+from scripts.runs import markdown
 
 BATCHES = ((512, 32), (64, 224))
 """Images in a batch, and their height and width."""
@@ -45,15 +55,17 @@ BATCHES = ((512, 32), (64, 224))
 STEP = "convolutions of a ResNet-18, forward and backward"
 PIPELINE = "SimCLR, whole pipeline"
 
+Images = UInt8[Array, "n side side 3"]
+
 
 @dataclasses.dataclass(frozen=True)
-class Benchmark:
+class ViewsBenchmark:
     """Time the views.
 
     Attributes:
         rounds: how often every contender takes its turn.
         seconds: after this long no new round begins at one batch (three are run at least).
-        step_images: of the batch that the convolutions are timed on; 0 is all of it.
+        step_images: images of the batch that the convolutions are timed on; 0 is all of it.
         machine: how the results name the machine.
         out: the directory of the results.
     """
@@ -61,19 +73,19 @@ class Benchmark:
     rounds: int = 15
     seconds: float = 60.0
     step_images: int = 16
-    machine: str = platform.processor() or platform.machine()
+    machine: str = MACHINE
     out: Path = Path("benchmarks")
 
 
-class Contender(NamedTuple):
+class CompiledProgram(NamedTuple):
     """A compiled program on a batch.
 
     Attributes:
         name: its name.
         run: computes and waits.
-        compile_seconds: what compiling took.
-        instructions: of the compiled program.
-        scale: by which times are multiplied, where only part of the batch is computed.
+        compile_seconds: seconds that compiling took.
+        instructions: number of HLO instructions.
+        scale: factor from the part of the batch that is computed to the whole.
     """
 
     name: str
@@ -87,22 +99,14 @@ class Contender(NamedTuple):
         return self.scale * timed(self.run)
 
 
-def main() -> None:
-    """The command line."""
-    chosen = tyro.cli(Benchmark, description=__doc__)
-    run_benchmark("views", chosen.out, lambda: measure(chosen), report)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    chosen = tyro.cli(ViewsBenchmark, args=arguments, description=__doc__)
+    return run_benchmark("views", chosen.out, lambda: measure(chosen), report)
 
 
-def measure(chosen: Benchmark, batches: tuple[tuple[int, int], ...] = BATCHES) -> dict[str, Any]:
-    """Runs everything.
-
-    Args:
-        chosen: what to run.
-        batches: images in a batch, and their side.
-
-    Returns:
-        Settings, versions and raw times, ready for JSON.
-    """
+def measure(chosen: ViewsBenchmark, batches: tuple[tuple[int, int], ...] = BATCHES) -> Results:
+    """Settings, versions and raw times of batches (images, side), ready for JSON."""
     return {
         **origin(chosen),
         "device": str(jax.devices()[0]),
@@ -111,14 +115,7 @@ def measure(chosen: Benchmark, batches: tuple[tuple[int, int], ...] = BATCHES) -
 
 
 def augmentations(side: int) -> dict[str, augmentation.Augmentation]:
-    """What is timed on images of one size, by name.
-
-    Args:
-        side: height and width of images and views.
-
-    Returns:
-        Augmentations.
-    """
+    """What is timed on images of side x side pixels, by name."""
     large = side > 64
     strength = 1.0 if large else 0.5
     blurs = {"Gaussian blur": gaussian_blur(2 * (side // 20) + 1, probability=0.5)}
@@ -133,51 +130,47 @@ def augmentations(side: int) -> dict[str, augmentation.Augmentation]:
     }
 
 
-def _measure_batch(chosen, batch, side):
+def _measure_batch(chosen: ViewsBenchmark, batch: int, side: int) -> dict[str, Any]:
     generator = np.random.default_rng(side)
     images = jnp.asarray(generator.integers(0, 256, (batch, side, side, 3)), jnp.uint8)
-    found = [_views(name, images, a) for name, a in augmentations(side).items()]
-    found.append(_pixels(images))
+    programs = [_views(name, images, a) for name, a in augmentations(side).items()]
+    programs.append(_pixels(images))
     part = images[: chosen.step_images or batch]
-    found.append(_step(part)._replace(scale=batch / len(part)))
-    times = take_turns({c.name: c.turn for c in found}, chosen.rounds, chosen.seconds)
+    programs.append(_step(part)._replace(scale=batch / len(part)))
+    times = take_turns({p.name: p.turn for p in programs}, chosen.rounds, chosen.seconds)
     return {
         "batch": batch,
         "side": side,
-        "contenders": [{**c._asdict(), "run": None, "seconds": times[c.name]} for c in found],
+        "contenders": [{**p._asdict(), "run": None, "seconds": times[p.name]} for p in programs],
     }
 
 
-def _views(name, images, chosen):
+def _views(name: str, images: Images, chosen: augmentation.Augmentation) -> CompiledProgram:
     make = functools.partial(augmentation.views, augmentation=chosen, num_views=1)
     return _compiled(name, make, jax.random.key(0), to_unit_floats(images))
 
 
-def _pixels(images):
-    def convert(images):
+def _pixels(images: Images) -> CompiledProgram:
+    def convert(images: Images) -> Float[Array, "n side side 3"]:
         return standardize(to_unit_floats(images), (0.49, 0.48, 0.45), (0.2, 0.2, 0.2))
 
     return _compiled("bytes to standardised floats", convert, images)
 
 
-def _step(images):
+def _step(images: Images) -> CompiledProgram:
     weights = resnet18_kernels(jax.random.key(1), images.shape[1])
 
-    def loss(weights, images):
+    def loss(weights: list[Array], images: Float[Array, "n side side 3"]) -> Float[Array, ""]:
         return jnp.mean(jnp.square(convolved(weights, images)))
 
     return _compiled(STEP, jax.value_and_grad(loss), weights, to_unit_floats(images) - 0.5)
 
 
-def resnet18_kernels(key: jax.Array, side: int) -> list[jax.Array]:
-    """Kernels (height, width, in, out) of a ResNet-18's convolutions in order, without shortcuts.
+def resnet18_kernels(key: jax.Array, side: int) -> list[Float[Array, "height width in out"]]:
+    """The seventeen kernels of a ResNet-18's convolutions in order, without shortcuts.
 
-    Args:
-        key: draws them.
-        side: of the images; above 64 the stem is ImageNet's 7 x 7, else CIFAR's 3 x 3.
-
-    Returns:
-        Seventeen kernels, with the variance that keeps activations at their scale.
+    For images of more than 64 pixels a side the stem is ImageNet's 7 x 7, else CIFAR's 3 x 3. The
+    variance of the kernels keeps activations at their scale.
     """
     stem = 7 if side > 64 else 3
     widths = [3] + [64] * 5 + [128] * 4 + [256] * 4 + [512] * 4
@@ -189,15 +182,12 @@ def resnet18_kernels(key: jax.Array, side: int) -> list[jax.Array]:
     ]
 
 
-def convolved(weights: list[jax.Array], images: jax.Array) -> jax.Array:
+def convolved(
+    weights: list[Float[Array, "height width in out"]], images: Float[Array, "n side side 3"]
+) -> Float[Array, "n smaller smaller 512"]:
     """The convolutions of a ResNet-18, each with a ReLU, at its resolutions.
 
-    Args:
-        weights: of `resnet18_kernels`.
-        images: (batch, height, width, 3).
-
-    Returns:
-        Feature maps (batch, height / 32 or height / 8, width likewise, 512).
+    The side of the feature maps is a 32nd of that of the images, or with CIFAR's stem an eighth.
     """
     large = weights[0].shape[0] == 7
     for number, kernel in enumerate(weights):
@@ -214,24 +204,20 @@ def convolved(weights: list[jax.Array], images: jax.Array) -> jax.Array:
     return images
 
 
-def _compiled(name, function, *arguments):
+def _compiled(name: str, function: Callable[..., Any], *arguments: Any) -> CompiledProgram:
     begun = time.perf_counter()
     program = jax.jit(function).lower(*arguments).compile()
     spent = time.perf_counter() - begun
     jax.block_until_ready(program(*arguments))
     instructions = sum(" = " in line for line in (program.as_text() or "").splitlines())
-    return Contender(name, lambda: jax.block_until_ready(program(*arguments)), spent, instructions)
+    return CompiledProgram(
+        name, lambda: jax.block_until_ready(program(*arguments)), spent, instructions
+    )
 
 
-def report(results: dict[str, Any]) -> str:
-    """Tables in Markdown.
-
-    Args:
-        results: of `measure`.
-
-    Returns:
-        Text.
-    """
+def report(results: Results) -> str:
+    """A Markdown page with a table for each batch."""
+    header = ["", "ms", "images/s", "share, %", "compile, s", "HLO instructions"]
     lines = [
         "# Views on the device",
         "",
@@ -244,10 +230,8 @@ def report(results: dict[str, Any]) -> str:
     for part in results["batches"]:
         times = medians(part["contenders"])
         lines += ["", f"## {part['batch']} images of {part['side']} x {part['side']} x 3", ""]
-        lines.append("| | ms | images/s | share, % | compile, s | HLO instructions |")
-        lines.append("|---" * 6 + "|")
-        for c in part["contenders"]:
-            cells = [
+        rows = [
+            [
                 c["name"],
                 quartiles(c["seconds"], digits=3, mark="*" if c["scale"] > 1 else ""),
                 f"{part['batch'] / times[c['name']]:.3g}",
@@ -255,9 +239,11 @@ def report(results: dict[str, Any]) -> str:
                 f"{c['compile_seconds']:.1f}",
                 str(c["instructions"]),
             ]
-            lines.append("| " + " | ".join(cells) + " |")
+            for c in part["contenders"]
+        ]
+        lines += markdown.table(header, rows)
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

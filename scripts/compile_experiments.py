@@ -9,6 +9,7 @@ chip. Says whether it fits, and what memory it takes.
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +17,16 @@ from typing import Any, Literal
 import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
-from scripts.compile_for_tpu import Row, describe, devices, report
-from scripts.experiments.catalogue import named
-from scripts.experiments.experiment import Experiment, keys_of, objective_of, program_of
+from scripts.benchmarking.tpu_compilation import (
+    Compilation,
+    compile_lowered,
+    report,
+    tpu_devices,
+)
+from scripts.experiments.catalogue import find_experiment
+from scripts.experiments.experiment import Experiment
+from scripts.experiments.program import keys_of, objective_of, program_of
+from scripts.runs.exit_status import run_job
 
 NOTE = (
     "The epoch of a named experiment as one program under `jax.pmap`, with 50 000 images on every "
@@ -31,10 +39,10 @@ class CompileExperiments:
     """Compile experiments for TPUs.
 
     Attributes:
-        names: of the experiments, as `python -m scripts.train --list` shows them.
-        topology: of the slice.
+        names: names of experiments, as `python -m scripts.train --list` shows them.
+        topology: topology of the slice.
         chips: how many of its chips share a batch; one row for each.
-        dtype: in which the networks compute; one row for each.
+        dtype: computation dtypes of the networks; one row for each.
         out: a directory for tpu-training.md as well.
     """
 
@@ -45,38 +53,34 @@ class CompileExperiments:
     out: Path | None = None
 
 
-def main() -> None:
-    """The command line."""
-    chosen = tyro.cli(CompileExperiments, description=__doc__)
-    slice_ = devices(chosen.topology)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    settings = tyro.cli(CompileExperiments, args=arguments, description=__doc__)
+    return run_job(lambda: compile_experiments(settings), settings.out or Path("."))
+
+
+def compile_experiments(settings: CompileExperiments) -> None:
+    """Prints, and perhaps writes, a table with a row for each experiment, dtype and slice."""
+    experiments = {name: find_experiment(name) for name in settings.names}
+    chips = tpu_devices(settings.topology)
     rows = []
-    for name in chosen.names:
-        for dtype in chosen.dtype:
-            experiment = dataclasses.replace(named(name), dtype=dtype)
-            for count in chosen.chips:
+    for name, experiment in experiments.items():
+        for dtype in settings.dtype:
+            for count in settings.chips:
                 title = f"{name}, {dtype}, {count} chip{'s' if count > 1 else ''}"
-                rows.append(compile_epoch(title, experiment, slice_[:count]))
+                in_dtype = dataclasses.replace(experiment, dtype=dtype)
+                rows.append(compile_epoch(title, in_dtype, chips[:count]))
                 print(f"{title}: compiles: {rows[-1].compiles}", flush=True)
-    text = report(rows, chosen.topology, NOTE)
+    text = report(rows, settings.topology, NOTE)
     print(text)
-    if chosen.out is not None:
-        atomic_write({chosen.out / "tpu-training.md": text.encode()})
+    if settings.out is not None:
+        atomic_write({settings.out / "tpu-training.md": text.encode()})
 
 
 def compile_epoch(
     title: str, experiment: Experiment, chips: Sequence[Any], *, images: int = 50_000
-) -> Row:
-    """Compiles an epoch of an experiment as `hcl_jax.training.DataParallel` runs it.
-
-    Args:
-        title: of the row.
-        experiment: what would be trained.
-        chips: the devices that share a batch.
-        images: in the training set.
-
-    Returns:
-        What the compiler says.
-    """
+) -> Compilation:
+    """Compiles an epoch of an experiment as `hcl_jax.training.DataParallel` runs it."""
     import jax
     import jax.numpy as jnp
 
@@ -84,12 +88,13 @@ def compile_epoch(
     from hcl_jax.data import Split
     from hcl_jax.training import AXIS, SingleDevice, train_epoch_of_seeds
 
-    size, shape = experiment.images_per_step, experiment.setting.image_shape
+    size, defaults = experiment.images_per_step, experiment.defaults
     program = program_of(experiment, steps_per_epoch=images // size, axis_name=AXIS)
     states = SingleDevice(program).abstract_states(keys_of(experiment))
-    dtype = jnp.uint8 if experiment.setting.statistics is not None else jnp.float32
+    dtype = jnp.uint8 if defaults.statistics is not None else jnp.float32
     split = Split(
-        jax.ShapeDtypeStruct((images, *shape), dtype), jax.ShapeDtypeStruct((images,), jnp.int32)
+        jax.ShapeDtypeStruct((images, *defaults.image_shape), dtype),
+        jax.ShapeDtypeStruct((images,), jnp.int32),
     )
     program = program._replace(collectives=over_axis(AXIS))
     epoch = jax.pmap(
@@ -102,8 +107,8 @@ def compile_epoch(
         lambda leaf: jax.ShapeDtypeStruct((len(chips), *leaf.shape), leaf.dtype),
         (states, split, objective_of(experiment)),
     )
-    return describe(title, size, lambda: epoch.lower(*on_every_chip), None)
+    return compile_lowered(title, size, lambda: epoch.lower(*on_every_chip))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,31 +9,34 @@ gives the multiplications by formula beside XLA's count.
 
 import dataclasses
 import functools
-import importlib.util
-import os
-import re
-import time
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
-from scripts.benchmarking.hlo_text import collectives, overlap
+from scripts.benchmarking.tpu_compilation import (
+    MIB,
+    Compilation,
+    compile_lowered,
+    report,
+    tpu_devices,
+)
+from scripts.runs.exit_status import run_job
 
-MIB = 2**20
 DIM = 128
 NOTE = f"HSCL, beta = 5, float32, {DIM} features, forward and backward."
 
 
 @dataclasses.dataclass(frozen=True)
-class Compile:
+class CompileForTpu:
     """Compile for TPUs.
 
     Attributes:
-        topology: of the slice; it must have 8 chips.
-        rows: of the global batch, in the rows of the table.
+        topology: topology of the slice; it must have 8 chips.
+        rows: rows of the global batch, in the rows of the table.
         largest: whether to search the largest batches that compile.
         out: a file for the table as well.
     """
@@ -44,131 +47,65 @@ class Compile:
     out: Path | None = None
 
 
-class Row(NamedTuple):
-    """One compilation; the numbers are of one device."""
-
-    name: str
-    rows: int
-    compiles: str
-    temporaries: int | None = None
-    arguments: int | None = None
-    flops: float | None = None
-    formula: float | None = None
-    collectives: dict[str, int] | None = None
-    overlap: str = ""
-    seconds: float = 0.0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    settings = tyro.cli(CompileForTpu, args=arguments, description=__doc__)
+    return run_job(lambda: compile_for_tpu(settings), settings.out or Path("."))
 
 
-def main() -> None:
-    """The command line."""
-    chosen = tyro.cli(Compile, description=__doc__)
-    rows = table(chosen.topology, chosen.rows)
-    text = report(rows, chosen.topology, NOTE)
+def compile_for_tpu(settings: CompileForTpu) -> None:
+    """Prints, and perhaps writes, the table and the largest batches."""
+    chips = tpu_devices(settings.topology)
+    text = report(all_forms(settings.rows, chips), settings.topology, NOTE)
     print(text, flush=True)
-    if chosen.out is not None:
-        atomic_write({chosen.out: text.encode()})
-    if chosen.largest:
-        found = largest(chosen.topology)
-        print(found)
-        if chosen.out is not None:
-            atomic_write({chosen.out: (text + found).encode()})
+    if settings.out is not None:
+        atomic_write({settings.out: text.encode()})
+    if settings.largest:
+        sentences = largest_batches(chips)
+        print(sentences)
+        if settings.out is not None:
+            atomic_write({settings.out: (text + sentences).encode()})
 
 
-def available() -> bool:
-    """Whether libtpu is installed.
-
-    Returns:
-        True or False.
-    """
-    return importlib.util.find_spec("libtpu") is not None
-
-
-def devices(topology: str) -> Any:
-    """Descriptions of the chips of a slice, to compile for.
-
-    Args:
-        topology: its name.
-
-    Returns:
-        A list of devices.
-
-    Raises:
-        SystemExit: if libtpu is not installed.
-    """
-    if not available():
-        raise SystemExit("libtpu is not installed: pip install hcl-jax[tpu] in a new environment")
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    import jax
-    from jax.experimental import topologies
-
-    jax.config.update("jax_platforms", "cpu")
-    return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-
-
-def table(topology: str, rows: int) -> list[Row]:
-    """All forms of the loss.
-
-    Args:
-        topology: of the slice.
-        rows: of the global batch.
-
-    Returns:
-        One row for each.
-    """
-    chips = devices(topology)
-    found = [
-        compile_row("dense, 1 chip", 4096, _one_device("dense"), chips[:1], units=3),
-        compile_row("dense, 1 chip", rows, _one_device("dense"), chips[:1], units=3),
-        compile_row("blockwise, 1 chip", rows, _one_device("blockwise"), chips[:1], units=2),
-        compile_row("pallas, 1 chip", rows, _one_device("pallas"), chips[:1], units=3),
+def all_forms(rows: int, chips: Sequence[Any]) -> list[Compilation]:
+    """Compiles all forms of the loss, and a step of training."""
+    one = chips[:1]
+    forms = [
+        compile_loss("dense, 1 chip", 4096, loss_on_one_device("dense"), one, units=3),
+        compile_loss("dense, 1 chip", rows, loss_on_one_device("dense"), one, units=3),
+        compile_loss("blockwise, 1 chip", rows, loss_on_one_device("blockwise"), one, units=2),
+        compile_loss("pallas, 1 chip", rows, loss_on_one_device("pallas"), one, units=3),
     ]
-    for exchange in ("gather", "ring"):
-        function = _spread(exchange, chips)
-        found.append(compile_row(f"{exchange}, {len(chips)} chips", rows, function, chips, units=3))
-    return [*found, training_row(rows, chips)]
+    exchanges: tuple[Literal["gather", "ring"], ...] = ("gather", "ring")
+    for exchange in exchanges:
+        loss = loss_over_devices(exchange, chips)
+        forms.append(compile_loss(f"{exchange}, {len(chips)} chips", rows, loss, chips, units=3))
+    return [*forms, compile_training_step(rows, chips)]
 
 
-def compile_row(
-    name: str, rows: int, function: Callable[..., Any], chips: Any, *, units: int, dim: int = DIM
-) -> Row:
-    """Compiles one function of embeddings and labels.
+def compile_loss(
+    name: str, rows: int, loss: Callable[..., Any], chips: Sequence[Any], *, units: int
+) -> Compilation:
+    """Compiles a loss with its gradient, as a function of embeddings and labels.
 
-    Args:
-        name: of the row.
-        rows: of the global batch.
-        function: a loss with its gradient.
-        chips: the devices.
-        units: multiplications of (rows, rows, dim) by the formula of
-            `hcl_jax.losses._blockwise.loss`.
-        dim: the number of features.
-
-    Returns:
-        What the compiler says.
+    By the formula of `hcl_jax.losses` it takes `units` multiplications of (rows, rows, DIM).
     """
     import jax
     import jax.numpy as jnp
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
     mesh = Mesh(chips, ("devices",), axis_types=(AxisType.Auto,))
-    where = NamedSharding(mesh, PartitionSpec("devices"))
+    sharding = NamedSharding(mesh, PartitionSpec("devices"))
     shapes = (
-        jax.ShapeDtypeStruct((rows, dim), jnp.float32, sharding=where),
-        jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=where),
+        jax.ShapeDtypeStruct((rows, DIM), jnp.float32, sharding=sharding),
+        jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=sharding),
     )
-    formula = units * 2.0 * rows**2 * dim / len(chips)
-    return describe(name, rows, lambda: jax.jit(function).lower(*shapes), formula)
+    formula = units * 2.0 * rows**2 * DIM / len(chips)
+    return compile_lowered(name, rows, lambda: jax.jit(loss).lower(*shapes), formula=formula)
 
 
-def training_row(rows: int, chips: Any) -> Row:
-    """Compiles a whole training step, network and optimizer included, over all chips.
-
-    Args:
-        rows: of the global batch.
-        chips: the devices.
-
-    Returns:
-        What the compiler says.
-    """
+def compile_training_step(rows: int, chips: Sequence[Any]) -> Compilation:
+    """Compiles a whole training step, network and optimizer included, over all chips."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -193,124 +130,48 @@ def training_row(rows: int, chips: Any) -> Row:
         out_specs=(shared, shared),
     )
 
-    def placed(spec, tree):
+    def sharded(spec: PartitionSpec, tree: Any) -> Any:
         sharding = NamedSharding(mesh, spec)
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
         )
 
     state = jax.eval_shape(lambda: training.init_state(jax.random.key(0), program))
-    hscl = jax.eval_shape(lambda: training.traced_objective(supervised=True, beta=5.0))
+    objective = jax.eval_shape(lambda: training.traced_objective(supervised=True, beta=5.0))
     batch = jax.eval_shape(lambda: data.Split(jnp.zeros((rows, 64)), jnp.zeros(rows, jnp.int32)))
-    arguments = placed(shared, state), placed(own, batch), placed(shared, hscl)
+    arguments = sharded(shared, state), sharded(own, batch), sharded(shared, objective)
     name = f"training step (MLP, ring), {len(chips)} chips"
-    return describe(name, rows, lambda: jax.jit(step).lower(*arguments), None)
+    return compile_lowered(name, rows, lambda: jax.jit(step).lower(*arguments))
 
 
-def describe(name: str, rows: int, lower: Callable[[], Any], formula: float | None) -> Row:
-    """Compiles what `lower` lowers, and reads off what the compiler says.
-
-    Args:
-        name: of the row.
-        rows: of the global batch.
-        lower: lowers the program.
-        formula: its multiplications on one device, where a formula tells.
-
-    Returns:
-        The row; a program that does not fit says how much it needs.
-    """
-    import jax
-
-    begun = time.perf_counter()
-    try:
-        compiled = lower().compile()
-    except jax.errors.JaxRuntimeError as error:
-        reason = re.search(r"Used ([\d.]+[GMK]) of ([\d.]+[GMK]) hbm", str(error))
-        why = f"no: needs {reason[1]} of {reason[2]}" if reason else "no"
-        return Row(name, rows, why, seconds=time.perf_counter() - begun)
-    memory, costs = compiled.memory_analysis(), compiled.cost_analysis() or {}
-    text = compiled.as_text() or ""
-    assert memory is not None
-    return Row(
-        name,
-        rows,
-        "yes",
-        memory.temp_size_in_bytes,
-        memory.argument_size_in_bytes,
-        costs.get("flops"),
-        formula,
-        collectives(text),
-        overlap(text),
-        time.perf_counter() - begun,
+def largest_batches(chips: Sequence[Any]) -> str:
+    """Two sentences: the largest powers of two of rows that compile on one chip and on all."""
+    searches = (
+        ("blockwise on one chip", loss_on_one_device("blockwise"), chips[:1], 2, 2**20),
+        (f"ring on {len(chips)} chips", loss_over_devices("ring", chips), chips, 3, 2**22),
     )
-
-
-def report(rows: list[Row], topology: str, note: str) -> str:
-    """A table in Markdown.
-
-    Args:
-        rows: of the table.
-        topology: of the slice.
-        note: what is compiled.
-
-    Returns:
-        Text.
-    """
-    from importlib import metadata
-
-    import jax
-
-    lines = [
-        f"# Ahead-of-time compilation for TPU {topology}",
-        "",
-        f"{note} jax {jax.__version__}, jaxlib {metadata.version('jaxlib')}, libtpu "
-        f"{metadata.version('libtpu')}. Numbers are of one device.",
-        "",
-        "| form | rows | compiles | temporaries, MiB | arguments, MiB | flop, by formula "
-        "| flop, XLA (loop bodies once) | collectives | permutes | s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        numbers = [
-            "" if size is None else f"{size / MIB:.1f}" for size in (row.temporaries, row.arguments)
-        ]
-        flops = ["" if f is None else f"{f:.2e}" for f in (row.formula, row.flops)]
-        kinds = ", ".join(f"{n} {kind}" for kind, n in (row.collectives or {}).items())
-        cells = [row.name, str(row.rows), row.compiles, *numbers, *flops, kinds, row.overlap]
-        lines.append("| " + " | ".join([*cells, f"{row.seconds:.0f}"]) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def largest(topology: str) -> str:
-    """The largest powers of two of rows that compile on one chip and on all.
-
-    Args:
-        topology: of the slice.
-
-    Returns:
-        Two lines of Markdown.
-    """
-    chips = devices(topology)
     lines = [""]
-    for name, function, some, units, first in (
-        ("blockwise on one chip", _one_device("blockwise"), chips[:1], 2, 2**20),
-        (f"ring on {len(chips)} chips", _spread("ring", chips), chips, 3, 2**22),
-    ):
-        rows, good = first, None
+    for name, loss, some, units, first in searches:
+        rows, largest = first, None
         while rows <= 2**27:
-            row = compile_row(name, rows, function, some, units=units)
-            if row.compiles != "yes":
+            compilation = compile_loss(name, rows, loss, some, units=units)
+            if compilation.compiles != "yes":
                 break
-            good, rows = row, 2 * rows
-        if good is None:
+            largest, rows = compilation, 2 * rows
+        if largest is None:
             lines.append(f"Largest for {name}: below {first} rows.")
         else:
-            size = (good.temporaries or 0) / MIB
-            lines.append(f"Largest for {name}: {good.rows} rows ({size:.0f} MiB of temporaries).")
+            size = (largest.temporaries or 0) / MIB
+            lines.append(
+                f"Largest for {name}: {largest.rows} rows ({size:.0f} MiB of temporaries)."
+            )
     return "\n".join(lines) + "\n"
 
 
-def _one_device(implementation):
+def loss_on_one_device(
+    implementation: Literal["dense", "blockwise", "pallas"],
+) -> Callable[..., Any]:
+    """HSCL and its gradient on one device."""
     import jax
 
     from hcl_jax.objectives import hscl
@@ -318,14 +179,17 @@ def _one_device(implementation):
     return jax.value_and_grad(functools.partial(hscl, beta=5.0, implementation=implementation))
 
 
-def _spread(exchange, chips):
+def loss_over_devices(
+    exchange: Literal["gather", "ring"], chips: Sequence[Any]
+) -> Callable[..., Any]:
+    """HSCL and its gradient, with the rows of a batch on all chips."""
     import jax
     from jax.sharding import AxisType, Mesh, PartitionSpec
 
     from hcl_jax import parallel
     from hcl_jax.hardening import exponential
 
-    def loss(z, labels):
+    def loss(z: Any, labels: Any) -> Any:
         return parallel.objective(
             z,
             labels,
@@ -345,4 +209,4 @@ def _spread(exchange, chips):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,7 +16,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -27,9 +27,11 @@ from hcl_jax.encoders.export import export_encoder
 from hcl_jax.networks import Variables
 from hcl_jax.system.atomic_files import atomic_open
 from hcl_jax.training import SingleDevice
-from scripts.experiments.experiment import NORMALIZATIONS, Experiment, keys_of, program_of
-from scripts.runs.exit_status import RefusedError, reported
-from scripts.runs.run_directory import RunDirectoryError, read_json
+from scripts.experiments.experiment import Experiment
+from scripts.experiments.options import NORMALIZATIONS
+from scripts.experiments.program import keys_of, program_of
+from scripts.runs.exit_status import RefusedError, run_job
+from scripts.runs.run_directory import RunDirectoryError, experiment_of
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 
@@ -41,7 +43,7 @@ class Export:
     Attributes:
         run: the directory of a finished run.
         seed: which of its seeds; the first if none.
-        platforms: that will run the encoder.
+        platforms: platforms that will run the encoder.
         out: where it is written; RUN/export if none.
     """
 
@@ -55,15 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     settings = tyro.cli(Export, args=arguments, description=__doc__)
     out = settings.out or settings.run / "export"
-    return reported(out, lambda: export(settings, out))
+    return run_job(lambda: export(settings, out), out)
 
 
 def export(settings: Export, out: Path) -> None:
     """Writes the files.
-
-    Args:
-        settings: what is exported.
-        out: the directory that is written.
 
     Raises:
         RunDirectoryError: if the run is not there, not finished, or without checkpoints.
@@ -72,27 +70,21 @@ def export(settings: Export, out: Path) -> None:
     experiment = experiment_of(settings.run)
     number = _seed_number(experiment, settings.seed)
     if not (settings.run / "results.json").exists():
-        raise RunDirectoryError(f"{settings.run} is not finished; its command goes on with it")
-    variables = variables_of(settings.run, experiment, number)
-    setting, program = experiment.setting, program_of(experiment)
+        raise RunDirectoryError(f"{settings.run} is not finished; its command resumes it")
+    variables = trained_variables(settings.run, experiment, number)
+    defaults, program = experiment.defaults, program_of(experiment)
     out.mkdir(parents=True, exist_ok=True)
     metadata = export_encoder(
         out / "encoder.jaxexport",
         program.model,
         variables,
         normalization=NORMALIZATIONS[experiment.normalization],
-        image_shape=setting.image_shape,
-        image_dtype="float32" if setting.statistics is None else "uint8",
+        image_shape=defaults.image_shape,
+        image_dtype="float32" if defaults.statistics is None else "uint8",
         preprocess=program.prepare,
         platforms=settings.platforms,
     )
-    arrays = np.load(settings.run / "embeddings.npz")
-    chosen = {name: arrays[name] for name in arrays.files}
-    for name in ("train_embeddings", "test_embeddings", "class_means"):
-        chosen[name] = chosen[name][number]
-    with atomic_open(out / "class_means.npz", out / "embeddings.npz") as (means, embeddings):
-        np.savez_compressed(means, class_means=chosen.pop("class_means"))
-        np.savez_compressed(embeddings, allow_pickle=False, **chosen)
+    _write_arrays(settings.run / "embeddings.npz", number, out)
     shape = ", ".join(map(str, metadata["image_shape"]))
     print(
         f"{experiment.method} on {experiment.data}, seed {experiment.seeds[number]}: images "
@@ -101,44 +93,24 @@ def export(settings: Export, out: Path) -> None:
     )
 
 
-def experiment_of(run: Path) -> Experiment:
-    """The experiment of a run directory.
-
-    Raises:
-        RunDirectoryError: if there is none, or one of another version.
-    """
-    path = run / "config.json"
-    if not path.exists():
-        raise RunDirectoryError(f"{run} is not a run directory: it has no config.json")
-    fields: dict[str, Any] = read_json(path).get("experiment", {})
-    known = {field.name for field in dataclasses.fields(Experiment)}
-    if set(fields) != known:
-        raise RunDirectoryError(
-            f"{path} is of another version: fields {sorted(set(fields) ^ known)} differ"
-        )
-    fields["seeds"] = tuple(fields["seeds"])
-    return Experiment(**fields)
-
-
-def variables_of(run: Path, experiment: Experiment, number: int = 0) -> Variables:
-    """The trained network of a run, from its last checkpoint.
-
-    Args:
-        run: the run directory.
-        experiment: of the run.
-        number: of the seed, counted from 0.
-
-    Returns:
-        Parameters and batch statistics.
-
-    Raises:
-        RunDirectoryError: if there is no checkpoint.
-    """
+def trained_variables(run: Path, experiment: Experiment, number: int) -> Variables:
+    """Parameters and batch statistics of a seed (counted from 0), from the last checkpoint."""
     like = SingleDevice(program_of(experiment)).abstract_states(keys_of(experiment))
     restored = restore_latest(run / "checkpoints", like)
     if restored is None:
         raise RunDirectoryError(f"{run} has no checkpoint; it was trained with --keep 0")
     return jax.tree.map(lambda leaf: leaf[number], restored.state.variables)
+
+
+def _write_arrays(path: Path, number: int, out: Path) -> None:
+    """Writes embeddings and class means of one seed."""
+    with np.load(path) as arrays:
+        chosen = {name: arrays[name] for name in arrays.files}
+    for name in ("train_embeddings", "test_embeddings", "class_means"):
+        chosen[name] = chosen[name][number]
+    with atomic_open(out / "class_means.npz", out / "embeddings.npz") as (means, embeddings):
+        np.savez_compressed(means, class_means=chosen.pop("class_means"))
+        np.savez_compressed(embeddings, allow_pickle=False, **chosen)
 
 
 def _seed_number(experiment: Experiment, seed: int | None) -> int:

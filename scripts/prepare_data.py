@@ -12,43 +12,33 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import tyro
 
-from hcl_jax.data import (
-    DatasetError,
-    ImageSet,
-    channel_statistics,
-    cifar10,
-    cifar100,
-    stl10,
-    tiny_imagenet,
-)
-from hcl_jax.data.image_folder import FOLDER
+from hcl_jax.data import DatasetError, ImageSet, channel_statistics
 from hcl_jax.data.instructions import import_or_explain
 from hcl_jax.data.tfds_directory import UNLABELLED
+from scripts.experiments.datasets import DATASETS, Archive
+from scripts.experiments.options import one_of
+from scripts.runs.exit_status import run_job
 
-ARCHIVES = {
-    "cifar10": "cifar-10-binary.tar.gz",
-    "cifar100": "cifar-100-binary.tar.gz",
-    "stl10": "stl10_binary.tar.gz",
-    "tiny-imagenet": f"{FOLDER}.zip",
+PREPARED = {
+    name.replace("_", "-"): (defaults.archive, defaults.load)
+    for name, defaults in DATASETS.items()
+    if defaults.archive is not None
 }
-LOADERS: dict[str, Callable[[Path], ImageSet]] = {
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "stl10": stl10,
-    "tiny-imagenet": tiny_imagenet,
-}
+"""Archives and loaders of the data sets that have to be prepared."""
+
 PACKAGES = (
     "tensorflow_datasets",
     "array_record.python.array_record_module",
     "importlib_resources",
     "PIL.Image",
 )
+"""Modules that preparing needs and training does not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +52,7 @@ class Prepare:
             downloaded to `data_dir/downloads`. Tiny-ImageNet is not downloaded.
     """
 
-    name: tyro.conf.Positional[Literal["cifar10", "cifar100", "stl10", "tiny-imagenet"]]
+    name: tyro.conf.Positional[Annotated[str, one_of(PREPARED)]]
     data_dir: Path
     archive_dir: Path | None = None
 
@@ -70,34 +60,31 @@ class Prepare:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     settings = tyro.cli(Prepare, args=arguments, description=__doc__)
-    try:
-        prepare(settings)
-        _show(settings.name, settings.data_dir, LOADERS[settings.name](settings.data_dir))
-    except DatasetError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command begins again", file=sys.stderr)
-        return 130
-    return 0
+    return run_job(
+        lambda: prepare(settings),
+        settings.data_dir,
+        if_interrupted="the same command begins again",
+    )
 
 
 def prepare(settings: Prepare) -> None:
-    """Makes the files that the loaders of `hcl_jax` read, unless they are there.
-
-    Args:
-        settings: what, where to and where from.
+    """Makes the files that the loaders of `hcl_jax` read, unless they are there, and shows them.
 
     Raises:
         DatasetError: if the archive is missing or damaged, or a package is missing.
     """
-    if settings.name == "tiny-imagenet":
-        _unpack(settings.data_dir, settings.archive_dir)
+    archive, load = PREPARED[settings.name]
+    if archive.folder is not None:
+        _unpack(settings.name, archive, archive.folder, settings.data_dir, settings.archive_dir)
     else:
-        _prepare_records(settings.name, settings.data_dir, settings.archive_dir)
+        _prepare_records(settings.name, archive, settings.data_dir, settings.archive_dir)
+    loaded = load(settings.data_dir)
+    assert isinstance(loaded, ImageSet)
+    _show(settings.name, settings.data_dir, loaded)
 
 
-def _prepare_records(name: str, data_dir: Path, archive_dir: Path | None) -> None:
+def _prepare_records(name: str, archive: Archive, data_dir: Path, archive_dir: Path | None) -> None:
+    """Has TFDS write records of the images in an archive."""
     for package in PACKAGES:
         import_or_explain(package, f"preparing {name}")
     import tensorflow_datasets as tfds
@@ -105,7 +92,7 @@ def _prepare_records(name: str, data_dir: Path, archive_dir: Path | None) -> Non
     from scripts.data_preparation.tfds_builders import BUILDERS, shuffled_in_memory
 
     if archive_dir is not None:
-        _archive(name, archive_dir)
+        _archive_path(name, archive, archive_dir)
     try:
         builder = BUILDERS[name](data_dir=str(data_dir), file_format="array_record")
         with shuffled_in_memory():
@@ -120,31 +107,33 @@ def _prepare_records(name: str, data_dir: Path, archive_dir: Path | None) -> Non
         print(f"{name} has {count} images without labels, decoded when they are first trained on")
 
 
-def _archive(name: str, archive_dir: Path) -> Path:
-    path = archive_dir / ARCHIVES[name]
+def _archive_path(name: str, archive: Archive, archive_dir: Path) -> Path:
+    path = archive_dir / archive.file
     if not path.is_file():
         raise DatasetError(f"the archive of {name}, {path}, does not exist")
     return path
 
 
-def _unpack(data_dir: Path, archive_dir: Path | None) -> None:
-    """Unpacks Tiny-ImageNet beside its place and moves it there as a whole."""
-    if (data_dir / FOLDER).is_dir():
+def _unpack(
+    name: str, archive: Archive, folder: str, data_dir: Path, archive_dir: Path | None
+) -> None:
+    """Unpacks an archive into a temporary folder, and moves it to its place as a whole."""
+    if (data_dir / folder).is_dir():
         return
     if archive_dir is None:
         raise DatasetError(
-            f"{data_dir / FOLDER} does not exist; download {ARCHIVES['tiny-imagenet']} and give "
+            f"{data_dir / folder} does not exist; download {archive.file} and give "
             "its directory as --archive-dir"
         )
-    archive = _archive("tiny-imagenet", archive_dir)
+    path = _archive_path(name, archive, archive_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=data_dir, prefix="incomplete-"))
     try:
-        with zipfile.ZipFile(archive) as file:
+        with zipfile.ZipFile(path) as file:
             file.extractall(temporary)
-        (temporary / FOLDER).rename(data_dir / FOLDER)
+        (temporary / folder).rename(data_dir / folder)
     except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{archive} cannot be unpacked to {data_dir}: {error}") from error
+        raise DatasetError(f"{path} cannot be unpacked to {data_dir}: {error}") from error
     finally:
         shutil.rmtree(temporary)
 

@@ -17,14 +17,20 @@ from typing import Any
 import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
-from scripts.experiments.catalogue import METHODS
+from scripts.experiments.catalogue import small_experiment
+from scripts.experiments.datasets import DataName
 from scripts.experiments.experiment import Experiment
-from scripts.runs.exit_status import reported
-from scripts.runs.loop import progress_bar, run
+from scripts.experiments.paper import METHODS
+from scripts.runs.exit_status import run_job
+from scripts.runs.loop import run
+from scripts.runs.progress import progress_bar
 from scripts.runs.provenance import environment
-from scripts.runs.run_directory import read_metrics, write_json
+from scripts.runs.run_directory import read_metrics, write_json, write_summary
+from scripts.runs.tables import geometry_table, normalization_table
 
 QUICK_METHODS = tuple(METHODS[i] for i in (0, 3, 5, 9))  # SCL, HSCL 10, UCL, HUCL 30
+
+TITLES = {"grouped": "Grouped synthetic classes", "digits": "Handwritten digits"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,77 +61,68 @@ class Plan:
         return self.grouped + self.digits + self.normalizations + self.triangle
 
 
-def plan(quick: bool) -> Plan:
-    """What is run.
-
-    Args:
-        quick: whether the small version is wanted.
-
-    Returns:
-        The experiments.
-
-    Example:
-        >>> len(plan(quick=False).grouped)
-        10
-    """
-    methods = QUICK_METHODS if quick else METHODS
-    seeds = (0,) if quick else (0, 1, 2)
-
-    def each_method(**settings) -> tuple[Experiment, ...]:
-        return tuple(Experiment(objective=o, beta=b, **settings) for o, b in methods)
-
-    return Plan(
-        grouped=each_method(data="grouped", epochs=30 if quick else 50, seeds=seeds),
-        digits=each_method(
-            data="digits", epochs=20 if quick else 60, learning_rate=3e-3, seeds=seeds
-        ),
-        normalizations=()
-        if quick
-        else each_method(data="grouped", normalization="unit_sphere", epochs=50)
-        + each_method(data="grouped", normalization="none", epochs=50),
-        triangle=each_method(data="triangle", epochs=50 if quick else 100)
-        + (() if quick else each_method(data="triangle", positives="views", epochs=100)),
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     settings = tyro.cli(Reproduce, args=arguments, description=__doc__)
-    return reported(settings.out, lambda: _reproduce(plan(settings.quick), settings.out))
+    return run_job(lambda: reproduce(make_plan(quick=settings.quick), settings.out), settings.out)
 
 
-def _reproduce(plan: Plan, out: Path) -> None:
+def make_plan(*, quick: bool) -> Plan:
+    """The experiments of the main job, or of its small version."""
+    if quick:
+        return Plan(
+            grouped=_each_method("grouped", quick, epochs=30),
+            digits=_each_method("digits", quick, epochs=20),
+            normalizations=(),
+            triangle=_each_method("triangle", quick, epochs=50),
+        )
+    seeds = (0, 1, 2)
+    return Plan(
+        grouped=_each_method("grouped", quick, seeds=seeds),
+        digits=_each_method("digits", quick, seeds=seeds),
+        normalizations=_each_method("grouped", quick, normalization="unit_sphere")
+        + _each_method("grouped", quick, normalization="none"),
+        triangle=_each_method("triangle", quick)
+        + _each_method("triangle", quick, positives="views"),
+    )
+
+
+def _each_method(data: DataName, quick: bool, **changes: Any) -> tuple[Experiment, ...]:
+    methods = QUICK_METHODS if quick else METHODS
+    return tuple(small_experiment(data, method, **changes) for method in methods)
+
+
+def reproduce(plan: Plan, out: Path) -> None:
+    """Trains the experiments of a plan, writes tables and figures, and prints the tables."""
     start = time.perf_counter()
     results = []
     with progress_bar(plan.experiments) as progress:
         for experiment in plan.experiments:
             results += run(experiment, out / experiment.name, progress)
-    write_pictures(plan, out, results)
+    write_figures(plan, out, results)
     print(write_report(out, results))
     print(f"{time.perf_counter() - start:.0f} s; tables, figures and runs are in {out}")
 
 
-def write_pictures(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
+def write_figures(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
     """Draws every figure the plan has runs for."""
     from scripts.runs import figures
 
-    titles = {"grouped": "Grouped synthetic classes", "digits": "Handwritten digits"}
-    for data, title in titles.items():
-        experiments = getattr(plan, data)
-        for family, word in (("SCL", "supervised"), ("UCL", "unsupervised")):
+    for data, title in TITLES.items():
+        for supervised, word in ((True, "supervised"), (False, "unsupervised")):
             metrics = {
                 experiment.method: read_metrics(out / experiment.name)
-                for experiment in experiments
-                if family in experiment.objective
+                for experiment in getattr(plan, data)
+                if experiment.is_supervised == supervised
             }
             figure = figures.geometry_figure(f"{title}: {word}, unit ball", metrics)
             figures.save(figure, out, f"{data}-{word}")
     if plan.normalizations:
-        grouped = [r for r in results if r["data"] == "grouped" and r["seed"] == 0]
-        figures.save(figures.normalization_figure(grouped), out, "normalizations")
+        figure = figures.normalization_figure(_grouped_with_seed_0(results))
+        figures.save(figure, out, "normalizations")
     rows: dict[str, list[tuple[Experiment, Path]]] = {}
     for experiment in plan.triangle:
-        family = "supervised" if "SCL" in experiment.objective else "unsupervised"
+        family = "supervised" if experiment.is_supervised else "unsupervised"
         positives = "same class" if experiment.positives == "class" else "noisy views"
         row = rows.setdefault(f"{family},\npositives: {positives}", [])
         row.append((experiment, out / experiment.name))
@@ -133,23 +130,25 @@ def write_pictures(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None
 
 
 def write_report(out: Path, results: list[dict[str, Any]]) -> str:
-    """Writes summary.json and tables.md, and returns the tables."""
-    from scripts.runs.tables import geometry_table, normalization_table
-
-    summary = [{k: v for k, v in result.items() if k != "spectrum"} for result in results]
-    write_json(out / "summary.json", summary)
+    """Writes summary.json, environment.json and tables.md, and returns the tables."""
+    write_summary(out, results)
     write_json(out / "environment.json", environment())
     sections = []
-    for data, title in (("grouped", "Grouped synthetic classes"), ("digits", "Handwritten digits")):
-        chosen = [r for r in results if r["data"] == data and r["normalization"] == "unit_ball"]
-        sections.append(f"## {title}, unit ball\n\n{geometry_table(chosen)}\n")
-    grouped = [r for r in results if r["data"] == "grouped" and r["seed"] == 0]
+    for data, title in TITLES.items():
+        on_the_ball = [r for r in results if (r["data"], r["normalization"]) == (data, "unit_ball")]
+        sections.append(f"## {title}, unit ball\n\n{geometry_table(on_the_ball)}\n")
+    grouped = _grouped_with_seed_0(results)
     if len({r["normalization"] for r in grouped}) > 1:
         table = normalization_table(grouped)
-        sections.append(f"## Grouped synthetic classes, three normalisations\n\n{table}\n")
+        sections.append(f"## {TITLES['grouped']}, three normalisations\n\n{table}\n")
     report = "\n".join(sections)
     atomic_write({out / "tables.md": report.encode()})
     return report
+
+
+def _grouped_with_seed_0(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results that were run under every normalisation."""
+    return [r for r in results if (r["data"], r["seed"]) == ("grouped", 0)]
 
 
 if __name__ == "__main__":

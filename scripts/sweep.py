@@ -1,4 +1,4 @@
-"""Trains a list of experiments one after the other, and goes on where it stopped.
+"""Trains a list of experiments one after the other, and resumes where it stopped.
 
     python -m scripts.sweep "digits-*" --runtime.devices 1
     python -m scripts.sweep "cifar100-*scl?" "cifar100-*ucl?" --data-dir /data --seeds 0 1 2
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -20,10 +20,13 @@ from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import catalogue
 from scripts.experiments.experiment import Experiment
-from scripts.runs.exit_status import NonFiniteLossError, RefusedError, reported
-from scripts.runs.loop import progress_bar, run
-from scripts.runs.run_directory import read_metrics, write_json
+from scripts.experiments.paper import paper_values
+from scripts.runs.exit_status import NonFiniteLossError, RefusedError, run_job
+from scripts.runs.loop import run
+from scripts.runs.progress import progress_bar
+from scripts.runs.run_directory import read_metrics, write_summary
 from scripts.runs.runtime import Runtime
+from scripts.runs.tables import geometry_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +36,8 @@ class Sweep:
     Attributes:
         names: names or patterns of names, see `python -m scripts.train --list`.
         runtime: devices, data and checkpoints.
-        seeds: of every experiment.
-        epochs: of every experiment, if not its own.
+        seeds: seeds of every experiment, instead of its own.
+        epochs: epochs of every experiment, instead of its own.
         out: the directory of run directories.
     """
 
@@ -48,37 +51,13 @@ class Sweep:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     settings = tyro.cli(Sweep, args=arguments, description=__doc__)
-    failed: list[str] = []
-    status = reported(settings.out, lambda: failed.extend(_sweep(settings)))
-    return status or int(bool(failed))
+    return run_job(lambda: sweep(settings), settings.out)
 
 
-def chosen(settings: Sweep) -> dict[str, Experiment]:
-    """The experiments of a sweep, in the order of the catalogue.
-
-    Raises:
-        RefusedError: for a pattern that fits no name.
-    """
-    found: dict[str, Experiment] = {}
-    for pattern in settings.names:
-        fitting = {name: e for name, e in catalogue().items() if fnmatch(name, pattern)}
-        if not fitting:
-            raise RefusedError(
-                f"no experiment fits {pattern!r}; `python -m scripts.train --list` lists all"
-            )
-        found |= fitting
-    changes = {
-        name: value
-        for name, value in (("seeds", settings.seeds), ("epochs", settings.epochs))
-        if value is not None
-    }
-    return {name: dataclasses.replace(e, **changes) for name, e in found.items()}
-
-
-def _sweep(settings: Sweep) -> list[str]:
-    """Returns the names of those that failed."""
+def sweep(settings: Sweep) -> None:
+    """Trains the experiments; those whose loss is not finite are named at the end."""
     settings.runtime.begin()
-    experiments = chosen(settings)
+    experiments = chosen_experiments(settings)
     results, failed = [], []
     with progress_bar(list(experiments.values()), settings.runtime) as progress:
         for name, experiment in experiments.items():
@@ -90,29 +69,47 @@ def _sweep(settings: Sweep) -> list[str]:
     if is_first():
         done = {name: e for name, e in experiments.items() if name not in failed}
         write_report(settings.out, done, results)
-    return failed
+    if failed:
+        raise NonFiniteLossError(f"stopped at a loss that is not finite: {', '.join(failed)}")
 
 
-def write_report(out: Path, experiments: dict[str, Experiment], results: list[dict]) -> None:
+def chosen_experiments(settings: Sweep) -> dict[str, Experiment]:
+    """The experiments of a sweep by name; refuses a pattern that fits none of the catalogue."""
+    chosen: dict[str, Experiment] = {}
+    for pattern in settings.names:
+        fitting = {name: e for name, e in catalogue().items() if fnmatch(name, pattern)}
+        if not fitting:
+            raise RefusedError(
+                f"no experiment fits {pattern!r}; `python -m scripts.train --list` lists all"
+            )
+        chosen |= fitting
+    changes = {
+        name: value
+        for name, value in (("seeds", settings.seeds), ("epochs", settings.epochs))
+        if value is not None
+    }
+    try:
+        return {name: dataclasses.replace(e, **changes) for name, e in chosen.items()}
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+
+
+def write_report(
+    out: Path, experiments: dict[str, Experiment], results: list[dict[str, Any]]
+) -> None:
     """Writes summary.json, tables.md and the figures, and prints the tables.
 
-    Args:
-        out: the directory of the sweep.
-        experiments: by the name of their run directories.
-        results: the last evaluations of all seeds.
+    The experiments are by the names of their run directories in `out`; the results are the last
+    evaluations of all seeds.
     """
-    from scripts.experiments.catalogue import expected
     from scripts.runs import figures
-    from scripts.runs.tables import geometry_table
 
-    write_json(
-        out / "summary.json", [{k: v for k, v in r.items() if k != "spectrum"} for r in results]
-    )
+    write_summary(out, results)
     sections = []
     for group, members in _groups(experiments).items():
         metrics = {name: read_metrics(out / name) for name in members}
         last = [r for name, e in members.items() for r in metrics[name] if r["epoch"] == e.epochs]
-        paper = {e.method: row for e in members.values() if (row := expected(e)) is not None}
+        paper = {e.method: row for e in members.values() if (row := paper_values(e)) is not None}
         sections.append(f"## {group}\n\n{geometry_table(last, paper=paper)}\n")
         curves = {e.method: metrics[name] for name, e in members.items()}
         figure = figures.geometry_figure(group, curves, paper=paper)
@@ -128,7 +125,7 @@ def _groups(experiments: dict[str, Experiment]) -> dict[str, dict[str, Experimen
     groups: dict[str, dict[str, Experiment]] = {}
     for name, experiment in experiments.items():
         words = [experiment.data, experiment.normalization]
-        words += ["supervised" if "SCL" in experiment.objective else "unsupervised"]
+        words += ["supervised" if experiment.is_supervised else "unsupervised"]
         words += ["views"] if experiment.positives == "views" else []
         words += ["near nc"] if experiment.initialization == "near_nc" else []
         words += ["reference"] if experiment.reference_conventions else []

@@ -5,28 +5,26 @@
     python -m scripts.train --list cifar100
 
 Writes the run directory: metrics as JSON lines and for TensorBoard, checkpoints, embeddings, class
-means and a figure. A run that was stopped goes on when the same command is given again.
+means and a figure. A run that was stopped resumes when the same command is given again.
 """
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from hcl_jax.system.processes import is_first
-from scripts.experiments.catalogue import (
-    SMALL_SETS,
-    UnknownExperimentError,
-    catalogue,
-    expected,
-    named,
-)
+from scripts.experiments.catalogue import SMALL_SETS, catalogue, find_experiment
 from scripts.experiments.experiment import Experiment
-from scripts.runs.exit_status import reported
-from scripts.runs.loop import progress_bar, run
+from scripts.experiments.paper import paper_values
+from scripts.runs import markdown
+from scripts.runs.exit_status import run_job
+from scripts.runs.loop import run
+from scripts.runs.progress import progress_bar
 from scripts.runs.run_directory import read_metrics
 from scripts.runs.runtime import Runtime
 
@@ -53,36 +51,25 @@ class Train:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["--list"]:
-        print(listing(*arguments[1:2]))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["--list"]:
+        print(listing(*words[1:2]))
         return 0
-    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else DEFAULT
+    name = words.pop(0) if words and not words[0].startswith("-") else DEFAULT
     try:
-        start = Train(named(name))
-    except UnknownExperimentError as error:
-        print(error, file=sys.stderr)
-        return 2
-    try:
-        settings = tyro.cli(
-            Train, args=arguments, default=start, description=f"{__doc__}\nExperiment: {name}."
-        )
+        start = Train(find_experiment(name))
+        description = f"{__doc__}\nExperiment: {name}."
+        settings = tyro.cli(Train, args=words, default=start, description=description)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     changed = settings.experiment != start.experiment
     path = settings.out / (f"{name}-changed" if changed else name)
-    return reported(path, lambda: train(settings.experiment, path, settings.runtime))
+    return run_job(lambda: train(settings.experiment, path, settings.runtime), path)
 
 
 def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
-    """Trains, and says and draws what came out.
-
-    Args:
-        experiment: what is trained.
-        path: the run directory.
-        runtime: devices, data and checkpoints.
-    """
+    """Trains an experiment into a run directory, and prints and draws what came out."""
     runtime.begin()
     with progress_bar([experiment], runtime) as progress:
         results = run(experiment, path, progress, runtime)
@@ -91,7 +78,7 @@ def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
     draw(experiment, path)
     for result in results:
         print(summary(experiment, result))
-    paper = expected(experiment)
+    paper = paper_values(experiment)
     if paper is not None:
         print(
             f"the paper: equal-ip {paper.equal_inner_product}, {paper.directions} of 99 "
@@ -105,13 +92,13 @@ def draw(experiment: Experiment, path: Path) -> None:
     from scripts.runs import figures
 
     title = f"{experiment.method}, {experiment.data}, {experiment.normalization}"
-    paper = expected(experiment)
-    marks = {} if paper is None else {experiment.method: paper}
-    figure = figures.geometry_figure(title, {experiment.method: read_metrics(path)}, paper=marks)
-    figures.save(figure, path, "metrics")
+    paper = paper_values(experiment)
+    by_method = {} if paper is None else {experiment.method: paper}
+    metrics = {experiment.method: read_metrics(path)}
+    figures.save(figures.geometry_figure(title, metrics, paper=by_method), path, "metrics")
 
 
-def summary(experiment: Experiment, result: dict) -> str:
+def summary(experiment: Experiment, result: Mapping[str, Any]) -> str:
     """One line on what came out of one seed."""
     probes = "".join(
         f", {label} {100 * result[name]:.1f} %"
@@ -127,30 +114,23 @@ def summary(experiment: Experiment, result: dict) -> str:
 
 
 def listing(pattern: str = "*") -> str:
-    """A Markdown table of named experiments: the paper's numbers where there are any, and ours.
+    """A Markdown table of named experiments, with the paper's values where there are any.
 
-    Args:
-        pattern: a part of the name, or a pattern with "*".
-
-    Returns:
-        The table.
+    The pattern is a part of the name, or has "*" for any text.
     """
-    wanted = pattern if "*" in pattern else f"*{pattern}*"
-    lines = [
-        "| `python -m scripts.train` | the paper: equal-ip | directions | top-1 % | here |",
-        "|---|---|---|---|---|",
-    ]
+    pattern = pattern if "*" in pattern else f"*{pattern}*"
+    rows = []
     for name, experiment in catalogue().items():
-        if fnmatch(name, wanted):
-            paper = expected(experiment)
-            numbers = (
+        if fnmatch(name, pattern):
+            paper = paper_values(experiment)
+            values = (
                 ["", "", ""]
                 if paper is None
                 else [paper.equal_inner_product, f"{paper.directions} of 99", paper.top1]
             )
-            cells = [f"`{name}`", *numbers, REPORTED.get(experiment.data, "not yet run")]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            rows.append([f"`{name}`", *values, REPORTED.get(experiment.data, "not yet run")])
+    header = ["`python -m scripts.train`", "the paper: equal-ip", "directions", "top-1 %", "here"]
+    return "\n".join(markdown.table(header, rows))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ CLAIMS = " ".join(
 LAYERS = {
     "": ("hcl_jax", "theory", "scripts"),
     "hcl_jax": (
-        "validation padding system",
+        "validation padding precision system",
         "pairs hardening psi normalization geometry evaluation data augmentation networks "
         "checkpoints",
         "losses encoders",
@@ -46,17 +46,17 @@ LAYERS = {
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks anchor_losses law _guide_tables",
-        "dense _blockwise",
+        "_checks anchor_losses tilted_infonce _guide_tables",
+        "_differentiable_once",
+        "dense _sampling _blockwise",
         "contrastive sampled",
         "sharded",
     ),
     "hcl_jax.losses._blockwise": (
-        "block tiles exchange",
-        "negatives gradients",
-        "positives",
+        "block tiles options exchange",
+        "negatives gradients positives",
         "vjp",
-        "loss pallas",
+        "loss sharded pallas",
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
     "hcl_jax.encoders": ("reader", "export"),
@@ -90,20 +90,25 @@ LAYERS = {
         "runs",
         "benchmarking",
         "reproduce train sweep export prepare_data verify_theory "
-        "benchmark_losses benchmark_training benchmark_views compile_for_tpu",
-        "compile_experiments",
+        "benchmark_losses benchmark_training benchmark_views compile_for_tpu compile_experiments",
     ),
-    "scripts.experiments": ("datasets", "experiment", "catalogue"),
+    "scripts.experiments": (
+        "options",
+        "networks",
+        "datasets",
+        "experiment",
+        "program paper",
+        "catalogue",
+    ),
     "scripts.runs": (
-        "evaluation provenance tables",
-        "run_directory figures",
-        "exit_status",
-        "runtime",
+        "evaluation exit_status markdown provenance",
+        "runtime run_directory tables",
+        "progress figures non_finite",
         "loop",
     ),
     "scripts.benchmarking": (
         "contenders results targets host_work hlo_text machine_load resnets_torch",
-        "losses_jax losses_torch training_jax",
+        "losses_jax losses_torch training_jax tpu_compilation",
         "training_torch",
     ),
     "scripts.data_preparation": ("tfds_builders",),
@@ -241,8 +246,9 @@ def is_function(value):
     return inspect.isfunction(value) or hasattr(value, "__wrapped__")
 
 
-FACES = ["hcl_jax"]
-FACES += [f"hcl_jax.{name}" for line in LAYERS["hcl_jax"][1:] for name in line.split()]
+ROOMS = {f"hcl_jax.{name}" for line in LAYERS["hcl_jax"][1:] for name in line.split()}
+FACES = ["hcl_jax", *sorted(ROOMS & (FOLDERS | {f"hcl_jax.{n}" for n in exported("hcl_jax")}))]
+"""What users import from: the library, its folders, and the modules that it exports."""
 FUNCTIONS = {
     f"{value.__module__}.{name}": value
     for face in FACES

@@ -7,13 +7,23 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from scripts.runs.exit_status import CommandError, RefusedError
+
+DeviceName = Literal["cpu", "gpu"]
 
 TURN = 0.05
 """Seconds that a turn of a fast contender lasts at least."""
 
 LEAST_ROUNDS = 3
 """Rounds that are run however long they take."""
+
+
+class DisagreementError(CommandError):
+    """Contenders of the same mathematics that compute different numbers."""
 
 
 class Contender(NamedTuple):
@@ -24,7 +34,7 @@ class Contender(NamedTuple):
         mathematics: contenders of one kind must agree before they are timed.
         run: computes and waits; returns what it computed as numpy arrays or floats if asked to.
         temporaries: bytes of temporaries, where the compiler tells.
-        scale: by which times are multiplied, where only part of the work is done.
+        scale: factor from the part of the work that is run to the whole.
         fixed: seconds that are not multiplied.
     """
 
@@ -44,15 +54,7 @@ class Contender(NamedTuple):
         return self.fixed + self.scale * (seconds - self.fixed)
 
     def record(self, seconds: Iterable[float], peak: int | None) -> dict[str, Any]:
-        """What was measured of it, ready for JSON.
-
-        Args:
-            seconds: of its turns.
-            peak: bytes of one call.
-
-        Returns:
-            Its name and kind, memory, and the times of the whole work.
-        """
+        """Its name, kind and memory, and the times of the whole work, ready for JSON."""
         return {
             "name": self.name,
             "mathematics": self.mathematics,
@@ -63,15 +65,26 @@ class Contender(NamedTuple):
         }
 
 
+def first_device(name: DeviceName) -> Any:
+    """The first device of a kind; refuses a kind that JAX does not find."""
+    try:
+        return jax.devices(name)[0]
+    except RuntimeError as error:
+        raise RefusedError(f"JAX finds no {name}: {error}") from error
+
+
+def check_torch() -> None:
+    """Raises CommandError unless PyTorch can be imported."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise CommandError(
+            f"the PyTorch contenders need torch ({error}); pip install hcl-jax[benchmark]"
+        ) from error
+
+
 def timed(run: Callable[[], Any]) -> float:
-    """Wall time of one call, the mean of as many as take `TURN` seconds.
-
-    Args:
-        run: what to call.
-
-    Returns:
-        Seconds.
-    """
+    """Wall seconds of one call: the mean of as many calls as take `TURN` seconds."""
     begun, calls, spent = time.perf_counter(), 0, 0.0
     while spent < TURN:
         run()
@@ -84,13 +97,7 @@ def take_turns(
 ) -> dict[str, list[float]]:
     """Times everything in rounds, so that what else the machine does falls on all alike.
 
-    Args:
-        turns: each takes its turn and tells its time.
-        rounds: how many there are.
-        seconds: after this long no new round begins, but for the first `LEAST_ROUNDS`.
-
-    Returns:
-        The times by name.
+    After so many seconds no new round begins, except for the first `LEAST_ROUNDS`.
     """
     times: dict[str, list[float]] = {name: [] for name in turns}
     begun = time.perf_counter()
@@ -108,25 +115,26 @@ def temporaries(compiled: Any) -> int | None:
     return None if analysis is None else analysis.temp_size_in_bytes
 
 
-def peak_memory(contender: Contender, device: str) -> int | None:
-    """Bytes of one call, beyond those resident before: measured on Linux, told by XLA on a GPU.
+def peak_memory(
+    contender: Contender,
+    device: DeviceName,
+    *,
+    measure_on_gpu: Callable[[Callable[[bool], Any]], int] | None = None,
+) -> int | None:
+    """Bytes of one call, beyond those resident before; None where they cannot be measured.
 
-    Args:
-        contender: what is called.
-        device: "cpu" or "gpu".
-
-    Returns:
-        Bytes; None where they cannot be measured.
+    Measured on Linux for CPUs. On GPUs they are the temporaries that XLA tells, or what
+    `measure_on_gpu` finds for a contender that XLA did not compile.
     """
     if device == "gpu":
-        if contender.temporaries is not None:
+        if contender.temporaries is not None or measure_on_gpu is None:
             return contender.temporaries
-        return _peak_of_torch(contender.run)
+        return measure_on_gpu(contender.run)
     status = Path("/proc/self/status")
     if not status.exists():
         return None
 
-    def kilobytes(field):
+    def kilobytes(field: str) -> int:
         return int(next(x for x in status.read_text().splitlines() if field in x).split()[1])
 
     gc.collect()
@@ -135,16 +143,6 @@ def peak_memory(contender: Contender, device: str) -> int | None:
     before = kilobytes("VmRSS")
     contender.run(False)
     return max(0, kilobytes("VmHWM") - before) * 1024
-
-
-def _peak_of_torch(run: Callable[[bool], Any]) -> int:
-    """Bytes that PyTorch allocates on the GPU during one call, beyond those before."""
-    import torch
-
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    run(False)
-    return torch.cuda.max_memory_allocated() - before
 
 
 @contextlib.contextmanager

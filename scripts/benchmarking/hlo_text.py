@@ -7,13 +7,7 @@ KINDS = ("all-gather", "all-reduce", "collective-permute", "reduce-scatter", "al
 
 
 def collectives(text: str) -> dict[str, int]:
-    """Counts the collectives of a compiled program, an asynchronous pair as one.
-
-    Args:
-        text: the program as HLO text.
-
-    Returns:
-        Numbers by kind.
+    """Numbers of the collectives in HLO text, by kind; an asynchronous pair counts as one.
 
     Example:
         >>> collectives("%a = f32[] all-reduce-start(%b), x\\n%c = f32[] all-reduce-done(%a)")
@@ -26,11 +20,8 @@ def collectives(text: str) -> dict[str, int]:
 def overlap(text: str) -> str:
     """Whether work stands between the start and the end of every asynchronous permute.
 
-    Args:
-        text: the scheduled program as HLO text.
-
-    Returns:
-        "k of n enclose work", where work is a loop or a multiplication (of tiles); "" without any.
+    Of scheduled HLO text: "k of n enclose work", where work is a loop or a multiplication (of
+    tiles); "" without any permute.
 
     Example:
         >>> overlap("%s.1 = (f32[]) collective-permute-start(%x)\\n%w = f32[] while(%y)\\n"

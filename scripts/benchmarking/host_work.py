@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from scripts.experiments.datasets import NetworkName
 from scripts.experiments.experiment import Experiment
+from scripts.experiments.networks import NetworkName
 from scripts.runs.loop import run
 from scripts.runs.runtime import ONE_DEVICE
 
@@ -26,9 +26,9 @@ class HostWork(NamedTuple):
     """Epochs of the training program, one entry for each.
 
     Attributes:
-        steps: in an epoch.
-        seconds: from the end of the epoch before to its end.
-        host: processor time of the host's thread in them.
+        steps: steps in an epoch.
+        seconds: wall seconds from the end of the epoch before to its end.
+        host: seconds of processor time of the host's thread in them.
     """
 
     steps: int
@@ -36,7 +36,7 @@ class HostWork(NamedTuple):
     host: list[float]
 
 
-class _Watch(tqdm):
+class _EpochClock(tqdm):
     """A progress bar that notes both times whenever it moves, which is at the end of an epoch."""
 
     def __init__(self):
@@ -49,24 +49,16 @@ class _Watch(tqdm):
 
 
 def host_work(network: NetworkName, batch_size: int) -> HostWork:
-    """Trains the digits on one device for a few epochs, as `scripts.train` does.
-
-    Args:
-        network: the encoder.
-        batch_size: images in a step.
-
-    Returns:
-        What was measured.
-    """
+    """Trains the digits on one device for a few epochs, as `scripts.train` does."""
     experiment = Experiment(
         data="digits", network=network, batch_size=batch_size, epochs=EPOCHS, evaluations=1
     )
-    watch = _Watch()
+    clock = _EpochClock()
     with tempfile.TemporaryDirectory() as directory:
-        run(experiment, Path(directory), watch, ONE_DEVICE)
-    epochs = list(itertools.pairwise(watch.moved))
+        run(experiment, Path(directory), clock, ONE_DEVICE)
+    epochs = list(itertools.pairwise(clock.moved))
     return HostWork(
-        steps=int(watch.moved[0][0]),
+        steps=int(clock.moved[0][0]),
         seconds=[after[1] - before[1] for before, after in epochs],
         host=[after[2] - before[2] for before, after in epochs],
     )

@@ -4,37 +4,31 @@ import functools
 import importlib.util
 import sys
 import types
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from scripts.benchmarking.contenders import Contender
 
 
 def contenders(
-    embeddings: np.ndarray,
-    labels: np.ndarray,
+    embeddings: Float[np.ndarray, "n dim"],
+    labels: Int[np.ndarray, " n"],
     beta: float,
     draws: int,
     device: str,
     memory_limit: float,
     anchors: int,
 ) -> list[Contender]:
-    """Everything measured in PyTorch at one shape.
+    """Everything measured in PyTorch at one shape, on a device ("cpu" or "cuda").
 
-    Args:
-        embeddings: rows of unit norm.
-        labels: their classes.
-        beta: the hardness.
-        draws: K.
-        device: "cpu" or "cuda".
-        memory_limit: bytes; what is known to need more is left out.
-        anchors: how many anchors of the reference loop are run; its time is extrapolated.
-
-    Returns:
-        The contenders.
+    What is known to need more than `memory_limit` bytes is left out. The reference loop runs over
+    so many anchors, and its time is extrapolated to all.
     """
     z = torch.tensor(embeddings, device=device)
     y = torch.tensor(labels, device=device)
@@ -59,11 +53,7 @@ def contenders(
 
 
 def versions() -> dict[str, str]:
-    """The versions of what was measured.
-
-    Returns:
-        Names and versions.
-    """
+    """The versions of the packages that take part, by name."""
     found = {}
     for name in ("torch", "pytorch-metric-learning", "lightly", "optax"):
         try:
@@ -73,16 +63,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def exact_hscl(z: Any, y: Any, *, beta: float) -> Any:
+def exact_hscl(z: Tensor, y: Tensor, *, beta: float) -> Tensor:
     """The weights estimator with supervised pairs and detached weights, written with matrices.
 
-    Args:
-        z: embeddings.
-        y: labels.
-        beta: the hardness.
-
-    Returns:
-        The mean loss over (anchor, positive) pairs.
+    The mean loss over (anchor, positive) pairs.
     """
     same = y[:, None] == y[None, :]
     s = z @ z.T
@@ -93,18 +77,10 @@ def exact_hscl(z: Any, y: Any, *, beta: float) -> Any:
     return (losses * positives).sum() / positives.sum()
 
 
-def reference_loop(z: Any, y: Any, *, beta: float, draws: int, anchors: int) -> Any:
+def reference_loop(z: Tensor, y: Tensor, *, beta: float, draws: int, anchors: int) -> Tensor:
     """The algorithm of the authors' code: a loop over anchors, choices by numpy on the host.
 
-    Args:
-        z: embeddings.
-        y: labels.
-        beta: the hardness.
-        draws: K.
-        anchors: how many anchors the loop visits.
-
-    Returns:
-        The mean loss over the pairs of those anchors.
+    The mean loss over the (anchor, positive) pairs of the first `anchors` rows.
     """
     s = z @ z.T
     generator = np.random.default_rng(0)
@@ -123,18 +99,8 @@ def reference_loop(z: Any, y: Any, *, beta: float, draws: int, anchors: int) -> 
     return total / count
 
 
-def multinomial_hscl(z: Any, y: Any, *, beta: float, draws: int) -> Any:
-    """The same law drawn with one call of `torch.multinomial`.
-
-    Args:
-        z: embeddings.
-        y: labels.
-        beta: the hardness.
-        draws: K.
-
-    Returns:
-        The mean loss over (anchor, positive) pairs.
-    """
+def multinomial_hscl(z: Tensor, y: Tensor, *, beta: float, draws: int) -> Tensor:
+    """The same law as `reference_loop`, drawn with one call of `torch.multinomial`."""
     same = y[:, None] == y[None, :]
     s = z @ z.T
     weights = torch.exp(beta * s.detach()).masked_fill(same, 0)
@@ -147,16 +113,10 @@ def multinomial_hscl(z: Any, y: Any, *, beta: float, draws: int) -> Any:
     return torch.log1p(torch.exp(negative - s[anchor, positive][:, None]).mean(1)).mean()
 
 
-def supcon(z: Any, y: Any, *, temperature: float = 1.0) -> Any:
+def supcon(z: Tensor, y: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Supervised contrastive loss (Khosla et al., 2020) as widely copied: dense, masks as floats.
 
-    Args:
-        z: embeddings.
-        y: labels.
-        temperature: divides the similarities.
-
-    Returns:
-        The mean over anchors of the mean over positives.
+    The mean over anchors of the mean over positives.
     """
     mask = torch.eq(y[:, None], y[None, :]).float()
     logits = torch.div(torch.matmul(z, z.T), temperature)
@@ -168,7 +128,8 @@ def supcon(z: Any, y: Any, *, temperature: float = 1.0) -> Any:
     return -((mask * log_probability).sum(1) / torch.where(count < 1e-6, 1.0, count)).mean()
 
 
-def _peers(z, y, memory_limit):
+def _peers(z: Tensor, y: Tensor, memory_limit: float) -> list[Contender]:
+    """The losses of other packages that are installed."""
     found = []
     try:
         losses = importlib.import_module("pytorch_metric_learning.losses")
@@ -186,7 +147,7 @@ def _peers(z, y, memory_limit):
         loss = lightly(temperature=1.0)
         half = len(z) // 2
 
-        def two_views(z, y):
+        def two_views(z: Tensor, y: Tensor) -> Tensor:
             return loss(z[:half], z[half : 2 * half])
 
         found.append(_contender("lightly NTXentLoss", "lightly", two_views, z, y))
@@ -194,7 +155,7 @@ def _peers(z, y, memory_limit):
 
 
 @functools.cache
-def _lightly_loss():
+def _lightly_loss() -> Any:
     """lightly's loss alone: its packages import torchvision, which the loss does not need."""
     spec = importlib.util.find_spec("lightly")
     if spec is None or not spec.submodule_search_locations:
@@ -216,10 +177,10 @@ def _lightly_loss():
         return None
 
 
-def _reference(z, y, beta, draws, anchors):
+def _reference(z: Tensor, y: Tensor, beta: float, draws: int, anchors: int) -> Contender:
     """The loop over some anchors; what one anchor takes, the multiplication mostly, counts once."""
 
-    def contender(count):
+    def contender(count: int) -> Contender:
         loop = functools.partial(reference_loop, beta=beta, draws=draws, anchors=count)
         return _contender(f"reference loop, K = {draws}", "reference", loop, z, y)
 
@@ -231,13 +192,15 @@ def _reference(z, y, beta, draws, anchors):
     )
 
 
-def _products(z, y):
+def _products(z: Tensor, y: Tensor) -> Tensor:
     s = z @ z.T
     return s @ z + s.T @ (z + 1)
 
 
-def _contender(name, mathematics, loss, z, y):
-    def run(wanted):
+def _contender(
+    name: str, mathematics: str, loss: Callable[..., Tensor], z: Tensor, y: Tensor
+) -> Contender:
+    def run(wanted: bool) -> Any:
         leaf = z.detach().clone().requires_grad_("matmuls" not in mathematics)
         value = loss(leaf, y)
         if leaf.requires_grad:
@@ -246,6 +209,15 @@ def _contender(name, mathematics, loss, z, y):
             torch.cuda.synchronize()
         if not wanted:
             return None
+        assert leaf.grad is not None
         return value.detach().cpu().numpy(), leaf.grad.detach().cpu().numpy()
 
     return Contender(name, mathematics, run)
+
+
+def peak_on_gpu(run: Callable[[bool], Any]) -> int:
+    """Bytes that one call allocates on the GPU at most, beyond what was allocated before."""
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run(False)
+    return torch.cuda.max_memory_allocated() - before

@@ -1,12 +1,12 @@
 """PyTorch's residual networks, written after torchvision's description, with weights from here."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -15,7 +15,7 @@ class Basic(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inplanes, planes, stride):
+    def __init__(self, inplanes: int, planes: int, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -23,7 +23,7 @@ class Basic(nn.Module):
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = _downsample(inplanes, planes, stride)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         y = functional.relu(self.bn1(self.conv1(x)))
         return functional.relu(self.bn2(self.conv2(y)) + self.downsample(x))
 
@@ -33,7 +33,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inplanes, planes, stride):
+    def __init__(self, inplanes: int, planes: int, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(inplanes, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -43,13 +43,13 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(4 * planes)
         self.downsample = _downsample(inplanes, 4 * planes, stride)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         y = functional.relu(self.bn1(self.conv1(x)))
         y = functional.relu(self.bn2(self.conv2(y)))
         return functional.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
-def _downsample(inplanes, outplanes, stride):
+def _downsample(inplanes: int, outplanes: int, stride: int) -> nn.Module:
     if stride == 1 and inplanes == outplanes:
         return nn.Identity()
     return nn.Sequential(
@@ -58,9 +58,11 @@ def _downsample(inplanes, outplanes, stride):
 
 
 class ResNet(nn.Module):
-    """Stem, four layers, mean over the image; a head beside them."""
+    """Stem, four layers, mean over the image, and the paper's head: features and projections."""
 
-    def __init__(self, depth, stem, width, dim):
+    def __init__(
+        self, depth: Literal[18, 50], stem: Literal["cifar", "imagenet"], width: int, dim: int
+    ):
         super().__init__()
         block, counts = {18: (Basic, [2, 2, 2, 2]), 50: (Bottleneck, [3, 4, 6, 3])}[depth]
         size, stride = {"cifar": (3, 1), "imagenet": (7, 2)}[stem]
@@ -80,7 +82,7 @@ class ResNet(nn.Module):
             nn.Linear(512, dim),
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.pool(functional.relu(self.bn1(self.conv1(x))))
         for block in self.layers:
             x = block(x)
@@ -89,14 +91,7 @@ class ResNet(nn.Module):
 
 
 def torch_name(path: Any) -> str:
-    """Where PyTorch keeps what is at a path here.
-
-    Args:
-        path: of a leaf of the parameters or batch statistics.
-
-    Returns:
-        The name in `state_dict`.
-    """
+    """The name in PyTorch's `state_dict` of the leaf at a path of our variables."""
     name = jax.tree_util.keystr(path, simple=True, separator=".").replace(".layers", "")
     if found := re.fullmatch(r"encoder\.0\.(0|1)\.(\w+)", name):
         module = ("conv1", "bn1")[int(found[1])]
@@ -113,41 +108,23 @@ def torch_name(path: Any) -> str:
 
 
 def as_torch(array: Any) -> torch.Tensor:
-    """Kernels are (height, width, in, out) here and (out, in, height, width) there.
-
-    Args:
-        array: a leaf.
-
-    Returns:
-        The tensor.
-    """
+    """Kernels are (height, width, in, out) here and (out, in, height, width) there."""
     array = np.asarray(array)
     axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim)
     return torch.tensor(array if axes is None else array.transpose(axes))
 
 
 def as_state_dict(tree: Any) -> dict[str, torch.Tensor]:
-    """Parameters or batch statistics as PyTorch names and shapes them.
-
-    Args:
-        tree: a part of `hcl_jax.networks.Variables` of a residual network.
-
-    Returns:
-        Tensors by name.
-    """
+    """Parameters or batch statistics of a residual network as PyTorch names and shapes them."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {torch_name(path): as_torch(leaf) for path, leaf in leaves}
 
 
 def take_weights(network: nn.Module, variables: Any) -> None:
-    """Copies all weights and statistics into a network.
-
-    Args:
-        network: of the same architecture.
-        variables: of a residual network and its head.
+    """Copies our weights and statistics into a network of the same architecture.
 
     Raises:
-        RuntimeError: if a name or a shape is not that of the other side.
+        RuntimeError: if a name or a shape differs between the two.
     """
     weights = {**as_state_dict(variables.params), **as_state_dict(variables.batch_stats)}
     missing, unexpected = network.load_state_dict(weights, strict=False)

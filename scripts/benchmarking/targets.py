@@ -1,22 +1,24 @@
 """Targets of benchmarks: ratios of two measurements, each with a gate and an aim."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from scripts.runs import markdown
 
 SHAPES = ((512, 99), (2048, 128), (8192, 128))
 
 
 class Target(NamedTuple):
-    """One ratio of medians.
+    """A ratio of medians, and the bounds it is compared with.
 
     Attributes:
-        number: of the list of targets.
-        rows: the batch size.
+        number: its number in the list of targets.
+        rows: batch size.
         numerator: the contender whose time is divided.
         denominator: the contender by whose time it is divided.
-        gate: must be reached.
-        aim: wanted.
-        below: whether the ratio is to be at most (True) or at least the gate.
+        gate: the bound that must be reached.
+        aim: the bound that is wanted.
+        below: whether the ratio is to be at most the bounds, rather than at least.
     """
 
     number: int
@@ -28,23 +30,16 @@ class Target(NamedTuple):
     below: bool = False
 
 
-class Verdict(NamedTuple):
+class GateResult(NamedTuple):
     """A target and what was measured; `ratio` is None where a contender did not run."""
 
     target: Target
     ratio: float | None
-    verdict: str
+    outcome: Literal["aim met", "met", "gate missed", "not measured"]
 
 
-def targets(draws: int) -> list[Target]:
-    """All targets that are ratios of times.
-
-    Args:
-        draws: K.
-
-    Returns:
-        The targets.
-    """
+def loss_targets(draws: int) -> list[Target]:
+    """All targets of the loss, for K = `draws`."""
     rows = [shape[0] for shape in SHAPES]
     ours, loop = "ours, fastest exact", f"reference loop, K = {draws}"
     sampled = f"ours, sampled, K = {draws}"
@@ -55,7 +50,7 @@ def targets(draws: int) -> list[Target]:
         (4, loop, ours, (80, 200, 3000), (120, 350, 5000), False),
         (5, loop, sampled, (6, 12, 150), (12, 30, 400), False),
     ]
-    found = [
+    targets = [
         Target(number, n, top, bottom, gate, aim, below)
         for number, top, bottom, gates, aims, below in by_shape
         for n, gate, aim in zip(rows, gates, aims, strict=True)
@@ -65,68 +60,44 @@ def targets(draws: int) -> list[Target]:
         "pytorch-metric-learning SupConLoss": (8, 14),
         "lightly NTXentLoss": (4, 6),
     }
-    found += [Target(3, rows[-1], peer, ours, *limits) for peer, limits in peers.items()]
+    targets += [Target(3, rows[-1], peer, ours, *limits) for peer, limits in peers.items()]
     zero, none = "ours, blockwise, beta = 0", "ours, blockwise, no hardening"
-    found += [Target(13, n, zero, none, 1.05, 1.0, True) for n in rows]
-    return sorted(found, key=lambda t: (t.number, t.rows))
+    targets += [Target(13, n, zero, none, 1.05, 1.0, True) for n in rows]
+    return sorted(targets, key=lambda t: (t.number, t.rows))
 
 
-def judge(medians: dict[int, dict[str, float]], draws: int) -> list[Verdict]:
-    """Compares medians with the targets.
-
-    Args:
-        medians: by batch size and contender.
-        draws: K.
-
-    Returns:
-        A verdict for each target.
-    """
-    verdicts = []
-    for target in targets(draws):
+def loss_gate_results(medians: Mapping[int, Mapping[str, float]], draws: int) -> list[GateResult]:
+    """Compares medians, by batch size and contender, with the targets of the loss."""
+    results = []
+    for target in loss_targets(draws):
         times = dict(medians.get(target.rows, {}))
         exact = [times[n] for n in ("ours, blockwise", "ours, dense") if n in times]
         if exact:
             times["ours, fastest exact"] = min(exact)
-        verdicts.append(verdict_of(target, times))
-    return verdicts
+        results.append(gate_result(target, times))
+    return results
 
 
-def verdict_of(target: Target, times: Mapping[str, float]) -> Verdict:
-    """Compares the times of two contenders with a target.
-
-    Args:
-        target: the target.
-        times: of the contenders that ran, by name.
-
-    Returns:
-        The verdict.
-    """
+def gate_result(target: Target, times: Mapping[str, float]) -> GateResult:
+    """Compares the times of two contenders with a target; `times` has those that ran, by name."""
     top, bottom = times.get(target.numerator), times.get(target.denominator)
     if top is None or bottom is None:
-        return Verdict(target, None, "not measured")
+        return GateResult(target, None, "not measured")
     ratio = top / bottom
     sign = 1 if target.below else -1
-    reached = [sign * ratio <= sign * limit for limit in (target.gate, target.aim)]
-    return Verdict(
-        target, ratio, "aim met" if reached[1] else "met" if reached[0] else "gate missed"
-    )
+    if sign * ratio <= sign * target.aim:
+        return GateResult(target, ratio, "aim met")
+    met = sign * ratio <= sign * target.gate
+    return GateResult(target, ratio, "met" if met else "gate missed")
 
 
-def table(verdicts: Iterable[Verdict], *, rows: bool = True) -> list[str]:
-    """A table of targets and what was measured.
-
-    Args:
-        verdicts: the lines.
-        rows: whether there is a column for the batch size.
-
-    Returns:
-        Lines of Markdown.
-    """
-    header = ["#", *(["rows"] if rows else []), "ratio", "measured", "gate", "aim", ""]
-    lines = ["| " + " | ".join(header) + "|", "|---" * len(header) + "|"]
-    for target, ratio, verdict in verdicts:
-        cells = [str(target.number), *([str(target.rows)] if rows else [])]
+def gate_table(results: Iterable[GateResult], *, with_rows: bool = True) -> list[str]:
+    """A Markdown table of targets and what was measured; `with_rows` adds the batch size."""
+    header = ["#", *(["rows"] if with_rows else []), "ratio", "measured", "gate", "aim", ""]
+    lines = []
+    for target, ratio, outcome in results:
+        cells = [str(target.number), *([str(target.rows)] if with_rows else [])]
         cells += [f"{target.numerator} / {target.denominator}"]
         cells += ["" if ratio is None else f"{ratio:.3g}", f"{target.gate:g}", f"{target.aim:g}"]
-        lines.append("| " + " | ".join([*cells, verdict]) + " |")
-    return lines
+        lines.append([*cells, outcome])
+    return markdown.table(header, lines)

@@ -1,12 +1,14 @@
 """What `scripts.benchmark_training` measures in JAX: our steps, our epoch, and parts of them."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from hcl_jax import augmentation, hscl
 from hcl_jax.augmentation import simclr, standardize, to_unit_floats
@@ -15,7 +17,14 @@ from hcl_jax.data import CIFAR100, Split
 from hcl_jax.networks import PAPER, resnet
 from hcl_jax.networks.convolutions import convolve
 from hcl_jax.normalization import unit_ball
-from hcl_jax.training import Program, init_state, traced_objective, train_epoch, train_step
+from hcl_jax.training import (
+    Program,
+    TrainState,
+    init_state,
+    traced_objective,
+    train_epoch,
+    train_step,
+)
 from scripts.benchmarking.contenders import Contender, temporaries
 
 
@@ -23,12 +32,12 @@ class Recipe(NamedTuple):
     """What every contender trains.
 
     Attributes:
-        depth: of the residual network.
-        width: of its stem.
-        dim: of the embeddings.
-        beta: the hardness.
+        depth: depth of the residual network.
+        width: channels of its stem.
+        dim: dimension of the embeddings.
+        beta: hardness.
         draws: K of the sampled estimator.
-        key: draws the weights.
+        key: key that draws the weights.
     """
 
     depth: Literal[18, 50]
@@ -36,21 +45,11 @@ class Recipe(NamedTuple):
     dim: int
     beta: float
     draws: int
-    key: Any
+    key: PRNGKeyArray
 
 
-def program_of(recipe: Recipe, batch: int, dtype: str, *, sampled: bool) -> Program:
-    """The program of the paper's recipe, or that of the exact estimator.
-
-    Args:
-        recipe: what is trained.
-        batch: images in a step.
-        dtype: in which the network computes.
-        sampled: whether K negatives are drawn, with the conventions of the authors' code.
-
-    Returns:
-        The program.
-    """
+def recipe_program(recipe: Recipe, batch: int, dtype: str, *, sampled: bool) -> Program:
+    """The program of a recipe: with K drawn negatives, as in the authors' code, or exact."""
     mean, std = CIFAR100.statistics
     return Program(
         resnet(recipe.dim, depth=recipe.depth, width=recipe.width, head=PAPER, dtype=dtype),
@@ -66,37 +65,28 @@ def program_of(recipe: Recipe, batch: int, dtype: str, *, sampled: bool) -> Prog
 
 
 def contenders(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: UInt8[np.ndarray, "n side side 3"],
+    labels: Int[np.ndarray, " n"],
     recipe: Recipe,
     batch: int,
     dtypes: tuple[str, ...],
     device: Any,
 ) -> list[Contender]:
-    """Our steps, an epoch of the exact estimator in the first dtype, and the parts of a step.
+    """Our steps in each dtype, an epoch of the exact estimator in the first, and parts of a step.
 
-    Args:
-        images: uint8, of an epoch; the first batch is that of the steps.
-        labels: their classes.
-        recipe: what is trained.
-        batch: images in a step.
-        dtypes: in which the network computes.
-        device: of JAX.
-
-    Returns:
-        The contenders.
+    The images are those of an epoch, and those of the steps its first batch.
     """
     split = jax.device_put(Split(jnp.asarray(images), jnp.asarray(labels)), device)
     first = Split(split.images[:batch], split.labels[:batch])
     found = []
     for dtype in dtypes:
         for sampled in (True, False):
-            program = program_of(recipe, batch, dtype, sampled=sampled)
+            program = recipe_program(recipe, batch, dtype, sampled=sampled)
             name = f"ours, {f'sampled, K = {recipe.draws}' if sampled else 'exact'}, {dtype}"
             kind = "sampled" if sampled else "exact"
             step = jax.jit(functools.partial(train_step, program=program), donate_argnames="state")
             found.append(_training(name, kind, step, first, recipe, program))
-    program = program_of(recipe, batch, dtypes[0], sampled=False)
+    program = recipe_program(recipe, batch, dtypes[0], sampled=False)
     epoch = functools.partial(train_epoch, program=program)
     steps = len(labels) // batch
     name = f"ours, epoch of {steps} steps, exact, {dtypes[0]}"
@@ -104,20 +94,13 @@ def contenders(
     return found + _parts(first, recipe, program)
 
 
-def sampled_losses(embeddings: np.ndarray, labels: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """The loss of K negatives with the conventions of the authors' code, for sixteen keys.
-
-    Args:
-        embeddings: of a batch.
-        labels: their classes.
-        recipe: the hardness, and K.
-
-    Returns:
-        Sixteen losses.
-    """
+def sampled_losses(
+    embeddings: Float[np.ndarray, "n dim"], labels: Int[np.ndarray, " n"], recipe: Recipe
+) -> Float[np.ndarray, " 16"]:
+    """The loss of K negatives with the conventions of the authors' code, for sixteen keys."""
     z, y = jnp.asarray(embeddings), jnp.asarray(labels)
 
-    def loss(key):
+    def loss(key: PRNGKeyArray) -> Float[Array, ""]:
         return hscl(
             z,
             y,
@@ -130,14 +113,19 @@ def sampled_losses(embeddings: np.ndarray, labels: np.ndarray, recipe: Recipe) -
     return np.asarray(jax.lax.map(loss, jax.random.split(jax.random.key(7), 16)))
 
 
-def _training(name, kind, function, data, recipe, program):
-    """Goes on training; the first call tells the loss and gradient norm of the first step."""
+def _training(
+    name: str, kind: str, function: Any, data: Split, recipe: Recipe, program: Program
+) -> Contender:
+    """A jitted step or epoch, which trains on with each call.
+
+    The first call tells the loss and the gradient norm of the first step.
+    """
     state = jax.device_put(init_state(recipe.key, program), data.labels.device)
     target = traced_objective(supervised=True, beta=recipe.beta)
     compiled = function.lower(state, data, target).compile()
     held = {"state": state}
 
-    def run(wanted):
+    def run(wanted: bool) -> Any:
         held["state"], info = compiled(held["state"], data, target)
         jax.block_until_ready((held["state"].step, info))
         if not wanted:
@@ -147,15 +135,16 @@ def _training(name, kind, function, data, recipe, program):
     return Contender(name, kind, run, temporaries(compiled))
 
 
-def _parts(batch, recipe, program):
+def _parts(batch: Split, recipe: Recipe, program: Program) -> list[Contender]:
+    """Parts of a step: loss, views, convolutions and the launch of a program."""
     size = batch.images.shape[1]
     state = init_state(recipe.key, program)
     z = unit_ball(jax.random.normal(recipe.key, (len(batch.labels), recipe.dim)))
 
-    def exact(z):
+    def exact(z: Float[Array, "n dim"]) -> Float[Array, ""]:
         return hscl(z, batch.labels, beta=recipe.beta)
 
-    def sampled(z):
+    def sampled(z: Float[Array, "n dim"]) -> Float[Array, ""]:
         key, draws = jax.random.key(0), recipe.draws
         return hscl(
             z,
@@ -166,7 +155,7 @@ def _parts(batch, recipe, program):
             reference_conventions=True,
         )
 
-    def views(images):
+    def views(images: UInt8[Array, "n side side 3"]) -> Float[Array, "n 1 side side 3"]:
         chosen = simclr(size, blur=size > 32)
         return augmentation.views(jax.random.key(0), to_unit_floats(images), chosen, 1)
 
@@ -188,50 +177,54 @@ def _parts(batch, recipe, program):
     ]
 
 
-def _both(convolution):
-    def loss(maps, kernel):
+def _both(convolution: Callable[[Array, Array], Array]) -> Callable[..., tuple[Array, Array]]:
+    """The gradient with respect to maps and kernel."""
+
+    def loss(maps: Array, kernel: Array) -> Float[Array, ""]:
         return jnp.sum(jnp.square(convolution(maps, kernel)))
 
     return jax.grad(loss, argnums=(0, 1))
 
 
-def _ours(maps, kernel):
+def _ours(maps: Array, kernel: Array) -> Array:
     return convolve(maps, kernel, 1, ((1, 1), (1, 1)))
 
 
-def _of_xla(maps, kernel):
+def _of_xla(maps: Array, kernel: Array) -> Array:
     numbers = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(
         maps, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=numbers
     )
 
 
-def _twice(gradient):
-    def descend(carried, _):
+def _twice(gradient: Callable[..., tuple[Array, Array]]) -> Callable[..., tuple[Array, Array]]:
+    """Two steps of descent in a loop."""
+
+    def descend(carried: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
         return jax.tree.map(lambda x, g: x - 1e-9 * g, carried, gradient(*carried)), None
 
     return lambda *start: jax.lax.scan(descend, start, length=2)[0]
 
 
-def _launch(state):
+def _launch(state: TrainState) -> Contender:
     """A program that does nothing, called with the state as a step is."""
     held = {"state": state}
     compiled = jax.jit(_count, donate_argnums=0).lower(state).compile()
 
-    def run(wanted):
+    def run(wanted: bool) -> Any:
         held["state"] = jax.block_until_ready(compiled(held["state"]))
 
     return Contender("part: a launch with all arrays of the state", "part", run)
 
 
-def _count(state):
+def _count(state: TrainState) -> TrainState:
     return state._replace(step=state.step + 1)
 
 
-def _part(name, function, *arguments):
+def _part(name: str, function: Callable[..., Any], *arguments: Array) -> Contender:
     compiled = jax.jit(function).lower(*arguments).compile()
 
-    def run(wanted):
+    def run(wanted: bool) -> Any:
         jax.block_until_ready(compiled(*arguments))
 
     return Contender(name, "part", run, temporaries(compiled))

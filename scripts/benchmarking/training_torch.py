@@ -6,10 +6,13 @@ the loss as matrices, a fused optimiser, and bfloat16 autocast where that is ask
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 from torch.nn import functional
 
 from hcl_jax.data import CIFAR100
@@ -21,25 +24,16 @@ from scripts.benchmarking.training_jax import Recipe
 
 
 def contenders(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: UInt8[np.ndarray, "n side side 3"],
+    labels: Int[np.ndarray, " n"],
     variables: Variables,
     recipe: Recipe,
     dtypes: tuple[str, ...],
     device: str,
 ) -> list[Contender]:
-    """Steps of training, optimiser included, all from the same weights.
+    """Steps of training on one batch, optimiser included, all from the same initial weights.
 
-    Args:
-        images: uint8, of one batch.
-        labels: their classes.
-        variables: the initial weights.
-        recipe: what is trained.
-        dtypes: of the compiled contenders.
-        device: "cpu" or "cuda".
-
-    Returns:
-        The contenders.
+    The compiled contenders are in each of the dtypes; the device is "cpu" or "cuda".
     """
     x = torch.tensor(images, device=device).permute(0, 3, 1, 2)
     y = torch.tensor(labels, device=device, dtype=torch.int64)
@@ -59,38 +53,31 @@ def contenders(
     return [*found, _convolution(len(labels), images.shape[1], recipe.width, device)]
 
 
-def embedded(images: np.ndarray, variables: Variables, recipe: Recipe, device: str) -> np.ndarray:
-    """The embeddings of a batch before the first step.
-
-    Args:
-        images: uint8.
-        variables: the initial weights.
-        recipe: which network.
-        device: "cpu" or "cuda".
-
-    Returns:
-        Embeddings (batch, dim).
-    """
+def embed_batch(
+    images: UInt8[np.ndarray, "n side side 3"], variables: Variables, recipe: Recipe, device: str
+) -> Float[np.ndarray, "n dim"]:
+    """The embeddings of a batch before the first step."""
     network = _network(variables, recipe, device)
     x = torch.tensor(images, device=device).permute(0, 3, 1, 2)
     with torch.no_grad():
         return _embed(network, x, _constants(device)).cpu().numpy()
 
 
-def _network(variables, recipe, device):
+def _network(variables: Variables, recipe: Recipe, device: str | torch.device) -> ResNet:
     network = ResNet(recipe.depth, "cifar", recipe.width, recipe.dim)
     take_weights(network, variables)
     return network.to(device).train()
 
 
-def _constants(device):
+def _constants(device: str | torch.device) -> list[Tensor]:
+    """Means and standard deviations of the channels."""
     return [
         torch.tensor(values, device=device, dtype=torch.float32)[:, None, None]
         for values in CIFAR100.statistics
     ]
 
 
-def _embed(network, images, constants):
+def _embed(network: ResNet, images: Tensor, constants: list[Tensor]) -> Tensor:
     mean, std = constants
     projections = network((images.float() / 255 - mean) / std)[1].float()
     norms = torch.linalg.vector_norm(projections, dim=1, keepdim=True)
@@ -98,33 +85,34 @@ def _embed(network, images, constants):
 
 
 def _step(
-    variables,
-    recipe,
-    x,
-    y,
-    name,
-    kind,
-    loss_of,
+    variables: Variables,
+    recipe: Recipe,
+    x: Tensor,
+    y: Tensor,
+    name: str,
+    kind: str,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
     *,
-    compiled=False,
-    channels_last=False,
-    fused=False,
-    dtype="float32",
-):
+    compiled: bool = False,
+    channels_last: bool = False,
+    fused: bool = False,
+    dtype: str = "float32",
+) -> Contender:
+    """A step of training, whose first call tells its loss and gradient norm."""
     network = _network(variables, recipe, x.device)
     if channels_last:
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=fused or None)
     constants = _constants(x.device)
 
-    def forward(x, y):
+    def forward(x: Tensor, y: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
             z = _embed(network, x, constants)
         return loss_of(z, y)
 
     called = torch.compile(forward) if compiled else forward
 
-    def run(wanted):
+    def run(wanted: bool) -> tuple[float, float] | None:
         optimizer.zero_grad(set_to_none=True)
         loss = called(x, y)
         loss.backward()

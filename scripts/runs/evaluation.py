@@ -1,6 +1,7 @@
 """Evaluations: the geometry of the training set, and accuracies on the test set."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,24 +12,24 @@ from jaxtyping import Array, Float, Int
 from hcl_jax import evaluation, geometry
 from hcl_jax.data import Dataset, ImageSet, PlacedSplit, Split, place_split
 from hcl_jax.training import Runner, TrainState
-from scripts.experiments.datasets import trained_on
+from scripts.experiments.datasets import training_split
 from scripts.experiments.experiment import Experiment
 
-CHUNK = 4096
-"""Images of a streamed set that are embedded at once."""
+EMBEDDED_AT_ONCE = 4096
+"""Images of a streamed split that are embedded at once."""
 
-PROBED = 20
-"""Neighbours that vote."""
+NEIGHBOURS = 20
+"""Nearest neighbours that vote."""
 
 
-class Placed(NamedTuple):
-    """A data set as it is trained on and evaluated.
+class PlacedDataset(NamedTuple):
+    """The splits of a data set, on the devices where they are small enough.
 
     Attributes:
-        trained: what training sees; images without labels, where they are trained on.
+        trained: the split that training sees; images without labels, where those are trained on.
         train: the labelled training split, over which class means are taken.
         test: the split that accuracies are measured on.
-        num_classes: how many classes there are.
+        num_classes: number of classes.
     """
 
     trained: PlacedSplit
@@ -37,59 +38,51 @@ class Placed(NamedTuple):
     num_classes: int
 
 
-class Embedded(NamedTuple):
-    """Embeddings of the splits that are evaluated, on the host's first device."""
+class SplitEmbeddings(NamedTuple):
+    """Embeddings of the splits that are evaluated, on the first device of the host."""
 
     train: Float[Array, "seed n dim"]
     test: Float[Array, "seed m dim"]
 
 
-def place(dataset: Dataset | ImageSet, runner: Runner, budget_bytes: int) -> Placed:
-    """Puts the splits of a data set on the devices, if they are small enough."""
+def place_dataset(dataset: Dataset | ImageSet, runner: Runner, budget_bytes: int) -> PlacedDataset:
+    """Puts the splits of a data set on the devices, each if it is within the budget."""
 
-    def placed(split: Split) -> PlacedSplit:
+    def place(split: Split) -> PlacedSplit:
         return place_split(split, budget_bytes=budget_bytes, put=runner.replicate)
 
-    seen = trained_on(dataset)
-    train, test = placed(dataset.train), placed(dataset.test)
-    trained = train if seen is dataset.train else placed(seen)
-    return Placed(trained, train, test, dataset.num_classes)
+    seen = training_split(dataset)
+    train, test = place(dataset.train), place(dataset.test)
+    trained = train if seen is dataset.train else place(seen)
+    return PlacedDataset(trained, train, test, dataset.num_classes)
 
 
-def embed(runner: Runner, states: TrainState, data: Placed) -> Embedded:
+def embed_splits(runner: Runner, states: TrainState, data: PlacedDataset) -> SplitEmbeddings:
     """Embeds the splits that are evaluated."""
-    splits = data.train, data.test
-    return Embedded(*(_outputs(runner.embed, runner, states, split) for split in splits))
+    return SplitEmbeddings(
+        *(_outputs(runner.embed, runner, states, split) for split in (data.train, data.test))
+    )
 
 
-def evaluate(
+def evaluation_records(
     experiment: Experiment,
     runner: Runner,
     states: TrainState,
-    data: Placed,
-    embedded: Embedded,
+    data: PlacedDataset,
+    embeddings: SplitEmbeddings,
     *,
     epoch: int,
-    losses: np.ndarray | None,
+    losses: Float[np.ndarray, " seed"] | None,
 ) -> list[dict[str, Any]]:
-    """Measures the representations of all seeds.
+    """Measures the representations of all seeds; one record for each.
 
-    Args:
-        experiment: what is trained.
-        runner: runs the network.
-        states: of the seeds, placed.
-        data: what is evaluated.
-        embedded: by these states.
-        epoch: the number of the epoch that has ended.
-        losses: the mean losses of that epoch, one for each seed; None before the first.
-
-    Returns:
-        One record for each seed.
+    The embeddings are those of the states, after this epoch; the losses are its means, None before
+    the first epoch.
     """
-    measured, accuracies = _measure(*embedded, *_labels(data), data.num_classes)
+    measured, accuracies = _measure(*embeddings, *_labels(data), data.num_classes)
     numbers = jax.tree.map(np.asarray, measured._asdict() | accuracies)
     if experiment.probes:
-        numbers |= _probes(runner, states, data, embedded)
+        numbers |= _probes(runner, states, data, embeddings)
     steps = np.asarray(runner.fetch(states.step))
     records = []
     for i, seed in enumerate(experiment.seeds):
@@ -105,37 +98,39 @@ def evaluate(
             "epoch": epoch,
             "step": int(steps[i]),
             "loss": None if losses is None else float(losses[i]),
-            "dim": embedded.train.shape[2],
+            "dim": embeddings.train.shape[2],
         }
         records.append(record | {name: value[i].tolist() for name, value in numbers.items()})
     return records
 
 
-def final_arrays(embedded: Embedded, data: Placed) -> dict[str, np.ndarray]:
+def final_arrays(embeddings: SplitEmbeddings, data: PlacedDataset) -> dict[str, np.ndarray]:
     """Embeddings of both splits and class means, with the seeds along the leading axis."""
     train_labels, test_labels = _labels(data)
-    means = [geometry.class_means(one, train_labels, data.num_classes) for one in embedded.train]
+    means = [geometry.class_means(one, train_labels, data.num_classes) for one in embeddings.train]
     return {
-        "train_embeddings": np.asarray(embedded.train),
-        "test_embeddings": np.asarray(embedded.test),
+        "train_embeddings": np.asarray(embeddings.train),
+        "test_embeddings": np.asarray(embeddings.test),
         "class_means": np.stack([np.asarray(mean) for mean in means]),
         "train_labels": np.asarray(train_labels),
         "test_labels": np.asarray(test_labels),
     }
 
 
-def _labels(data: Placed) -> tuple[Int[Array, " n"], Int[Array, " m"]]:
+def _labels(data: PlacedDataset) -> tuple[Int[Array, " n"], Int[Array, " m"]]:
     return jnp.asarray(data.train.host.labels), jnp.asarray(data.test.host.labels)
 
 
-def _outputs(run, runner, states, split):
-    """What `runner.embed` or `.features` makes of a split; of a streamed one chunk by chunk."""
+def _outputs(
+    run: Callable[[TrainState, Any], Array], runner: Runner, states: TrainState, split: PlacedSplit
+) -> Float[Array, "seed n outputs"]:
+    """What `runner.embed` or `runner.features` makes of a split; streamed ones part by part."""
     if split.resident is not None:
         return runner.fetch(run(states, split.resident.images))
-    images = split.host.images
-    chunks = (images[i : i + CHUNK] for i in range(0, len(images), CHUNK))
-    found = [np.asarray(runner.fetch(run(states, runner.replicate(chunk)))) for chunk in chunks]
-    return jnp.asarray(np.concatenate(found, axis=1))
+    images, size = split.host.images, EMBEDDED_AT_ONCE
+    parts = (images[i : i + size] for i in range(0, len(images), size))
+    outputs = [np.asarray(runner.fetch(run(states, runner.replicate(part)))) for part in parts]
+    return jnp.asarray(np.concatenate(outputs, axis=1))
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")
@@ -146,7 +141,11 @@ def _measure(
     test_labels: Int[Array, " m"],
     num_classes: int,
 ) -> tuple[geometry.Geometry, dict[str, Float[Array, " seed"]]]:
-    def measure_one(embeddings, held_out):
+    """Geometry of the training set and accuracies of class means, of every seed."""
+
+    def measure_one(
+        embeddings: Float[Array, "n dim"], held_out: Float[Array, "m dim"]
+    ) -> tuple[geometry.Geometry, dict[str, Float[Array, ""]]]:
         means = geometry.class_means(embeddings, train_labels, num_classes)
         scores = evaluation.class_mean_scores(held_out, means)
         accuracies = {
@@ -160,28 +159,25 @@ def _measure(
     return jax.vmap(measure_one)(train, test)
 
 
-def _probes(runner, states, data, embedded):
+def _probes(
+    runner: Runner, states: TrainState, data: PlacedDataset, embeddings: SplitEmbeddings
+) -> dict[str, Float[np.ndarray, " seed"]]:
     """What is measured on request: uniformity, nearest neighbours and a linear probe."""
-    labels, (train, test) = _labels(data), embedded
-    features = [
-        _outputs(runner.features, runner, states, split) for split in (data.train, data.test)
+    train_labels, test_labels = _labels(data)
+    splits = data.train, data.test
+    features = [_outputs(runner.features, runner, states, split) for split in splits]
+    k = min(NEIGHBOURS, len(train_labels))
+    knn = [
+        evaluation.knn_accuracy(train, train_labels, test, test_labels, k=k)
+        for train, test in zip(*embeddings, strict=True)
     ]
-    neighbours = min(PROBED, len(labels[0]))
-    seeds = range(len(train))
+    linear = [
+        evaluation.linear_probe_accuracy(train, train_labels, test, test_labels)
+        for train, test in zip(*features, strict=True)
+    ]
+    uniformity = [geometry.uniformity(one) for one in embeddings.train]
     return {
-        "uniformity": np.array([geometry.uniformity(train[i]) for i in seeds]),
-        "knn": np.array(
-            [
-                evaluation.knn_accuracy(train[i], labels[0], test[i], labels[1], k=neighbours)
-                for i in seeds
-            ]
-        ),
-        "linear_probe": np.array(
-            [
-                evaluation.linear_probe_accuracy(
-                    features[0][i], labels[0], features[1][i], labels[1]
-                )
-                for i in seeds
-            ]
-        ),
+        "uniformity": np.array(uniformity),
+        "knn": np.array(knn),
+        "linear_probe": np.array(linear),
     }

@@ -1,4 +1,4 @@
-"""Why a program stops before its end, and what it says then."""
+"""Why a command stops before its end, and the exit status it has then."""
 
 import sys
 from collections.abc import Callable
@@ -6,48 +6,60 @@ from pathlib import Path
 
 from hcl_jax.checkpoints import CheckpointError
 from hcl_jax.data import DatasetError
-from scripts.runs.run_directory import RunDirectoryError
+from scripts.experiments.catalogue import UnknownExperimentError
 
 
-class RefusedError(ValueError):
+class CommandError(Exception):
+    """An error that is said in one line; the command then ends with `status`."""
+
+    status = 1
+
+
+class RefusedError(CommandError, ValueError):
     """What was asked for does not fit together."""
 
+    status = 2
 
-class NonFiniteLossError(Exception):
+
+class NonFiniteLossError(CommandError):
     """Training met a loss that is NaN or infinite."""
 
 
-class PreemptedError(Exception):
-    """The run was asked to stop, and can go on from a checkpoint."""
+class PreemptedError(CommandError):
+    """The run was asked to stop, and can be resumed from a checkpoint."""
+
+    status = 143
 
 
-def reported(out: Path, job: Callable[[], None]) -> int:
-    """Runs the job of a command line and says in one line why it stopped, if it did.
+def run_job(job: Callable[[], None], out: Path, *, if_interrupted: str | None = None) -> int:
+    """Runs the job of a command; returns the exit status, and says in one line why it failed.
 
     Args:
-        out: where the job writes.
         job: what to do.
+        out: where the job writes.
+        if_interrupted: what Ctrl-C leaves behind; by default, what was measured so far in `out`.
 
     Returns:
-        The exit status: 0, 1 after an error that a user can understand, 130 after Ctrl-C, 143 after
-        a signal that asked to stop, 2 if what was asked for does not fit together.
+        0; 1 after an error that a user can understand; 2 if what was asked for does not fit
+        together; 130 after Ctrl-C; 143 after a signal that asked to stop.
     """
     try:
         job()
     except KeyboardInterrupt:
-        print(f"\ninterrupted; what was measured so far is in {out}", file=sys.stderr)
-        return 130
-    except PreemptedError as stopped:
-        print(f"\n{stopped}", file=sys.stderr)
-        return 143
-    except (NonFiniteLossError, RunDirectoryError, CheckpointError, DatasetError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except RefusedError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 2
+        left = if_interrupted or f"what was measured so far is in {out}"
+        return _failed(f"interrupted; {left}", 130)
+    except CommandError as error:
+        return _failed(str(error), error.status)
+    except UnknownExperimentError as error:
+        return _failed(str(error), RefusedError.status)
+    except (CheckpointError, DatasetError) as error:
+        return _failed(str(error), 1)
     except OSError as error:
         where = error.filename or out
-        print(f"\ncannot read or write {where}: {error.strerror or error}", file=sys.stderr)
-        return 1
+        return _failed(f"cannot read or write {where}: {error.strerror or error}", 1)
     return 0
+
+
+def _failed(reason: str, status: int) -> int:
+    print(f"\n{reason}", file=sys.stderr)
+    return status

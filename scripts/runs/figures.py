@@ -6,14 +6,16 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from jaxtyping import Float, Int
 from matplotlib import patches
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hcl_jax.geometry import DIRECTION_TOLERANCE, simplex_etf
 from hcl_jax.system.atomic_files import atomic_open
-from scripts.experiments.catalogue import PaperRow
 from scripts.experiments.experiment import Experiment
+from scripts.experiments.paper import PaperValues
+from scripts.runs.tables import method_of
 
 Record = Mapping[str, Any]
 
@@ -30,18 +32,12 @@ def geometry_figure(
     title: str,
     metrics: Mapping[str, Sequence[Record]],
     *,
-    paper: Mapping[str, PaperRow] | None = None,
+    paper: Mapping[str, PaperValues] | None = None,
 ) -> Figure:
-    """The paper's six panels for several methods.
+    """The paper's six panels for several methods, from the records of their runs.
 
-    Args:
-        title: of the figure.
-        metrics: for each method, the records of its run: every evaluation of every seed.
-        paper: the paper's final values of methods, to be marked by triangles at the right.
-
-    Returns:
-        Four metrics against epoch, the final spectrum, and test accuracy against epoch; lines are
-        means over seeds, bands their range.
+    Four metrics against epoch, the final spectrum, and test accuracy against epoch; lines are means
+    over seeds, bands their range, and triangles at the right the paper's final values.
     """
     figure = Figure(figsize=(12, 6.6), layout="constrained")
     figure.suptitle(title)
@@ -51,8 +47,8 @@ def geometry_figure(
     _spectra(axes[4], metrics)
     _lines(axes[5], metrics, "top1", "top-1 test accuracy, %", scale=100)
     axes[5].set_ylim(None, 101)
-    for method, row in (paper or {}).items():
-        _mark_paper(axes, _color(method), row)
+    for method, values in (paper or {}).items():
+        _mark_paper(axes, _color(method), values)
     axes[0].legend(fontsize="small")
     return figure
 
@@ -60,12 +56,8 @@ def geometry_figure(
 def triangle_figure(rows: Mapping[str, Sequence[tuple[Experiment, Path]]]) -> Figure:
     """Test embeddings of three classes in the plane: does the triangle form?
 
-    Args:
-        rows: for each kind of objective, the runs with growing hardness.
-
-    Returns:
-        A grid of unit discs. Dots are embeddings, crosses class means, and the grey triangle the
-        simplex ETF turned to fit.
+    A grid of unit discs, with a row for each kind of objective and its runs in order of hardness.
+    Dots are embeddings, crosses class means, and the grey triangle the simplex ETF turned to fit.
     """
     columns = max(len(runs) for runs in rows.values())
     figure = Figure(figsize=(2.4 * columns, 2.6 * len(rows)), layout="constrained")
@@ -80,8 +72,6 @@ def triangle_figure(rows: Mapping[str, Sequence[tuple[Experiment, Path]]]) -> Fi
 
 def normalization_figure(results: Sequence[Record]) -> Figure:
     """Equal-inner-product error and directions of every method under each normalisation."""
-    from scripts.runs.tables import method_of
-
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     figure.suptitle("Normalisation matters (grouped synthetic data)")
     left, right = figure.subplots(1, 2)
@@ -112,10 +102,10 @@ def save(figure: Figure, directory: Path, name: str) -> None:
         figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
 
 
-def _mark_paper(axes, color: Any, row: PaperRow) -> None:
+def _mark_paper(axes: Sequence[Axes], color: Any, values: PaperValues) -> None:
     """Triangles at the right edge; what the paper only bounds is marked at the bound."""
-    values = (row.zero_sum, row.unit_norm, row.equal_inner_product, None, None, row.top1)
-    for axis, value in zip(axes, values, strict=True):
+    of_panels = (values.zero_sum, values.unit_norm, values.equal_inner_product, None, None)
+    for axis, value in zip(axes, (*of_panels, values.top1), strict=True):
         if value is not None:
             axis.plot(
                 1.0,
@@ -137,7 +127,9 @@ def _color(method: str) -> Any:
     return mpl.colormaps["plasma"](place)
 
 
-def _curve(records: Sequence[Record], name: str):
+def _curve(
+    records: Sequence[Record], name: str
+) -> tuple[Int[np.ndarray, " epoch"], Float[np.ndarray, "seed epoch"]]:
     """Epochs, and the metric as an array (seed, epoch)."""
     seeds = list(dict.fromkeys(record["seed"] for record in records))
     epochs = [record["epoch"] for record in records if record["seed"] == seeds[0]]
@@ -145,7 +137,13 @@ def _curve(records: Sequence[Record], name: str):
     return np.asarray(epochs), np.asarray(values, dtype=float)
 
 
-def _lines(axis: Axes, metrics, name: str, label: str, scale: float = 1.0) -> None:
+def _lines(
+    axis: Axes,
+    metrics: Mapping[str, Sequence[Record]],
+    name: str,
+    label: str,
+    scale: float = 1.0,
+) -> None:
     for method, records in metrics.items():
         epochs, values = _curve(records, name)
         values = scale * values
@@ -159,7 +157,7 @@ def _lines(axis: Axes, metrics, name: str, label: str, scale: float = 1.0) -> No
         axis.set_ylim(bottom=0)
 
 
-def _spectra(axis: Axes, metrics) -> None:
+def _spectra(axis: Axes, metrics: Mapping[str, Sequence[Record]]) -> None:
     smallest = np.log(DIRECTION_TOLERANCE)
     for method, records in metrics.items():
         last = max(record["epoch"] for record in records)

@@ -3,13 +3,13 @@
     config.json         the experiment, and the versions and commit it ran with
     metrics.jsonl       one line for each evaluation and seed, appended and flushed
     events.out.*        the same numbers for TensorBoard
-    checkpoints/        states to go on from
+    checkpoints/        states from which the run resumes
     embeddings.npz      embeddings, labels and class means at the end
-    diagnostic.json     what there is to know of a loss that was not finite
+    diagnostic.json     what is known of a loss that was not finite
     results.json        the last evaluation of every seed; its presence says the run is finished
 
 Files other than metrics.jsonl and the event file are whole or not there
-(`hcl_jax.system.atomic_files`). A run that goes on from a checkpoint first takes back what was
+(`hcl_jax.system.atomic_files`). A run that resumes from a checkpoint first takes back what was
 appended after it (`RunDirectory.rewind`).
 """
 
@@ -26,18 +26,20 @@ import numpy as np
 
 from hcl_jax.system.atomic_files import atomic_open, atomic_write, json_bytes, remove_partial_files
 from hcl_jax.system.processes import is_first
+from scripts.experiments.experiment import Experiment
+from scripts.runs.exit_status import CommandError
 from scripts.runs.provenance import environment
 
 
-class RunDirectoryError(Exception):
+class RunDirectoryError(CommandError):
     """A run directory that cannot be used: it holds another run, or a file that is not whole."""
 
 
-class Mark(NamedTuple):
+class MetricsPosition(NamedTuple):
     """How far metrics.jsonl had been written.
 
     Attributes:
-        length: in bytes.
+        length: number of bytes.
         digest: SHA-256 of those bytes.
     """
 
@@ -45,7 +47,7 @@ class Mark(NamedTuple):
     digest: str
 
 
-START = Mark(0, hashlib.sha256().hexdigest())
+NO_METRICS = MetricsPosition(0, hashlib.sha256().hexdigest())
 
 
 class RunDirectory:
@@ -56,48 +58,45 @@ class RunDirectory:
         self._metrics = (path / "metrics.jsonl").open("ab+")
         self._tensorboard: Any = None
 
-    def mark(self) -> Mark:
+    def metrics_position(self) -> MetricsPosition:
         """How far the metrics are written; they are on the disk when this returns."""
         os.fsync(self._metrics.fileno())
         self._metrics.seek(0)
         written = self._metrics.read()
-        return Mark(len(written), hashlib.sha256(written).hexdigest())
+        return _position_after(written)
 
-    def rewind(self, mark: Mark) -> None:
-        """Takes back what was appended after a mark, here and for TensorBoard.
-
-        Args:
-            mark: from `mark`, or `START`.
+    def rewind(self, position: MetricsPosition) -> None:
+        """Takes back what was appended after a position, here and for TensorBoard.
 
         Raises:
-            RunDirectoryError: if the metrics before the mark are not those that were written.
+            RunDirectoryError: if the metrics before it are not those that were written.
         """
         self._metrics.seek(0)
-        written = self._metrics.read(mark.length)
-        if Mark(len(written), hashlib.sha256(written).hexdigest()) != mark:
+        written = self._metrics.read(position.length)
+        if _position_after(written) != position:
             raise RunDirectoryError(
                 f"{self.path / 'metrics.jsonl'} was changed since the checkpoint: its first "
-                f"{mark.length} bytes are not those that were written; put them back, or start "
+                f"{position.length} bytes are not those that were written; put them back, or start "
                 f"again in another directory"
             )
-        self._metrics.truncate(mark.length)
+        self._metrics.truncate(position.length)
         self._metrics.seek(0, os.SEEK_END)
         self._begin_tensorboard()
         for line in written.splitlines():
-            self._show(json.loads(line))
+            self._add_to_tensorboard(json.loads(line))
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Appends one evaluation of one seed, and flushes it to the disk."""
         self._metrics.write(json.dumps(record).encode() + b"\n")
         self._metrics.flush()
-        self._show(record)
+        self._add_to_tensorboard(record)
 
     def records(self) -> list[dict[str, Any]]:
         """Everything that was appended."""
         return read_metrics(self.path)
 
     def diagnose(self, facts: Mapping[str, Any]) -> None:
-        """Writes what there is to know of a loss that was not finite."""
+        """Writes what is known of a loss that was not finite."""
         write_json(self.path / "diagnostic.json", facts)
 
     def finish(self, results: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> None:
@@ -119,7 +118,7 @@ class RunDirectory:
             events.unlink()
         self._tensorboard = SummaryWriter(str(self.path))
 
-    def _show(self, record: Mapping[str, Any]) -> None:
+    def _add_to_tensorboard(self, record: Mapping[str, Any]) -> None:
         for name, value in record.items():
             if name not in ("seed", "step", "epoch") and isinstance(value, (int, float)):
                 tag = f"seed{record['seed']}/{name}"
@@ -127,16 +126,16 @@ class RunDirectory:
 
 
 class UnwrittenDirectory(RunDirectory):
-    """The directory as processes see it that are not the first, which writes it."""
+    """The directory in every process but the first, which alone writes it."""
 
     def __init__(self, path: Path):
         self.path = path
         self._records: list[dict[str, Any]] = []
 
-    def mark(self) -> Mark:
-        return START
+    def metrics_position(self) -> MetricsPosition:
+        return NO_METRICS
 
-    def rewind(self, mark: Mark) -> None:
+    def rewind(self, position: MetricsPosition) -> None:
         self._records = []
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -156,15 +155,8 @@ class UnwrittenDirectory(RunDirectory):
 
 
 @contextlib.contextmanager
-def open_run(path: Path, experiment: Any) -> Iterator[RunDirectory]:
-    """Opens the directory of a run, new or unfinished; `RunDirectory.rewind` is to come first.
-
-    Args:
-        path: the directory.
-        experiment: a dataclass; what is to run.
-
-    Yields:
-        The open run.
+def open_run(path: Path, experiment: Experiment) -> Iterator[RunDirectory]:
+    """Opens the directory of a run, new or unfinished; call `RunDirectory.rewind` first.
 
     Raises:
         RunDirectoryError: if the directory holds a run of another experiment.
@@ -184,7 +176,7 @@ def open_run(path: Path, experiment: Any) -> Iterator[RunDirectory]:
         directory.close()
 
 
-def check_same_experiment(path: Path, experiment: Any) -> None:
+def check_same_experiment(path: Path, experiment: Experiment) -> None:
     """Raises RunDirectoryError if the directory holds a run of another experiment."""
     config_path = path / "config.json"
     if not config_path.exists():
@@ -204,7 +196,7 @@ def check_same_experiment(path: Path, experiment: Any) -> None:
     )
 
 
-def finished_results(path: Path, experiment: Any) -> list[dict[str, Any]] | None:
+def finished_results(path: Path, experiment: Experiment) -> list[dict[str, Any]] | None:
     """The results of a finished run of this experiment, or None if it has not finished."""
     if not (path / "results.json").exists():
         return None
@@ -232,9 +224,35 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def experiment_of(path: Path) -> Experiment:
+    """The experiment of a run directory.
+
+    Raises:
+        RunDirectoryError: if there is none, or one of another version.
+    """
+    config = path / "config.json"
+    if not config.exists():
+        raise RunDirectoryError(f"{path} is not a run directory: it has no config.json")
+    fields: dict[str, Any] = read_json(config).get("experiment", {})
+    known = {field.name for field in dataclasses.fields(Experiment)}
+    if set(fields) != known:
+        raise RunDirectoryError(
+            f"{config} is of another version: fields {sorted(set(fields) ^ known)} differ"
+        )
+    fields["seeds"] = tuple(fields["seeds"])
+    return Experiment(**fields)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is whole or not there."""
     atomic_write({path: json_bytes(value)})
+
+
+def write_summary(out: Path, results: list[dict[str, Any]]) -> None:
+    """Writes results of several runs as summary.json, without the spectra."""
+    write_json(
+        out / "summary.json", [{k: v for k, v in r.items() if k != "spectrum"} for r in results]
+    )
 
 
 def read_json(path: Path) -> Any:
@@ -247,3 +265,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise RunDirectoryError(f"{path} is not JSON: {error}") from error
+
+
+def _position_after(written: bytes) -> MetricsPosition:
+    return MetricsPosition(len(written), hashlib.sha256(written).hexdigest())

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -16,7 +17,7 @@ class Runtime:
     """Devices, data and checkpoints.
 
     Attributes:
-        devices: how many devices of this host share the batch; all of all hosts if none.
+        devices: how many devices of this host share the batch; if none, all devices of all hosts.
         data_dir: the directory of prepared image data sets.
         resident_gib: a split up to this size lives on the device; a larger one streams from the
             host.
@@ -25,10 +26,10 @@ class Runtime:
             the final state.
         profile: a directory for a profile of the second epoch, for TensorBoard.
         hosts: whether several hosts train together, each with this command. On TPU pods and under
-            Slurm the rest is found out; elsewhere it has to be given.
+            Slurm the next three options are found out; elsewhere they have to be given.
         coordinator: address and port of the first host, as "10.0.0.1:1234".
-        host_count: how many hosts there are.
-        host: the number of this one.
+        host_count: number of hosts.
+        host: number of this host, counted from 0.
     """
 
     devices: int | None = None
@@ -52,18 +53,14 @@ class Runtime:
                 raise ValueError("over several hosts all devices are used: leave devices out")
 
     def begin(self) -> None:
-        """Meets the other hosts, if there are any; before anything else uses JAX."""
+        """Connects to the other hosts, if there are any; call it before anything else uses JAX."""
         if self.hosts:
             jax.distributed.initialize(
                 self.coordinator, num_processes=self.host_count, process_id=self.host
             )
 
-    def chosen_devices(self) -> list | None:
-        """The devices that were asked for, or None for all.
-
-        Raises:
-            RefusedError: if there are fewer.
-        """
+    def chosen_devices(self) -> list[Any] | None:
+        """The devices that were asked for, or None for all; refuses more than there are."""
         if self.devices is None:
             return None
         found = jax.local_devices()

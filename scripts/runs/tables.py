@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from scripts.experiments.catalogue import PAPER, PaperRow
 from scripts.experiments.experiment import Experiment
+from scripts.experiments.paper import PAPER, PaperValues
+from scripts.runs import markdown
 
-NOTHING = PaperRow("", "", "", "", "")
+UNKNOWN = PaperValues("", "", "", "", "")
 
 
 def method_of(result: Mapping[str, Any]) -> str:
@@ -19,34 +20,29 @@ def method_of(result: Mapping[str, Any]) -> str:
 
 
 def geometry_table(
-    results: Iterable[Mapping[str, Any]], *, paper: Mapping[str, PaperRow] = PAPER
+    results: Iterable[Mapping[str, Any]], *, paper: Mapping[str, PaperValues] = PAPER
 ) -> str:
-    """A Markdown table of one data set and normalisation, beside the paper's CIFAR-100.
+    """A Markdown table of one data set and normalisation, beside the paper's values by method.
 
-    Numbers are means over seeds, with the half range between seeds where there are several.
-
-    Args:
-        results: last evaluations.
-        paper: the paper's values of methods; if there are none, neither are the columns for them.
-
-    Returns:
-        The table.
+    Numbers are means over seeds, with the half range between seeds where there are several. Without
+    values of the paper there are no columns for them.
     """
-    header = "| method | zero-sum | unit-norm | equal-ip | within-class | directions | top-1 % |"
+    header = ["method", "zero-sum", "unit-norm", "equal-ip", "within-class", "directions"]
+    header += ["top-1 %"]
     if paper:
-        header += " CIFAR-100 in the paper: zero-sum | equal-ip | directions of 99 | top-1 % |"
-    lines = [header, "|---" * (header.count("|") - 1) + "|"]
+        header += ["CIFAR-100 in the paper: zero-sum", "equal-ip", "directions of 99", "top-1 %"]
+    lines = []
     for method, rows in _by_method(results).items():
         names = ("zero_sum", "unit_norm", "equal_inner_product", "within_class")
         cells = [method, *(_spread([row[name] for row in rows], 3) for name in names)]
         cells.append(f"{_spread([row['directions'] for row in rows], 0)} of {rows[0]['dim']}")
         cells.append(_spread([100 * row["top1"] for row in rows], 1))
         if paper:
-            theirs = paper.get(method, NOTHING)
+            theirs = paper.get(method, UNKNOWN)
             cells += [theirs.zero_sum, theirs.equal_inner_product]
             cells += [theirs.directions, theirs.top1]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return "\n".join(markdown.table(header, lines))
 
 
 def normalization_table(results: Iterable[Mapping[str, Any]]) -> str:
@@ -56,7 +52,7 @@ def normalization_table(results: Iterable[Mapping[str, Any]]) -> str:
     header = ["method"]
     for name in names:
         header += [f"{name}: equal-ip", "unit-norm", "directions"]
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    lines = []
     for method, rows in _by_method(results).items():
         cells = [method]
         for name in names:
@@ -66,11 +62,11 @@ def normalization_table(results: Iterable[Mapping[str, Any]]) -> str:
                 _spread([row["unit_norm"] for row in chosen], 3),
                 f"{_spread([row['directions'] for row in chosen], 0)} of {chosen[0]['dim']}",
             ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return "\n".join(markdown.table(header, lines))
 
 
-def _by_method(results) -> dict[str, list[Mapping[str, Any]]]:
+def _by_method(results: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
         groups.setdefault(method_of(result), []).append(result)

@@ -16,6 +16,7 @@ from references.published_archives import (
     COUNTS,
     NAMES,
     UNLABELLED,
+    archive_of,
     generated,
     generated_unlabelled,
     write_archive,
@@ -151,7 +152,7 @@ def test_second_time_is_read_from_one_file(made, monkeypatch):
 def test_tfds_own_builder_with_tensorflow_writes_the_same(made, tfds, tmp_path, monkeypatch):
     pytest.importorskip("tensorflow")
     name, directory = made
-    accept(monkeypatch, name, directory / prepare_data.ARCHIVES[name])
+    accept(monkeypatch, name, directory / archive_of(name))
     count_as_large(monkeypatch)
     from scripts.data_preparation.tfds_builders import BUILDERS
 

@@ -16,7 +16,7 @@ from references.loss_cases import assert_same, batch, corner_pairs, float64_trut
 from hcl_jax import hardening, hucl, pairs, psi
 from hcl_jax.losses import choose_implementation, contrastive_loss
 from hcl_jax.losses._blockwise.pallas.lanes import narrow_keys
-from scripts import compile_for_tpu
+from scripts.benchmarking.tpu_compilation import libtpu_installed
 
 RAGGED = 150
 """Two tiles of 128 rows, the second with padding."""
@@ -182,12 +182,12 @@ def test_kernels_are_taken_on_request_only():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not compile_for_tpu.available(), reason="libtpu is not installed")
+@pytest.mark.skipif(not libtpu_installed(), reason="libtpu is not installed")
 def test_the_kernels_compile_for_tpu_within_their_memory():
     code = """
 from scripts import compile_for_tpu as tpu
-chips = tpu.devices("v5e:2x4")
-row = tpu.compile_row("", 131072, tpu._one_device("pallas"), chips[:1], units=3)
+chips = tpu.tpu_devices("v5e:2x4")
+row = tpu.compile_loss("", 131072, tpu.loss_on_one_device("pallas"), chips[:1], units=3)
 assert row.compiles == "yes" and row.temporaries <= 256 * tpu.MIB, row
 """
     root = Path(__file__).parents[2]

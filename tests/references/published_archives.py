@@ -5,7 +5,7 @@ import tarfile
 
 import numpy as np
 
-from scripts.prepare_data import ARCHIVES
+from scripts.experiments.datasets import DATASETS
 
 COUNTS = {"train": 30, "test": 12}
 UNLABELLED = 20
@@ -77,8 +77,13 @@ def archive_members(name):
     }
 
 
+def archive_of(name):
+    """The file name of the published archive of a data set."""
+    return DATASETS[name].archive.file
+
+
 def write_archive(name, directory):
-    path = directory / ARCHIVES[name]
+    path = directory / archive_of(name)
     with tarfile.open(path, "w:gz") as tar:
         for member, data in archive_members(name).items():
             info = tarfile.TarInfo(member)

@@ -8,12 +8,13 @@ import pytest
 pytest.importorskip("torch")
 
 from scripts import benchmark_training as benchmark
+from scripts.benchmarking.contenders import Contender, DisagreementError
 from scripts.benchmarking.host_work import EPOCHS
 
 # What torch.compile imports speaks of itself.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
-CHOSEN = benchmark.Benchmark(
+CHOSEN = benchmark.TrainingBenchmark(
     batch=8, side=8, width=4, steps=2, classes=20, draws=16, rounds=3, seconds=0.0, machine="here"
 )
 
@@ -51,7 +52,7 @@ def test_the_work_of_the_host_is_a_part_of_the_time(results):
 
 
 def contender(name, kind, loss, norm=1.0):
-    return benchmark.Contender(name, kind, lambda wanted: (loss, norm))
+    return Contender(name, kind, lambda wanted: (loss, norm))
 
 
 EAGER = contender("torch, exact, eager, float32", "exact", 2.0)
@@ -70,8 +71,8 @@ DRAWN = np.array([1.0, 1.1, 0.9, 1.0])
     ids=["loss", "gradient", "bfloat16", "nan", "sampled"],
 )
 def test_contenders_that_disagree_are_refused(other):
-    with pytest.raises(RuntimeError, match=other.name):
-        benchmark._agreement([EAGER, other], DRAWN)
+    with pytest.raises(DisagreementError, match=other.name):
+        benchmark.check_agreement([EAGER, other], DRAWN)
 
 
 def test_contenders_that_agree_are_kept():
@@ -82,18 +83,18 @@ def test_contenders_that_agree_are_kept():
         contender("ours, sampled, K = 9, float32", "sampled", 1.3),
         contender("part", "part", float("nan")),
     ]
-    assert len(benchmark._agreement(found, DRAWN)) == 4
+    assert len(benchmark.check_agreement(found, DRAWN)) == 4
 
 
-def test_targets_are_judged_on_the_shape_they_are_for():
-    recipe, best, loss = (t.numerator for t in benchmark.targets(9))
+def test_targets_are_compared_on_the_shape_they_are_for():
+    recipe, best, loss = (t.numerator for t in benchmark.training_targets(9))
     medians = {"ours, exact, bfloat16": 1.0, recipe: 4.0, best: 0.9, loss: 0.02}
     settings = {"device": "gpu", "network": "resnet50", "batch": 512, "draws": 9}
 
-    def verdicts(**changes):
-        lines = benchmark._targets({"settings": {**settings, **changes}}, medians)
+    def outcomes(**changes):
+        lines = benchmark.target_lines({"settings": {**settings, **changes}}, medians)
         return [line.split("|")[-2].strip() for line in lines if line.startswith("| 12")]
 
-    assert verdicts() == ["met", "gate missed", "aim met"]
+    assert outcomes() == ["met", "gate missed", "aim met"]
     for change in ({"device": "cpu"}, {"network": "resnet18"}, {"batch": 256}):
-        assert verdicts(**change) == ["not measured"] * 3
+        assert outcomes(**change) == ["not measured"] * 3

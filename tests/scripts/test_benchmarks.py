@@ -10,8 +10,8 @@ import pytest
 
 from scripts import benchmark_losses, benchmark_training, benchmark_views
 from scripts.benchmarking import contenders, machine_load, results, targets
-from scripts.benchmarking.contenders import Contender
-from scripts.benchmarking.machine_load import Ticks, share_of_others
+from scripts.benchmarking.contenders import Contender, DisagreementError
+from scripts.benchmarking.machine_load import CpuTimes, share_of_others
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks"
 RESULTS = {
@@ -35,7 +35,7 @@ def test_committed_tables_are_those_of_the_committed_times(name):
 
 @pytest.mark.slow
 def test_losses_are_measured_and_shown():
-    chosen = benchmark_losses.Benchmark(
+    chosen = benchmark_losses.LossBenchmark(
         rows=(32,), dim=8, rounds=3, classes=4, draws=4, torch=False, machine="here"
     )
     results = json.loads(json.dumps(benchmark_losses.measure(chosen), default=str))
@@ -62,14 +62,14 @@ def test_losses_that_disagree_are_refused():
 
     first = contender("first", [1.0, -2.0])
     near = contender("near", [1.0, -2.0001])
-    assert benchmark_losses._agreement([first, near])["near"] == pytest.approx([0, 5e-5])
-    with pytest.raises(RuntimeError, match="far disagrees"):
-        benchmark_losses._agreement([first, contender("far", [1.0, -2.001])])
+    assert benchmark_losses.check_agreement([first, near])["near"] == pytest.approx([0, 5e-5])
+    with pytest.raises(DisagreementError, match="far disagrees"):
+        benchmark_losses.check_agreement([first, contender("far", [1.0, -2.001])])
 
 
 @pytest.mark.slow
 def test_views_are_measured_and_shown():
-    chosen = benchmark_views.Benchmark(rounds=3, seconds=0.0, step_images=2, machine="here")
+    chosen = benchmark_views.ViewsBenchmark(rounds=3, seconds=0.0, step_images=2, machine="here")
     results = json.loads(json.dumps(benchmark_views.measure(chosen, ((4, 16),)), default=str))
     (part,) = results["batches"]
     names = [c["name"] for c in part["contenders"]]
@@ -118,27 +118,28 @@ def test_the_peak_is_what_one_call_needs():
 
 
 def test_the_share_of_others_is_of_all_cores():
-    assert share_of_others(Ticks(0, 0, 0), Ticks(150, 100, 200)) == 0.25
-    assert share_of_others(Ticks(0, 0, 0), Ticks(90, 100, 200)) == 0.0
-    assert share_of_others(None, Ticks(1, 1, 1)) is None
-    assert share_of_others(Ticks(0, 0, 0), Ticks(0, 1, 0)) is None  # as some containers tell
+    assert share_of_others(CpuTimes(0, 0, 0), CpuTimes(150, 100, 200)) == 0.25
+    assert share_of_others(CpuTimes(0, 0, 0), CpuTimes(90, 100, 200)) == 0.0
+    assert share_of_others(None, CpuTimes(1, 1, 1)) is None
+    assert share_of_others(CpuTimes(0, 0, 0), CpuTimes(0, 1, 0)) is None  # as some containers tell
 
 
 def test_idle_cores_and_waiting_ones_do_not_work(tmp_path, monkeypatch):
     counters = tmp_path / "stat"
     monkeypatch.setattr(machine_load, "COUNTERS", counters)
-    assert machine_load.ticks() is None
+    assert machine_load.cpu_times() is None
     counters.write_text("cpu  10 1 5 100 7 0 2 3 900 900\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
-    found = machine_load.ticks()
-    assert (found.worked, found.passed) == (21, 128)
+    found = machine_load.cpu_times()
+    assert (found.busy, found.total) == (21, 128)
     assert found.own == pytest.approx(os.sysconf("SC_CLK_TCK") * sum(os.times()[:4]), abs=50)
 
 
 def test_results_are_written_together_and_printed(tmp_path, capsys):
     def run(report, out=tmp_path / "new" / "folder"):
-        results.run_benchmark(
+        status = results.run_benchmark(
             "it", out, lambda: {"seconds": [1.5]}, report, lambda results: b"picture"
         )
+        assert status == 0
         return out
 
     out = run(lambda results: f"{results['seconds'][0]} s\n")
@@ -156,14 +157,14 @@ def test_results_are_written_together_and_printed(tmp_path, capsys):
 
 def test_a_table_of_targets_has_the_batch_size_where_it_is_wanted():
     target = targets.Target(7, 512, "slow", "fast", gate=2.0, aim=3.0)
-    verdicts = [targets.verdict_of(target, t) for t in ({"slow": 5.0, "fast": 2.0}, {})]
-    assert targets.table(verdicts) == [
+    compared = [targets.gate_result(target, t) for t in ({"slow": 5.0, "fast": 2.0}, {})]
+    assert targets.gate_table(compared) == [
         "| # | rows | ratio | measured | gate | aim | |",
         "|---|---|---|---|---|---|---|",
         "| 7 | 512 | slow / fast | 2.5 | 2 | 3 | met |",
         "| 7 | 512 | slow / fast |  | 2 | 3 | not measured |",
     ]
-    assert targets.table(verdicts[:1], rows=False) == [
+    assert targets.gate_table(compared[:1], with_rows=False) == [
         "| # | ratio | measured | gate | aim | |",
         "|---|---|---|---|---|---|",
         "| 7 | slow / fast | 2.5 | 2 | 3 | met |",

@@ -10,8 +10,10 @@ import pytest
 
 from hcl_jax import REFERENCE_CONVENTIONS
 from scripts import sweep, train
-from scripts.experiments import catalogue, experiment
-from scripts.experiments.catalogue import METHODS, UnknownExperimentError, expected, named
+from scripts.experiments import catalogue
+from scripts.experiments.catalogue import UnknownExperimentError, find_experiment
+from scripts.experiments.paper import METHODS, paper_values
+from scripts.experiments.program import program_of
 
 
 def test_every_run_of_the_paper_is_there():
@@ -35,7 +37,7 @@ def test_every_run_of_the_paper_is_there():
         assert found[0].weight_decay == (1e-6 if "UCL" in objective else 0)
         assert found[0].images_per_step == 512
     for size in (256, 2048):
-        assert named(f"cifar100-hucl5-batch{size}").images_per_step == size
+        assert find_experiment(f"cifar100-hucl5-batch{size}").images_per_step == size
 
 
 def test_names_are_different_experiments():
@@ -44,8 +46,8 @@ def test_names_are_different_experiments():
 
 
 def test_the_reference_is_the_authors_code():
-    reference = named("cifar100-hscl5-reference")
-    program = experiment.program_of(reference)
+    reference = find_experiment("cifar100-hscl5-reference")
+    program = program_of(reference)
     assert program.conventions == dataclasses.replace(REFERENCE_CONVENTIONS, num_negatives=256)
     last = program.model.init(jax.random.key(0)).params["head"]["layers"][3]
     largest = np.abs(last["bias"]).max()
@@ -53,11 +55,11 @@ def test_the_reference_is_the_authors_code():
 
 
 def test_what_the_paper_gives_is_expected_where_it_gives_it():
-    assert expected(named("cifar100-hscl5")).top1 == "58.4"
-    assert expected(named("cifar100-hscl5-reference")).top1 == "58.4"
+    assert paper_values(find_experiment("cifar100-hscl5")).top1 == "58.4"
+    assert paper_values(find_experiment("cifar100-hscl5-reference")).top1 == "58.4"
     for name in ("cifar100-hscl5-unit_sphere", "cifar100-hscl5-near_nc", "cifar10-hscl5"):
-        assert expected(named(name)) is None
-    assert sum(expected(e) is not None for e in catalogue.catalogue().values()) == 20
+        assert paper_values(find_experiment(name)) is None
+    assert sum(paper_values(e) is not None for e in catalogue.catalogue().values()) == 20
 
 
 @pytest.mark.parametrize("name", ["cifar100-hscl-relu_power5", "digits-hucl10", "stl10-ucl-simclr"])
@@ -68,7 +70,7 @@ def test_names_are_understood(name, capsys):
 
 def test_an_unknown_name_says_what_it_is_like(capsys):
     with pytest.raises(UnknownExperimentError, match="did you mean digits-hscl5"):
-        named("digit-hscl5")
+        find_experiment("digit-hscl5")
     assert train.main(["cifar-hscl5"]) == 2
     assert "there is no experiment 'cifar-hscl5'" in capsys.readouterr().err
 
@@ -78,7 +80,7 @@ def test_a_pattern_without_experiments_is_refused(tmp_path, capsys):
     assert "no experiment fits 'mnist-*'" in capsys.readouterr().err
 
 
-def test_a_sweep_goes_on_and_reports(tmp_path, capsys, monkeypatch):
+def test_a_sweep_resumes_and_reports(tmp_path, capsys, monkeypatch):
     command = ["triangle-scl", "triangle-hscl5", "triangle-ucl", "--devices", "1", "--keep", "0"]
     command += ["--epochs", "2", "--out", str(tmp_path)]
     assert sweep.main(command) == 0

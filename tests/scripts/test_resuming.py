@@ -1,4 +1,4 @@
-"""Runs that stop, in whatever way, and go on: they end as if they had never stopped."""
+"""Runs that stop, in whatever way, and resume: they end as if they had never stopped."""
 
 import dataclasses
 import os
@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from hcl_jax.checkpoints import restore_latest
 from hcl_jax.training import runner
-from scripts.experiments.experiment import Experiment, program_of
+from scripts.experiments.experiment import Experiment
+from scripts.experiments.program import program_of
 from scripts.runs.exit_status import NonFiniteLossError, PreemptedError
 from scripts.runs.loop import run
 from scripts.runs.run_directory import RunDirectoryError, read_metrics
@@ -68,12 +69,12 @@ def stopped(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(runner, "train_epoch_of_seeds", with_signal)
-        with pytest.raises(PreemptedError, match="goes on after epoch 3 of 6"):
+        with pytest.raises(PreemptedError, match="resumes after epoch 3 of 6"):
             run_quietly(SHORT, tmp_path)
     return tmp_path
 
 
-def test_a_run_that_was_asked_to_stop_goes_on(stopped, uninterrupted):
+def test_a_run_that_was_asked_to_stop_resumes(stopped, uninterrupted):
     assert [r["epoch"] for r in read_metrics(stopped)] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert not (stopped / "results.json").exists()
     run_quietly(SHORT, stopped)
@@ -101,9 +102,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
         content[len(content) // 2] ^= 1
     victim.write_bytes(content)
     run_quietly(SHORT, stopped)
-    said = capsys.readouterr().err
-    assert f"not used: {latest}" in said or latest.name in said
-    assert "goes on after epoch 2" in said
+    printed = capsys.readouterr().err
+    assert f"not used: {latest}" in printed or latest.name in printed
+    assert "resumes after epoch 2" in printed
     assert_same_end(stopped, uninterrupted)
 
 
@@ -120,7 +121,7 @@ def test_a_stopped_run_of_another_experiment_is_refused(stopped):
         run_quietly(other, stopped)
 
 
-def test_a_run_goes_on_with_another_number_of_devices(stopped, uninterrupted):
+def test_a_run_resumes_with_another_number_of_devices(stopped, uninterrupted):
     results = run_quietly(SHORT, stopped, dataclasses.replace(EVERY_EPOCH, devices=3))
     assert (stopped / "results.json").exists()
     for found, expected in zip(read_metrics(stopped), read_metrics(uninterrupted), strict=True):
@@ -175,7 +176,7 @@ def test_fitting_to_the_simplex_is_resumed_too(tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, "train_epoch_of_seeds", with_signal)
     for epoch in (-13, -6):
-        with pytest.raises(PreemptedError, match=f"goes on after epoch {epoch} of 6"):
+        with pytest.raises(PreemptedError, match=f"resumes after epoch {epoch} of 6"):
             run_quietly(near, tmp_path / "stopped")
     run_quietly(near, tmp_path / "stopped")
     assert_same_end(tmp_path / "stopped", tmp_path / "whole", near)
@@ -249,5 +250,5 @@ def test_sigterm_saves_and_ends_cleanly(tmp_path):
     process.terminate()
     status, printed = finish(process)
     assert status == 143, printed
-    assert "asked to stop; the same command goes on after epoch" in printed
+    assert "asked to stop; the same command resumes after epoch" in printed
     assert "Traceback" not in printed

@@ -16,12 +16,13 @@ from tqdm import tqdm
 from hcl_jax.geometry import Geometry
 from hcl_jax.training import runner
 from scripts import reproduce, train
-from scripts.experiments import datasets, experiment
-from scripts.experiments.experiment import Experiment, program_of
+from scripts.experiments import datasets, program
+from scripts.experiments.experiment import Experiment
+from scripts.experiments.program import program_of
 from scripts.runs import run_directory
 from scripts.runs.exit_status import NonFiniteLossError
 from scripts.runs.loop import run
-from scripts.runs.run_directory import START, RunDirectoryError, open_run, read_metrics
+from scripts.runs.run_directory import NO_METRICS, RunDirectoryError, open_run, read_metrics
 
 SHORT = Experiment(
     data="triangle", objective="HSCL", beta=5.0, epochs=4, evaluations=2, seeds=(0, 1)
@@ -194,12 +195,12 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch):
 @pytest.fixture
 def tiny_plan(monkeypatch):
     """The main job with every part, but on three classes and for one epoch."""
-    caches = (datasets.dataset_of, experiment._program)
+    caches = (datasets.load_dataset, program._program)
     for name in ("grouped", "digits"):
-        monkeypatch.setitem(datasets.SETTINGS, name, datasets.SETTINGS["triangle"])
+        monkeypatch.setitem(datasets.DATASETS, name, datasets.DATASETS["triangle"])
     for cache in caches:
         cache.cache_clear()
-    full = reproduce.plan(quick=False)
+    full = reproduce.make_plan(quick=False)
     chosen = ("SCL", "HSCL 5", "UCL", "HUCL 30")
 
     def shorten(part):
@@ -207,7 +208,7 @@ def tiny_plan(monkeypatch):
         return tuple(dataclasses.replace(e, epochs=1, evaluations=1) for e in part)
 
     parts = {field.name: shorten(getattr(full, field.name)) for field in dataclasses.fields(full)}
-    monkeypatch.setattr(reproduce, "plan", lambda quick: reproduce.Plan(**parts))
+    monkeypatch.setattr(reproduce, "make_plan", lambda quick: reproduce.Plan(**parts))
     yield
     for cache in caches:
         cache.cache_clear()
@@ -247,7 +248,7 @@ def test_main_job_errors_are_one_line_and_a_status(tiny_plan, tmp_path, capsys, 
 
 
 def test_the_plan_covers_the_paper():
-    plan = reproduce.plan(quick=False)
+    plan = reproduce.make_plan(quick=False)
     methods = {(e.data, e.normalization, e.positives, e.method) for e in plan.experiments}
     for method in ("SCL", "HSCL 2", "HSCL 30", "UCL", "HUCL 5", "HUCL 30"):
         for data in ("grouped", "digits"):
@@ -291,7 +292,7 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path):
 
 def test_opening_never_truncates_before_the_check(tmp_path, monkeypatch):
     with open_run(tmp_path, SHORT) as directory:
-        directory.rewind(START)
+        directory.rewind(NO_METRICS)
         directory.append({"seed": 0, "step": 0, "epoch": 0, "loss": 1.0})
     opened = []
     real = builtins.open

@@ -1,4 +1,4 @@
-"""The scripts about scale: verdicts on targets, reading HLO, and compiling for TPUs."""
+"""The scripts about scale: targets, reading HLO, and compiling for TPUs."""
 
 import os
 import subprocess
@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from scripts import compile_for_tpu
 from scripts.benchmarking import hlo_text, targets
+from scripts.benchmarking.tpu_compilation import libtpu_installed
 
 
-def verdict(ratio, number):
-    target = next(t for t in targets.targets(256) if t.number == number and t.rows == 8192)
+def outcome(ratio, number):
+    target = next(t for t in targets.loss_targets(256) if t.number == number and t.rows == 8192)
     times = {target.numerator: ratio, target.denominator: 1.0}
     if "ours, fastest exact" in times:
         times["ours, blockwise"] = times.pop("ours, fastest exact")
-    judged = {v.target: v.verdict for v in targets.judge({8192: times}, 256)}
-    return judged[target]
+    results = targets.loss_gate_results({8192: times}, 256)
+    return {result.target: result.outcome for result in results}[target]
 
 
-def test_verdicts_follow_the_direction_of_a_target():
-    assert [verdict(r, 1) for r in (1.0, 1.3, 1.4)] == ["aim met", "met", "gate missed"]
-    assert [verdict(r, 4) for r in (5000, 3000, 2999)] == ["aim met", "met", "gate missed"]
-    assert targets.judge({}, 256)[0].verdict == "not measured"
+def test_outcomes_follow_the_direction_of_a_target():
+    assert [outcome(r, 1) for r in (1.0, 1.3, 1.4)] == ["aim met", "met", "gate missed"]
+    assert [outcome(r, 4) for r in (5000, 3000, 2999)] == ["aim met", "met", "gate missed"]
+    assert targets.loss_gate_results({}, 256)[0].outcome == "not measured"
 
 
 def test_a_permute_that_encloses_nothing_is_seen():
@@ -44,14 +44,14 @@ def run_apart(code):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not compile_for_tpu.available(), reason="libtpu is not installed")
+@pytest.mark.skipif(not libtpu_installed(), reason="libtpu is not installed")
 def test_a_large_batch_compiles_for_tpu_within_its_memory():
     code = """
 from scripts import compile_for_tpu as tpu
-chips = tpu.devices("v5e:2x4")
-row = tpu.compile_row("", 131072, tpu._one_device("blockwise"), chips[:1], units=2)
+chips = tpu.tpu_devices("v5e:2x4")
+row = tpu.compile_loss("", 131072, tpu.loss_on_one_device("blockwise"), chips[:1], units=2)
 assert row.compiles == "yes" and row.temporaries <= 256 * tpu.MIB, row
-row = tpu.compile_row("", 131072, tpu._spread("ring", chips), chips, units=3)
+row = tpu.compile_loss("", 131072, tpu.loss_over_devices("ring", chips), chips, units=3)
 assert row.compiles == "yes" and row.temporaries <= 256 * tpu.MIB, row
 assert row.collectives["collective-permute"] > 0 and not row.overlap.startswith("0 of"), row
 """
@@ -59,14 +59,15 @@ assert row.collectives["collective-permute"] > 0 and not row.overlap.startswith(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not compile_for_tpu.available(), reason="libtpu is not installed")
+@pytest.mark.skipif(not libtpu_installed(), reason="libtpu is not installed")
 def test_an_epoch_compiles_for_tpu():
     """A convolutional network with batch norm over 8 chips, as training runs it there."""
     code = """
-from scripts import compile_experiments, compile_for_tpu
-from scripts.catalogue import named
-chips = compile_for_tpu.devices("v5e:2x4")
-row = compile_experiments.compile_epoch("", named("digits-hucl2"), chips, images=1437)
+from scripts.compile_experiments import compile_epoch
+from scripts.benchmarking.tpu_compilation import tpu_devices
+from scripts.experiments.catalogue import find_experiment
+chips = tpu_devices("v5e:2x4")
+row = compile_epoch("", find_experiment("digits-hucl2"), chips, images=1437)
 assert row.compiles == "yes", row
 assert row.collectives["all-reduce"] > 0, row
 """

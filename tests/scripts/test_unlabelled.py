@@ -10,7 +10,8 @@ from hcl_jax.data import ImageSet, Split
 from hcl_jax.training import runner
 from scripts import train
 from scripts.experiments import datasets
-from scripts.experiments.experiment import Experiment, program_of
+from scripts.experiments.experiment import Experiment
+from scripts.experiments.program import program_of
 from scripts.runs import evaluation, loop
 from scripts.runs.exit_status import RefusedError
 from scripts.runs.loop import run
@@ -52,13 +53,13 @@ def load(monkeypatch):
         found = ImageSet(
             train, split(LABELLED[1], 1), 10, names, channels, channels, unlabelled=unlabelled
         )
-        setting = datasets.SETTINGS[VIEWS.data]._replace(image_shape=SIZE, load=lambda _: found)
-        monkeypatch.setitem(datasets.SETTINGS, VIEWS.data, setting)
-        datasets.dataset_of.cache_clear()
+        other = datasets.DATASETS[VIEWS.data]._replace(image_shape=SIZE, load=lambda _: found)
+        monkeypatch.setitem(datasets.DATASETS, VIEWS.data, other)
+        datasets.load_dataset.cache_clear()
 
     give(TRAIN, SEEN._replace(labels=np.full(UNLABELLED, -1, np.int32)))
     yield give
-    datasets.dataset_of.cache_clear()
+    datasets.load_dataset.cache_clear()
 
 
 def run_quietly(experiment, path, runtime=ALONE):
@@ -99,7 +100,7 @@ def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_pat
     monkeypatch.setattr(loop, "STREAMED_BYTES", 2 * BATCH * SEEN.images[:1].nbytes)
     budget = TRAIN.images.nbytes + TRAIN.labels.nbytes
     single = runner.SingleDevice(program_of(VIEWS))
-    placed = evaluation.place(datasets.dataset_of(VIEWS.data), single, budget)
+    placed = evaluation.place_dataset(datasets.load_dataset(VIEWS.data), single, budget)
     assert placed.trained.resident is None
     assert placed.train.resident is not None
     assert placed.test.resident is not None
@@ -123,7 +124,7 @@ def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_pat
 def test_a_split_that_is_trained_on_and_evaluated_is_placed_once(load):
     load(TRAIN, None)
     single = runner.SingleDevice(program_of(VIEWS))
-    placed = evaluation.place(datasets.dataset_of(VIEWS.data), single, 2**30)
+    placed = evaluation.place_dataset(datasets.load_dataset(VIEWS.data), single, 2**30)
     assert placed.trained is placed.train
 
 
@@ -149,10 +150,12 @@ def test_what_needs_labels_is_refused(changes, message, tmp_path, capsys):
 
 
 def test_named_experiments_train_on_views_of_the_unlabelled_images():
-    from scripts.experiments.catalogue import named
+    from scripts.experiments.catalogue import find_experiment
 
     for word, beta in (("ucl", 0), ("hucl2", 2), ("hucl5", 5), ("hucl10", 10), ("hucl30", 30)):
-        experiment = named(f"stl10_unlabelled-{word}-simclr")
-        expected = dataclasses.replace(named(f"stl10-{word}-simclr"), data="stl10_unlabelled")
+        experiment = find_experiment(f"stl10_unlabelled-{word}-simclr")
+        expected = dataclasses.replace(
+            find_experiment(f"stl10-{word}-simclr"), data="stl10_unlabelled"
+        )
         assert experiment == expected
         assert (experiment.beta, experiment.positives) == (beta, "views")

@@ -26,7 +26,8 @@ from hcl_jax.normalization import unit_sphere
 from hcl_jax.training import Program, loss_and_gradient, runner
 from scripts import train
 from scripts.experiments import datasets
-from scripts.experiments.experiment import Experiment, program_of
+from scripts.experiments.experiment import Experiment
+from scripts.experiments.program import program_of
 from scripts.runs.exit_status import RefusedError
 from scripts.runs.loop import run
 from scripts.runs.run_directory import RunDirectory, read_metrics
@@ -106,7 +107,7 @@ def test_two_hosts_give_the_curves_of_one_device(one_device, tmp_path):
     (path / "results.json").unlink()
     shutil.rmtree(path / "checkpoints" / "step_000000002")
     printed = train_on_two_hosts(tmp_path)
-    assert "goes on after epoch 1" in printed[0]
+    assert "resumes after epoch 1" in printed[0]
     assert (path / "metrics.jsonl").read_bytes() == metrics
 
 
@@ -217,11 +218,11 @@ def images(count, seed):
 def small_cifar(monkeypatch):
     """CIFAR-10 in form, not in content."""
     found = ImageSet(images(20, 0), images(10, 1), 10, tuple("abcdefghij"), (0.5,) * 3, (0.25,) * 3)
-    setting = datasets.SETTINGS["cifar10"]._replace(load=lambda _: found)
-    monkeypatch.setitem(datasets.SETTINGS, "cifar10", setting)
-    datasets.dataset_of.cache_clear()
+    cifar10 = datasets.DATASETS["cifar10"]._replace(load=lambda _: found)
+    monkeypatch.setitem(datasets.DATASETS, "cifar10", cifar10)
+    datasets.load_dataset.cache_clear()
     yield
-    datasets.dataset_of.cache_clear()
+    datasets.load_dataset.cache_clear()
 
 
 @pytest.mark.slow

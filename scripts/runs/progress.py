@@ -1,0 +1,41 @@
+"""How many epochs and steps an experiment takes, and the bar that counts them."""
+
+import sys
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from hcl_jax.system.processes import is_first
+from scripts.experiments.datasets import load_dataset, training_split
+from scripts.experiments.experiment import Experiment
+from scripts.runs.runtime import ONE_DEVICE, Runtime
+
+
+def progress_bar(experiments: Sequence[Experiment], runtime: Runtime = ONE_DEVICE) -> tqdm:
+    """A bar that counts the steps of these experiments; in a log file, a line now and then."""
+    total = sum(num_steps(experiment, runtime) for experiment in experiments)
+    interval = 0.5 if sys.stderr.isatty() else 15
+    return tqdm(total=total, unit="step", mininterval=interval, disable=not is_first())
+
+
+def num_steps(experiment: Experiment, runtime: Runtime) -> int:
+    """The number of steps an experiment takes; its seeds take them together."""
+    epochs = experiment.epochs - epoch_before_training(experiment)
+    return epochs * steps_per_epoch(experiment, runtime)
+
+
+def steps_per_epoch(experiment: Experiment, runtime: Runtime) -> int:
+    """Whole batches in the split that is trained on."""
+    images = len(training_split(load_dataset(experiment.data, runtime.data_dir)).labels)
+    return images // experiment.images_per_step
+
+
+def epoch_before_training(experiment: Experiment) -> int:
+    """The number of the epoch before the first one: 0, or less if the network is fitted first."""
+    return -experiment.fit_epochs if experiment.initialization == "near_nc" else 0
+
+
+def evaluation_epochs(experiment: Experiment) -> set[int]:
+    """Epochs after which the representation is measured: spread evenly, the last one among them."""
+    count = min(experiment.evaluations, experiment.epochs)
+    return {round(experiment.epochs * (i + 1) / count) for i in range(count)}

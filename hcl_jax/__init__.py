@@ -1,6 +1,7 @@
 """hcl-jax: hard-negative contrastive learning in JAX (arXiv 2311.05139)."""
 
-from hcl_jax import geometry, hardening, losses, normalization, pairs, parallel, psi
+from hcl_jax import evaluation, geometry, hardening, losses, normalization, pairs, parallel, psi
+from hcl_jax.batch_warnings import BatchWarning
 from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, batch_losses
 from hcl_jax.objectives import Options, hscl, hucl, objective, scl, ucl
 
@@ -8,10 +9,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "REFERENCE_CONVENTIONS",
+    "BatchWarning",
     "Conventions",
     "Objective",
     "Options",
     "batch_losses",
+    "evaluation",
     "geometry",
     "hardening",
     "hscl",

@@ -8,6 +8,7 @@ many.
 """
 
 import dataclasses
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import jax
@@ -26,6 +27,7 @@ from hcl_jax.losses.sharded import (
     sharded_samples_estimator,
     sharded_weights_estimator,
 )
+from hcl_jax.meshes import with_auto_axes
 from hcl_jax.pairs import Pairs, Rows
 from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation import (
@@ -136,9 +138,11 @@ def batch_losses(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from hcl_jax import pairs
+        >>> from hcl_jax.hardening import exponential
         >>> embeddings = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
-        >>> rows = pairing.rows(jnp.array([0, 0, 1, 1]))
-        >>> losses = batch_losses(embeddings, rows, Objective(True, no_hardening()))
+        >>> rows = pairs.rows(jnp.array([0, 0, 1, 1]))
+        >>> losses = batch_losses(embeddings, rows, Objective(True, exponential(5.0)))
         >>> losses.positives.tolist()
         [1, 1, 1, 1]
     """
@@ -146,7 +150,20 @@ def batch_losses(
     check_embeddings("embeddings", embeddings)
     for name, numbers in zip(("labels", "groups", "instances"), rows, strict=True):
         check_labels(name, numbers, length=embeddings.shape[0])
-    embeddings = jnp.asarray(embeddings)
+    compute = partial(_losses, conventions=conventions, collectives=collectives)
+    return with_auto_axes(compute, jnp.asarray(embeddings), rows, objective, key)
+
+
+def _losses(
+    embeddings: Float[Array, "n dim"],
+    rows: Rows,
+    objective: Objective,
+    key: PRNGKeyArray | None,
+    *,
+    conventions: Conventions,
+    collectives: Collectives,
+) -> AnchorLosses:
+    """`batch_losses` of arguments that have been checked."""
     pairs = _pairs(rows, objective.supervised, conventions)
     terms: dict[str, Any] = {
         "psi": infonce() if objective.psi is None else objective.psi,

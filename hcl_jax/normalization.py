@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hcl_jax.precision import at_least_float32
+
 Normalization = Callable[[Float[Array, "*n dim"]], Float[Array, "*n dim"]]
 
 
@@ -28,7 +30,7 @@ def unit_ball(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
         >>> unit_ball(jnp.array([[3.0, 4.0], [0.3, 0.4]])).tolist()
         [[0.6000000238418579, 0.800000011920929], [0.30000001192092896, 0.4000000059604645]]
     """
-    vectors = projections.astype(jnp.promote_types(projections.dtype, jnp.float32))
+    vectors = at_least_float32(projections)
     scale, scaled_norm = _norm(vectors)
     outside = scale * scaled_norm > 1
     safe = jnp.where(outside, scaled_norm, 1)
@@ -50,7 +52,7 @@ def unit_sphere(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
         >>> unit_sphere(jnp.array([[0.0, 2.0], [0.0, 0.0]])).tolist()
         [[0.0, 1.0], [0.0, 0.0]]
     """
-    vectors = projections.astype(jnp.promote_types(projections.dtype, jnp.float32))
+    vectors = at_least_float32(projections)
     scale, scaled_norm = _norm(vectors)
     nonzero = scaled_norm > 0
     safe = jnp.where(nonzero, scaled_norm, 1)

@@ -20,17 +20,19 @@ They drop into any training loop:
 import dataclasses
 from typing import Any, TypedDict, Unpack
 
+import jax.numpy as jnp
 import numpy as np
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax import pairs as pairing
+from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
 from hcl_jax.collectives import SINGLE, Collectives
 from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, batch_losses
 from hcl_jax.hardening import Hardening, exponential, no_hardening
 from hcl_jax.losses import Average, Implementation, average_loss
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_choice, check_non_negative
+from hcl_jax.validation import check_choice, check_non_negative, fits_int32, is_concrete
 
 Scalar = Float[Array, ""] | float
 
@@ -52,6 +54,8 @@ class Options(TypedDict, total=False):
         num_negatives: see `hcl_jax.Conventions`; default None, the weights estimator.
         implementation: see `hcl_jax.Conventions`; default None.
         precision: see `hcl_jax.Conventions`; default `jax.lax.Precision.HIGHEST`.
+        quiet: whether to say nothing of a batch without any loss, or of embeddings outside the unit
+            ball (`hcl_jax.BatchWarning`); default False. Traced numbers are never looked at.
         reference_conventions: whether the defaults of the options above are those of the authors'
             code (`REFERENCE_CONVENTIONS`); an option that is given counts all the same. (The code
             also draws ``num_negatives=256``; without it the result is the limit of infinitely
@@ -69,6 +73,7 @@ class Options(TypedDict, total=False):
     num_negatives: int | None
     implementation: Implementation | None
     precision: PrecisionLike
+    quiet: bool
     reference_conventions: bool
 
 
@@ -225,15 +230,25 @@ def objective(
         0.5414
     """
     conventions = _conventions(options, supervised=supervised)
+    labels, groups = _ranks(labels), _ranks(options.get("groups"))
     first = collectives.index() * sum(np.shape(labels)[:1])
+    rows = pairing.rows(labels, groups=groups, first=first)
     losses = batch_losses(
         embeddings,
-        pairing.rows(labels, groups=options.get("groups"), first=first),
+        rows,
         Objective(supervised, hardening, _psi(options)),
         conventions,
         key=options.get("key"),
         collectives=collectives,
     )
+    if not options.get("quiet", False) and collectives.axis_name is None:
+        warn_outside_ball(jnp.asarray(embeddings))
+        warn_without_loss(
+            rows,
+            supervised,
+            self_positives=conventions.self_positives,
+            self_negatives=conventions.self_negatives,
+        )
     return average_loss(losses, conventions.average, axis_name=collectives.axis_name)
 
 
@@ -250,10 +265,18 @@ def _conventions(options: Options, *, supervised: bool) -> Conventions:
             "classes than the anchor"
         )
     preset = options.get("reference_conventions", False)
-    check_choice("reference_conventions", preset, (False, True))
+    for name in ("reference_conventions", "quiet"):
+        check_choice(name, options.get(name, False), (False, True))
     names = {field.name for field in dataclasses.fields(Conventions)}
     given: Any = {name: value for name, value in options.items() if name in names}
     return dataclasses.replace(REFERENCE_CONVENTIONS if preset else Conventions(), **given)
+
+
+def _ranks(labels: Any) -> Any:
+    """Concrete integers; their ranks, by which equal stay equal, if int32 cannot hold them."""
+    if is_concrete(labels) and hasattr(labels, "dtype") and not fits_int32(labels):
+        return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int32)
+    return labels
 
 
 def _psi(options: Options) -> Psi | None:

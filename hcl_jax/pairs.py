@@ -9,7 +9,7 @@ three integers a row, compared by two rules:
 
 So memory stays linear in the batch, anchors and candidates may be different sets (one device's
 shard against the whole batch), and candidates can travel between devices with their keys.
-`masks` writes the rules out as two boolean matrices.
+`is_positive` and `is_negative` are the rules; `masks` writes them out as two boolean matrices.
 """
 
 from typing import NamedTuple
@@ -39,11 +39,11 @@ class Rows(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """The integers that are compared, a row of embeddings each; see the rules above."""
+    """The integers that are compared, for each row of embeddings; see the rules above."""
 
-    group: Int[Array, " n"]
-    instance: Int[Array, " n"]
-    excluded: Int[Array, " n"]
+    group: Int[Array, "*n"]
+    instance: Int[Array, "*n"]
+    excluded: Int[Array, "*n"]
 
 
 class Pairs(NamedTuple):
@@ -170,10 +170,49 @@ def masks(
         >>> masks(pairs)[0].astype(int).tolist()
         [[1, 0], [0, 1]]
     """
-    a, c = pairs
-    positives = (a.group[:, None] == c.group) & (a.instance[:, None] != c.instance)
-    negatives = a.excluded[:, None] != c.excluded
-    return positives, negatives
+    anchors = Keys(*(key[:, None] for key in pairs.anchors))
+    candidates = Keys(*(key[None, :] for key in pairs.candidates))
+    return is_positive(anchors, candidates), is_negative(anchors, candidates)
+
+
+def is_positive(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
+    """The rule for positives: of the anchor's group, and not the anchor itself.
+
+    Args:
+        anchors: keys as anchors.
+        candidates: keys as candidates, of a shape that broadcasts with that of the anchors.
+
+    Returns:
+        Whether each pair is positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
+        >>> first = Keys(*(key[:1] for key in anchors))
+        >>> is_positive(first, candidates).tolist()
+        [False, True, False]
+    """
+    return (anchors.group == candidates.group) & (anchors.instance != candidates.instance)
+
+
+def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
+    """The rule for negatives: of another class, or, if unsupervised, of another instance.
+
+    Args:
+        anchors: keys as anchors.
+        candidates: keys as candidates, of a shape that broadcasts with that of the anchors.
+
+    Returns:
+        Whether each pair is negative.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
+        >>> first = Keys(*(key[:1] for key in anchors))
+        >>> is_negative(first, candidates).tolist()
+        [False, False, True]
+    """
+    return anchors.excluded != candidates.excluded
 
 
 def _instance(anchors: Rows, *, itself: bool) -> Int[Array, " n"]:

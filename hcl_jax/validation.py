@@ -5,6 +5,7 @@ concrete: inside `jax.jit`, `jax.grad` or `jax.vmap` an array is traced and its 
 exist yet, so there the value checks pass without a word.
 """
 
+import sys
 from numbers import Number
 from typing import Any
 
@@ -21,23 +22,63 @@ def is_concrete(value: Any) -> bool:
 
 
 def check_finite(name: str, value: Any) -> None:
-    """Raises ValueError if `value` is concrete and holds NaN or infinity."""
+    """Raises unless `value` is of real numbers that are finite in JAX's floating point.
+
+    JAX computes in float32 unless 64 bits are turned on, so 1e39 is infinite there.
+    """
+    check_real(name, value)
     if is_concrete(value) and not _all_finite(value):
         raise ValueError(f"{name} must be finite, got {_shown(value)}")
+    if is_concrete(value) and not _all_finite(_in_floating_point(value)):
+        limits = jnp.finfo(jax.dtypes.canonicalize_dtype(np.float64))
+        raise ValueError(
+            f"{name} must be finite in {limits.dtype}, at most {limits.max:.2g} in size, "
+            f"got {_shown(value)}"
+        )
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Raises ValueError if `value` is concrete and not finite or not positive."""
+    """Raises unless `value` is finite and positive in JAX's floating point, if concrete."""
     check_finite(name, value)
-    if is_concrete(value) and not np.all(np.asarray(value) > 0):
+    if not is_concrete(value):
+        return
+    if not np.all(np.asarray(value) > 0):
         raise ValueError(f"{name} must be positive, got {_shown(value)}")
+    limits = jnp.finfo(jax.dtypes.canonicalize_dtype(np.float64))
+    if np.any(np.asarray(_in_floating_point(value)) < limits.tiny):
+        raise ValueError(
+            f"{name} must be positive in {limits.dtype}, at least {limits.tiny:.2g}, "
+            f"got {_shown(value)}"
+        )
 
 
 def check_non_negative(name: str, value: Any) -> None:
-    """Raises ValueError if `value` is concrete and not finite or negative."""
+    """Raises unless `value` is finite and not negative in JAX's floating point, if concrete."""
     check_finite(name, value)
     if is_concrete(value) and not np.all(np.asarray(value) >= 0):
         raise ValueError(f"{name} must not be negative, got {_shown(value)}")
+
+
+def check_real(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is a real number, or an array or sequence of them."""
+    if hasattr(value, "dtype") or isinstance(value, (int, float)):
+        array = value
+    elif isinstance(value, (list, tuple)) and all(isinstance(x, (int, float)) for x in value):
+        array = None
+    else:
+        raise TypeError(f"{name} must be a real number, got {_described(value)}")
+    dtype = getattr(array, "dtype", None)
+    if dtype is not None and not (
+        jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    ):
+        raise TypeError(f"{name} must be of real numbers, got dtype {dtype}")
+
+
+def check_scalar(name: str, value: Any) -> None:
+    """Raises unless `value` is one real number, traced or concrete."""
+    check_real(name, value)
+    if np.shape(value) != ():
+        raise ValueError(f"{name} must be a single number, got shape {np.shape(value)}")
 
 
 def check_count(name: str, value: int, *, minimum: int = 1) -> None:
@@ -117,6 +158,11 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
         )
     if not jnp.issubdtype(dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got dtype {dtype}")
+    if is_concrete(labels) and not fits_int32(labels):
+        raise ValueError(
+            f"{name} must fit in int32, the integers of JAX; map other integers, such as hashes, "
+            "to ranks first: numpy.unique(values, return_inverse=True)[1]"
+        )
     if num_classes is not None and is_concrete(labels):
         values = np.asarray(labels)
         wrong = (values < 0) | (values >= num_classes)
@@ -125,6 +171,16 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
                 f"{name} must lie in 0..{num_classes - 1}, got {values[wrong.argmax()]} at "
                 f"position {wrong.argmax()} ({wrong.sum()} out of range)"
             )
+
+
+def fits_int32(integers: Any) -> bool:
+    """Whether JAX, which has integers of 32 bits unless 64 are turned on, holds concrete ones."""
+    dtype = np.dtype(integers.dtype)
+    has_64_bits = jax.dtypes.canonicalize_dtype(np.int64).itemsize == 8
+    if dtype.itemsize < 8 or has_64_bits or not jnp.issubdtype(dtype, jnp.integer):
+        return True
+    values, limits = np.asarray(integers), np.iinfo(np.int32)
+    return values.size == 0 or bool(values.min() >= limits.min and values.max() <= limits.max)
 
 
 def check_precision(value: Any) -> None:
@@ -149,7 +205,19 @@ def _all_finite(value: Any) -> bool:
     """Whether concrete numbers are finite; those of a device are looked at there, not copied."""
     if isinstance(value, jax.Array) and not _is_in_host_memory(value):
         return bool(_reduced_on_device(value))
-    return bool(np.isfinite(np.asarray(value)).all())
+    array = np.asarray(value)
+    if array.dtype == object:  # an integer of Python that no integer of a machine holds
+        array = np.array([float("inf") if abs(x) > sys.float_info.max else x for x in array.flat])
+    return bool(np.isfinite(array.astype(float) if array.dtype == object else array).all())
+
+
+def _in_floating_point(value: Any) -> Any:
+    """Concrete numbers as JAX will compute with them."""
+    dtype = jax.dtypes.canonicalize_dtype(np.float64)
+    if isinstance(value, jax.Array):
+        return value
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(value, np.float64).astype(dtype)
 
 
 def _is_in_host_memory(array: jax.Array) -> bool:
@@ -162,6 +230,14 @@ def _reduced_on_device(array: Array) -> Bool[Array, ""]:
     return jnp.isfinite(array).all()
 
 
+def _described(value: Any) -> str:
+    """An object of the wrong type, shown where it is short."""
+    short = value is None or isinstance(value, (str, complex, bool))
+    return repr(value) if short and len(repr(value)) < 40 else f"a {type(value).__name__}"
+
+
 def _shown(value: Any) -> str:
     array = np.asarray(value)
+    if array.dtype == object and array.ndim == 0:
+        return f"an integer of {len(str(abs(value)))} digits"
     return repr(array.item()) if array.ndim == 0 else np.array2string(array, threshold=8)

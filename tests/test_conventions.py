@@ -1,6 +1,8 @@
 """The one door: what is refused there, alike for one device and many, and what beats what."""
 
 import dataclasses
+import inspect
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -204,3 +206,64 @@ def test_a_concrete_array_is_looked_at_once(monkeypatch):
     monkeypatch.setattr(np, "isfinite", lambda x: looked_at.append(np.shape(x)) or real(x))
     hcl_jax.hscl(EMBEDDINGS, LABELS, beta=2.0)
     assert looked_at.count(EMBEDDINGS.shape) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+@pytest.mark.parametrize("what", ["labels", "groups"])
+def test_hashes_as_labels_stay_different(unchecked, what, dtype):
+    """Labels modulo 2^32 would be 0 0 1 1 0 1."""
+    z = EMBEDDINGS[:6]
+    hashes = np.array([0, 0, 1, 1, 2**32, 2**33 + 1], dtype)
+    small = jnp.array([0, 0, 1, 1, 2, 3])
+    options = {"supervised": True, "hardening": hardening.no_hardening()}
+    if what == "labels":
+        found, wanted = (hcl_jax.objective(z, y, **options) for y in (hashes, small))
+    else:
+        labels = jnp.array([0, 0, 0, 1, 1, 1])
+        found, wanted = (hcl_jax.objective(z, labels, groups=g, **options) for g in (hashes, small))
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_rows_of_hashes_are_refused_with_the_remedy(unchecked):
+    with pytest.raises(ValueError, match=r"labels must fit in int32.*numpy\.unique"):
+        pairs.rows(np.array([0, 2**32]))
+    with pytest.raises(ValueError, match="groups must fit in int32"):
+        pairs.rows(np.array([0, 1]), groups=np.array([0, -(2**40)]))
+
+
+WITHOUT_LOSS = {
+    "no anchor of this batch has a positive, as the labels or groups of all 8 rows differ": (
+        hcl_jax.ucl,
+        jnp.arange(8),
+    ),
+    "no anchor of this batch has a negative, as all 8 labels are the same": (
+        hcl_jax.scl,
+        jnp.zeros(8, jnp.int32),
+    ),
+}
+
+
+@pytest.mark.parametrize("message", WITHOUT_LOSS)
+def test_a_batch_without_any_loss_is_said(message):
+    loss, labels = WITHOUT_LOSS[message]
+    with pytest.warns(hcl_jax.BatchWarning, match=message) as said:
+        assert inspect.unwrap(loss)(EMBEDDINGS, labels) == 0
+    assert said[0].filename == __file__
+    with pytest.warns(hcl_jax.BatchWarning, match=message):
+        jax.grad(loss)(EMBEDDINGS, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss(EMBEDDINGS, labels, quiet=True)
+        loss(EMBEDDINGS, LABELS)
+        jax.jit(loss)(EMBEDDINGS, labels)
+
+
+def test_embeddings_outside_the_unit_ball_are_said():
+    with pytest.warns(hcl_jax.BatchWarning, match="embeddings have norms up to 10,") as said:
+        inspect.unwrap(hcl_jax.hscl)(10 * EMBEDDINGS, LABELS, beta=2.0)
+    assert said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hcl_jax.hscl(10 * EMBEDDINGS, LABELS, beta=2.0, quiet=True)
+        hcl_jax.hscl(EMBEDDINGS.astype(jnp.bfloat16), LABELS, beta=2.0)
+        jax.jit(lambda z: hcl_jax.hscl(z, LABELS, beta=2.0))(10 * EMBEDDINGS)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from references.checkout import ROOT, copy_checkout
 
@@ -57,7 +58,7 @@ def run(root, *command):
 
 
 def test_every_section_touches_at_most_two_files():
-    assert len(SECTIONS) == 4
+    assert len(SECTIONS) == 7
     for title, section in SECTIONS.items():
         assert 1 <= len({path for _, path, _ in ADDITION.findall(section)}) <= 2, title
     in_sections = sum(len(ADDITION.findall(section)) for section in SECTIONS.values())
@@ -68,12 +69,16 @@ LOSSES = """
 import doctest, hcl_jax, jax, jax.numpy as jnp
 from pathlib import Path
 from hcl_jax import hardening, psi
+from hcl_jax.data import synthetic
 from hcl_jax.geometry import spectrum
 
 assert Path(hcl_jax.__file__).is_relative_to(Path.cwd())
-for module in (psi, hardening, spectrum):
-    found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
-    assert found.attempted and not found.failed
+runner = doctest.DocTestRunner()
+new = (psi.exponential_sum, hardening.floored_exponential)
+for function in (*new, synthetic.corners, spectrum.participation_ratio):
+    for examples in doctest.DocTestFinder().find(function, globs=function.__globals__):
+        runner.run(examples)
+assert runner.summarize(verbose=False) == (0, 8), runner.summarize()
 z = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
 labels = jnp.array([0, 0, 1, 1])
 print(float(hcl_jax.scl(z, labels, psi=psi.exponential_sum(scale=0.5))))
@@ -106,12 +111,31 @@ def test_a_psi_and_an_eta_arrive_in_the_theory_command(extended):
     assert "0.683939720585721" in json.dumps(losses)  # UCL = (1 + exp(-1)) / 2
 
 
+def records(path):
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_an_experiment_on_a_data_set_with_an_eta_and_a_metric_arrive_in_a_run(extended):
+    epoch = ("--epochs", 1, "--evaluations", 1, "--devices", 1, "--out", "runs")
+    options = ("--hardening", "floored_exponential")
+    run(extended, "-m", "scripts.train", "corners-hscl5-cosine", *options, *epoch)
+    path = extended / "runs" / "corners-hscl5-cosine-changed"
+    config = json.loads((path / "config.json").read_text())
+    for name, value in {"data": "corners", "schedule": "cosine", options[0]: options[1]}.items():
+        assert f'"{name.lstrip("-")}": "{value}"' in json.dumps(config)
+    [last] = json.loads((path / "results.json").read_text())
+    assert last["hardening"] == "floored_exponential"
+    spectrum = np.asarray(last["spectrum"])
+    for record in (last, records(path)[-1]):
+        ratio = spectrum.sum() ** 2 / (spectrum**2).sum()
+        assert record["participation_ratio"] == pytest.approx(ratio, rel=1e-4)
+
+
 CLAIM = """
-from pathlib import Path
 from scripts import verify_theory
 
 verify_theory.CLAIMS = tuple(c for c in verify_theory.CLAIMS if c.name.startswith("no hardness"))
-raise SystemExit(verify_theory.main(quick=True, report=Path("report")))
+raise SystemExit(verify_theory.main(["--quick", "--report", "report"]))
 """
 
 

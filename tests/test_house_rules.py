@@ -22,11 +22,11 @@ CLAIMS = " ".join(
 LAYERS = {
     "": ("hcl_jax", "theory", "scripts"),
     "hcl_jax": (
-        "validation padding system",
+        "validation padding precision system",
         "pairs hardening psi normalization geometry evaluation data augmentation networks "
         "checkpoints",
         "losses encoders",
-        "collectives",
+        "collectives batch_warnings meshes",
         "conventions",
         "objectives",
         "parallel",
@@ -46,17 +46,17 @@ LAYERS = {
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks anchor_losses law _guide_tables",
-        "dense _blockwise",
+        "_checks anchor_losses tilted_infonce _guide_tables",
+        "_differentiable_once",
+        "dense _sampling _blockwise",
         "contrastive sampled",
         "sharded",
     ),
     "hcl_jax.losses._blockwise": (
-        "block tiles exchange",
-        "negatives gradients",
-        "positives",
+        "block tiles options exchange",
+        "negatives gradients positives",
         "vjp",
-        "loss pallas",
+        "loss sharded pallas",
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
     "hcl_jax.encoders": ("reader", "export"),
@@ -68,20 +68,21 @@ LAYERS = {
         "runner",
     ),
     "theory": ("checking model", "optimum exact", "evaluation free_features", "claims"),
-    "theory.checking": ("verdicts", "claim", "tally"),
+    "theory.checking": ("verdicts", "claim", "tally", "z_scores"),
     "theory.model": (
         "rationals multisets gaussian_model",
         "kinds",
         "psi_kinds eta_kinds latent_classes",
         "simplex model_files sampling",
         "random_models",
+        "broken_hypotheses",
     ),
     "theory.optimum": (
         "collapsed_loss",
         "floor floor_by_slope profile",
         "floor_of_models threshold",
     ),
-    "theory.exact": ("balls bounds float64 tuple_laws",),
+    "theory.exact": ("balls bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),
     "scripts": (
@@ -245,8 +246,9 @@ def is_function(value):
     return inspect.isfunction(value) or hasattr(value, "__wrapped__")
 
 
-FACES = ["hcl_jax"]
-FACES += [f"hcl_jax.{name}" for line in LAYERS["hcl_jax"][1:] for name in line.split()]
+ROOMS = {f"hcl_jax.{name}" for line in LAYERS["hcl_jax"][1:] for name in line.split()}
+FACES = ["hcl_jax", *sorted(ROOMS & (FOLDERS | {f"hcl_jax.{n}" for n in exported("hcl_jax")}))]
+"""What users import from: the library, its folders, and the modules that it exports."""
 FUNCTIONS = {
     f"{value.__module__}.{name}": value
     for face in FACES

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
+from hcl_jax.precision import wide_dtype
 from hcl_jax.validation import check_count, check_image, check_interval
 
 
@@ -83,7 +84,7 @@ def blur(
             f"a kernel of {kernel_size} pixels reflects {reach} pixels at each edge and needs an "
             f"image of at least {reach + 1} x {reach + 1}, got shape {image.shape}"
         )
-    dtype = jnp.promote_types(image.dtype, jnp.float32)
+    dtype = wide_dtype(image)
     offsets = jnp.arange(-reach, reach + 1, dtype=dtype)
     weights = jax.nn.softmax(-((offsets / sigma.astype(dtype)) ** 2) / 2)
     planes = jnp.moveaxis(image.astype(dtype), -1, 0)

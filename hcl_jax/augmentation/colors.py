@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
+from hcl_jax.precision import at_least_float32
 from hcl_jax.validation import check_image, check_non_negative
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -214,7 +215,7 @@ def _check_strengths(brightness: float, contrast: float, saturation: float, hue:
 
 def _planes(image: Float[Array, "h w c"]) -> Planes:
     """The image with channels first: long rows vectorise, three channels do not."""
-    return jnp.moveaxis(image, -1, 0).astype(jnp.promote_types(image.dtype, jnp.float32))
+    return at_least_float32(jnp.moveaxis(image, -1, 0))
 
 
 def _gray(planes: Planes) -> Float[Array, "h w"]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Int, PRNGKeyArray
 
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
+from hcl_jax.precision import wide_dtype
 from hcl_jax.validation import check_count, check_image, check_interval
 
 TRIES = 10
@@ -160,7 +161,7 @@ def resized_crop(image: Float[Array, "h w c"], box: Box, size: int) -> Float[Arr
     check_image(image)
     check_count("size", size)
     height, width, _ = image.shape
-    dtype = jnp.promote_types(image.dtype, jnp.float32)
+    dtype = wide_dtype(image)
     rows = _interpolation(box.top, box.height, height, size, dtype)
     columns = _interpolation(box.left, box.width, width, size, dtype)
     exact = jax.lax.Precision.HIGHEST

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
+from hcl_jax.precision import wide_dtype
 from hcl_jax.validation import check_finite, check_positive
 
 
@@ -69,6 +70,6 @@ def standardize(
     check_finite("mean", mean)
     check_positive("std", std)
     shape = (1,) * (images.ndim - 1) + (channels,)
-    dtype = jnp.promote_types(images.dtype, jnp.float32)
+    dtype = wide_dtype(images)
     centred = images.astype(dtype) - np.reshape(mean, shape).astype(dtype)
     return (centred / np.reshape(std, shape).astype(dtype)).astype(images.dtype)

@@ -57,7 +57,7 @@ class Checkpoints:
 
     def __init__(
         self, directory: Path, *, keep: int = 3, best: str | None = None, mode: Mode = "max"
-    ):
+    ) -> None:
         check_count("keep", keep)
         check_choice("mode", mode, ("max", "min"))
         self._directory = CheckpointDirectory(directory)

@@ -67,7 +67,7 @@ class Content(NamedTuple):
 class CheckpointDirectory:
     """The checkpoints of one run on the disk."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path.absolute()
 
     def steps(self) -> list[int]:

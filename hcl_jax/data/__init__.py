@@ -12,7 +12,7 @@ from hcl_jax.data.image_sets import (
 )
 from hcl_jax.data.splits import Dataset, DatasetError, Split
 from hcl_jax.data.streaming import PlacedSplit, chunks, place_split
-from hcl_jax.data.synthetic import gaussian_classes, three_gaussians
+from hcl_jax.data.synthetic import gaussian_class_means, gaussian_classes, three_gaussians
 from hcl_jax.data.tfds_sets import CIFAR10, CIFAR100, STL10, cifar10, cifar100, stl10
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "cifar10",
     "cifar100",
     "digits",
+    "gaussian_class_means",
     "gaussian_classes",
     "place_split",
     "stl10",

@@ -22,8 +22,7 @@ def gaussian_classes(
 ) -> Dataset:
     """The latent-class model of the paper with Gaussian class-conditional laws.
 
-    The mean of class c in group g is ``group_scale N(0, I) + class_scale N(0, I)``, where the first
-    term is drawn once for each group and the second once for each class; a point adds
+    A point of a class is the mean of the class, drawn as by `gaussian_class_means`, plus
     ``noise N(0, I)``. Classes of one group are alike, so that the directions that tell them apart
     are easy to lose.
 
@@ -60,14 +59,68 @@ def gaussian_classes(
     for name, scale in scales.items():
         check_non_negative(name, scale)
     group_key, class_key, train_key, test_key = jax.random.split(key, 4)
-    num_groups = -(-num_classes // classes_per_group)
-    groups = group_scale * jax.random.normal(group_key, (num_groups, dim))
-    offsets = class_scale * jax.random.normal(class_key, (num_classes, dim))
-    means = groups[jnp.arange(num_classes) // classes_per_group] + offsets
+    means = _grouped_means(
+        (group_key, class_key),
+        num_classes,
+        classes_per_group,
+        dim,
+        group_scale=group_scale,
+        class_scale=class_scale,
+    )
     return Dataset(
         train=_points_around(train_key, means, train_per_class, noise),
         test=_points_around(test_key, means, test_per_class, noise),
         num_classes=num_classes,
+    )
+
+
+def gaussian_class_means(
+    key: PRNGKeyArray,
+    *,
+    num_classes: int,
+    dim: int,
+    classes_per_group: int = 1,
+    group_scale: float = 3.0,
+    class_scale: float = 0.5,
+) -> Float[Array, "classes dim"]:
+    """Random class means, alike within groups of classes.
+
+    The mean of class c in group g is ``group_scale N(0, I) + class_scale N(0, I)``, where the first
+    term is drawn once for each group and the second once for each class.
+
+    Args:
+        key: PRNG key of all draws.
+        num_classes: number of classes C.
+        dim: dimension of the means.
+        classes_per_group: number of classes in each group; 1 gives classes without groups.
+        group_scale: standard deviation of the centres of the groups.
+        class_scale: standard deviation of the class means around the centre of their group.
+
+    Returns:
+        The means, those of one group next to each other.
+
+    Raises:
+        ValueError, TypeError: for a count below one or a negative scale.
+
+    Example:
+        >>> import jax
+        >>> means = gaussian_class_means(
+        ...     jax.random.key(0), num_classes=4, dim=2, classes_per_group=2, class_scale=0.0
+        ... )
+        >>> bool((means[0] == means[1]).all()), bool((means[1] == means[2]).any())
+        (True, False)
+    """
+    _check_counts(num_classes=num_classes, dim=dim, classes_per_group=classes_per_group)
+    check_non_negative("group_scale", group_scale)
+    check_non_negative("class_scale", class_scale)
+    group_key, class_key = jax.random.split(key)
+    return _grouped_means(
+        (group_key, class_key),
+        num_classes,
+        classes_per_group,
+        dim,
+        group_scale=group_scale,
+        class_scale=class_scale,
     )
 
 
@@ -110,6 +163,23 @@ def three_gaussians(
 def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
         check_count(name, count)
+
+
+def _grouped_means(
+    keys: tuple[PRNGKeyArray, PRNGKeyArray],
+    num_classes: int,
+    classes_per_group: int,
+    dim: int,
+    *,
+    group_scale: float,
+    class_scale: float,
+) -> Float[Array, "classes dim"]:
+    """A random centre for each group and a random offset from it for each class."""
+    group_key, class_key = keys
+    num_groups = -(-num_classes // classes_per_group)
+    groups = group_scale * jax.random.normal(group_key, (num_groups, dim))
+    offsets = class_scale * jax.random.normal(class_key, (num_classes, dim))
+    return groups[jnp.arange(num_classes) // classes_per_group] + offsets
 
 
 def _points_around(

@@ -2,10 +2,17 @@
 
 At NC every class is one point and the class means form a simplex equiangular tight frame (ETF):
 unit norm, zero sum, equal inner products ``-1/(C-1)``. At DC the class means span far fewer than
-C - 1 directions. The first five metrics are those of the paper's experiments.
+C - 1 directions. `zero_sum`, `unit_norm`, `equal_inner_product`, `within_class` and the spectrum
+are the metrics of the paper's experiments (arXiv 2311.05139).
 
 Distances have no derivative at 0, where an optimiser that minimises them ends; there the gradients
 of all metrics take the derivative of a norm and of a standard deviation to be 0.
+
+    classes.py       class means, the paper's metrics, NC1 and NC2
+    spectrum.py      how many directions the class means span
+    simplex.py       the simplex ETF and the distance to it
+    hypersphere.py   alignment and uniformity
+    summary.py       `measure`: all metrics but uniformity at once
 """
 
 from hcl_jax.geometry.classes import (

@@ -15,12 +15,6 @@ from hcl_jax.validation import (
 )
 
 
-def at_least_float32(array: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
-    """The array on the device, half precision widened to float32."""
-    array = jnp.asarray(array)
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
-
-
 def norms(vectors: Float[Array, "*n dim"]) -> Float[Array, "*n"]:
     """Euclidean norms along the last axis; the gradient of the norm of zero is zero."""
     return root(jnp.sum(jnp.square(vectors), axis=-1))

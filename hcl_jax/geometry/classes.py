@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hcl_jax.geometry._checks import (
-    at_least_float32,
     check_classes,
     check_two_classes,
     class_sizes,
     norms,
     root,
 )
+from hcl_jax.precision import at_least_float32
 from hcl_jax.validation import check_embeddings
 
 

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.geometry._checks import at_least_float32, class_sizes
+from hcl_jax.geometry._checks import class_sizes
 from hcl_jax.geometry.classes import class_means
 from hcl_jax.padding import pad_rows, padding
+from hcl_jax.precision import at_least_float32
 from hcl_jax.validation import check_embeddings, check_positive
 
 PAIRS = 2**21

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hcl_jax.geometry._checks import at_least_float32, norms
+from hcl_jax.geometry._checks import norms
+from hcl_jax.precision import at_least_float32
 from hcl_jax.validation import check_count, check_embeddings
 
 

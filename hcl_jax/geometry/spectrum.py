@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.geometry._checks import at_least_float32, check_spectrum, check_two_classes
+from hcl_jax.geometry._checks import check_spectrum, check_two_classes
+from hcl_jax.precision import at_least_float32
 
 DIRECTION_TOLERANCE = 1e-3
 """A direction counts if its singular value is above this fraction of the largest."""

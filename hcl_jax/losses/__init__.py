@@ -7,7 +7,6 @@ from hcl_jax.losses.contrastive import (
     choose_implementation,
     contrastive_loss,
 )
-from hcl_jax.losses.dense import similarity
 from hcl_jax.losses.sampled import sampled_contrastive_loss
 from hcl_jax.losses.sharded import (
     Exchange,
@@ -29,6 +28,5 @@ __all__ = [
     "sampled_contrastive_loss",
     "sharded_contrastive_loss",
     "sharded_sampled_contrastive_loss",
-    "similarity",
     "sum_and_weight",
 ]

@@ -6,7 +6,7 @@ the integers t = 0 .. G, so a draw lies between two neighbouring entries of it: 
 comparisons are mostly left of the ``log2 M`` of a binary search, as many as the fullest cell needs.
 
 Bits come from Threefry-2x32 (Salmon et al., 2011), as JAX's default generator, written out so that
-it fuses with the look-up, and counted by (row, number): the same key gives the same draws in
+it fuses with the sampling, and counted by (row, number): the same key gives the same draws in
 whatever portions they are made.
 """
 
@@ -15,13 +15,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt32
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 UNROLLED_STEPS = 2
 
 
-class Guide(NamedTuple):
+class GuideTables(NamedTuple):
     """Tables of several laws, one a row.
 
     Attributes:
@@ -37,22 +37,12 @@ class Guide(NamedTuple):
     begin: Int[Array, " laws"]
 
 
-def guide(weights: Float[Array, "laws candidates"], begin: Int[Array, " laws"]) -> Guide:
-    """Makes the tables.
+def build(weights: Float[Array, "laws candidates"], begin: Int[Array, " laws"]) -> GuideTables:
+    """Makes the tables: 1 to 2 times (plus 1) as many entries as candidates.
 
-    Args:
-        weights: non-negative, proportional to the law, one law a row. A row of zeros is allowed,
-            its draws mean nothing.
-        begin: the candidate at which each law begins to count; zeros that follow it cost nothing,
-            a long run of them elsewhere costs the draws comparisons.
-
-    Returns:
-        Tables of 1 to 2 times (plus 1) as many entries as candidates.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> guide(jnp.array([[1.0, 0.0, 3.0, 0.0]]), jnp.array([0])).first.tolist()
-        [[0, 2, 2, 2, 4]]
+    The weights are non-negative and proportional to the law. A row of zeros is allowed, its draws
+    mean nothing. `begin` is the candidate at which each law begins to count: zeros that follow it
+    cost nothing, a long run of them elsewhere costs the draws comparisons.
     """
     laws, width = weights.shape
     turned = _cyclic(begin[:, None] + jnp.arange(width, dtype=begin.dtype), width)
@@ -67,26 +57,15 @@ def guide(weights: Float[Array, "laws candidates"], begin: Int[Array, " laws"]) 
     counts = jnp.zeros(laws * (size + 1), jnp.int32).at[slot.reshape(-1)].add(1, mode="drop")
     first = jnp.cumsum(counts.reshape(laws, size + 1), axis=1)
     fullest = jnp.max(counts.reshape(laws, size + 1)[:, 1:], initial=0)
-    return Guide(cumulative, first, fullest, begin)
+    return GuideTables(cumulative, first, fullest, begin)
 
 
-def look_up(tables: Guide, law: Int[Array, "*n"], bits: UInt32[Array, "*n"]) -> Int[Array, "*n"]:
-    """Turns random bits into draws.
+def sample(
+    tables: GuideTables, law: Int[Array, "*n"], bits: UInt32[Array, "*n"]
+) -> Int[Array, "*n"]:
+    """Candidates, none of weight zero, drawn from the laws `law` by 32 random bits each.
 
-    Args:
-        tables: of the laws.
-        law: from which row each draw is made.
-        bits: 32 random bits for each draw, of which 24 (32 in float64) are used.
-
-    Returns:
-        Candidates; one of weight zero is never drawn.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> bits = jnp.array([0, 2**30, 2**32 - 1], jnp.uint32)
-        >>> tables = guide(jnp.array([[1.0, 0.0, 3.0, 0.0]]), jnp.array([0]))
-        >>> look_up(tables, jnp.zeros(3, int), bits).tolist()
-        [0, 2, 2]
+    Of the bits 24 are used (32 in float64).
     """
     dtype = tables.cumulative.dtype
     width, guides = tables.cumulative.shape[1], tables.first.shape[1]
@@ -100,7 +79,7 @@ def look_up(tables: Guide, law: Int[Array, "*n"], bits: UInt32[Array, "*n"]) -> 
     )
     start = law * width
 
-    def leap(exponent, low):
+    def leap(exponent: Int[Array, ""] | int, low: Int[Array, "*n"]) -> Int[Array, "*n"]:
         """Moves on by ``2^exponent`` if all those ``c_j`` are at most the target."""
         last = jnp.minimum(low + ((1 << exponent) - 1), width - 1)
         return low + jnp.where(_take(flat_cumulative, start + last) <= target, 1 << exponent, 0)
@@ -120,24 +99,7 @@ def look_up(tables: Guide, law: Int[Array, "*n"], bits: UInt32[Array, "*n"]) -> 
 def random_bits(
     key: PRNGKeyArray, row: UInt32[Array, "*#n"], number: UInt32[Array, "*#n"]
 ) -> tuple[UInt32[Array, "*n"], UInt32[Array, "*n"]]:
-    """Two words of random bits for each counter (row, number).
-
-    Args:
-        key: of any implementation.
-        row: first word of the counter.
-        number: second word.
-
-    Returns:
-        Two words that are independent of each other and of those of other counters.
-
-    Example:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> one = random_bits(jax.random.key(0), jnp.uint32(3), jnp.uint32(4))
-        >>> two = random_bits(jax.random.key(0), jnp.uint32(3), jnp.uint32(5))
-        >>> bool(one[0] != two[0])
-        True
-    """
+    """Two words of random bits for each counter (row, number), independent of all others."""
     words = jax.random.bits(key, (2,), jnp.uint32)
     return threefry((words[0], words[1]), (row, number))
 
@@ -146,21 +108,7 @@ def threefry(
     key: tuple[UInt32[Array, ""], UInt32[Array, ""]],
     counter: tuple[UInt32[Array, "*#n"], UInt32[Array, "*#n"]],
 ) -> tuple[UInt32[Array, "*n"], UInt32[Array, "*n"]]:
-    """Threefry-2x32 with 20 rounds.
-
-    Args:
-        key: two words.
-        counter: two words for each block.
-
-    Returns:
-        Two words for each block.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> zero = jnp.uint32(0)
-        >>> [hex(word) for word in threefry((zero, zero), (zero, zero))]  # Random123's test vector
-        ['0x6b200159', '0x99ba4efe']
-    """
+    """Threefry-2x32 with 20 rounds: two words for each counter of two words."""
     keys = (*key, key[0] ^ key[1] ^ jnp.uint32(0x1BD11BDA))
     x, y = counter[0] + keys[0], counter[1] + keys[1]
     for group in range(5):
@@ -172,9 +120,11 @@ def threefry(
     return x, y
 
 
-def _take(values, indices):
+def _take(values: Shaped[Array, " m"], indices: Int[Array, "*n"]) -> Shaped[Array, "*n"]:
+    """The values at indices that are in bounds."""
     return values.at[indices].get(mode="promise_in_bounds")
 
 
-def _cyclic(indices, length):
+def _cyclic(indices: Int[Array, "*n"], length: int) -> Int[Array, "*n"]:
+    """Indices below twice the length, wrapped around."""
     return jnp.where(indices >= length, indices - length, indices)

@@ -67,10 +67,10 @@ def sum_and_weight(
 
     Args:
         losses: the losses of the anchors.
-        average: as in `average_loss`.
+        average: "pairs" or "anchors", see `average_loss`.
 
     Returns:
-        The sum of losses and the number of pairs or of anchors it is to be divided by.
+        The sum of losses and the number of pairs or of anchors that divides it.
 
     Raises:
         ValueError: if `average` is another word.

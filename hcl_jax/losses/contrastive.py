@@ -1,4 +1,4 @@
-"""The contrastive loss, and its four named corners SCL, HSCL, UCL and HUCL.
+"""The contrastive loss of which SCL, HSCL, UCL and HUCL are the four corners.
 
 For an anchor x with a positive x+ and negatives x_1^- .. x_k^- the loss of the paper is
 
@@ -16,13 +16,13 @@ infinity: an exact mean over the anchor's negatives N in the batch, weighted by 
 all in log space; for separable losses it is ``sum_N w_n term(s_n - s_positive)`` with the weights w
 proportional to eta. The *samples* estimator is in `hcl_jax.losses.sampled`.
 
-There are several implementations of the same numbers. "dense", here, is the definition: it writes
-out (anchors, candidates) matrices and can be differentiated any number of times, with respect to
-any argument.
-"blockwise" never does: for InfoNCE see `hcl_jax.losses._blockwise.loss`; for separable losses it is
-the dense form over a few anchors at a time. "pallas", for InfoNCE on TPUs, has the passes over
-negatives as kernels (`hcl_jax.losses._blockwise.pallas`); it is taken on request only, as no
-measurement shows it to win.
+There are several implementations of the same numbers. "dense" (`hcl_jax.losses.dense`) is the
+definition: it writes out (anchors, candidates) matrices and can be differentiated any number of
+times, with respect to any argument. "blockwise" writes none: for InfoNCE see
+`hcl_jax.losses._blockwise.loss`; for separable losses it is the dense form over a few anchors at a
+time. "pallas", for InfoNCE on TPUs, has the passes over negatives as kernels
+(`hcl_jax.losses._blockwise.pallas`); it is taken on request only, as no measurement shows it to
+win.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -33,22 +33,20 @@ from jaxtyping import Array, Float
 
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.losses._blockwise.loss import blockwise_losses
-from hcl_jax.losses._blockwise.vjp import Kernels, Settings
+from hcl_jax.losses._blockwise.options import Kernels, TileOptions
 from hcl_jax.losses._checks import check_product_hardening, check_psi, check_rows
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.dense import dense_loss
-from hcl_jax.losses.law import law_of, log_factor_of
+from hcl_jax.losses.tilted_infonce import log_factor_of, tilted_infonce
 from hcl_jax.padding import pad_rows, padding
-from hcl_jax.pairs import Pairs
+from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_choice
+from hcl_jax.validation import check_choice, check_precision
 
 Implementation = Literal["dense", "blockwise", "pallas"]
 
-
 SMALL = 2**18
 """At most this many (anchor, candidate) pairs are cheaper, or hardly dearer, in the dense form."""
-
 
 ROWS_AT_ONCE = 64
 """Anchors at a time in the blockwise form of a separable loss."""
@@ -69,7 +67,7 @@ def contrastive_loss(
 
     Args:
         anchors: embeddings whose losses are wanted.
-        pairs: which candidate is what to which anchor.
+        pairs: which candidates are positives and which negatives of each anchor.
         candidates: embeddings that are their positives and negatives; by default the anchors, and
             then the blockwise form uses the symmetry of the similarities, which halves its work.
         psi: the loss function; by default InfoNCE with alpha = q = temperature = 1. It needs a
@@ -104,6 +102,7 @@ def contrastive_loss(
     psi = infonce() if psi is None else psi
     hardening = no_hardening() if hardening is None else hardening
     check_weights_estimator(psi, hardening, implementation)
+    check_precision(precision)
     check_rows(anchors, pairs, candidates)
     return weights_estimator(
         anchors,
@@ -157,8 +156,8 @@ def weights_estimator(
     kernels = _kernels(anchors, others, psi) if implementation == "pallas" else None
     if psi.link is None:
         return _rows_at_a_time(anchors, pairs, others, *options)
-    settings = Settings(stop_gradient_hardening, precision, kernels=kernels)
-    return blockwise_losses(law_of(psi, hardening), anchors, pairs, candidates, settings)
+    tiles = TileOptions(stop_gradient_hardening, precision, kernels=kernels)
+    return blockwise_losses(tilted_infonce(psi, hardening), anchors, pairs, candidates, tiles)
 
 
 class Choice(NamedTuple):
@@ -221,7 +220,7 @@ def _rows_at_a_time(
     )
 
     @jax.checkpoint
-    def losses_of_block(block):
+    def losses_of_block(block: tuple[Float[Array, "rows dim"], Keys]) -> AnchorLosses:
         features, keys = block
         return dense_loss(features, Pairs(keys, pairs.candidates), candidates, *options)
 

@@ -1,14 +1,17 @@
 """The weights estimator as it is defined: matrices over all (anchor, candidate) pairs."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.lax import PrecisionLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from hcl_jax import pairs as pairing
 from hcl_jax.losses.anchor_losses import AnchorLosses
-from hcl_jax.losses.law import LogFactor
+from hcl_jax.losses.tilted_infonce import Link, LogFactor
 from hcl_jax.pairs import Pairs
+from hcl_jax.precision import inner_products
 from hcl_jax.psi import Psi
 
 
@@ -23,16 +26,19 @@ def dense_loss(
 ) -> AnchorLosses:
     """The definition, by matrices of all pairs; `detached`: eta is constant to differentiation."""
     positives, negatives = pairing.masks(pairs)
-    similarities = similarity(anchors, candidates, precision=precision)
+    similarities = inner_products(anchors, candidates, precision)
     weighing = jax.lax.stop_gradient(similarities) if detached else similarities
     log_eta = log_factor(weighing)
     defined = positives.any(axis=1) & (negatives & (log_eta > -jnp.inf)).any(axis=1)
     positives = positives & defined[:, None]
     negatives = negatives & defined[:, None]
     if psi.link is not None:
-        losses = _infonce_losses(psi, similarities, log_eta, negatives)
+        logits = similarities / jnp.asarray(psi.temperature, similarities.dtype)
+        losses = _infonce_losses(psi.link, logits, log_eta, negatives)
+    elif psi.term is not None:
+        losses = _separable_losses(psi.term, similarities, log_eta, negatives)
     else:
-        losses = _separable_losses(psi, similarities, log_eta, negatives)
+        raise ValueError("the dense form needs InfoNCE or a separable loss")
     return AnchorLosses(
         total=jnp.sum(losses, axis=1, where=positives),
         positives=jnp.sum(positives, axis=1, dtype=jnp.int32),
@@ -40,40 +46,22 @@ def dense_loss(
     )
 
 
-def similarity(
-    anchors: Float[Array, "anchors dim"],
-    candidates: Float[Array, "candidates dim"],
-    *,
-    precision: PrecisionLike = jax.lax.Precision.HIGHEST,
+def _infonce_losses(
+    link: Link,
+    logits: Float[Array, "anchors candidates"],
+    log_eta: Float[Array, "anchors candidates"],
+    negatives: Bool[Array, "anchors candidates"],
 ) -> Float[Array, "anchors candidates"]:
-    """Inner products, in at least float32.
-
-    Args:
-        anchors: one embedding a row.
-        candidates: one embedding a row.
-        precision: precision of the multiplication, by default full, see `jax.lax.Precision`.
-
-    Returns:
-        The matrix of inner products.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> similarity(jnp.eye(2, dtype=jnp.bfloat16), jnp.ones((1, 2), jnp.bfloat16)).tolist()
-        [[1.0], [1.0]]
-    """
-    dtype = jnp.promote_types(jnp.result_type(anchors, candidates), jnp.float32)
-    return jnp.matmul(anchors, candidates.T, precision=precision, preferred_element_type=dtype)
-
-
-def _infonce_losses(psi, similarities, log_eta, negatives):
-    logits = similarities / jnp.asarray(psi.temperature, similarities.dtype)
+    """What every (anchor, candidate) pair would lose if it were positive, for InfoNCE."""
     log_mean = _masked_logsumexp(log_eta + logits, negatives) - _masked_logsumexp(
         log_eta, negatives
     )
-    return psi.link(log_mean - logits, jnp.sum(negatives, axis=1, keepdims=True))
+    return link(log_mean - logits, jnp.sum(negatives, axis=1, keepdims=True))
 
 
-def _masked_logsumexp(values, mask):
+def _masked_logsumexp(
+    values: Float[Array, "anchors candidates"], mask: Bool[Array, "anchors candidates"]
+) -> Float[Array, "anchors 1"]:
     """Row-wise logsumexp over the mask; 0, with gradient 0, in rows where the mask is empty."""
     masked = jnp.where(mask, values, -jnp.inf)
     masked = jnp.where(mask.any(axis=1, keepdims=True), masked, 0)
@@ -81,14 +69,21 @@ def _masked_logsumexp(values, mask):
     return jnp.where(mask.any(axis=1, keepdims=True), total, 0)
 
 
-def _separable_losses(psi, similarities, log_eta, negatives):
-    """Losses of all (anchor, positive) pairs, a column of positives at a time to save memory."""
+def _separable_losses(
+    term: Callable[[Float[Array, "*n"]], Float[Array, "*n"]],
+    similarities: Float[Array, "anchors candidates"],
+    log_eta: Float[Array, "anchors candidates"],
+    negatives: Bool[Array, "anchors candidates"],
+) -> Float[Array, "anchors candidates"]:
+    """The same for separable losses, a column of positives at a time to save memory."""
     log_weights = log_eta - _masked_logsumexp(log_eta, negatives)
     weights = jnp.where(negatives, jnp.exp(jnp.where(negatives, log_weights, 0)), 0)
 
     @jax.checkpoint
-    def losses_of_candidate(similarity_to_candidate):
-        terms = psi.term(similarities - similarity_to_candidate[:, None])
+    def losses_of_candidate(
+        similarity_to_candidate: Float[Array, " anchors"],
+    ) -> Float[Array, " anchors"]:
+        terms = term(similarities - similarity_to_candidate[:, None])
         return jnp.sum(weights * terms, axis=1)
 
     return jax.lax.map(losses_of_candidate, similarities.T).T

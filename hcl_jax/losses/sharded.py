@@ -1,57 +1,29 @@
 """Both estimators for the rows of one device, with the candidates of all.
 
-The samples estimator gathers the candidates of all devices and draws among them.
-
-The mathematics of the weights estimator is that of `hcl_jax.losses._blockwise.loss`; the candidates
-come as `hcl_jax.losses._blockwise.exchange` says. Since anchors and candidates are the same rows of
-the global batch, ``dZ = (G + G^T) Z``: device m computes its rows of the sum from features and row
-statistics of the others, so no gradient travels. In a ring candidates visit twice in the forward
-pass, because the losses of positives need the sums over all negatives, and once in the backward
-pass.
+The weights estimator lets candidates travel (`hcl_jax.losses._blockwise.sharded`); the samples
+estimator gathers the candidates of all devices and draws among them.
 """
 
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax.hardening import Hardening, no_hardening
-from hcl_jax.losses._blockwise.block import Side
-from hcl_jax.losses._blockwise.exchange import Exchange, choose_exchange, meet_all
-from hcl_jax.losses._blockwise.gradients import pull
-from hcl_jax.losses._blockwise.negatives import (
-    absorb,
-    count_negatives,
-    cut,
-    nothing_absorbed,
-    statistics,
-)
-from hcl_jax.losses._blockwise.positives import no_positives, positive_pull, positive_sums
-from hcl_jax.losses._blockwise.vjp import (
-    POSITIVE_BLOCK,
-    Settings,
-    cotangent_of_totals,
-    finish,
-    offsets,
-    once_differentiable,
-    sort_rows,
-    unwrap,
-    weigh,
-    whole_blocks,
-)
+from hcl_jax.losses._blockwise.exchange import Exchange, choose_exchange
+from hcl_jax.losses._blockwise.options import TileOptions
+from hcl_jax.losses._blockwise.sharded import ShardOptions, sharded_losses
 from hcl_jax.losses._checks import check_shard
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.contrastive import check_weights_estimator
-from hcl_jax.losses.law import law_of
 from hcl_jax.losses.sampled import check_samples_estimator, samples_estimator
-from hcl_jax.padding import varying_like
+from hcl_jax.losses.tilted_infonce import tilted_infonce
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_choice
+from hcl_jax.validation import check_choice, check_precision
 
 
 def sharded_contrastive_loss(
@@ -105,6 +77,7 @@ def sharded_contrastive_loss(
     psi = infonce() if psi is None else psi
     hardening = no_hardening() if hardening is None else hardening
     check_sharded_weights_estimator(psi, hardening, exchange)
+    check_precision(precision)
     check_shard(embeddings, pairs)
     return sharded_weights_estimator(
         embeddings,
@@ -147,9 +120,9 @@ def sharded_weights_estimator(
     if exchange is None:
         (rows, dim), itemsize = embeddings.shape, embeddings.dtype.itemsize
         exchange = choose_exchange(rows, dim, lax.axis_size(axis_name), itemsize)
-    where = (Settings(stop_gradient_hardening, precision), exchange, axis_name)
-    losses: Any = _sharded(where, law_of(psi, hardening), embeddings, pairs)
-    return losses
+    tiles = TileOptions(stop_gradient_hardening, precision)
+    options = ShardOptions(tiles, exchange, axis_name)
+    return sharded_losses(tilted_infonce(psi, hardening), embeddings, pairs, options)
 
 
 def sharded_sampled_contrastive_loss(
@@ -206,6 +179,7 @@ def sharded_sampled_contrastive_loss(
     psi = infonce() if psi is None else psi
     hardening = no_hardening() if hardening is None else hardening
     check_samples_estimator(psi, hardening, num_negatives)
+    check_precision(precision)
     check_shard(embeddings, pairs)
     return sharded_samples_estimator(
         key,
@@ -249,99 +223,23 @@ def sharded_samples_estimator(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sharded(where, law, features, pairs):
-    return _sharded_forward(where, law, features, pairs)[0]
-
-
-def _sharded_fwd(where, *arguments):
-    law, features, pairs = unwrap(arguments)
-    losses, memory = _sharded_forward(where, law, features, pairs)
-    return losses, (law, features, pairs, memory)
-
-
-def _sharded_bwd(where, residuals, cotangents):
-    weight = cotangent_of_totals(cotangents, residuals[-1].slope)
-    return None, _sharded_backward(where, *residuals, weight), None
-
-
-_sharded.defvjp(_sharded_fwd, _sharded_bwd, symbolic_zeros=True)
-
-
-@once_differentiable
-def _sharded_forward(where, law, features, pairs):
-    settings, exchange, axis_name = where
-    order, ranks, rows = sort_rows(features, pairs)
-    padded, block = whole_blocks(rows, settings)
-    offer = Side(rows.features, as_candidate=rows.as_candidate)
-
-    def meet_negatives(state, visiting):
-        sums, count = state
-        others, length = whole_blocks(visiting, settings)
-        sums = absorb(sums, law, padded, others, (block, length), settings.precision)
-        return sums, count + count_negatives(pairs.anchors, visiting.as_candidate)[order]
-
-    nobody = jnp.zeros(len(order), jnp.int32)
-    start = varying_like((nothing_absorbed(padded.features), nobody), rows)
-    sums, count = meet_all(exchange, axis_name, offer, meet_negatives, start)
-    stats = statistics(law, cut(sums, len(order)), count)
-    anchors = rows._replace(offsets=offsets(stats))
-
-    def meet_positives(state, visiting):
-        visiting = _by_group(exchange, visiting)
-        sums = positive_sums(law, anchors, visiting, POSITIVE_BLOCK, settings.precision)
-        return jax.tree.map(jnp.add, state, sums)
-
-    none = varying_like(no_positives(stats.tilted), rows)
-    sums = meet_all(exchange, axis_name, offer, meet_positives, none)
-    losses, memory = finish(stats, sums, jnp.zeros((), bool))
-    return jax.tree.map(lambda values: values[ranks], losses), memory
-
-
-@once_differentiable
-def _sharded_backward(where, law, features, pairs, memory, weight):
-    settings, exchange, axis_name = where
-    order, ranks, rows = sort_rows(features, pairs)
-    rows = weigh(rows, memory, weight[order])
-    padded, block = whole_blocks(rows, settings)
-
-    def meet(gradient, visiting):
-        others, length = whole_blocks(visiting, settings)
-        gradient += pull(
-            law,
-            padded,
-            others,
-            (block, length),
-            detached=settings.detached,
-            precision=settings.precision,
-        )[: len(order)]
-        visiting = _by_group(exchange, visiting)
-        return gradient + positive_pull(law, rows, visiting, POSITIVE_BLOCK, settings.precision)
-
-    start = varying_like(jnp.zeros(features.shape, memory.slope.dtype), rows)
-    gradient = meet_all(exchange, axis_name, rows, meet, start)
-    return gradient[ranks].astype(features.dtype)
-
-
-def _by_group(exchange, side):
-    """Shards are sorted; all of them together are not yet."""
-    if exchange == "ring":
-        return side
-    order = jnp.argsort(side.as_candidate.group)
-    return jax.tree.map(lambda values: values[order], side)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _gathered(axis_name: str, rows: Float[Array, "n dim"]) -> Float[Array, "all dim"]:
     """The rows of all devices; their gradients are added up over devices."""
     return lax.all_gather(rows, axis_name, tiled=True)
 
 
-def _gathered_fwd(axis_name, rows):
+def _gathered_forward(
+    axis_name: str, rows: Float[Array, "n dim"]
+) -> tuple[Float[Array, "all dim"], None]:
+    """Nothing is kept for the backward pass."""
     return _gathered(axis_name, rows), None
 
 
-def _gathered_bwd(axis_name, residuals, cotangent):
+def _gathered_backward(
+    axis_name: str, residuals: None, cotangent: Float[Array, "all dim"]
+) -> tuple[Float[Array, "n dim"]]:
+    """The rows of this device in the sum of the gradients of all."""
     return (lax.psum_scatter(cotangent, axis_name, scatter_dimension=0, tiled=True),)
 
 
-_gathered.defvjp(_gathered_fwd, _gathered_bwd)
+_gathered.defvjp(_gathered_forward, _gathered_backward)

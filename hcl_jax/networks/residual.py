@@ -23,6 +23,7 @@ from hcl_jax.networks.convolutions import square_convolution
 from hcl_jax.networks.heads import PAPER, Head, projection_head
 from hcl_jax.networks.model import Model, Network, pure
 from hcl_jax.networks.small import mean_over_image
+from hcl_jax.precision import wide_dtype
 from hcl_jax.validation import check_choice, check_count
 
 Stem = Literal["cifar", "imagenet"]
@@ -99,7 +100,7 @@ def resnet(
     for name, count in {"dim": dim, "image_channels": image_channels, "width": width}.items():
         check_count(name, count)
     architecture = ARCHITECTURES[depth]
-    exact = jnp.promote_types(dtype, jnp.float32)
+    exact = wide_dtype(dtype)
 
     def build(rngs: nnx.Rngs) -> Network:
         layers = _Layers(rngs, jnp.dtype(dtype), axis_name, zero_init)
@@ -157,7 +158,7 @@ class _Layers(NamedTuple):
             channels,
             momentum=0.9,
             epsilon=1e-5,
-            dtype=jnp.promote_types(self.dtype, jnp.float32),
+            dtype=wide_dtype(self.dtype),
             scale_init=nnx.initializers.zeros if zero else nnx.initializers.ones,
             axis_name=self.axis_name,
             rngs=self.rngs,

@@ -3,13 +3,13 @@
 import itertools
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from hcl_jax.networks.convolutions import square_convolution
 from hcl_jax.networks.heads import LINEAR, Head, hidden_layer, projection_head
 from hcl_jax.networks.model import Model, Network, pure
+from hcl_jax.precision import wide_dtype
 from hcl_jax.validation import check_count
 
 
@@ -126,4 +126,4 @@ def mean_over_image(
     maps: Float[Array, "batch height width channel"],
 ) -> Float[Array, "batch channel"]:
     """The mean over the pixels, in at least float32."""
-    return maps.mean(axis=(1, 2), dtype=jnp.promote_types(maps.dtype, jnp.float32))
+    return maps.mean(axis=(1, 2), dtype=wide_dtype(maps))

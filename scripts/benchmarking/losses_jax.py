@@ -11,13 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from hcl_jax import hscl, scl
-from hcl_jax.hardening import exponential
-from hcl_jax.losses import average_loss
-from hcl_jax.losses._blockwise.loss import blockwise_losses
-from hcl_jax.losses._blockwise.vjp import Settings
-from hcl_jax.losses.law import law_of
-from hcl_jax.pairs import rows, supervised, unsupervised
+from hcl_jax import hscl, scl, ucl
 from hcl_jax.psi import infonce
 from scripts.benchmarking.contenders import Contender, temporaries
 
@@ -36,35 +30,27 @@ def contenders(
     Ours have hardness `beta`, K = `draws`, and multiply in a precision.
     """
     z, y = jax.device_put((jnp.asarray(embeddings), jnp.asarray(labels)), device)
-    settings = Settings(precision=precision)
+    hard, plain = (functools.partial(loss, precision=precision) for loss in (hscl, scl))
+    blockwise = {"implementation": "blockwise"}
+    dense = {"implementation": "dense"}
+    drawn = {"num_negatives": draws, "key": jax.random.key(0)}
 
-    def ours(z, y, beta):
-        law = law_of(infonce(), exponential(beta))
-        return average_loss(blockwise_losses(law, z, supervised(rows(y)), None, settings))
+    def hardened(**options):
+        return lambda z, y, beta: hard(z, y, beta=beta, **options)
 
-    def plain(z, y, beta):
-        return average_loss(blockwise_losses(law_of(), z, supervised(rows(y)), None, settings))
-
-    def sampled(z, y, beta):
-        return hscl(z, y, beta=beta, num_negatives=draws, key=jax.random.key(0))
-
-    def dense(z, y, beta):
-        return hscl(z, y, beta=beta, implementation="dense")
+    def not_hardened(**options):
+        return lambda z, y, beta: plain(z, y, **options)
 
     measured = {
-        "ours, blockwise": ("hscl", ours, beta),
-        "ours, blockwise, beta = 0": ("scl", ours, 0.0),
-        "ours, blockwise, no hardening": ("scl", plain, 0.0),
-        f"ours, sampled, K = {draws}": ("sampled", sampled, beta),
+        "ours, blockwise": ("hscl", hardened(**blockwise), beta),
+        "ours, blockwise, beta = 0": ("scl", hardened(**blockwise), 0.0),
+        "ours, blockwise, no hardening": ("scl", not_hardened(**blockwise), 0.0),
+        f"ours, sampled, K = {draws}": ("sampled", hardened(**drawn), beta),
         "3 multiplications, JAX": ("3 matmuls", functools.partial(_products, 3), beta),
         "2 multiplications, JAX": ("2 matmuls", functools.partial(_products, 2), beta),
-        "ours, dense": ("hscl", dense, beta),
-        "ours, default": ("hscl", lambda z, y, beta: hscl(z, y, beta=beta), beta),
-        "ours, dense, no hardening": (
-            "scl",
-            lambda z, y, beta: scl(z, y, implementation="dense"),
-            beta,
-        ),
+        "ours, dense": ("hscl", hardened(**dense), beta),
+        "ours, default": ("hscl", hardened(), beta),
+        "ours, dense, no hardening": ("scl", not_hardened(**dense), beta),
     }
     found = [
         _compiled(name, mathematics, loss, hardness, z, y)
@@ -77,9 +63,8 @@ def contenders(
             return optax.losses.ntxent(z, pairs, temperature=1.0)
 
         def ours_ntxent(z, pairs, beta):
-            keys = unsupervised(rows(pairs))
-            losses = blockwise_losses(law_of(infonce(q="k")), z, keys, None, settings)
-            return average_loss(losses)
+            summed = infonce(q="k")
+            return ucl(z, pairs, psi=summed, precision=precision, implementation="blockwise")
 
         found.append(_compiled("optax.losses.ntxent", "ntxent", optax_ntxent, beta, z, pairs))
         found.append(_compiled("ours, two views", "two views", ours_ntxent, beta, z, pairs))

@@ -13,7 +13,6 @@ from theory.claims import free_features_optima as optima
 from theory.claims import free_features_training as training
 from theory.claims.theorem4_threshold import profiles
 from theory.free_features.minimisation import (
-    ClassMeanGeometry,
     MinimisationProblem,
     Minimiser,
     PopulationLoss,
@@ -127,7 +126,7 @@ def _names(problem: MinimisationProblem, objective: PopulationLoss) -> list[str]
 
 def _shape_cells(found: Minimiser) -> list[str]:
     """The cells of `SHAPE`."""
-    shape: ClassMeanGeometry = class_mean_geometry(found.features)
+    shape = class_mean_geometry(found.features)
     gaps = f"{shape.least_gap:.3f}..{shape.largest_gap:.3f}"
     return [gaps, f"{shape.norm:.3f}", f"{shape.zero_sum:.3f}", f"{shape.within_class:.1e}"]
 

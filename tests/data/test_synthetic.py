@@ -32,6 +32,28 @@ def test_flat_classes_are_all_far_apart():
     assert distances.min() > 0.5 * np.sqrt(2 * (3**2 + 0.5**2) * 64)
 
 
+def test_class_means_of_a_group_share_their_centre():
+    means = np.asarray(
+        data.gaussian_class_means(
+            jax.random.key(0), num_classes=5, dim=4, classes_per_group=3, class_scale=0.0
+        )
+    )
+    assert (means[0] == means[2]).all()
+    assert (means[3] == means[4]).all()
+    assert (means[0] != means[3]).all()
+
+
+def test_class_means_have_the_law_they_claim():
+    means = np.asarray(
+        data.gaussian_class_means(
+            jax.random.key(1), num_classes=40, dim=200, classes_per_group=4, group_scale=2.0
+        )
+    ).reshape(10, 4, 200)
+    groups = means.mean(axis=1)
+    np.testing.assert_allclose((means - groups[:, None]).var() * 4 / 3, 0.5**2, rtol=0.16)
+    np.testing.assert_allclose(groups.var(), 2**2 + 0.5**2 / 4, rtol=0.16)
+
+
 def test_train_and_test_share_means_but_no_points():
     found = data.three_gaussians(jax.random.key(1), dim=50)
     for c in range(3):
@@ -67,6 +89,12 @@ ERRORS = {
     ),
     "noise must not be negative, got -1": lambda: data.gaussian_classes(
         jax.random.key(0), noise=-1.0
+    ),
+    "classes_per_group must be at least 1, got 0": lambda: data.gaussian_class_means(
+        jax.random.key(0), num_classes=2, dim=2, classes_per_group=0
+    ),
+    "class_scale must not be negative, got -1": lambda: data.gaussian_class_means(
+        jax.random.key(0), num_classes=2, dim=2, class_scale=-1.0
     ),
     "train_per_class must be at least 1": lambda: data.three_gaussians(
         jax.random.key(0), train_per_class=0

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +19,16 @@ from references.loss_cases import (
 
 from hcl_jax import hardening, hucl, pairs, psi
 from hcl_jax.losses import (
+    _checks,
     choose_implementation,
     contrastive,
     contrastive_loss,
+    sampled_contrastive_loss,
     sum_and_weight,
 )
 from hcl_jax.losses._blockwise.loss import blockwise_losses
-from hcl_jax.losses._blockwise.vjp import Settings
-from hcl_jax.losses.law import law_of
+from hcl_jax.losses._blockwise.options import TileOptions
+from hcl_jax.losses.tilted_infonce import tilted_infonce
 
 BETAS = (0.0, 5.0, 30.0)
 
@@ -68,10 +71,11 @@ def test_one_set_equals_dense_in_value_and_gradient(law, detached):
                     implementation="dense",
                 )
                 return weighted(weights, parts)
-            settings = Settings(detached=detached, block=block)
+            tiles = TileOptions(detached=detached, block=block)
+            infonce = tilted_infonce(function, chosen)
             return weighted(
                 weights,
-                blockwise_losses(law_of(function, chosen), z, keys, None, settings),
+                blockwise_losses(infonce, z, keys, None, tiles),
             )
 
         (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(embeddings)
@@ -137,6 +141,55 @@ def test_without_candidates_the_anchors_are_the_candidates(implementation):
         value_and_gradients(functools.partial(loss, given), embeddings) for given in (True, False)
     )
     assert_same(given, left_out, rtol=1e-12)
+
+
+FORMS = {
+    "dense": functools.partial(contrastive_loss, implementation="dense"),
+    "blockwise": functools.partial(contrastive_loss, implementation="blockwise"),
+    "separable": functools.partial(contrastive_loss, psi=psi.linear(), implementation="blockwise"),
+    "pallas": functools.partial(contrastive_loss, implementation="pallas"),
+    "sampled": functools.partial(sampled_contrastive_loss, jax.random.key(0), num_negatives=2),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_precision_is_that_of_every_multiplication(form):
+    embeddings, labels, weights = batch()
+    keys = pairs.supervised(pairs.rows(labels))
+
+    def precisions(**option):
+        def loss(z):
+            return weighted(weights, FORMS[form](z, keys, **option))[0]
+
+        text = str(jax.make_jaxpr(jax.grad(loss))(embeddings))
+        return set(re.findall(r"precision=(?!None)(.*)", text))
+
+    full = "(Precision.HIGHEST, Precision.HIGHEST)"
+    assert precisions() == precisions(precision="highest") == {full}
+    assert precisions(precision=jax.lax.Precision.HIGH) == {full.replace("HIGHEST", "HIGH")}
+
+
+def test_a_loss_that_does_not_depend_on_the_totals_has_gradient_zero():
+    embeddings, labels, _ = batch()
+    keys = pairs.supervised(pairs.rows(labels))
+
+    def count(z):
+        losses = contrastive_loss(z, keys, implementation="blockwise")
+        return losses.positives.sum() * z[0, 0]
+
+    gradient = jax.grad(count)(embeddings)
+    assert gradient[0, 0] > 0
+    assert not gradient.at[0, 0].set(0).any()
+
+
+def test_a_concrete_array_is_checked_once(monkeypatch):
+    embeddings, labels, _ = batch()
+    keys, names = pairs.supervised(pairs.rows(labels)), []
+    monkeypatch.setattr(_checks, "check_embeddings", lambda name, _: names.append(name))
+    contrastive_loss(embeddings, keys)
+    assert names == ["anchors"]
+    contrastive_loss(embeddings, keys, embeddings + 1)
+    assert names[1:] == ["anchors", "candidates"]
 
 
 @pytest.mark.parametrize(

@@ -412,6 +412,9 @@ ERRORS = {
     "hardening must be a Hardening.*got the function exponential": lambda z, y: (
         losses.contrastive_loss(z, pairs.supervised(pairs.rows(y)), hardening=hardening.exponential)
     ),
+    "precision must be one of.*got 'exact'": lambda z, y: losses.contrastive_loss(
+        z, pairs.supervised(pairs.rows(y)), precision="exact"
+    ),
     "hardening must be a Hardening.*got 5.0": lambda z, y: losses.sampled_contrastive_loss(
         jax.random.key(0),
         z,

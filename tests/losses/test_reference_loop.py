@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hcl_jax import hardening, losses, pairs
-from hcl_jax.losses import sampled
+from hcl_jax.losses import _guide_tables
 
 LABELS = np.array([0, 1, 0, 2, 1, 0, 2, 2, 1, 0])
 BETA, NUM_NEGATIVES = 3.0, 16
@@ -38,14 +38,14 @@ def reference_loop(z, draws):
 def recorded_draws(monkeypatch, key, z, everyone):
     """The draws of the shipped estimator, as (anchor, positive) -> K indices of the batch."""
     calls = []
-    look_up = sampled.look_up
+    sample = _guide_tables.sample
 
     def recorder(tables, law, bits):
-        drawn = look_up(tables, law, bits)
+        drawn = sample(tables, law, bits)
         calls.append((np.asarray(law)[:, 0], np.asarray(drawn)))
         return drawn
 
-    monkeypatch.setattr(sampled, "look_up", recorder)
+    monkeypatch.setattr(_guide_tables, "sample", recorder)
     with jax.disable_jit():
         losses.sampled_contrastive_loss(
             key,
@@ -54,7 +54,7 @@ def recorded_draws(monkeypatch, key, z, everyone):
             num_negatives=NUM_NEGATIVES,
             hardening=hardening.exponential(BETA),
         )
-    monkeypatch.setattr(sampled, "look_up", look_up)
+    monkeypatch.setattr(_guide_tables, "sample", sample)
     ((rows, drawn),) = calls
     order = np.argsort(LABELS, kind="stable")
     draws, at = {}, 0

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.random import threefry_2x32
 from scipy import stats
 
 from hcl_jax import hardening, pairs, psi
-from hcl_jax.losses import sampled, sampled_contrastive_loss
-from hcl_jax.losses._guide_tables import guide, look_up, random_bits
+from hcl_jax.losses import _guide_tables, _sampling, sampled_contrastive_loss
+from hcl_jax.losses._guide_tables import random_bits
 
 DRAWS = 200_000
 
@@ -17,9 +18,9 @@ def drawn(weights, seed=0, begin=0):
     """How often each candidate is drawn."""
     number = jnp.arange(DRAWS // 2, dtype=jnp.uint32)
     bits = jnp.concatenate(random_bits(jax.random.key(seed), jnp.uint32(7), number))
-    table = guide(jnp.asarray(weights, jnp.float32)[None], jnp.array([begin]))
+    table = _guide_tables.build(jnp.asarray(weights, jnp.float32)[None], jnp.array([begin]))
     law = jnp.zeros(DRAWS, jnp.int32)
-    return np.bincount(jax.jit(look_up)(table, law, bits), minlength=len(weights))
+    return np.bincount(jax.jit(_guide_tables.sample)(table, law, bits), minlength=len(weights))
 
 
 def p_value(counts, weights):
@@ -52,8 +53,8 @@ def test_a_law_of_zeros_draws_within_bounds():
 def test_zeros_where_counting_begins_fill_no_cell():
     """A long run of candidates that cannot be drawn, such as an anchor's own class."""
     weights = jnp.r_[jnp.ones(100), jnp.zeros(50), jnp.ones(100)][None]
-    assert guide(weights, jnp.array([100])).fullest <= 2
-    assert guide(weights, jnp.array([0])).fullest >= 50
+    assert _guide_tables.build(weights, jnp.array([100])).fullest <= 2
+    assert _guide_tables.build(weights, jnp.array([0])).fullest >= 50
 
 
 def test_the_chi_square_rejects_wrong_samplers():
@@ -66,6 +67,31 @@ def test_the_chi_square_rejects_wrong_samplers():
     nearly = weights.copy()
     nearly[:30] *= 1.25  # a tenth of the candidates a quarter too often
     assert p_value(drawn(nearly), weights) < 1e-6
+
+
+def test_threefry_is_that_of_jax():
+    generator = np.random.default_rng(1)
+    keys, counters = generator.integers(0, 2**32, (2, 2, 1000), dtype=np.uint32)
+    found = jax.vmap(_guide_tables.threefry)(tuple(keys), tuple(counters))
+    wanted = jax.vmap(threefry_2x32)(tuple(keys), jnp.asarray(counters.T))
+    np.testing.assert_array_equal(jnp.stack(found, axis=1), wanted)
+
+
+def test_threefry_is_that_of_its_authors():
+    """The first and the last of Random123's known answers for 20 rounds."""
+    for key, counter, wanted in (
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ):
+        words = [tuple(jnp.uint32(word) for word in pair) for pair in (key, counter)]
+        assert tuple(int(word) for word in _guide_tables.threefry(*words)) == wanted
+
+
+def test_tables_hold_the_inverse_of_the_cumulative_law():
+    tables = _guide_tables.build(jnp.array([[1.0, 0.0, 3.0, 0.0]]), jnp.array([0]))
+    assert tables.first.tolist() == [[0, 2, 2, 2, 4]]
+    bits = jnp.array([0, 2**30, 2**32 - 1], jnp.uint32)
+    assert _guide_tables.sample(tables, jnp.zeros(3, int), bits).tolist() == [0, 2, 2]
 
 
 def test_bits_are_independent_across_counters():
@@ -142,8 +168,8 @@ def test_draws_do_not_depend_on_portions(monkeypatch):
         )(z)
 
     whole = run()
-    monkeypatch.setattr(sampled, "ENTRIES", 30 * 4)
-    monkeypatch.setattr(sampled, "DRAWS", 7 * 3)
+    monkeypatch.setattr(_sampling, "ENTRIES", 30 * 4)
+    monkeypatch.setattr(_sampling, "DRAWS", 7 * 3)
     parts = run()
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
     np.testing.assert_allclose(parts[1], whole[1], atol=1e-4)

@@ -12,7 +12,7 @@ from hcl_jax import hardening, normalization
 from hcl_jax import psi as shipped_psi
 from theory.exact.balls import exact_losses
 from theory.model import eta_kinds
-from theory.model.gaussian_model import GaussianClasses, estimate_losses, gaussian_classes
+from theory.model.gaussian_model import GaussianModel, estimate_losses
 from theory.model.psi_kinds import InfoNCE
 from theory.model.random_models import ball_features, random_model
 from theory.model.sampling import sampler
@@ -88,7 +88,7 @@ def test_order_matters_for_weighted_tilts():
 def test_gaussian_classes_without_noise_are_a_finite_model():
     """At NC, with no noise, every draw of SCL is the bound."""
     angles = 2 * jnp.pi * jnp.arange(3) / 3
-    classes = GaussianClasses(jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=1), 0.0)
+    model = GaussianModel(jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=1), 0.0)
     options = {
         "psi": shipped_psi.infonce(),
         "hardening": hardening.exponential(2.0),
@@ -97,23 +97,12 @@ def test_gaussian_classes_without_noise_are_a_finite_model():
         "tuples": 50,
     }
     found = estimate_losses(
-        jax.random.key(0), classes, normalization.unnormalized, supervised=True, **options
+        jax.random.key(0), model, normalization.unnormalized, supervised=True, **options
     )
     bound = float(jnp.log1p(jnp.exp(-1.5)))
     assert float(found.plain) == pytest.approx(bound, rel=1e-5)
     assert float(found.hard) == pytest.approx(bound, rel=1e-5)
     found = estimate_losses(
-        jax.random.key(0), classes, normalization.unnormalized, supervised=False, **options
+        jax.random.key(0), model, normalization.unnormalized, supervised=False, **options
     )
     assert abs(float(found.plain) - 0.3786248) < 5 * float(found.plain_error)
-
-
-def test_groups_share_their_centre():
-    classes = gaussian_classes(
-        jax.random.key(0), num_classes=6, dim=4, classes_per_group=3, class_scale=0.0
-    )
-    means = np.asarray(classes.means)
-    assert (means[0] == means[2]).all()
-    assert (means[0] != means[3]).all()
-    with pytest.raises(ValueError, match="noise must not be negative"):
-        gaussian_classes(jax.random.key(0), num_classes=3, dim=2, noise=-1.0)

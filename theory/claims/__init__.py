@@ -2,8 +2,10 @@
 
 from theory.checking import Claim
 from theory.claims import (
+    evaluators,
     free_features_optima,
     free_features_training,
+    gaussian_classes,
     losses_at_collapse,
     number_of_negatives,
     proposition5_detached_gradient,
@@ -24,6 +26,8 @@ from theory.claims import (
 )
 
 CLAIMS: tuple[Claim, ...] = (
+    *evaluators.CLAIMS,
+    *gaussian_classes.CLAIMS,
     *theorem1_hardening.CLAIMS,
     *theorem1_pools.CLAIMS,
     *theorem1_hardness.CLAIMS,

@@ -6,42 +6,41 @@ ball ``E s <= 1``. Neither the independence of x and x+ nor that of the negative
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 
 from flint import fmpq
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.exact.balls import exact_losses
 from theory.exact.bounds import supervised_bound
+from theory.exact.lower_bounds import LowerBound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
+from theory.model.broken_hypotheses import (
+    longer_features,
+    psi_that_falls,
+    saturating_psi,
+    softened,
+    unbalanced,
+)
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid
 from theory.model.kinds import PsiKind
-from theory.model.latent_classes import LatentClassModel
-from theory.model.psi_kinds import BadSigmoid, BadSquare, InfoNCE, Linear, TripletSum
+from theory.model.psi_kinds import InfoNCE, Linear, TripletSum
 from theory.model.random_models import (
     collapsed_features,
+    collapsed_model,
     near_collapse,
     neural_collapse,
-    own_points,
     psi_choices,
     random_model,
     some_psi,
-    uniform,
 )
 from theory.model.simplex import nc_gap
 
 SEED = 3
 ONE, TWO, HALF = Fraction(1), Fraction(2), Fraction(1, 2)
 
-
-def compare_with_bound(tally: Tally, model: LatentClassModel) -> None:
-    """Records ``SCL >= bound`` and ``HSCL >= bound``."""
-    losses = exact_losses(model)
-    bound = supervised_bound(model.num_classes, model.k, model.psi)
-    tally.at_least(losses.scl, bound)
-    tally.at_least(losses.hscl, bound)
-    tally.models += 1
+SCL = LowerBound(supervised_bound, ("scl",))
+HSCL = LowerBound(supervised_bound, ("hscl",))
+BOTH = LowerBound(supervised_bound, ("scl", "hscl"))
 
 
 @in_balls()
@@ -50,7 +49,7 @@ def on_random_models(effort: Effort) -> Measurement:
     rng, tally = random.Random(SEED), Tally(seed=SEED)
     for i in range(effort.choose(30, 250, 2000)):
         features = near_collapse if i % 2 else None
-        compare_with_bound(tally, random_model(rng, balanced=True, features=features))
+        BOTH.is_met(tally, random_model(rng, balanced=True, features=features))
     return tally.measurement()
 
 
@@ -62,11 +61,7 @@ def at_collapse(effort: Effort) -> Measurement:
     for classes in range(2, effort.choose(5, 11, 11)):
         for psi in psi_choices(rng):
             for eta in etas:
-                model = neural_collapse(num_classes=classes, k=2, psi=psi, eta=eta)
-                losses, bound = exact_losses(model), supervised_bound(classes, 2, psi)
-                tally.equal(losses.scl, bound)
-                tally.equal(losses.hscl, bound)
-                tally.models += 1
+                BOTH.is_attained(tally, neural_collapse(num_classes=classes, k=2, psi=psi, eta=eta))
     return tally.measurement()
 
 
@@ -75,21 +70,12 @@ def below_the_dimension(effort: Effort) -> Measurement:
     """The best known representations with d < C - 1: they do not attain the bound."""
     tally = Tally()
     for features in (points_on_a_line(3), points_on_a_line(5), SQUARE):
-        model = representation(features, InfoNCE(), Exponential(ONE))
-        losses = exact_losses(model)
-        bound = supervised_bound(model.num_classes, model.k, model.psi)
-        tally.equal(losses.scl, bound)
-        tally.models += 1
+        SCL.is_attained(tally, collapsed_model(features))
     return tally.measurement()
 
 
 def points_on_a_line(num_classes: int) -> tuple[tuple[Fraction, ...], ...]:
-    """Classes at +1 and -1, as evenly as possible; d = 1.
-
-    Example:
-        >>> points_on_a_line(3)
-        ((Fraction(1, 1),), (Fraction(-1, 1),), (Fraction(1, 1),))
-    """
+    """Classes at +1 and -1, as evenly as possible; d = 1."""
     return tuple((ONE * (-1) ** c,) for c in range(num_classes))
 
 
@@ -100,20 +86,6 @@ TWO_PAIRS = ((ONE,), (ONE,), (-ONE,), (-ONE,))
 """Four classes on two antipodal points: unit norm, sum zero, d = 1."""
 
 
-def representation(
-    features: tuple[tuple[Fraction, ...], ...], psi: PsiKind, eta: Exponential, k: int = 1
-) -> LatentClassModel:
-    """Balanced classes of one point each.
-
-    Example:
-        >>> representation(SQUARE, InfoNCE(), Exponential(ONE)).num_classes
-        4
-    """
-    classes = len(features)
-    laws = own_points([uniform(1)] * classes)
-    return LatentClassModel(uniform(classes), laws, features, k, psi, eta)
-
-
 @in_balls()
 def only_at_collapse(effort: Effort) -> Measurement:
     """SCL > bound strictly away from NC for strict psi, however near."""
@@ -122,28 +94,20 @@ def only_at_collapse(effort: Effort) -> Measurement:
         psi = some_psi(rng, strict=True)
         features = rng.choice((near_collapse, collapsed_features))
         model = random_model(rng, balanced=True, psi=psi, features=features, sizes=(3, 2, 2))
-        tally.above(exact_losses(model).scl, supervised_bound(3, model.k, psi))
-        tally.models += 1
+        SCL.is_exceeded(tally, model)
     for features in (SQUARE, TWO_PAIRS):
-        _above(tally, representation(features, InfoNCE(alpha=Fraction(0)), Exponential(ONE), k=2))
+        SCL.is_exceeded(tally, collapsed_model(features, psi=InfoNCE(alpha=Fraction(0)), k=2))
     return tally.measurement()
 
 
-def _above(tally: Tally, model: LatentClassModel, *, hard: bool = False) -> None:
-    losses = exact_losses(model)
-    bound = supervised_bound(model.num_classes, model.k, model.psi)
-    tally.above(losses.hscl if hard else losses.scl, bound)
-    tally.models += 1
-
-
-def _attained_elsewhere(psi: PsiKind, *, hard: bool = False):
+def _attained_elsewhere(psi: PsiKind, *, loss: LowerBound = SCL) -> Callable[[Effort], Measurement]:
     """Whether the bound is attained by unit, collapsed, zero-sum features that are not NC."""
 
     @in_balls()
     def measure(effort: Effort) -> Measurement:
         tally = Tally()
         for features in (SQUARE, TWO_PAIRS):
-            _above(tally, representation(features, psi, Exponential(TWO)), hard=hard)
+            loss.is_exceeded(tally, collapsed_model(features, psi=psi, eta=Exponential(TWO)))
         return tally.measurement()
 
     return measure
@@ -156,47 +120,8 @@ def hardening_repairs_linear(effort: Effort) -> Measurement:
     for features in (SQUARE, TWO_PAIRS):
         for beta in (HALF, TWO, Fraction(20)):
             for psi in (Linear(), InfoNCE(alpha=Fraction(0))):
-                _above(tally, representation(features, psi, Exponential(beta)), hard=True)
+                HSCL.is_exceeded(tally, collapsed_model(features, psi=psi, eta=Exponential(beta)))
     return tally.measurement()
-
-
-def _broken(change: Callable[[LatentClassModel], LatentClassModel], *, classes: int = 3):
-    """The bound where one hypothesis is broken, starting from neural collapse."""
-
-    @in_balls()
-    def measure(effort: Effort) -> Measurement:
-        tally = Tally()
-        model = change(neural_collapse(num_classes=classes, k=1))
-        compare_with_bound(tally, model)
-        found = exact_losses(model)
-        bound = supervised_bound(model.num_classes, model.k, model.psi)
-        return tally.measurement(SCL=float(found.scl), HSCL=float(found.hscl), bound=float(bound))
-
-    return measure
-
-
-def _scaled(model: LatentClassModel, factor: Fraction) -> LatentClassModel:
-    return replace(model, features=tuple(tuple(factor * x for x in f) for f in model.features))
-
-
-def _unbalanced(model: LatentClassModel) -> LatentClassModel:
-    prior = (Fraction(8, 10), Fraction(1, 10), Fraction(1, 10))
-    return replace(model, prior=prior, features=((ONE,), (-ONE,), (-ONE,)))
-
-
-def _saturating(model: LatentClassModel) -> LatentClassModel:
-    """Non-convex: steep at v = 0, flat at -2, so that sacrificing one class pays."""
-    psi = BadSigmoid(a=Fraction(10), c=Fraction(8, 5))
-    return replace(model, psi=psi, features=((ONE,), (ONE,), (-ONE,)))
-
-
-def _not_monotone(model: LatentClassModel) -> LatentClassModel:
-    """``(v + 1)^2``: least at v = -1, above the smallest possible v."""
-    return _scaled(replace(model, psi=BadSquare(ONE)), Fraction(4, 5))
-
-
-def _softened(model: LatentClassModel) -> LatentClassModel:
-    return replace(model, eta=Exponential(Fraction(-20)), features=((ONE,), (-ONE,), (ONE,)))
 
 
 @in_balls()
@@ -223,11 +148,17 @@ CLAIMS = (
         evidence=Evidence.PROVED,
         measure=on_random_models,
         controls=(
-            Control("prior .8, .1, .1", "balanced classes", _broken(_unbalanced)),
-            Control("norm 1.2", "unit ball", _broken(lambda m: _scaled(m, Fraction(6, 5)))),
-            Control("a sigmoid as psi", "convex psi", _broken(_saturating)),
-            Control("a square as psi", "non-decreasing psi", _broken(_not_monotone)),
-            Control("beta < 0", "non-decreasing eta", _broken(_softened)),
+            Control(
+                "prior .8, .1, .1", "balanced classes", BOTH.on(lambda: unbalanced(Fraction(8, 10)))
+            ),
+            Control("norm 1.2", "unit ball", BOTH.on(longer_features)),
+            Control("a sigmoid as psi", "convex psi", BOTH.on(saturating_psi)),
+            Control(
+                "a square as psi",
+                "non-decreasing psi",
+                BOTH.on(lambda: psi_that_falls(Fraction(4, 5))),
+            ),
+            Control("beta < 0", "non-decreasing eta", BOTH.on(softened)),
             Control(
                 "anchors at +1, negatives at -1",
                 "shared class means of anchors and negatives",
@@ -274,7 +205,7 @@ CLAIMS = (
             Control(
                 "hinge, margin 0",
                 "psi strictly increasing at the bound",
-                _attained_elsewhere(TripletSum(Fraction(0)), hard=True),
+                _attained_elsewhere(TripletSum(Fraction(0)), loss=HSCL),
             ),
         ),
     ),

@@ -6,7 +6,6 @@ Jensen given which negatives collide with the anchor's class: a collision contri
 """
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
@@ -14,14 +13,22 @@ from itertools import product
 from flint import arb, fmpq
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.exact.balls import exact_losses
 from theory.exact.bounds import bernoulli_mixture, unsupervised_bound
+from theory.exact.lower_bounds import LowerBound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
+from theory.model.broken_hypotheses import (
+    longer_features,
+    positives_are_anchors,
+    psi_that_falls,
+    saturating_psi,
+    unbalanced,
+)
 from theory.model.eta_kinds import Exponential
 from theory.model.latent_classes import LatentClassModel
-from theory.model.psi_kinds import BadSigmoid, BadSquare, InfoNCE, TripletMax, TripletSum
+from theory.model.psi_kinds import InfoNCE, TripletMax, TripletSum
 from theory.model.random_models import (
     ball_features,
+    collapsed_model,
     near_collapse,
     neural_collapse,
     own_points,
@@ -38,6 +45,11 @@ ONE, HALF = Fraction(1), Fraction(1, 2)
 NO_TILT = Exponential(Fraction(0))
 UNEQUAL = "prior .9, .05, .05, k = 8, triplet with maximum"
 
+UCL = LowerBound(unsupervised_bound, ("ucl",))
+BOTH = LowerBound(unsupervised_bound, ("ucl", "hucl"))
+UCL_JOINT = LowerBound(unsupervised_bound, ("ucl_joint",))
+"""For positives that depend on the anchor."""
+
 
 @in_balls()
 def on_random_models(effort: Effort) -> Measurement:
@@ -45,12 +57,7 @@ def on_random_models(effort: Effort) -> Measurement:
     rng, tally = random.Random(SEED), Tally(seed=SEED)
     for i in range(effort.choose(30, 250, 2000)):
         features = near_collapse if i % 2 else None
-        model = random_model(rng, balanced=True, joint=False, features=features)
-        losses = exact_losses(model)
-        bound = unsupervised_bound(model.num_classes, model.k, model.psi)
-        tally.at_least(losses.ucl, bound)
-        tally.at_least(losses.hucl, bound)
-        tally.models += 1
+        BOTH.is_met(tally, random_model(rng, balanced=True, joint=False, features=features))
     return tally.measurement()
 
 
@@ -62,9 +69,7 @@ def at_collapse(effort: Effort) -> Measurement:
         for psi in psi_choices(rng):
             for k in (1, 3) if classes < 5 else (2,):
                 model = neural_collapse(num_classes=classes, points=2, k=k, psi=psi)
-                bound = unsupervised_bound(classes, k, psi)
-                tally.equal(exact_losses(model).ucl, bound)
-                tally.models += 1
+                UCL.is_attained(tally, model)
     return tally.measurement()
 
 
@@ -73,9 +78,7 @@ def at_collapse_unbalanced(effort: Effort) -> Measurement:
     """The same with priors 1/2, 1/4, 1/4."""
     tally = Tally()
     model = neural_collapse(num_classes=3)
-    model = replace(model, prior=(HALF, HALF / 2, HALF / 2))
-    tally.equal(exact_losses(model).ucl, unsupervised_bound(3, 1, model.psi))
-    tally.models = 1
+    UCL.is_attained(tally, replace(model, prior=(HALF, HALF / 2, HALF / 2)))
     return tally.measurement()
 
 
@@ -88,75 +91,21 @@ def only_at_collapse(effort: Effort) -> Measurement:
         model = random_model(
             rng, balanced=True, joint=False, psi=psi, features=near_collapse, sizes=(3, 2, 2)
         )
-        _above(tally, model)
+        UCL.is_exceeded(tally, model)
     return tally.measurement()
 
 
 @in_balls()
 def with_a_slack_hinge(effort: Effort) -> Measurement:
     """The same prediction for a loss that is flat at the bound."""
-    tally = Tally()
-    laws = own_points([uniform(1)] * 2)
-    features = ((Fraction(9, 10),), (Fraction(-9, 10),))
-    model = LatentClassModel(uniform(2), laws, features, 1, TripletSum(Fraction(0)), NO_TILT)
-    _above(tally, model)
+    tally, features = Tally(), ((Fraction(9, 10),), (Fraction(-9, 10),))
+    UCL.is_exceeded(tally, collapsed_model(features, psi=TripletSum(Fraction(0))))
     return tally.measurement()
 
 
-def _above(tally: Tally, model: LatentClassModel) -> None:
-    bound = unsupervised_bound(model.num_classes, model.k, model.psi)
-    tally.above(exact_losses(model).ucl, bound)
-    tally.models += 1
-
-
-def _broken(change: Callable[[LatentClassModel], LatentClassModel]):
-    """The bound where one hypothesis is broken, starting from neural collapse."""
-
-    @in_balls()
-    def measure(effort: Effort) -> Measurement:
-        tally = Tally()
-        model = change(neural_collapse(num_classes=3, eta=NO_TILT))
-        losses = exact_losses(model)
-        bound = unsupervised_bound(model.num_classes, model.k, model.psi)
-        found = losses.ucl if losses.ucl_joint is None else losses.ucl_joint
-        tally.at_least(found, bound)
-        tally.models = 1
-        return tally.measurement(UCL=float(found), bound=float(bound))
-
-    return measure
-
-
-def _scaled(model: LatentClassModel) -> LatentClassModel:
-    longer = tuple(tuple(Fraction(6, 5) * x for x in f) for f in model.features)
-    return replace(model, features=longer)
-
-
-def _unbalanced(model: LatentClassModel) -> LatentClassModel:
-    """With eight negatives and the largest v, the heavy class loses little and the others gain."""
-    prior = (Fraction(9, 10), Fraction(1, 20), Fraction(1, 20))
-    psi = TripletMax(Fraction(2))
-    return replace(model, prior=prior, features=((ONE,), (-ONE,), (-ONE,)), psi=psi, k=8)
-
-
-def _saturating(model: LatentClassModel) -> LatentClassModel:
-    psi = BadSigmoid(a=Fraction(10), c=Fraction(8, 5))
-    return replace(model, psi=psi, features=((ONE,), (ONE,), (-ONE,)))
-
-
-def _not_monotone(model: LatentClassModel) -> LatentClassModel:
-    shorter = tuple(tuple(Fraction(3, 5) * x for x in f) for f in model.features)
-    return replace(model, psi=BadSquare(ONE), features=shorter)
-
-
-def _self_pairs(model: LatentClassModel) -> LatentClassModel:
-    """x+ = x in two classes of two instances, with the four instances at a simplex ETF."""
-    four = neural_collapse(num_classes=4, eta=NO_TILT)
-    laws = own_points([uniform(2)] * 2)
-    joint = tuple(
-        tuple(tuple(p if i == j else 0 * ONE for j in range(4)) for i, p in enumerate(law))
-        for law in laws
-    )
-    return replace(four, prior=uniform(2), class_laws=laws, joint=joint)
+def with_a_heavy_class() -> LatentClassModel:
+    """With many negatives and the largest v, the heavy class loses little and the others gain."""
+    return replace(unbalanced(Fraction(9, 10)), psi=TripletMax(Fraction(2)), k=8)
 
 
 @in_balls()
@@ -173,11 +122,7 @@ def other_instance(effort: Effort) -> Measurement:
     )
     for _ in range(effort.choose(10, 60, 400)):
         model = random_model(rng, balanced=True, joint=False, overlapping=False, sizes=(2, 3, 2))
-        model = replace(model, class_laws=laws, joint=joint)
-        losses = exact_losses(model)
-        assert losses.ucl_joint is not None
-        tally.at_least(losses.ucl_joint, unsupervised_bound(2, model.k, model.psi))
-        tally.models += 1
+        UCL_JOINT.is_met(tally, replace(model, class_laws=laws, joint=joint))
     return tally.measurement()
 
 
@@ -203,7 +148,9 @@ def excluding_self_from_negatives_only(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-def _compare_instances(tally, model, *, positive_may_be_self):
+def _compare_instances(
+    tally: Tally, model: LatentClassModel, *, positive_may_be_self: bool
+) -> None:
     """All (anchor, positive, one negative) among two classes of two instances, equally likely."""
     gram = [[rational(t) for t in row] for row in model.gram]
     triples = [
@@ -225,10 +172,7 @@ def any_prior(effort: Effort) -> Measurement:
     while tally.models < effort.choose(20, 200, 1500):
         psi, k = rng.choice(psi_choices(rng)), rng.choice((1, 2, 3))
         if k == 1 or psi.separable:
-            model = random_model(rng, psi=psi, k=k, balanced=False, joint=False)
-            bound = unsupervised_bound(model.num_classes, k, psi)
-            tally.at_least(exact_losses(model).ucl, bound)
-            tally.models += 1
+            UCL.is_met(tally, random_model(rng, psi=psi, k=k, balanced=False, joint=False))
     return tally.measurement()
 
 
@@ -242,11 +186,17 @@ CLAIMS = (
         evidence=Evidence.PROVED,
         measure=on_random_models,
         controls=(
-            Control("x+ = x", "conditionally independent positives", _broken(_self_pairs)),
-            Control(UNEQUAL, "balanced classes (k > 1)", _broken(_unbalanced)),
-            Control("norm 1.2", "unit ball", _broken(_scaled)),
-            Control("a sigmoid as psi", "convex psi", _broken(_saturating)),
-            Control("a square as psi", "non-decreasing psi", _broken(_not_monotone)),
+            Control(
+                "x+ = x", "conditionally independent positives", UCL_JOINT.on(positives_are_anchors)
+            ),
+            Control(UNEQUAL, "balanced classes (k > 1)", UCL.on(with_a_heavy_class)),
+            Control("norm 1.2", "unit ball", UCL.on(longer_features)),
+            Control("a sigmoid as psi", "convex psi", UCL.on(saturating_psi)),
+            Control(
+                "a square as psi",
+                "non-decreasing psi",
+                UCL.on(lambda: psi_that_falls(Fraction(3, 5))),
+            ),
         ),
     ),
     Claim(
@@ -275,7 +225,7 @@ CLAIMS = (
         hypotheses="E[s | y] <= |mu_y|^2 on average",
         evidence=Evidence.PROVED,
         measure=other_instance,
-        controls=(Control("x+ = x", "E[s | y] <= |mu_y|^2", _broken(_self_pairs)),),
+        controls=(Control("x+ = x", "E[s | y] <= |mu_y|^2", UCL_JOINT.on(positives_are_anchors)),),
     ),
     Claim(
         name="instances that are not their own negatives",
@@ -302,6 +252,6 @@ CLAIMS = (
         "positives",
         evidence=Evidence.PROVED,
         measure=any_prior,
-        controls=(Control(UNEQUAL, "k = 1 or separable psi", _broken(_unbalanced)),),
+        controls=(Control(UNEQUAL, "k = 1 or separable psi", UCL.on(with_a_heavy_class)),),
     ),
 )

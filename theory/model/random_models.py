@@ -56,6 +56,21 @@ def neural_collapse(
     )
 
 
+def collapsed_model(
+    features: Matrix, *, k: int = 1, psi: PsiKind | None = None, eta: EtaKind | None = None
+) -> LatentClassModel:
+    """Balanced classes of one point each; InfoNCE and ``exp(sum t)`` by default."""
+    classes = len(features)
+    return LatentClassModel(
+        prior=uniform(classes),
+        class_laws=own_points([uniform(1)] * classes),
+        features=features,
+        k=k,
+        psi=InfoNCE() if psi is None else psi,
+        eta=Exponential(Fraction(1)) if eta is None else eta,
+    )
+
+
 def random_model(
     rng: Rng,
     *,

@@ -16,12 +16,15 @@ memory for all rows, gathering is simpler and has fewer steps: see `choose_excha
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import jax
 from jax import lax
 
 from hcl_jax.padding import varying_like
+
+State = TypeVar("State")
+Rows = TypeVar("Rows")
 
 Exchange = Literal["gather", "ring"]
 
@@ -30,17 +33,17 @@ GATHERED_BYTES = 64 * 2**20
 
 
 def choose_exchange(rows: int, dim: int, devices: int, itemsize: int = 4) -> Exchange:
-    """The exchange taken by default.
+    """The exchange that `sharded_contrastive_loss` takes by default.
 
     Args:
-        rows: of one device.
-        dim: the number of features.
-        devices: their number.
-        itemsize: bytes of a feature.
+        rows: the number of rows of one device.
+        dim: the number of features of a row.
+        devices: the number of devices.
+        itemsize: the bytes of a feature.
 
     Returns:
-        "gather" if all features take at most `GATHERED_BYTES`, or there are two devices or fewer
-        (where a ring holds as much); else "ring".
+        "gather" if all features take at most 64 MiB, or there are two devices or fewer (where a
+        ring holds as much); else "ring".
 
     Example:
         >>> choose_exchange(1024, 128, 8), choose_exchange(131072, 128, 8)
@@ -50,43 +53,29 @@ def choose_exchange(rows: int, dim: int, devices: int, itemsize: int = 4) -> Exc
     return "gather" if fits or devices <= 2 else "ring"
 
 
-def meet_all(
+def for_each_shard(
     exchange: Exchange,
     axis_name: str,
-    own: Any,
-    meet: Callable[[Any, Any], Any],
-    state: Any,
-) -> Any:
-    """Runs ``state = meet(state, candidates)`` until the candidates of every device have come.
+    own: Rows,
+    visit: Callable[[State, Rows], State],
+    state: State,
+) -> State:
+    """Runs ``state = visit(state, rows)`` until the rows of every device have come.
 
-    Args:
-        exchange: "gather" calls `meet` once, "ring" once for every device, sending the next shard
-            on its way before computing with the present one.
-        axis_name: the axis of the devices.
-        own: the rows of this device, a tree of arrays.
-        meet: what to do with a portion of rows; portions may have different lengths.
-        state: before the first.
-
-    Returns:
-        The state after the last.
-
-    Example:
-        >>> import jax
-        >>> def total(x):
-        ...     return meet_all("gather", "devices", x, lambda s, other: s + other.sum(), 0.0)
-        >>> jax.vmap(total, axis_name="devices")(jax.numpy.ones((2, 3))).tolist()
-        [6.0, 6.0]
+    `own` are the rows of this device, a tree of arrays. "gather" calls `visit` once, with the rows
+    of all devices; "ring" once for every device, sending the next shard on its way before it
+    computes with the present one.
     """
     if exchange == "gather":
-        return meet(state, jax.tree.map(lambda x: lax.all_gather(x, axis_name, tiled=True), own))
+        return visit(state, jax.tree.map(lambda x: lax.all_gather(x, axis_name, tiled=True), own))
     size = lax.axis_size(axis_name)
     onwards = [(i, (i + 1) % size) for i in range(size)]
 
-    def hop(carry, _):
+    def hop(carry: tuple[State, Rows], _: None) -> tuple[tuple[State, Rows], None]:
         state, visiting = carry
         arriving = jax.tree.map(lambda x: lax.ppermute(x, axis_name, onwards), visiting)
-        return (meet(state, visiting), arriving), None
+        return (visit(state, visiting), arriving), None
 
     start = (varying_like(state, own), own)
     (state, last), _ = lax.scan(hop, start, length=size - 1)
-    return meet(state, last)
+    return visit(state, last)

@@ -8,13 +8,14 @@ temperature t, negatives N_i and positives P_i of anchor i,
 
 where ``link(x) = log(alpha + q e^x)``. Only a, b and two sums over positives are kept: O(rows).
 
-**The gradient.** Let ``g_i`` be the derivative of the final scalar by ``L_i``. Write
+**The gradient.** Let ``g_i`` be the derivative of the final scalar with respect to ``L_i``. Write
 
     r_ip = link'(m_i - s_ip / t) for p in P_i, else 0          R_i  = sum_p r_ip
     u_ij = exp(k_ij - a_i)       for j in N_i, else 0          w_ij = exp(log eta(s_ij) - b_i)
 
 so that u and w are the softmax weights: ``d a_i = sum_j u_ij d k_ij``, ``d b_i = sum_j w_ij d log
-eta(s_ij)``. Since ``d L_i = R_i d m_i - (1/t) sum_p r_ip d s_ip``, the derivative by ``s_ij`` is
+eta(s_ij)``. Since ``d L_i = R_i d m_i - (1/t) sum_p r_ip d s_ip``, the derivative with respect to
+``s_ij`` is
 
     G_ij = g_i ( R_i [ u_ij (1/t + D_ij) - w_ij D_ij ]  -  r_ij / t ),   D_ij = (log eta)'(s_ij),
 
@@ -33,248 +34,237 @@ visited: 1/2 forward, 1/2 + 1 backward. There the shift of the exponentials is o
 the rows are sorted by group first.
 """
 
-from functools import partial
-
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from hcl_jax.losses._blockwise.block import Side, Slopes
-from hcl_jax.losses._blockwise.gradients import pull_apart, triangle_pull
-from hcl_jax.losses._blockwise.negatives import (
-    absorb,
-    bounds,
-    count_negatives,
-    cut,
-    in_range,
-    is_flat,
-    nothing_absorbed,
-    statistics,
-    triangle_sums,
+from hcl_jax.losses._blockwise.block import (
+    RowBlock,
+    SoftmaxCoefficients,
+    rows_in_one_role,
 )
-from hcl_jax.losses._blockwise.positives import positive_pull, positive_sums
-from hcl_jax.losses._blockwise.tiles import unless
+from hcl_jax.losses._blockwise.gradients import (
+    Constants,
+    WeightedRows,
+    vjp_symmetric,
+    vjp_two_sets,
+)
+from hcl_jax.losses._blockwise.negatives import (
+    NegativeStatistics,
+    NegativeSums,
+    accumulate,
+    count_negatives,
+    drop_padding,
+    empty_sums,
+    eta_is_constant,
+    exponent_bounds,
+    in_range,
+    statistics,
+    symmetric_sums,
+)
+from hcl_jax.losses._blockwise.options import TileOptions
+from hcl_jax.losses._blockwise.positives import positive_sums, vjp_positives
+from hcl_jax.losses._blockwise.tiles import compute_if
 from hcl_jax.losses._blockwise.vjp import (
-    POSITIVE_BLOCK,
-    Settings,
-    cotangent_of_totals,
-    finish,
-    offsets,
-    once_differentiable,
-    ranks_of,
+    LossInputs,
+    Residuals,
+    anchor_terms,
+    inverse_permutation,
+    mask_undefined,
+    softmax_coefficients,
     sort_rows,
-    unwrap,
-    weigh,
+    take,
+    weighted_blocks,
     whole_blocks,
 )
+from hcl_jax.losses._differentiable_once import Embeddings, differentiable_once
 from hcl_jax.losses.anchor_losses import AnchorLosses
-from hcl_jax.losses.law import Law
+from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.pairs import Pairs
 
 
 def blockwise_losses(
-    law: Law,
+    infonce: TiltedInfoNCE,
     anchors: Float[Array, "anchors dim"],
     pairs: Pairs,
     candidates: Float[Array, "candidates dim"] | None,
-    settings: Settings = Settings(),  # noqa: B008  (immutable)
+    options: TileOptions = TileOptions(),  # noqa: B008  (immutable)
 ) -> AnchorLosses:
-    """The losses of anchors, tile by tile; without `candidates` these are the anchors.
+    """The losses of anchors; without `candidates` these are the anchors.
 
     Memory: the tiles (a few ``block^2`` floats, a few ``64 rows``) and copies of the embeddings and
     their gradients.
-
-    Args:
-        law: parts of a product hardening and of InfoNCE.
-        anchors: embeddings whose losses are wanted.
-        pairs: which candidate is what to which anchor.
-        candidates: their positives and negatives, or None.
-        settings: see `Settings`.
-
-    Returns:
-        The losses.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from hcl_jax.pairs import rows, supervised
-        >>> from hcl_jax.losses.law import law_of
-        >>> embeddings = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
-        >>> everyone = supervised(rows(jnp.array([0, 0, 1, 1])))
-        >>> blockwise_losses(law_of(), embeddings, everyone, None).total.round(4).tolist()
-        [0.12690000236034393, 0.12690000236034393, 0.12690000236034393, 0.12690000236034393]
     """
+    inputs = LossInputs(infonce, pairs)
     if candidates is None:
-        return _one_set(settings, law, anchors, pairs)
-    return _two_sets(settings, law, anchors, candidates, pairs)
+        return _one_set(options, inputs, (anchors,))
+    return _two_sets(options, inputs, (anchors, candidates))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _one_set(settings, law, features, pairs):
-    return _one_set_forward(settings, law, features, pairs)[0]
-
-
-def _one_set_fwd(settings, *arguments):
-    law, features, pairs = unwrap(arguments)
-    losses, memory = _one_set_forward(settings, law, features, pairs)
-    return losses, (law, features, pairs, memory)
-
-
-def _one_set_bwd(settings, residuals, cotangents):
-    memory = residuals[-1]
-    weight = cotangent_of_totals(cotangents, memory.slope)
-    return None, _one_set_backward(settings, *residuals, weight), None
-
-
-_one_set.defvjp(_one_set_fwd, _one_set_bwd, symbolic_zeros=True)
-
-
-@once_differentiable
-def _one_set_forward(settings, law, features, pairs):
+def _one_set_forward(
+    options: TileOptions, inputs: LossInputs, embeddings: Embeddings
+) -> tuple[AnchorLosses, Residuals]:
+    """Losses of anchors that are the candidates: less a constant, or with a running maximum."""
+    (features,) = embeddings
+    infonce, pairs = inputs
     order, ranks, rows = sort_rows(features, pairs)
     count = count_negatives(*pairs)[order]
 
-    def with_running_maximum():
-        return statistics(law, _sums(settings, law, rows, rows), count)
+    def with_running_maximum() -> NegativeStatistics:
+        return statistics(infonce, _sums(infonce, rows, rows, options), count)
 
-    if settings.kernels is not None:
+    if options.kernels is not None:
         constant, stats = jnp.array(False), with_running_maximum()
     else:
-        flat = is_flat(law, features, features) | law.has_no_hardening
-        padded, block = whole_blocks(rows, settings)
-        sums = cut(triangle_sums(law, padded, block, settings.precision), len(order))
+        flat = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
+        padded, block = whole_blocks(rows, options)
+        sums = symmetric_sums(infonce, padded, block, options.precision)
+        sums = drop_padding(sums, len(order))
         constant = in_range(sums, count, flat)
-        stats = unless(constant, with_running_maximum, statistics(law, sums, count, flat))
-    losses, memory = _with_positives(settings, law, rows, rows, stats, constant)
-    return jax.tree.map(lambda values: values[ranks], losses), memory
+        stats = compute_if(~constant, with_running_maximum, statistics(infonce, sums, count, flat))
+    losses, residuals = _with_positives(infonce, rows, rows, stats, constant, options)
+    return take(losses, ranks), residuals
 
 
-@once_differentiable
-def _one_set_backward(settings, law, features, pairs, memory, weight):
+def _one_set_backward(
+    options: TileOptions,
+    inputs: LossInputs,
+    embeddings: Embeddings,
+    residuals: Residuals,
+    weight: Float[Array, " n"],
+) -> Embeddings:
+    """``(G + G^T) Z``."""
+    (features,) = embeddings
+    infonce, pairs = inputs
     order, ranks, rows = sort_rows(features, pairs)
-    rows = weigh(rows, memory, weight[order])
-    if settings.kernels is not None:
-        gradient = _pull_in_kernel(settings, law, rows, rows)
+    weight = weight[order]
+    weighted = (rows, softmax_coefficients(residuals, weight))
+    if options.kernels is not None:
+        gradient = options.kernels.vjp(infonce, weighted, weighted, options)
     else:
-        gradient = _triangle_pull(settings, law, rows, memory.constant)
-    gradient += positive_pull(law, rows, rows, POSITIVE_BLOCK, settings.precision)
-    return gradient[ranks].astype(features.dtype)
+        gradient = _vjp_symmetric(infonce, weighted, residuals.constant, options)
+    terms = anchor_terms(residuals.statistics, weight)
+    gradient += vjp_positives(infonce, (rows, terms), (rows, terms), options.precision)
+    return (gradient[ranks].astype(features.dtype),)
 
 
-def _triangle_pull(settings, law, rows, constant):
-    shift = bounds(law, rows.features, rows.features)
-    padded, block = whole_blocks(rows, settings)
-
-    def pull(constants):
-        side = padded._replace(slopes=_less_constants(padded.slopes, constants))
-        return triangle_pull(
-            law,
-            side,
-            block,
-            detached=settings.detached,
-            constants=constants,
-            precision=settings.precision,
-        )
-
-    nothing = jnp.zeros(padded.features.shape, shift[0].dtype)
-    gradient = unless(~constant, lambda: pull(shift), nothing)
-    return unless(constant, lambda: pull(None), gradient)[: rows.features.shape[0]]
+_one_set = differentiable_once(_one_set_forward, _one_set_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _two_sets(settings, law, anchors, candidates, pairs):
-    return _two_sets_forward(settings, law, anchors, candidates, pairs)[0]
-
-
-def _two_sets_fwd(settings, *arguments):
-    arguments = unwrap(arguments)
-    losses, memory = _two_sets_forward(settings, *arguments)
-    return losses, (*arguments, memory)
-
-
-def _two_sets_bwd(settings, residuals, cotangents):
-    weight = cotangent_of_totals(cotangents, residuals[-1].slope)
-    return None, *_two_sets_backward(settings, *residuals, weight), None
-
-
-_two_sets.defvjp(_two_sets_fwd, _two_sets_bwd, symbolic_zeros=True)
-
-
-@once_differentiable
-def _two_sets_forward(settings, law, anchors, candidates, pairs):
-    orders = [jnp.argsort(keys.group) for keys in pairs]
-    rows, columns = _sorted_sides(anchors, candidates, pairs, orders)
+def _two_sets_forward(
+    options: TileOptions, inputs: LossInputs, embeddings: Embeddings
+) -> tuple[AnchorLosses, Residuals]:
+    """Losses of anchors that are other rows than the candidates, with a running maximum."""
+    infonce, pairs = inputs
+    orders, (rows, columns) = _sort_two_sets(embeddings, pairs)
     count = count_negatives(*pairs)[orders[0]]
-    stats = statistics(law, _sums(settings, law, rows, columns), count)
-    losses, memory = _with_positives(settings, law, rows, columns, stats, jnp.array(False))
-    return jax.tree.map(lambda values: values[ranks_of(orders[0])], losses), memory
+    stats = statistics(infonce, _sums(infonce, rows, columns, options), count)
+    never = jnp.array(False)
+    losses, residuals = _with_positives(infonce, rows, columns, stats, never, options)
+    return take(losses, inverse_permutation(orders[0])), residuals
 
 
-@once_differentiable
-def _two_sets_backward(settings, law, anchors, candidates, pairs, memory, weight):
-    orders = [jnp.argsort(keys.group) for keys in pairs]
-    rows, columns = _sorted_sides(anchors, candidates, pairs, orders)
-    rows = weigh(rows, memory, weight[orders[0]])
-    if settings.kernels is not None:
+def _two_sets_backward(
+    options: TileOptions,
+    inputs: LossInputs,
+    embeddings: Embeddings,
+    residuals: Residuals,
+    weight: Float[Array, " anchors"],
+) -> Embeddings:
+    """``G Y`` and ``G^T X``."""
+    infonce, pairs = inputs
+    orders, (rows, columns) = _sort_two_sets(embeddings, pairs)
+    weight = weight[orders[0]]
+    anchors = (rows, softmax_coefficients(residuals, weight))
+    if options.kernels is not None:
         of_negatives = (
-            _pull_in_kernel(settings, law, rows, columns),
-            _pull_in_kernel(settings, law, columns, rows),
+            options.kernels.vjp(infonce, anchors, (columns, None), options),
+            options.kernels.vjp(infonce, (columns, None), anchors, options),
         )
     else:
-        (x, block_x), (y, block_y) = (whole_blocks(side, settings) for side in (rows, columns))
-        options = {"detached": settings.detached, "precision": settings.precision}
-        of_negatives = pull_apart(law, x, y, (block_x, block_y), **options)
+        x, block_x = weighted_blocks(anchors, options)
+        y, block_y = whole_blocks(columns, options)
+        of_negatives = vjp_two_sets(infonce, x, y, (block_x, block_y), options)
+    x, y = (rows, anchor_terms(residuals.statistics, weight)), (columns, None)
     of_positives = (
-        positive_pull(law, rows, columns, POSITIVE_BLOCK, settings.precision),
-        positive_pull(law, columns, rows, POSITIVE_BLOCK, settings.precision),
+        vjp_positives(infonce, x, y, options.precision),
+        vjp_positives(infonce, y, x, options.precision),
     )
     sums = [n[: p.shape[0]] + p for n, p in zip(of_negatives, of_positives, strict=True)]
     return tuple(
-        gradient[ranks_of(order)].astype(features.dtype)
-        for gradient, order, features in zip(sums, orders, (anchors, candidates), strict=True)
+        gradient[inverse_permutation(order)].astype(features.dtype)
+        for gradient, order, features in zip(sums, orders, embeddings, strict=True)
     )
 
 
-def _sums(settings, law, rows, columns):
+_two_sets = differentiable_once(_two_sets_forward, _two_sets_backward)
+
+
+def _sort_two_sets(
+    embeddings: Embeddings, pairs: Pairs
+) -> tuple[list[Int[Array, " _"]], list[RowBlock]]:
+    """The orders that sort anchors and candidates by group, and both sorted."""
+    orders = [jnp.argsort(keys.group) for keys in pairs]
+    rows = [rows_in_one_role(*side) for side in zip(embeddings, pairs, strict=True)]
+    return orders, [take(side, order) for side, order in zip(rows, orders, strict=True)]
+
+
+def _sums(
+    infonce: TiltedInfoNCE, rows: RowBlock, columns: RowBlock, options: TileOptions
+) -> NegativeSums:
     """Sums over the negatives with a running maximum."""
-    if settings.kernels is not None:
-        return settings.kernels.sums(law, rows, columns, settings.precision)
-    (x, block_x), (y, block_y) = (whole_blocks(side, settings) for side in (rows, columns))
-    start = nothing_absorbed(x.features)
-    sums = absorb(start, law, x, y, (block_x, block_y), settings.precision)
-    return cut(sums, rows.features.shape[0])
+    if options.kernels is not None:
+        return options.kernels.sums(infonce, rows, columns, options.precision)
+    (x, block_x), (y, block_y) = (whole_blocks(side, options) for side in (rows, columns))
+    start = empty_sums(x.features)
+    sums = accumulate(start, infonce, x, y, (block_x, block_y), options.precision)
+    return drop_padding(sums, rows.features.shape[0])
 
 
-def _pull_in_kernel(settings, law, rows, columns):
-    options = {"detached": settings.detached, "precision": settings.precision}
-    return settings.kernels.pull(law, rows, columns, **options)
+def _with_positives(
+    infonce: TiltedInfoNCE,
+    rows: RowBlock,
+    columns: RowBlock,
+    stats: NegativeStatistics,
+    constant: Bool[Array, ""],
+    options: TileOptions,
+) -> tuple[AnchorLosses, Residuals]:
+    """The losses, once the negatives are known."""
+    sums = positive_sums(infonce, (rows, anchor_terms(stats)), columns, options.precision)
+    return mask_undefined(stats, sums, constant)
 
 
-def _with_positives(settings, law, rows, columns, stats, constant):
-    anchors = rows._replace(offsets=offsets(stats))
-    sums = positive_sums(law, anchors, columns, POSITIVE_BLOCK, settings.precision)
-    return finish(stats, sums, constant)
+def _vjp_symmetric(
+    infonce: TiltedInfoNCE, rows: WeightedRows, constant: Bool[Array, ""], options: TileOptions
+) -> Float[Array, "n dim"]:
+    """``(G + G^T) Z`` of the negatives, by whichever shifts the forward pass could use."""
+    features = rows[0].features
+    shift = exponent_bounds(infonce, features, features)
+    (padded, coefficients), block = weighted_blocks(rows, options)
+
+    def gradient(constants: Constants | None) -> Float[Array, "padded dim"]:
+        weighted = (padded, _less_constants(coefficients, constants))
+        return vjp_symmetric(infonce, weighted, block, options, constants)
+
+    nothing = jnp.zeros(padded.features.shape, shift[0].dtype)
+    found = compute_if(constant, lambda: gradient(shift), nothing)
+    return compute_if(~constant, lambda: gradient(None), found)[: features.shape[0]]
 
 
-def _sorted_sides(anchors, candidates, pairs, orders):
-    rows = Side(anchors, as_anchor=pairs.anchors)
-    columns = Side(candidates, as_candidate=pairs.candidates)
-    return [
-        jax.tree.map(lambda values, order=order: values[order], side)
-        for side, order in zip((rows, columns), orders, strict=True)
-    ]
-
-
-def _less_constants(slopes, constants):
-    """Slopes for tiles of ``exp(k - c)``: the rest of the shift goes into the factors."""
+def _less_constants(
+    coefficients: SoftmaxCoefficients, constants: Constants | None
+) -> SoftmaxCoefficients:
+    """Coefficients for tiles of ``exp(k - c)``: the rest of the shift goes into the factors."""
     if constants is None:
-        return slopes
+        return coefficients
 
-    def rest(factor, constant, shift):
+    def rest(
+        factor: Float[Array, " n"], constant: Float[Array, ""], shift: Float[Array, " n"]
+    ) -> Float[Array, " n"]:
         return jnp.where(
             factor == 0, 0, factor * jnp.exp(jnp.where(factor == 0, 0, constant - shift))
         )
 
-    return Slopes(
-        rest(slopes.tilted, constants[0], slopes.tilted_shift),
-        rest(slopes.plain, constants[1], slopes.plain_shift),
+    return coefficients._replace(
+        tilted=rest(coefficients.tilted, constants[0], coefficients.tilted_shift),
+        plain=rest(coefficients.plain, constants[1], coefficients.plain_shift),
     )

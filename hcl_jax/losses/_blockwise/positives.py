@@ -7,140 +7,118 @@ not static: it follows from the groups, from one or two for many small classes t
 for a single class. Rows that are not sorted are served as well, with wider bands.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jax.lax import PrecisionLike
+from jaxtyping import Array, Bool, Float, Int
 
-from hcl_jax.losses._blockwise.block import Side, along, positives
-from hcl_jax.losses._blockwise.gradients import weighted_sum
-from hcl_jax.losses.law import Law
+from hcl_jax.losses._blockwise.block import AnchorTerms, RowBlock, along, positive_mask
+from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import pad_rows, padding, valid_rows, varying_like
+from hcl_jax.precision import inner_products, weighted_sums, wide_dtype
+
+State = TypeVar("State")
+Terms = TypeVar("Terms", bound=AnchorTerms | None)
+
+POSITIVE_BLOCK = 64
+"""Rows in a block of the band."""
 
 
 class PositiveSums(NamedTuple):
-    """Of every anchor, over its positives: losses, derivatives by the offset, and their number."""
+    """Of every anchor, over its positives.
 
-    total: Float[Array, " n"]
-    slope: Float[Array, " n"]
-    number: Int[Array, " n"]
-
-
-def no_positives(like: Float[Array, "*n"]) -> PositiveSums:
-    """Empty sums, to which those of portions of candidates are added.
-
-    Args:
-        like: one number for each anchor.
-
-    Returns:
-        Zeros.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> no_positives(jnp.ones(2)).number.tolist()
-        [0, 0]
+    Attributes:
+        total: the sum of losses.
+        slope: the sum of their derivatives with respect to the offset.
+        number: the number of positives.
     """
+
+    total: Float[Array, "*n"]
+    slope: Float[Array, "*n"]
+    number: Int[Array, "*n"]
+
+
+Ranges = tuple[Int[Array, " blocks"], Int[Array, " blocks"]]
+"""The least and the greatest group of every block."""
+
+Rows = tuple[RowBlock, AnchorTerms | None]
+"""Rows, with the terms of their losses where they are anchors."""
+
+
+def empty_positive_sums(like: Float[Array, "*n"]) -> PositiveSums:
+    """Sums over no positives, of as many anchors as `like` has numbers."""
     zeros = jnp.zeros_like(like)
     return PositiveSums(zeros, zeros, zeros.astype(jnp.int32))
 
 
 def positive_sums(
-    law: Law, anchors: Side, candidates: Side, block: int, precision: Any
+    infonce: TiltedInfoNCE,
+    anchors: tuple[RowBlock, AnchorTerms],
+    candidates: RowBlock,
+    precision: PrecisionLike,
+    block: int = POSITIVE_BLOCK,
 ) -> PositiveSums:
-    """The losses of anchors with the positives among some candidates.
+    """Sums over the positives among some candidates, before undefined anchors are taken out."""
+    x, y = _into_blocks(anchors, block), _into_blocks((candidates, None), block)
 
-    Args:
-        law: how similarities become losses.
-        anchors: features, keys and offsets.
-        candidates: features and keys.
-        block: the block length of both.
-        precision: of the multiplications.
-
-    Returns:
-        The sums, before undefined anchors are taken out.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from hcl_jax.pairs import rows, supervised
-        >>> from hcl_jax.losses.law import law_of
-        >>> keys = supervised(rows(jnp.array([0, 0, 1, 1])))
-        >>> side = Side(jnp.array([[1.0], [1.0], [-1.0], [-1.0]]), *keys)
-        >>> from hcl_jax.losses._blockwise.block import Offsets
-        >>> none = jnp.zeros(4)
-        >>> side = side._replace(offsets=Offsets(none, none.astype(int), none))
-        >>> positive_sums(law_of(), side, side, 2, None).total.round(4).tolist()  # log(1 + exp(-1))
-        [0.3132999837398529, 0.3132999837398529, 0.3132999837398529, 0.3132999837398529]
-    """
-    x, y = _into_blocks(anchors, block), _into_blocks(candidates, block)
-
-    def step(state, columns, active):
-        match = positives(x, columns) & active
-        value, slope = _pair_losses(law, _tiles(x, columns, precision), x, axis=0)
+    def step(state: PositiveSums, columns: Rows, active: Bool[Array, "blocks 1 1"]) -> PositiveSums:
+        match = positive_mask(x[0], columns[0]) & active
+        similarities = inner_products(x[0].features, columns[0].features, precision)
+        value, slope = _pair_losses(infonce, similarities, x[1], axis=0)
         return PositiveSums(
             state.total + jnp.sum(jnp.where(match, value, 0), axis=2),
             state.slope + jnp.sum(jnp.where(match, slope, 0), axis=2),
             state.number + jnp.sum(match, axis=2, dtype=jnp.int32),
         )
 
-    assert x.offsets is not None
-    sums = _over_bands(step, no_positives(x.offsets.offset), x, y)
-    count = anchors.features.shape[0]
+    sums = _over_bands(step, empty_positive_sums(x[1].offset), x, y)
+    count = anchors[0].features.shape[0]
     return jax.tree.map(lambda values: values.reshape(-1)[:count], sums)
 
 
-def positive_pull(
-    law: Law, rows: Side, columns: Side, block: int, precision: Any
+def vjp_positives(
+    infonce: TiltedInfoNCE,
+    rows: Rows,
+    columns: Rows,
+    precision: PrecisionLike,
+    block: int = POSITIVE_BLOCK,
 ) -> Float[Array, "n dim"]:
-    """The positives' part of ``G Z``, ``G^T Z`` or both, by the roles that rows and columns have.
+    """The positives' part of ``G Z``, ``G^T Z`` or both: the gradient with respect to the rows.
 
-    Args:
-        law: how similarities become losses.
-        rows: with offsets if they are anchors, with `as_candidate` if they are candidates.
-        columns: likewise.
-        block: the block length of both.
-        precision: of the multiplications.
-
-    Returns:
-        The columns' share of the gradient by the features of the rows.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from hcl_jax.pairs import rows, supervised
-        >>> from hcl_jax.losses.law import law_of
-        >>> keys = supervised(rows(jnp.array([0, 0, 1, 1])))
-        >>> side = Side(jnp.array([[1.0], [1.0], [-1.0], [-1.0]]), *keys)
-        >>> from hcl_jax.losses._blockwise.block import Offsets
-        >>> none = jnp.zeros(4)
-        >>> side = side._replace(offsets=Offsets(none, none.astype(int), none + 1))
-        >>> positive_pull(law_of(), side, side, 2, None).round(4).ravel().tolist()
-        [-0.5378999710083008, -0.5378999710083008, 0.5378999710083008, 0.5378999710083008]
+    Where the rows have terms they are anchors of the columns, where the columns have, of the rows.
     """
     x, y = _into_blocks(rows, block), _into_blocks(columns, block)
 
-    def step(total, other, active):
-        similarities = _tiles(x, other, precision)
+    def step(
+        total: Float[Array, "blocks b dim"], other: Rows, active: Bool[Array, "blocks 1 1"]
+    ) -> Float[Array, "blocks b dim"]:
+        similarities = inner_products(x[0].features, other[0].features, precision)
         tile = jnp.zeros_like(similarities)
-        for anchors, candidates, axis in ((x, other, 0), (other, x, 1)):
-            if anchors.offsets is not None and candidates.as_candidate is not None:
-                match = positives(anchors, candidates, axis) & active
-                slope = _pair_losses(law, similarities, anchors, axis)[1]
-                tile -= jnp.where(match, slope * along(anchors.offsets.weight, axis), 0)
-        tile /= jnp.asarray(law.temperature, tile.dtype)
-        return total + weighted_sum(tile, other.features, precision)
+        for (anchors, terms), (candidates, _), axis in ((x, other, 0), (other, x, 1)):
+            if terms is not None:
+                match = positive_mask(anchors, candidates, axis) & active
+                slope = _pair_losses(infonce, similarities, terms, axis)[1]
+                tile -= jnp.where(match, slope * along(terms.weight, axis), 0)
+        tile /= jnp.asarray(infonce.temperature, tile.dtype)
+        return total + weighted_sums(tile, other[0].features, precision)
 
-    dtype = jnp.promote_types(rows.features.dtype, jnp.float32)
-    total = _over_bands(step, jnp.zeros(x.features.shape, dtype), x, y)
-    return total.reshape(-1, rows.features.shape[1])[: rows.features.shape[0]]
+    count, dim = rows[0].features.shape
+    start = jnp.zeros(x[0].features.shape, wide_dtype(rows[0].features))
+    return _over_bands(step, start, x, y).reshape(-1, dim)[:count]
 
 
-def _over_bands(step, start, x, y):
+def _over_bands(
+    step: Callable[[State, Rows, Bool[Array, "blocks 1 1"]], State], start: State, x: Rows, y: Rows
+) -> State:
     """Runs `step` with the columns of every band; `active` says which tiles still have a band."""
-    first, last = _bands(_ranges(x), _ranges(y))
+    first, last = _bands(_ranges(x[0]), _ranges(y[0]))
 
-    def move_on(k, state):
-        at = jnp.minimum(first + k, y.features.shape[0] - 1)
+    def move_on(k: Int[Array, ""] | int, state: State) -> State:
+        at = jnp.minimum(first + k, y[0].features.shape[0] - 1)
         columns = jax.tree.map(lambda values: values[at], y)
         return step(state, columns, (first + k < last)[:, None, None])
 
@@ -148,7 +126,9 @@ def _over_bands(step, start, x, y):
     return lax.fori_loop(0, jnp.max(last - first), move_on, start)
 
 
-def _bands(rows, columns):
+def _bands(
+    rows: Ranges, columns: tuple[Int[Array, " others"], Int[Array, " others"]]
+) -> tuple[Int[Array, " blocks"], Int[Array, " blocks"]]:
     """Which blocks of columns may match each block of rows: from first up to but without last."""
     reach_up = lax.cummax(columns[1])
     reach_down = lax.cummin(columns[0], reverse=True)
@@ -157,39 +137,31 @@ def _bands(rows, columns):
     return first.astype(jnp.int32), last.astype(jnp.int32)
 
 
-def _ranges(side):
-    """The least and the greatest group of each block, in whichever roles its rows have."""
-    keys = [k.group for k in (side.as_anchor, side.as_candidate) if k is not None]
-    groups = jnp.concatenate(keys, axis=1)
+def _ranges(rows: RowBlock) -> Ranges:
+    """The least and the greatest group of each block, in either role."""
+    groups = jnp.concatenate([rows.as_anchor.group, rows.as_candidate.group], axis=1)
     return groups.min(axis=1), groups.max(axis=1)
 
 
-def _into_blocks(side, block):
-    count = side.features.shape[0]
+def _into_blocks(rows: tuple[RowBlock, Terms], block: int) -> tuple[RowBlock, Terms]:
+    """Rows padded to whole blocks, with a leading axis over blocks."""
+    (features, as_anchor, as_candidate, _), terms = rows
+    count = features.shape[0]
     extra = padding(count, block)
-    padded = Side(
-        features=pad_rows(side.features, extra),
-        as_anchor=pad_rows(side.as_anchor, extra, mode="edge"),
-        as_candidate=pad_rows(side.as_candidate, extra, mode="edge"),
+    padded = RowBlock(
+        features=pad_rows(features, extra),
+        as_anchor=pad_rows(as_anchor, extra, mode="edge"),
+        as_candidate=pad_rows(as_candidate, extra, mode="edge"),
         valid=valid_rows(count, block),
-        offsets=pad_rows(side.offsets, extra),
     )
-    return jax.tree.map(lambda v: v.reshape(-1, block, *v.shape[1:]), padded)
+    whole = (padded, pad_rows(terms, extra))
+    return jax.tree.map(lambda v: v.reshape(-1, block, *v.shape[1:]), whole)
 
 
-def _tiles(x, y, precision):
-    dtype = jnp.promote_types(x.features.dtype, jnp.float32)
-    return lax.dot_general(
-        x.features,
-        y.features,
-        (((2,), (2,)), ((0,), (0,))),
-        precision=precision,
-        preferred_element_type=dtype,
-    )
-
-
-def _pair_losses(law, similarities, anchors, axis):
-    """The loss of every pair of a tile, and its derivative by the offset."""
-    offset, count = along(anchors.offsets.offset, axis), along(anchors.offsets.number, axis)
-    x = offset - similarities / jnp.asarray(law.temperature, similarities.dtype)
-    return jax.jvp(lambda x: law.link(x, count), (x,), (jnp.ones_like(x),))
+def _pair_losses(
+    infonce: TiltedInfoNCE, similarities: Float[Array, "blocks n m"], terms: AnchorTerms, axis: int
+) -> tuple[Float[Array, "blocks n m"], Float[Array, "blocks n m"]]:
+    """The loss of every pair of a tile, and its derivative with respect to the offset."""
+    offset, number = along(terms.offset, axis), along(terms.number, axis)
+    x = offset - similarities / jnp.asarray(infonce.temperature, similarities.dtype)
+    return jax.jvp(lambda x: infonce.link(x, number), (x,), (jnp.ones_like(x),))

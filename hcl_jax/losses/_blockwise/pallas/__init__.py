@@ -1,43 +1,28 @@
 """The two passes over negatives as Mosaic kernels for TPUs, written in Pallas.
 
-`row_sums` is the forward pass, `similarity_pull` the backward pass; everything else, the positives
-included, is that of `hcl_jax.losses._blockwise.loss`. On a CPU the kernels are interpreted, for
-tests.
+`negative_sums` is the forward pass, `vjp_negatives` the backward pass; everything else, the
+positives included, is that of `hcl_jax.losses._blockwise.loss`. On a CPU the kernels are
+interpreted, for tests.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hcl_jax.losses._blockwise.pallas.backward import similarity_pull
-from hcl_jax.losses._blockwise.pallas.forward import row_sums
+from hcl_jax.losses._blockwise.options import Kernels
+from hcl_jax.losses._blockwise.pallas.backward import vjp_negatives
+from hcl_jax.losses._blockwise.pallas.forward import negative_sums
 from hcl_jax.losses._blockwise.pallas.lanes import WIDEST
-from hcl_jax.losses._blockwise.vjp import Kernels
 from hcl_jax.psi import Psi
 
 
 def kernels_for(
     anchors: Float[Array, "anchors dim"], candidates: Float[Array, "candidates dim"], psi: Psi
 ) -> Kernels:
-    """The kernels, if they can do what is asked for.
+    """The kernels, or NotImplementedError if they cannot do what is asked for.
 
-    Args:
-        anchors: embeddings.
-        candidates: embeddings.
-        psi: the loss function.
-
-    Returns:
-        The two passes.
-
-    Raises:
-        NotImplementedError: on a GPU, for a psi other than InfoNCE, for embeddings that are neither
-            float32 nor bfloat16 (in the interpreter float64 will do), or that are too wide.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from hcl_jax.psi import infonce
-        >>> kernels_for(jnp.ones((2, 2)), jnp.ones((2, 2)), infonce()).sums.__name__
-        'row_sums'
+    There are none on a GPU, for a psi other than InfoNCE, for embeddings that are neither float32
+    nor bfloat16 (in the interpreter float64 will do), or that are too wide.
     """
     backend = jax.default_backend()
     wide = [] if backend == "tpu" else [jnp.dtype(jnp.float64)]
@@ -51,7 +36,7 @@ def kernels_for(
     elif anchors.shape[1] > WIDEST:
         lacks = f"takes at most {WIDEST} features, not {anchors.shape[1]}"
     else:
-        return Kernels(row_sums, similarity_pull)
+        return Kernels(negative_sums, vjp_negatives)
     raise NotImplementedError(
         f'the pallas implementation {lacks}; implementation="blockwise" does it'
     )

@@ -8,91 +8,74 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float
 
-from hcl_jax.losses._blockwise.block import Side, Slopes, along
-from hcl_jax.losses._blockwise.gradients import tile_gradient, weighted_sum
+from hcl_jax.losses._blockwise.block import RowBlock, SoftmaxCoefficients
+from hcl_jax.losses._blockwise.gradients import tile_gradient
+from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.pallas.lanes import (
     in_lanes,
     narrow_keys,
+    negatives_in_lanes,
     over_tiles,
     padded_features,
     scalars_of,
     tile_rows,
 )
-from hcl_jax.losses._blockwise.tiles import inner_products
-from hcl_jax.losses.law import Law
+from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
+from hcl_jax.precision import inner_products, weighted_sums, wide_dtype
+
+Rows = tuple[RowBlock, SoftmaxCoefficients | None]
+"""Rows, with the coefficients of their negatives where they are anchors."""
+
+Operand = tuple[Array, pl.BlockSpec]
 
 
-def similarity_pull(
-    law: Law, rows: Side, columns: Side, *, detached: bool, precision: Any
+def vjp_negatives(
+    infonce: TiltedInfoNCE, rows: Rows, columns: Rows, options: TileOptions
 ) -> Float[Array, "n dim"]:
-    """The negatives' part of ``G Z``, ``G^T Z`` or ``(G + G^T) Z``, by the roles of the rows.
+    """The negatives' part of ``G Z``, ``G^T Z`` or both: the gradient with respect to the rows.
 
-    Each tile of G is computed again from the statistics of its rows, in VMEM, and multiplied there.
-    Padded rows need no mask: as anchors they have factor 0, as candidates features 0.
-
-    Args:
-        law: how similarities are weighed.
-        rows: with slopes if they are anchors, with `as_candidate` if they are candidates.
-        columns: likewise.
-        detached: whether the weights eta are constants to differentiation.
-        precision: of the multiplications.
-
-    Returns:
-        The columns' share of the gradient by the features of the rows.
-
-    Raises:
-        NotImplementedError: if the hardening function holds an array that is not a scalar.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from hcl_jax.pairs import rows, supervised
-        >>> from hcl_jax.losses.law import law_of
-        >>> keys = supervised(rows(jnp.array([0, 0, 1, 1])))
-        >>> side = Side(jnp.array([[1.0], [1.0], [-1.0], [-1.0]]), *keys)
-        >>> side = side._replace(slopes=Slopes(*jnp.zeros((4, 4)).at[:2].set(1.0)))
-        >>> whole = similarity_pull(law_of(), side, side, detached=True, precision=None)
-        >>> whole.round(4).ravel().tolist()
-        [-1.4714999198913574, -1.4714999198913574, 1.4714999198913574, 1.4714999198913574]
+    Where the rows have coefficients they are anchors of the columns, where the columns have, of the
+    rows. Each tile of G is computed again from the statistics of its rows, in VMEM, and multiplied
+    there. Padded rows need no mask: as anchors they have factor 0, as candidates features 0.
     """
-    (count, dim), others = rows.features.shape, columns.features.shape[0]
-    narrow = jnp.result_type(rows.features, columns.features)
-    dtype = jnp.promote_types(narrow, jnp.float32)
+    (count, dim), others = rows[0].features.shape, columns[0].features.shape[0]
+    narrow = jnp.result_type(rows[0].features, columns[0].features)
+    dtype = wide_dtype(narrow)
     down, across = tile_rows(count, dim), tile_rows(others, dim)
-    numbers, rebuild = scalars_of(law, dtype)
-    meetings = [
-        _meeting(axis, down, across, anchors, candidates, dtype)
-        for axis, anchors, candidates in ((0, rows, columns), (1, columns, rows))
-        if anchors.slopes is not None and candidates.as_candidate is not None
-    ]
-    of_similarities = None if narrow == jnp.bfloat16 else precision
+    numbers, rebuild = scalars_of(infonce, dtype)
+    anchors = {
+        axis: _anchors_along(axis, (down, across), own, others, dtype)
+        for axis, own, others in ((0, rows, columns), (1, columns, rows))
+        if own[1] is not None
+    }
+    of_similarities = None if narrow == jnp.bfloat16 else options.precision
 
-    def kernel(numbers, x, y, *references):
-        law, out = rebuild(numbers), references[-1]
+    def kernel(numbers: Any, x: Any, y: Any, *references: Any) -> None:
+        infonce, out = rebuild(numbers), references[-1]
 
         @pl.when(pl.program_id(1) == 0)
-        def begin():
+        def begin() -> None:
             out[...] = jnp.zeros(out.shape, dtype)
 
         similarities = inner_products(x[...], y[...], of_similarities)
         tile = jnp.zeros_like(similarities)
-        for number, (axis, _) in enumerate(meetings):
-            slopes, anchors, candidates = references[3 * number : 3 * number + 3]
-            where = along(anchors[0, :], axis) != along(candidates[0, :], 1 - axis)
+        for number, axis in enumerate(anchors):
+            coefficients, own, others = references[3 * number : 3 * number + 3]
             tile += tile_gradient(
-                law,
+                infonce,
                 similarities,
-                where,
-                Slopes(*(slopes[kind, :] for kind in range(4))),
+                negatives_in_lanes(own, others, axis),
+                SoftmaxCoefficients(*(coefficients[kind, :] for kind in range(4))),
                 axis,
-                detached=detached,
+                detached=options.detached,
             )
-        out[...] += weighted_sum(tile, y[...], precision)
+        out[...] += weighted_sums(tile, y[...], options.precision)
 
-    x = padded_features(rows.features, down, narrow)
-    y = padded_features(columns.features, across, narrow)
+    x = padded_features(rows[0].features, down, narrow)
+    y = padded_features(columns[0].features, across, narrow)
     tiles, lanes = (x.shape[0] // down, y.shape[0] // across), x.shape[1]
     by_row = pl.BlockSpec((down, lanes), lambda i, j: (i, 0))
-    exponentials = len(meetings) * (1 if detached or law.has_no_hardening else 2)
+    exponentials = len(anchors) * (1 if options.detached or infonce.has_no_hardening else 2)
     total = over_tiles(
         kernel,
         tiles,
@@ -100,7 +83,7 @@ def similarity_pull(
             (numbers, pl.BlockSpec(memory_space=pltpu.SMEM)),
             (x, by_row),
             (y, pl.BlockSpec((across, lanes), lambda i, j: (j, 0))),
-            *(operand for _, operands in meetings for operand in operands),
+            *(operand for operands in anchors.values() for operand in operands),
         ],
         (jax.ShapeDtypeStruct(x.shape, dtype), by_row),
         pl.CostEstimate(
@@ -112,19 +95,19 @@ def similarity_pull(
     return total[:count, :dim]
 
 
-def _meeting(axis, down, across, anchors, candidates, dtype):
-    """Anchors along an axis of the tile: their slopes and the keys of both, as operands."""
+def _anchors_along(
+    axis: int, blocks: tuple[int, int], anchors: Rows, candidates: Rows, dtype: Any
+) -> list[Operand]:
+    """Anchors along an axis of the tile: their coefficients and the keys of both."""
 
-    def lanes(values, axis):
-        block = (down, across)[axis]
-        array = in_lanes(values, block)
+    def lanes(values: Any, axis: int) -> Operand:
+        array = in_lanes(values, blocks[axis])
         index = (lambda i, j: (0, i)) if axis == 0 else (lambda i, j: (0, j))
-        return array, pl.BlockSpec((array.shape[0], block), index)
+        return array, pl.BlockSpec((array.shape[0], blocks[axis]), index)
 
-    excluded = narrow_keys(anchors.as_anchor.excluded, candidates.as_candidate.excluded)
-    slopes = [values.astype(dtype) for values in anchors.slopes]
-    return axis, [
-        lanes(slopes, axis),
+    excluded = narrow_keys(anchors[0].as_anchor.excluded, candidates[0].as_candidate.excluded)
+    return [
+        lanes([values.astype(dtype) for values in anchors[1] or ()], axis),
         lanes(excluded[:1], axis),
         lanes(excluded[1:], 1 - axis),
     ]

@@ -7,79 +7,60 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
+from jax.lax import PrecisionLike
+from jaxtyping import Array, Float
 
-from hcl_jax.losses._blockwise.block import Side, along
-from hcl_jax.losses._blockwise.negatives import LogSums, Sums, enlarge
+from hcl_jax.losses._blockwise.block import RowBlock
+from hcl_jax.losses._blockwise.negatives import LogSums, NegativeSums, update
 from hcl_jax.losses._blockwise.pallas.lanes import (
     in_lanes,
     narrow_keys,
+    negatives_in_lanes,
     over_tiles,
     padded_features,
     scalars_of,
     tile_rows,
 )
-from hcl_jax.losses._blockwise.tiles import inner_products
-from hcl_jax.losses.law import Law
+from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
+from hcl_jax.precision import inner_products, wide_dtype
 
 
-def row_sums(law: Law, anchors: Side, candidates: Side, precision: Any) -> Sums:
-    """The sums of `hcl_jax.losses._blockwise.negatives.absorb` over all candidates, with a running
-    maximum.
+def negative_sums(
+    infonce: TiltedInfoNCE, anchors: RowBlock, candidates: RowBlock, precision: PrecisionLike
+) -> NegativeSums:
+    """The sums of `..negatives.accumulate` over all candidates, with a running maximum.
 
     Candidates run down a tile and anchors across, along the lanes, so that the sums of an anchor
     go over sublanes and stay in lanes, as they are kept. The mask of negatives is made from the
     keys in the kernel; a tile never leaves VMEM.
-
-    Args:
-        law: how similarities are weighed.
-        anchors: features and keys of the rows whose sums these are.
-        candidates: features and keys of their candidates.
-        precision: of the multiplication.
-
-    Returns:
-        The sums. That of eta is empty where there is no hardening.
-
-    Raises:
-        NotImplementedError: if the hardening function holds an array that is not a scalar.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from hcl_jax.pairs import rows, supervised
-        >>> from hcl_jax.losses.law import law_of
-        >>> keys = supervised(rows(jnp.array([0, 0, 1, 1])))
-        >>> side = Side(jnp.array([[1.0], [1.0], [-1.0], [-1.0]]), *keys)
-        >>> row_sums(law_of(), side, side, None).tilted.log().tolist()  # log(2 exp(-1))
-        [-0.3068528175354004, -0.3068528175354004, -0.3068528175354004, -0.3068528175354004]
     """
-    assert anchors.as_anchor is not None
-    assert candidates.as_candidate is not None
     (count, dim), others = anchors.features.shape, candidates.features.shape[0]
     narrow = jnp.result_type(anchors.features, candidates.features)
-    dtype = jnp.promote_types(narrow, jnp.float32)
+    dtype = wide_dtype(narrow)
     down, across = tile_rows(others, dim), tile_rows(count, dim)
-    numbers, rebuild = scalars_of(law, dtype)
-    kinds = 1 if law.has_no_hardening else 2
+    numbers, rebuild = scalars_of(infonce, dtype)
+    kinds = 1 if infonce.has_no_hardening else 2
     # Products of two bfloat16 are exact in float32 at any precision.
     precision = None if narrow == jnp.bfloat16 else precision
 
-    def kernel(numbers, x, y, x_excluded, y_excluded, out):
-        law, j = rebuild(numbers), pl.program_id(1)
+    def kernel(numbers: Any, x: Any, y: Any, x_excluded: Any, y_excluded: Any, out: Any) -> None:
+        infonce, j = rebuild(numbers), pl.program_id(1)
 
         @pl.when(j == 0)
-        def _():
+        def begin() -> None:
             for kind in range(kinds):
                 out[2 * kind, :] = jnp.full(across, -jnp.inf, dtype)
                 out[2 * kind + 1, :] = jnp.zeros(across, dtype)
 
         similarities = inner_products(y[...], x[...], precision)
-        where = along(x_excluded[0, :], 1) != along(y_excluded[0, :], 0)
+        where = negatives_in_lanes(x_excluded, y_excluded, axis=1)
         if others % down:
             row = j * down + lax.broadcasted_iota(jnp.int32, where.shape, 0)
             where &= row < others
-        exponents = (law.log_tilted, law.log_factor)[:kinds]
+        exponents = (infonce.log_tilted, infonce.log_factor)[:kinds]
         for kind, exponent in enumerate(exponents):
             old = LogSums(out[2 * kind, :], out[2 * kind + 1, :])
-            new = enlarge(old, exponent(similarities), where, axis=0)
+            new = update(old, exponent(similarities), where, axis=0)
             out[2 * kind, :], out[2 * kind + 1, :] = new
 
     excluded = narrow_keys(anchors.as_anchor.excluded, candidates.as_candidate.excluded)
@@ -107,8 +88,9 @@ def row_sums(law: Law, anchors: Side, candidates: Side, precision: Any) -> Sums:
         ),
     )[:, :count]
     plain = LogSums(found[2], found[3]) if kinds == 2 else _empty(found[0])
-    return Sums(LogSums(found[0], found[1]), plain)
+    return NegativeSums(LogSums(found[0], found[1]), plain)
 
 
-def _empty(like):
+def _empty(like: Float[Array, " n"]) -> LogSums:
+    """The sum of eta where nobody needs it."""
     return LogSums(jnp.full_like(like, -jnp.inf), jnp.zeros_like(like))

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from hcl_jax.losses.law import Law
+from hcl_jax.losses._blockwise.block import along
+from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import padding
+from hcl_jax.pairs import Keys, is_negative
 
 LANES = 128
 
@@ -24,19 +26,7 @@ WIDEST = 4096
 
 
 def tile_rows(count: int, dim: int) -> int:
-    """Rows in a tile: a multiple of the lanes, fewer for wide rows, so that tiles fit VMEM.
-
-    Args:
-        count: the number of rows.
-        dim: the number of features.
-
-    Returns:
-        128, 256 or 512.
-
-    Example:
-        >>> tile_rows(131072, 128), tile_rows(131072, 768), tile_rows(53, 5)
-        (512, 256, 128)
-    """
+    """Rows in a tile: a multiple of the lanes, fewer for wide rows, so that tiles fit VMEM."""
     longest = 512 if dim <= 512 else 256 if dim <= 1024 else 128
     return min(longest, max(t for t in (128, 256, 512) if t == 128 or t <= count))
 
@@ -44,40 +34,13 @@ def tile_rows(count: int, dim: int) -> int:
 def padded_features(
     features: Float[Array, "n dim"], block: int, dtype: Any
 ) -> Float[Array, "padded lanes"]:
-    """Embeddings with zeros appended to whole tiles and whole lanes.
-
-    Args:
-        features: one embedding a row.
-        block: rows in a tile.
-        dtype: of the result.
-
-    Returns:
-        The larger matrix; inner products are the same.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> padded_features(jnp.ones((53, 5)), 128, jnp.float32).shape
-        (128, 128)
-    """
+    """Embeddings with zeros appended to whole tiles and whole lanes; same inner products."""
     extra = [(0, padding(n, unit)) for n, unit in zip(features.shape, (block, LANES), strict=True)]
     return jnp.pad(features.astype(dtype), extra)
 
 
 def in_lanes(values: Sequence[Shaped[Array, " n"]], block: int) -> Shaped[Array, "kinds padded"]:
-    """Numbers of rows, stacked so that rows run along the lanes, zeros for padded rows.
-
-    Args:
-        values: one array for each kind of number.
-        block: rows in a tile.
-
-    Returns:
-        The matrix.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> in_lanes([jnp.arange(3), jnp.arange(3)], 4).tolist()
-        [[0, 1, 2, 0], [0, 1, 2, 0]]
-    """
+    """Numbers of rows, stacked so that rows run along the lanes, zeros for padded rows."""
     stacked = jnp.stack(values)
     return jnp.pad(stacked, [(0, 0), (0, padding(stacked.shape[1], block))])
 
@@ -87,18 +50,7 @@ def narrow_keys(
 ) -> tuple[Int[Array, " n"], Int[Array, " m"]]:
     """Two arrays of keys in 32 bits, equal where and only where they were.
 
-    Args:
-        first: keys.
-        second: keys that are compared with them.
-
-    Returns:
-        The keys, or, where they may not fit, their ranks among all.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> narrow = narrow_keys(jnp.array([7, 9], jnp.uint32), jnp.array([9, 8], jnp.uint32))
-        >>> [keys.tolist() for keys in narrow]
-        [[0, 2], [2, 1]]
+    Where they may not fit, the ranks among all keys take their place.
     """
     if all(jnp.can_cast(keys.dtype, jnp.int32) for keys in (first, second)):
         return first.astype(jnp.int32), second.astype(jnp.int32)
@@ -107,33 +59,26 @@ def narrow_keys(
     return ranks[: first.shape[0]], ranks[first.shape[0] :]
 
 
-def scalars_of(law: Law, dtype: Any) -> tuple[Float[Array, " k"], Callable[[Any], Law]]:
-    """Takes a law apart into numbers, for SMEM, and what makes it whole again in the kernel.
+def negatives_in_lanes(anchors: Any, candidates: Any, axis: int) -> Bool[Array, "n m"]:
+    """The negatives of a tile, of references to `excluded` keys in lanes; anchors along `axis`."""
+    a, c = along(anchors[0, :], axis), along(candidates[0, :], 1 - axis)
+    return is_negative(Keys(a, a, a), Keys(c, c, c))  # which compares no other key
 
-    Args:
-        law: with scalars only, in the part that concerns negatives.
-        dtype: of the numbers.
 
-    Returns:
-        The numbers, and a function of them (or of a reference to them).
+def scalars_of(
+    infonce: TiltedInfoNCE, dtype: Any
+) -> tuple[Float[Array, " k"], Callable[[Any], TiltedInfoNCE]]:
+    """The numbers that concern negatives, for SMEM, and what makes a loss of them in the kernel.
 
-    Raises:
-        NotImplementedError: if the hardening function holds an array that is not a scalar.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from hcl_jax.hardening import exponential
-        >>> from hcl_jax.losses.law import law_of
-        >>> numbers, rebuild = scalars_of(law_of(hardening=exponential(5.0)), jnp.float32)
-        >>> numbers.tolist(), rebuild(2 * numbers).log_factor(jnp.ones(())).item()
-        ([5.0, 1.0], 10.0)
+    A hardening function that holds an array other than scalars raises NotImplementedError.
     """
-    leaves, structure = jax.tree.flatten(law._replace(link=None))
+    leaves, structure = jax.tree.flatten((infonce.log_factor, infonce.temperature))
 
-    def rebuild(numbers):
-        return structure.unflatten([numbers[place] for place in range(len(leaves))])
+    def rebuild(numbers: Any) -> TiltedInfoNCE:
+        log_factor, temperature = structure.unflatten([numbers[k] for k in range(len(leaves))])
+        return infonce._replace(log_factor=log_factor, temperature=temperature)
 
-    def log_factor(numbers, similarities):
+    def log_factor(numbers: Any, similarities: Float[Array, "n m"]) -> Float[Array, "n m"]:
         return rebuild(numbers).log_factor(similarities)
 
     scalar = all(jnp.ndim(leaf) == 0 for leaf in leaves)
@@ -159,29 +104,12 @@ def over_tiles(
 ) -> Any:
     """Runs a kernel over tiles (i, j), j fastest: compiled on a TPU, interpreted on a CPU.
 
-    Args:
-        kernel: a function of references.
-        tiles: the numbers of i and of j.
-        operands: arrays and their block specifications.
-        out: the shape of the result, whose block does not depend on j, and its specification.
-        cost: what XLA is to think of it.
-
-    Returns:
-        The result.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> def kernel(x, out):
-        ...     out[...] = 2 * x[...]
-        >>> whole = pl.BlockSpec((8, 128), lambda i, j: (0, 0))
-        >>> x = jnp.ones((8, 128))
-        >>> cost = pl.CostEstimate(flops=1024, transcendentals=0, bytes_accessed=8192)
-        >>> over_tiles(kernel, (1, 1), [(x, whole)], (x, whole), cost).sum().item()
-        2048.0
+    `operands` are arrays and their block specifications; `out` is the shape of the result and its
+    specification, whose block does not depend on j; `cost` is what XLA is to think of it.
     """
     arrays, specifications = zip(*operands, strict=True)
 
-    def run(interpret):
+    def run(interpret: bool) -> Callable[..., Array]:
         return pl.pallas_call(
             kernel,
             grid=tiles,

@@ -1,0 +1,80 @@
+"""Losses with a hand-written gradient, which can be differentiated once, in reverse mode."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Float
+
+from hcl_jax.losses.anchor_losses import AnchorLosses
+
+Embeddings = tuple[Float[Array, "_ dim"], ...]
+"""Everything a loss is differentiated with respect to: anchors, or anchors and candidates."""
+
+
+def differentiable_once(
+    forward: Callable[[Any, Any, Embeddings], tuple[AnchorLosses, Any]],
+    backward: Callable[[Any, Any, Embeddings, Any, Float[Array, " anchors"]], Embeddings],
+) -> Callable[[Any, Any, Embeddings], AnchorLosses]:
+    """The losses of `forward` with the gradient of `backward`.
+
+    `forward` is a function of options (static), inputs (a pytree without gradients) and embeddings;
+    it returns losses and residuals. `backward` gets the residuals and the derivative of the final
+    scalar with respect to the total of every anchor, 0 where it is undefined, and returns the
+    gradients with respect to the embeddings.
+    """
+    forward, backward = _refuse_derivatives(forward), _refuse_derivatives(backward)
+
+    def values(options: Any, inputs: Any, embeddings: Embeddings) -> AnchorLosses:
+        return forward(options, inputs, embeddings)[0]
+
+    def values_and_kept(options: Any, inputs: Any, embeddings: Any) -> tuple[AnchorLosses, Any]:
+        inputs, embeddings = primal_values(inputs, embeddings)
+        losses, residuals = forward(options, inputs, embeddings)
+        return losses, (inputs, embeddings, residuals, losses.defined)
+
+    def gradients(options: Any, kept: Any, cotangents: Any) -> tuple[None, Embeddings]:
+        inputs, embeddings, residuals, defined = kept
+        of_totals = cotangents.total
+        if isinstance(of_totals, SymbolicZero):
+            zero: Any = of_totals.aval
+            of_totals = jnp.zeros(zero.shape, zero.dtype)
+        weight = jnp.where(defined, of_totals, 0)
+        return None, backward(options, inputs, embeddings, residuals, weight)
+
+    losses = jax.custom_vjp(values, nondiff_argnums=(0,))
+    losses.defvjp(values_and_kept, gradients, symbolic_zeros=True)
+    return losses
+
+
+def primal_values(inputs: Any, embeddings: Any) -> tuple[Any, Any]:
+    """Arguments of a rule with `symbolic_zeros`, without them; refuses derivatives by `inputs`."""
+
+    def is_wrapped(leaf: Any) -> bool:
+        return hasattr(leaf, "perturbed")
+
+    if any(leaf.perturbed for leaf in jax.tree.leaves(inputs, is_leaf=is_wrapped)):
+        raise NotImplementedError(
+            "the blockwise, pallas and samples forms have no gradient by temperature, beta or "
+            "other numbers of psi and hardening; use jax.lax.stop_gradient or, for the weights "
+            'estimator, use implementation="dense"'
+        )
+    return jax.tree.map(lambda leaf: leaf.value, (inputs, embeddings), is_leaf=is_wrapped)
+
+
+def _refuse_derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function (options, ...) to everyone but `jax.jvp`, which reaches it only second."""
+    guarded = jax.custom_jvp(function, nondiff_argnums=(0,))
+
+    def refuse(options: Any, primals: Any, tangents: Any) -> NoReturn:
+        raise NotImplementedError(
+            "the blockwise, pallas and samples forms can be differentiated once, in reverse mode; "
+            "for second derivatives or forward mode of the weights estimator "
+            'use implementation="dense"'
+        )
+
+    guarded.defjvp(refuse)
+    return wraps(function)(guarded)

@@ -1,0 +1,51 @@
+"""InfoNCE with tilted negatives: the numbers of a `Psi` and a `Hardening` that tiles work with."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+from hcl_jax.hardening import Hardening, no_hardening
+from hcl_jax.psi import Psi, Scalar, infonce
+
+LogFactor = Callable[[Float[Array, "*n"]], Float[Array, "*n"]]
+"""``log eta`` of one similarity, elementwise."""
+
+Link = Callable[[Float[Array, "*n"], Float[Array, "*#n"]], Float[Array, "*n"]]
+"""``log(alpha + q e^x)`` of x and the number of negatives."""
+
+
+class TiltedInfoNCE(NamedTuple):
+    """How similarities become losses, a pytree; the letters are those of `_blockwise.loss`."""
+
+    log_factor: LogFactor
+    link: Link
+    temperature: Scalar
+
+    def log_tilted(self, similarities: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        """``k = log eta + s / temperature``."""
+        temperature = jnp.asarray(self.temperature, similarities.dtype)
+        return self.log_factor(similarities) + similarities / temperature
+
+    @property
+    def has_no_hardening(self) -> bool:
+        """Whether eta is one, which is known before any number is."""
+        return isinstance(self.log_factor, Partial) and self.log_factor.func is jnp.zeros_like
+
+
+def tilted_infonce(psi: Psi | None = None, hardening: Hardening | None = None) -> TiltedInfoNCE:
+    """InfoNCE, by default with all numbers 1, and a product hardening, by default none."""
+    psi = infonce() if psi is None else psi
+    if psi.link is None:
+        raise ValueError("this form of the loss needs InfoNCE")
+    hardening = no_hardening() if hardening is None else hardening
+    return TiltedInfoNCE(log_factor_of(hardening), psi.link, psi.temperature)
+
+
+def log_factor_of(hardening: Hardening) -> LogFactor:
+    """The factor of a product hardening function, which a joint one does not have."""
+    if hardening.log_factor is None:
+        raise ValueError("this form of the loss needs a product hardening")
+    return hardening.log_factor

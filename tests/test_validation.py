@@ -1,0 +1,93 @@
+"""Checks of numbers: what is not a real number that JAX can hold is refused by name."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hcl_jax
+from hcl_jax import validation
+
+Z, Y = jnp.eye(4), jnp.array([0, 0, 1, 1])
+
+NOT_NUMBERS = {
+    "'1'": "1",
+    "None": None,
+    "1j": 1j,
+    "a list": [None],
+    "a dict": {},
+    "dtype complex64": np.complex64(1),
+    "dtype bool": np.array(True),
+    "dtype <U1": np.array("1"),
+    "dtype object": np.array(None),
+}
+
+
+@pytest.mark.parametrize("found", NOT_NUMBERS)
+def test_what_is_not_a_real_number_is_refused(found):
+    for check in (
+        validation.check_finite,
+        validation.check_positive,
+        validation.check_non_negative,
+        validation.check_scalar,
+    ):
+        with pytest.raises(TypeError, match=f"beta must be .*real number.*, got {found}"):
+            check("beta", NOT_NUMBERS[found])
+
+
+@pytest.mark.parametrize("value", [1e39, -1e39, 1e300, np.float64(1e39), 10**39, [0.0, 1e39]])
+def test_numbers_beyond_float32_are_refused(value):
+    with pytest.raises(ValueError, match=r"beta must be finite in float32, at most 3.4e\+38"):
+        validation.check_finite("beta", value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.array([1.0, -np.inf]), 10**400])
+def test_what_is_not_finite_is_refused(value):
+    with pytest.raises(ValueError, match="beta must be finite, got"):
+        validation.check_finite("beta", value)
+
+
+@pytest.mark.parametrize("value", [1e-39, 1e-46, np.float64(1e-300)])
+def test_numbers_that_vanish_in_float32_are_not_positive(value):
+    with pytest.raises(
+        ValueError, match=r"temperature must be positive in float32, at least 1\.2e-38"
+    ):
+        validation.check_positive("temperature", value)
+    validation.check_non_negative("temperature", value)
+
+
+def test_float64_holds_more(x64):
+    validation.check_finite("beta", 1e300)
+    validation.check_positive("temperature", 1e-300)
+    with pytest.raises(ValueError, match="beta must be finite, got an integer of 401 digits"):
+        validation.check_finite("beta", 10**400)
+
+
+@pytest.mark.parametrize(
+    "value", [0, 2.5, -1, np.float32(1), jnp.ones(()), jnp.ones((), jnp.bfloat16)]
+)
+def test_real_numbers_pass(value):
+    validation.check_finite("beta", value)
+    validation.check_scalar("beta", value)
+
+
+@pytest.mark.parametrize("shape", [(1,), (4, 1), (0,)])
+def test_a_scalar_has_no_axes(shape):
+    with pytest.raises(ValueError, match=f"beta must be a single number, got shape \\({shape[0]},"):
+        validation.check_scalar("beta", np.zeros(shape))
+    with pytest.raises(ValueError, match="beta must be a single number"):
+        jax.jit(lambda x: validation.check_scalar("beta", x))(jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("options", [{"beta": 1e39}, {"beta": 1.0, "temperature": 1e-39}])
+def test_losses_refuse_what_would_be_nan(options):
+    with pytest.raises(ValueError, match="in float32"):
+        hcl_jax.hucl(Z, Y, **options)
+
+
+def test_arrays_on_several_devices_are_looked_at_where_they_are():
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    where = jax.NamedSharding(mesh, jax.P("data"))
+    validation.check_finite("x", jax.device_put(jnp.ones(8), where))
+    with pytest.raises(ValueError, match="x must be finite"):
+        validation.check_finite("x", jax.device_put(jnp.ones(8).at[3].set(jnp.nan), where))

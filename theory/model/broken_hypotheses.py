@@ -1,0 +1,56 @@
+"""Models that break one hypothesis of Theorems 2 and 3, for controls; three classes, k = 1."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+from theory.model.eta_kinds import Exponential
+from theory.model.latent_classes import LatentClassModel
+from theory.model.psi_kinds import BadSigmoid, BadSquare
+from theory.model.random_models import collapsed_model, neural_collapse, own_points, uniform
+
+ONE = Fraction(1)
+HEAVY_CLASS = ((ONE,), (-ONE,), (-ONE,))
+"""The first class against the two others, on a line."""
+
+
+def scaled(model: LatentClassModel, factor: Fraction) -> LatentClassModel:
+    """The same with all features multiplied by a factor: outside the unit ball above one."""
+    return replace(model, features=tuple(tuple(factor * x for x in f) for f in model.features))
+
+
+def longer_features() -> LatentClassModel:
+    """A simplex ETF of norm 6/5."""
+    return scaled(neural_collapse(num_classes=3), Fraction(6, 5))
+
+
+def unbalanced(heaviest: Fraction) -> LatentClassModel:
+    """One class of this prior, and two that share what is left and one point."""
+    rest = (1 - heaviest) / 2
+    return replace(collapsed_model(HEAVY_CLASS), prior=(heaviest, rest, rest))
+
+
+def saturating_psi() -> LatentClassModel:
+    """A psi that is not convex: steep at v = 0, flat at -2, so that sacrificing one class pays."""
+    features = ((ONE,), (ONE,), (-ONE,))
+    return collapsed_model(features, psi=BadSigmoid(a=Fraction(10), c=Fraction(8, 5)))
+
+
+def psi_that_falls(radius: Fraction) -> LatentClassModel:
+    """``(v + 1)^2``, least at v = -1 and not at the smallest v, on a simplex ETF of this radius."""
+    return neural_collapse(num_classes=3, radius=radius, psi=BadSquare(ONE))
+
+
+def softened() -> LatentClassModel:
+    """An eta that decreases: similar negatives are all but left out."""
+    return collapsed_model(((ONE,), (-ONE,), (ONE,)), eta=Exponential(Fraction(-20)))
+
+
+def positives_are_anchors() -> LatentClassModel:
+    """x+ = x: two classes of two instances, with the four instances at a simplex ETF."""
+    laws = own_points([uniform(2)] * 2)
+    joint = tuple(
+        tuple(tuple(p if i == j else 0 * ONE for j in range(4)) for i, p in enumerate(law))
+        for law in laws
+    )
+    four = neural_collapse(num_classes=4)
+    return replace(four, prior=uniform(2), class_laws=laws, joint=joint)

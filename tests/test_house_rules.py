@@ -109,7 +109,7 @@ LAYERS = {
     ),
     "scripts.benchmarking": (
         "contenders results targets host_work hlo_text machine_load resnets_torch",
-        "losses_jax losses_torch training_jax tpu_compilation",
+        "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),
     "scripts.data_preparation": ("tfds_builders",),

@@ -33,22 +33,9 @@ MANY = 24
 def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
     """The exact losses, the bounds that apply, the inequalities and their verdicts.
 
-    Args:
-        model: the model.
-        digits: significant digits of the numbers.
-
-    Returns:
-        An object that `json.dumps` accepts. `inequalities` are ``[left, ">=", right, verdict]``,
-        where numbers closer than 1e-40 count as equal, since features are decimals.
-
-    Raises:
-        ValueError: if `digits` is not between 1 and 1000.
-        ArithmeticError: if the precision needed is out of reach.
-
-    Example:
-        >>> from theory.model.random_models import neural_collapse
-        >>> evaluate(neural_collapse(num_classes=2), digits=8)["SCL"]
-        '0.12692801'
+    Numbers are strings of so many significant digits, as the object is for `json.dumps`. Raises
+    ValueError unless `digits` lies between 1 and 1000, ArithmeticError if the precision that they
+    need is out of reach.
     """
     if not 1 <= digits <= 1000:
         raise ValueError(f"digits must be between 1 and 1000, got {digits}")
@@ -65,6 +52,7 @@ def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
 
 
 def _numbers(model: LatentClassModel) -> tuple[Losses, dict[str, arb]]:
+    """Losses and bounds at the current precision; errors name the model."""
     try:
         return exact_losses(model), applicable_bounds(model)
     except PrecisionError:
@@ -118,19 +106,7 @@ def _lowest(
 
 
 def decimal(value: arb, digits: int) -> str:
-    """A ball as a decimal string; its midpoint, or "0.0" if it is zero up to its radius.
-
-    Args:
-        value: a ball.
-        digits: significant digits.
-
-    Returns:
-        The string.
-
-    Example:
-        >>> decimal(arb("0.125"), 5)
-        '0.12500'
-    """
+    """A ball as a decimal string; its midpoint, or "0.0" if it is zero up to its radius."""
     if value.contains(0):
         return "0.0"
     mantissa, exponent = value.mid().man_exp()
@@ -142,16 +118,11 @@ def decimal(value: arb, digits: int) -> str:
 def inequalities(
     model: LatentClassModel, values: dict[str, arb], bounds: dict[str, arb]
 ) -> list[list[str]]:
-    """The inequalities that the theorems promise for a model, with verdicts.
+    """What the theorems promise of a model: lists ``[left, ">=", right, verdict]``.
 
-    Args:
-        model: the model; its hypotheses decide what is promised.
-        values: the losses by name.
-        bounds: the bounds that apply.
-
-    Returns:
-        Lists ``[left, ">=", right, verdict]``. For an eta that decreases, Theorem 1 is promised the
-        other way round; for one that rises in some negatives and falls in others, not at all.
+    Numbers closer than `ROUNDING` count as equal, since features are decimals. For an eta that
+    decreases Theorem 1 is promised the other way round; for one that rises in some negatives and
+    falls in others, not at all.
     """
     given, promised = model.hypotheses, []
     joint = [("HUCL_joint", "UCL_joint")] if "UCL_joint" in values else []
@@ -165,14 +136,20 @@ def inequalities(
         if bound in bounds:
             promised.append(("HUCL", f"bounds.{bound}"))
     numbers = values | {f"bounds.{key}": value for key, value in bounds.items()}
-    rounding = arb(ROUNDING.numerator) / ROUNDING.denominator
     return [
-        [left, ">=", right, str(compare(numbers[left], numbers[right], within=rounding))]
+        [left, ">=", right, str(compare(numbers[left], numbers[right], within=ball(ROUNDING)))]
         for left, right in promised
     ]
 
 
-def _report(model, losses, values, bounds, digits):
+def _report(
+    model: LatentClassModel,
+    losses: Losses,
+    values: dict[str, arb],
+    bounds: dict[str, arb],
+    digits: int,
+) -> dict[str, Any]:
+    """The JSON object of `evaluate`."""
     return {
         "id": model.name,
         **{key: decimal(value, digits) for key, value in values.items()},
@@ -190,6 +167,7 @@ def _report(model, losses, values, bounds, digits):
 
 
 def _values(losses: Losses) -> dict[str, arb]:
+    """The losses that there are, by their names in JSON."""
     named = {
         "SCL": losses.scl,
         "HSCL": losses.hscl,

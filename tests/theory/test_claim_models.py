@@ -8,9 +8,10 @@ from flint import ctx, fmpq
 
 from theory.claims.number_of_negatives import Pool, reweighted
 from theory.claims.proposition6_sphere import WITNESSES, lifted, sphere_model
-from theory.claims.theorem4_floor import collapsed_model, offset_frame, shrunk_frame
+from theory.claims.theorem4_floor import offset_frame, shrunk_frame
 from theory.model.eta_kinds import Exponential, Threshold
 from theory.model.psi_kinds import InfoNCE
+from theory.model.random_models import collapsed_model
 from theory.optimum.floor_of_models import floor_at, floor_of
 
 ONE, HALF = Fraction(1), Fraction(1, 2)
@@ -22,7 +23,7 @@ def test_frames():
     frame = offset_frame(3, HALF)
     norms = [float(sum(x * x for x in row)) for row in frame]
     assert norms == pytest.approx([1.0] * 3, abs=1e-15)
-    model = collapsed_model(shrunk_frame(3, ONE), 1, InfoNCE(), ONE)
+    model = collapsed_model(shrunk_frame(3, ONE))
     assert model.num_classes == model.num_points == 3
     assert model.hypotheses.balanced
 
@@ -45,7 +46,7 @@ def test_reweighted_draws():
 
 
 def test_floor_of_a_model_is_that_of_its_parameters_at_the_current_precision():
-    model = collapsed_model(shrunk_frame(2, ONE), 1, InfoNCE(), ONE)
+    model = collapsed_model(shrunk_frame(2, ONE))
     coarse = floor_of(model)
     assert coarse is floor_at(2, 1, InfoNCE(), ONE)
     assert float(coarse.value) == pytest.approx(0.59095804, abs=5e-9)
@@ -54,6 +55,6 @@ def test_floor_of_a_model_is_that_of_its_parameters_at_the_current_precision():
 
 
 def test_floor_needs_exponential_tilting():
-    model = collapsed_model(shrunk_frame(2, ONE), 1, InfoNCE(), ONE)
+    model = collapsed_model(shrunk_frame(2, ONE))
     with pytest.raises(ValueError, match="exponential tilting"):
         floor_of(replace(model, eta=Threshold(HALF)))

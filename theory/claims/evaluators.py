@@ -88,6 +88,7 @@ def _of_many_kinds(rng: Rng, effort: Effort) -> Iterator[LatentClassModel]:
 
 
 def _unchanged(model: LatentClassModel) -> LatentClassModel:
+    """The model itself."""
     return model
 
 
@@ -158,6 +159,7 @@ def losses_of_draws(model: LatentClassModel, draws: SampledTuples) -> Float[np.n
 
 @jax.jit
 def _psi_of(psi: Psi, differences: Float[Array, "n k"]) -> Float[Array, " n"]:
+    """The loss of every row."""
     return psi.of_differences(differences)
 
 

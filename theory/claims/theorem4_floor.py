@@ -13,16 +13,12 @@ from fractions import Fraction
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
+from theory.model.broken_hypotheses import positives_are_anchors
 from theory.model.eta_kinds import Exponential
 from theory.model.kinds import PsiKind
 from theory.model.latent_classes import LatentClassModel, Matrix
 from theory.model.psi_kinds import InfoNCE, LogisticSum, SquaredHinge
-from theory.model.random_models import (
-    Rng,
-    own_points,
-    random_model,
-    uniform,
-)
+from theory.model.random_models import Rng, collapsed_model, random_model
 from theory.model.simplex import exact_simplex, square_root
 from theory.optimum.collapsed_loss import Minimum
 from theory.optimum.floor_of_models import floor_at, floor_of
@@ -52,13 +48,6 @@ def offset_frame(num_classes: int, radius: Fraction) -> Matrix:
     return tuple((*row, height) for row in shrunk_frame(num_classes, radius))
 
 
-def collapsed_model(features: Matrix, k: int, psi: PsiKind, beta: Fraction) -> LatentClassModel:
-    """Balanced classes, one point each, exponential tilting."""
-    classes = len(features)
-    laws = own_points([uniform(1)] * classes)
-    return LatentClassModel(uniform(classes), laws, features, k, psi, Exponential(beta))
-
-
 @in_balls(bits=250)
 def floor_on_models(effort: Effort) -> Measurement:
     """HUCL against the floor on random models of any norm, a third of them near the optimum."""
@@ -77,7 +66,8 @@ def floor_with_self_positives(effort: Effort) -> Measurement:
     for classes, k in [(2, 1), (2, 2), (3, 1)][: effort.choose(1, 3, 3)]:
         points = 2 * classes
         optimum_of_points = floor_at(points, k, InfoNCE(), Fraction(1))
-        model = _self_positives(classes, k, _radius(points, optimum_of_points))
+        radius = _radius(points, optimum_of_points)
+        model = positives_are_anchors(num_classes=classes, k=k, radius=radius)
         hucl = exact_losses(model).hucl_joint
         assert hucl is not None
         tally.at_least(hucl, floor_of(model).value)
@@ -105,7 +95,7 @@ def _compare_frames(effort: Effort, frames: Iterable[Frame]) -> Measurement:
             lowest = floor_at(classes, k, InfoNCE(), beta)
             radius = _radius(classes, lowest)
             for frame in frames:
-                model = collapsed_model(frame(classes, radius), k, InfoNCE(), beta)
+                model = collapsed_model(frame(classes, radius), k=k, eta=Exponential(beta))
                 tally.equal(exact_losses(model).hucl, lowest.value)
                 tally.models += 1
     return tally.measurement()
@@ -150,28 +140,6 @@ def _near_optimum(rng: Rng) -> LatentClassModel:
         k=k,
         features=shaken,
         sizes=(classes, 2, classes - 1),
-    )
-
-
-def _self_positives(classes: int, k: int, radius: Fraction) -> LatentClassModel:
-    """Two points a class, all of them one frame, and every anchor its own positive."""
-    points = 2 * classes
-    half = Fraction(1, 2)
-    joint = tuple(
-        tuple(
-            tuple(half if i == j and i // 2 == c else Fraction(0) for j in range(points))
-            for i in range(points)
-        )
-        for c in range(classes)
-    )
-    return LatentClassModel(
-        uniform(classes),
-        own_points([uniform(2)] * classes),
-        shrunk_frame(points, radius),
-        k,
-        InfoNCE(),
-        Exponential(Fraction(1)),
-        joint,
     )
 
 

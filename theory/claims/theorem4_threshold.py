@@ -1,17 +1,21 @@
 """The threshold beta_c of `theory.optimum.threshold`: signs at its ends, losses on either side."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 from flint import arb
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
+from theory.model.psi_kinds import InfoNCE
 from theory.model.rationals import ball
 from theory.model.simplex import nc_gap
-from theory.optimum.profile import ProfileParameters, slope_at_nc, taylor
+from theory.optimum.profile import ProfileParameters, limit_threshold, slope_at_nc, taylor
 from theory.optimum.threshold import Bracket, infonce_profiles, threshold
 
 CLASSES = (2, 3, 4, 5, 6, 10, 100, 1000)
 NEGATIVES = (1, 2, 4, 8, None)
+TEMPERATURES = (Fraction(1), Fraction(1, 2), Fraction(1, 10))
+MARGIN = arb("1e-30")
 
 
 def profiles(effort: Effort) -> list[ProfileParameters]:
@@ -36,6 +40,36 @@ def sign_change_for_fewer_classes(effort: Effort) -> Measurement:
             if profile.num_classes > 2
         }
     )
+
+
+@in_balls(bits=160)
+def limit_in_closed_form(effort: Effort) -> Measurement:
+    """The sign of the slope to either side of the closed form of beta_c for k = infinity."""
+    return _compare_signs({profile: _around_the_limit(profile) for profile in limits(effort)})
+
+
+@in_balls(bits=160)
+def one_negative_in_closed_form(effort: Effort) -> Measurement:
+    """The same for one negative, of which the closed form knows nothing."""
+    return _compare_signs(
+        {profile._replace(k=1): _around_the_limit(profile) for profile in limits(effort)}
+    )
+
+
+def limits(effort: Effort) -> list[ProfileParameters]:
+    """Infinitely many negatives at three temperatures."""
+    count = effort.choose(3, len(CLASSES), len(CLASSES))
+    return [
+        ProfileParameters(num_classes, None, InfoNCE(tau=tau))
+        for num_classes in CLASSES[:count]
+        for tau in TEMPERATURES
+    ]
+
+
+def _around_the_limit(profile: ProfileParameters) -> Bracket:
+    """The closed form of beta_c, 1e-30 of it to either side."""
+    found = limit_threshold(profile)
+    return Bracket(found * (1 - MARGIN), found * (1 + MARGIN))
 
 
 @in_balls(bits=160)
@@ -99,6 +133,16 @@ CLAIMS = (
                 sign_change_for_fewer_classes,
             ),
         ),
+    ),
+    Claim(
+        name="the HUCL threshold of infinitely many negatives",
+        statement="beta_c for k = oo is the root of (b + 1) e^-d + (C - 1) e^-((b + 1) d) = b, "
+        "where b = beta tau and d = C / ((C - 1) tau), to a relative 1e-30",
+        reference="docs/hucl_optimum.md, Theorem 4",
+        hypotheses="as for the threshold, k = oo, temperatures 1, 1/2 and 1/10",
+        evidence=Evidence.CERTIFIED,
+        measure=limit_in_closed_form,
+        controls=(Control("k = 1", "k = oo", one_negative_in_closed_form),),
     ),
     Claim(
         name="neural collapse loses to a shrunk frame",

@@ -6,7 +6,7 @@ differences and every comparison (thresholds, kinks) stay rational, so that ball
 exponentials, logarithms, powers and sums of those. The precision is `flint.ctx.prec`.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from operator import add, mul
@@ -54,62 +54,56 @@ class Conditional(NamedTuple):
 
 
 def exact_losses(model: LatentClassModel, *, limit: bool = False) -> Losses:
-    """SCL, HSCL, UCL and HUCL of a finite model.
+    """SCL, HSCL, UCL and HUCL of a finite model; with `limit`, for k to infinity.
 
-    Args:
-        model: the model.
-        limit: whether to take k to infinity; InfoNCE with a product eta only.
-
-    Returns:
-        Balls that contain the values.
-
-    Raises:
-        ValueError: if there is no such limit.
-
-    Example:
-        >>> from theory.model.random_models import neural_collapse
-        >>> exact_losses(neural_collapse(num_classes=4)).scl.str(9, radius=False)
-        '0.233962525'
+    Raises ValueError where there is no such limit: it needs InfoNCE with a number q and a product
+    eta.
     """
     gram = [[rational(t) for t in row] for row in model.gram]
     totals: defaultdict[str, arb] = defaultdict(arb)
-    zeros: Counter[str] = Counter()
-    for anchor in range(model.num_points):
+    zero_scl = zero_ucl = 0
+    for anchor, similarities in enumerate(gram):
         labels = [c for c, p in enumerate(model.prior) if p > 0 and model.class_laws[c][anchor] > 0]
         if not labels:
             continue
-        everyone = conditional_losses(model, gram[anchor], model.marginal, labels, limit=limit)
+        everyone = conditional_losses(model, similarities, model.marginal, labels, limit=limit)
         for label in labels:
             others = conditional_losses(
-                model, gram[anchor], model.other_classes(label), [label], limit=limit
+                model, similarities, model.other_classes(label), [label], limit=limit
             )
-            _add(totals, ("SCL", "HSCL"), model, gram, anchor, label, others, joint=True)
-            _add(totals, ("UCL", "HUCL"), model, gram, anchor, label, everyone, joint=False)
+            found = [("scl", others, True), ("ucl", everyone, False)]
             if model.joint is not None:
-                names = ("UCL_joint", "HUCL_joint")
-                _add(totals, names, model, gram, anchor, label, everyone, joint=True)
-            zeros["HSCL"] += others.eta_is_zero
-            zeros["HUCL"] += everyone.eta_is_zero
+                found.append(("ucl_joint", everyone, True))
+            for name, given, joint in found:
+                weights = _weights_of_positives(model, similarities, anchor, label, joint=joint)
+                totals[name] += _expectation(given.plain, weights)
+                totals[f"h{name}"] += _expectation(given.hard, weights)
+            zero_scl += others.eta_is_zero
+            zero_ucl += everyone.eta_is_zero
     return Losses(
-        totals["SCL"],
-        totals["HSCL"],
-        totals["UCL"],
-        totals["HUCL"],
-        totals.get("UCL_joint"),
-        totals.get("HUCL_joint"),
-        zeros["HSCL"],
-        zeros["HUCL"],
+        scl=totals["scl"],
+        hscl=totals["hscl"],
+        ucl=totals["ucl"],
+        hucl=totals["hucl"],
+        ucl_joint=totals.get("ucl_joint"),
+        hucl_joint=totals.get("hucl_joint"),
+        zero_scl=zero_scl,
+        zero_ucl=zero_ucl,
     )
 
 
-def _add(totals, names, model, gram, anchor, label, conditional, *, joint):
-    """Averages conditional losses over the positives of one anchor and label."""
+def _weights_of_positives(
+    model: LatentClassModel, similarities: Sequence[fmpq], anchor: int, label: int, *, joint: bool
+) -> list[tuple[fmpq, fmpq]]:
+    """Similarities of the positives of one anchor and label, and ``P(y, x, x+)``."""
     prior = model.prior[label]
-    for positive, p in enumerate(model.positives(label, anchor, joint=joint)):
-        if p > 0:
-            weight = rational(prior * p)
-            for name, losses in zip(names, conditional[:2], strict=True):
-                totals[name] += losses[gram[anchor][positive]] * weight
+    law = model.positives(label, anchor, joint=joint)
+    return [(s, rational(prior * p)) for s, p in zip(similarities, law, strict=True) if p > 0]
+
+
+def _expectation(losses: Mapping[fmpq, arb], weights: Iterable[tuple[fmpq, fmpq]]) -> arb:
+    """The weighted sum of conditional losses."""
+    return sum((losses[s] * weight for s, weight in weights), arb(0))
 
 
 def conditional_losses(
@@ -122,15 +116,7 @@ def conditional_losses(
 ) -> Conditional:
     """Expected losses given an anchor, for every positive it may have under the given labels.
 
-    Args:
-        model: the model, for psi, eta, k and the class laws.
-        similarities: of the anchor with all points.
-        negatives: the law of one negative on the points.
-        labels: the labels whose classes the positive may come from.
-        limit: whether to take k to infinity.
-
-    Returns:
-        The plain and the hardened expectation for each similarity of a positive.
+    `similarities` are those of the anchor with all points, `negatives` is the law of one negative.
     """
     law: defaultdict[fmpq, fmpq] = defaultdict(fmpq)
     for t, p in zip(similarities, negatives, strict=True):
@@ -148,15 +134,7 @@ def expected_losses(
 ) -> Conditional:
     """``E psi_k(t - s)`` and ``E[psi_k(t - s) eta(t)] / E eta(t)`` with t_1 .. t_k iid from `law`.
 
-    Args:
-        law: probabilities of t, positive and summing to one.
-        positives: the values of s.
-        k: the number of negatives.
-        psi: the loss function.
-        eta: the hardening function; where its expectation is zero the plain law is used.
-
-    Returns:
-        Both expectations for every s.
+    For every s among `positives`; where the expectation of eta is zero the plain law is used.
     """
     if psi.separable and eta.form is not EtaForm.JOINT:
         return _separable_losses(law, positives, k, psi, eta)
@@ -178,19 +156,9 @@ def expected_losses(
 def limit_of_losses(
     law: Pmf, positives: Iterable[fmpq], *, psi: PsiKind, eta: EtaKind
 ) -> Conditional:
-    """`expected_losses` for k to infinity: the mean of ``e^{v/tau}`` becomes its expectation.
+    """`expected_losses` for k to infinity: ``log(alpha + q E e^{(t - s)/tau})`` under both laws.
 
-    Args:
-        law: probabilities of t.
-        positives: the values of s.
-        psi: InfoNCE with a number q.
-        eta: a product hardening function.
-
-    Returns:
-        ``log(alpha + q E e^{(t - s)/tau})`` under the plain and the tilted law.
-
-    Raises:
-        ValueError: for another psi or eta.
+    Raises ValueError unless psi is InfoNCE with a number q and eta a product.
     """
     if not psi.has_limit or eta.form is not EtaForm.PRODUCT:
         raise ValueError("only InfoNCE with a number q and a product eta has a limit in k")
@@ -207,7 +175,9 @@ def limit_of_losses(
     return Conditional(plain_losses, hard_losses, zero)
 
 
-def _separable_losses(law, positives, k, psi, eta):
+def _separable_losses(
+    law: Pmf, positives: Iterable[fmpq], k: int, psi: PsiKind, eta: EtaKind
+) -> Conditional:
     """A separable psi under independent negatives: one sum for each place."""
     weights = psi.place_weights(k)
     if eta.form is EtaForm.PRODUCT:
@@ -231,7 +201,14 @@ def _separable_losses(law, positives, k, psi, eta):
     return Conditional(plain_losses, hard_losses, zero)
 
 
-def _hardened_weights(ts, masses, plain, orders, k, eta):
+def _hardened_weights(
+    ts: Sequence[fmpq],
+    masses: Sequence[arb],
+    plain: Sequence[arb],
+    orders: Sequence[int],
+    k: int,
+    eta: EtaKind,
+) -> list[arb]:
     """Unnormalised probabilities of the multisets under the tilted law."""
     if eta.form is EtaForm.JOINT:
         tuples = multisets(len(ts), k)
@@ -248,7 +225,7 @@ def _hardened_weights(ts, masses, plain, orders, k, eta):
     return [w * count for w, count in zip(over_multisets(factors[0], k, mul), orders, strict=True)]
 
 
-def _sums_over_orders(factors):
+def _sums_over_orders(factors: Sequence[Sequence[arb]]) -> list[arb]:
     """``sum over orders of prod_i factors[i][place_i]`` for every multiset, place after place."""
     weights: dict[tuple[int, ...], arb] = {(): arb(1)}
     for factor in factors:
@@ -260,7 +237,7 @@ def _sums_over_orders(factors):
     return [weights[places] for places, _ in multisets(len(factors[0]), len(factors))]
 
 
-def _psi_of_tuples(ts, s, k, psi):
+def _psi_of_tuples(ts: Sequence[fmpq], s: fmpq, k: int, psi: PsiKind) -> list[arb]:
     """psi of every multiset; `ts` is sorted, so that the last of a multiset is its largest."""
     if psi.of_maximum:
         totals = over_multisets([psi.each(t - s) for t in ts], k, lambda _, last: last)
@@ -272,6 +249,7 @@ def _psi_of_tuples(ts, s, k, psi):
 
 
 def _total(numbers: Sequence[arb]) -> arb:
+    """The sum of at least one ball."""
     result = numbers[0]
     for number in numbers[1:]:
         result = result + number
@@ -279,4 +257,5 @@ def _total(numbers: Sequence[arb]) -> arb:
 
 
 def _dot(left: Sequence[arb], right: Sequence[arb]) -> arb:
+    """The inner product of at least one pair of balls."""
     return _total([a * b for a, b in zip(left, right, strict=True)])

@@ -30,25 +30,7 @@ class Outcome(NamedTuple):
 
 
 def plain_and_hard(outcomes: Sequence[Outcome], *, psi: PsiKind, eta: EtaKind) -> tuple[arb, arb]:
-    """``E psi`` and ``E[psi eta] / E[eta]`` under one law.
-
-    Args:
-        outcomes: the law.
-        psi: the loss function, applied in order of the places.
-        eta: the hardening function, likewise.
-
-    Returns:
-        The two expectations; equal where E[eta] = 0.
-
-    Example:
-        >>> from theory.model.eta_kinds import Exponential
-        >>> from theory.model.psi_kinds import Linear
-        >>> half = fmpq(1, 2)
-        >>> coin = [Outcome(half, (fmpq(t),), fmpq(0)) for t in (-1, 1)]
-        >>> plain, hard = plain_and_hard(coin, psi=Linear(), eta=Exponential(Fraction(1)))
-        >>> float(plain), round(float(hard), 4)
-        (0.0, 0.7616)
-    """
+    """``E psi`` and ``E[psi eta] / E[eta]`` under one law; equal where ``E[eta] = 0``."""
     plain, hard, normaliser = arb(0), arb(0), arb(0)
     for probability, ts, s, tilting in outcomes:
         value = psi_of(psi, [t - s for t in ts])
@@ -60,13 +42,7 @@ def plain_and_hard(outcomes: Sequence[Outcome], *, psi: PsiKind, eta: EtaKind) -
 
 
 def psi_of(psi: PsiKind, v: Sequence[fmpq]) -> arb:
-    """psi_k of an ordered tuple.
-
-    Example:
-        >>> from theory.model.psi_kinds import TripletSum
-        >>> float(psi_of(TripletSum(Fraction(1)), [fmpq(0), fmpq(-2)]))
-        1.0
-    """
+    """psi_k of an ordered tuple, by the weights of its places."""
     k = len(v)
     if psi.of_maximum:
         return psi.each(max(v))
@@ -77,23 +53,13 @@ def psi_of(psi: PsiKind, v: Sequence[fmpq]) -> arb:
 
 
 def independent(values: Sequence[fmpq], k: int, *, s: fmpq) -> list[Outcome]:
-    """k independent negatives, each uniform on `values`: sampling with replacement.
-
-    Example:
-        >>> len(independent([fmpq(0), fmpq(1)], 2, s=fmpq(1)))
-        4
-    """
+    """k independent negatives, each uniform on `values`: sampling with replacement."""
     share = fmpq(1, len(values) ** k)
     return [Outcome(share, ts, s) for ts in product(values, repeat=k)]
 
 
 def without_replacement(values: Sequence[fmpq], k: int, *, s: fmpq) -> list[Outcome]:
-    """k different members of `values`, in random order.
-
-    Example:
-        >>> len(without_replacement([fmpq(0), fmpq(1), fmpq(2)], 2, s=fmpq(1)))
-        6
-    """
+    """k different members of `values`, in random order."""
     tuples = list(permutations(values, k))
     return [Outcome(fmpq(1, len(tuples)), ts, s) for ts in tuples]
 
@@ -103,13 +69,7 @@ def mixture(
 ) -> list[Outcome]:
     """k negatives that are independent only given which part of a mixture they all come from.
 
-    Args:
-        parts: weights, and laws as lists of (probability, t).
-        k: the number of negatives.
-        s: the similarity of the positive.
-
-    Returns:
-        The outcomes.
+    Parts are weights with laws, lists of (probability, t).
     """
     found = []
     for weight, law in parts:

@@ -9,9 +9,9 @@ The unit ball is ``f = 2 z / (1 + |z|^2)``, smooth in z and onto the closed ball
 ``f = z / |z|``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,9 @@ from hcl_jax.psi import Psi, infonce
 from theory.model.multisets import multisets
 
 Constraint = Literal["ball", "sphere", "none"]
+Free = Float[Array, "classes points dim"]
+"""Unconstrained parameters of the features."""
+
 LEARNING_RATE = 0.1
 
 
@@ -100,23 +103,10 @@ def population_loss(
     k: int | None,
     psi: Psi | None = None,
 ) -> Float[Array, ""]:
-    """The exact loss of equally likely points, with exponential tilting.
+    """The exact loss of equally likely points, with exponential tilting; InfoNCE by default.
 
-    Args:
-        features: the points of each class.
-        supervised: whether negatives are of other classes (SCL, HSCL) or everyone (UCL, HUCL).
-        beta: the hardness; 0 is no hardening.
-        k: the number of negatives, None for infinitely many.
-        psi: the loss function; by default InfoNCE. ``k = infinity`` needs InfoNCE.
-
-    Returns:
-        The loss.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> nc = jnp.array([[[1.0]], [[-1.0]]])
-        >>> round(float(population_loss(nc, False, 1.0, k=1)), 6)
-        0.625652
+    Negatives are of other classes if `supervised` (SCL, HSCL), else everyone; beta = 0 is no
+    hardening. ``k = None`` stands for infinitely many negatives, which needs InfoNCE.
     """
     psi = infonce() if psi is None else psi
     num_classes, points, dim = features.shape
@@ -141,21 +131,7 @@ def population_loss(
 def constrain(
     free: Float[Array, "*n dim"], constraint: Constraint, radius: Float[Array, ""] | float = 1.0
 ) -> Float[Array, "*n dim"]:
-    """Maps free vectors onto the ball or the sphere, smoothly, or leaves them.
-
-    Args:
-        free: any vectors.
-        constraint: "ball", "sphere" or "none".
-        radius: of the ball or sphere.
-
-    Returns:
-        Vectors that satisfy the constraint.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> constrain(jnp.array([[1.0, 0.0]]), "ball").tolist()
-        [[1.0, 0.0]]
-    """
+    """Maps free vectors onto the ball or the sphere, smoothly, or leaves them."""
     squared = jnp.sum(jnp.square(free), axis=-1, keepdims=True)
     if constraint == "ball":
         return radius * 2 * free / (1 + squared)
@@ -174,29 +150,11 @@ def minimise(
     polished: int = 2,
     psi: Psi | None = None,
 ) -> list[Minimiser]:
-    """Minimises several objectives over the same points; run it under x64.
+    """The best found for each of several losses over the same points; run it under x64.
 
-    Args:
-        key: randomness of the starts.
-        problem: classes, points, dimension, negatives, constraint.
-        objectives: what to minimise.
-        starts: random starts for each objective, run together by `jax.vmap`.
-        steps: of Adam.
-        polished: how many of the best are handed to L-BFGS-B.
-        psi: the loss function, with numbers (not arrays) as parameters; by default InfoNCE.
-
-    Returns:
-        The best found for each objective.
-
-    Example:
-        >>> import jax
-        >>> with jax.enable_x64(True):
-        ...     problem = MinimisationProblem(num_classes=2, points=1, dim=1, k=1)
-        ...     found = minimise(jax.random.key(0), problem, [PopulationLoss(False, 5.0)], starts=4)
-        >>> round(found[0].value, 8)
-        0.66703063
+    Adam takes `steps` steps from all random `starts` at once; `polished` of those that end lowest
+    are handed to L-BFGS-B. The parameters of `psi` must be Python numbers, so that it is hashable.
     """
-
     shape = (len(objectives), starts, problem.num_classes, problem.points, problem.dim)
     run, slopes, features_of = _programs(problem.k, problem.constraint, steps, psi)
     supervised = np.array([objective.supervised for objective in objectives])
@@ -218,19 +176,7 @@ def minimise(
 def class_mean_geometry(
     features: Float[Array | np.ndarray, "classes points dim"],
 ) -> ClassMeanGeometry:
-    """Measures the class means.
-
-    Args:
-        features: the points of each class.
-
-    Returns:
-        See `ClassMeanGeometry`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> class_mean_geometry(jnp.array([[[1.0]], [[-1.0]]])).least_gap
-        2.0
-    """
+    """Distances, gaps and norms of the class means."""
     with jax.enable_x64(True):
         within_class, zero_sum, means = map(np.asarray, _measured(jnp.asarray(features)))
     gram = means @ means.T
@@ -245,7 +191,10 @@ def class_mean_geometry(
 
 
 @jax.jit
-def _measured(features):
+def _measured(
+    features: Float[Array, "classes points dim"],
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "classes dim"]]:
+    """The mean distance within classes, the norm of the mean of means, and the means."""
     num_classes, points, dim = features.shape
     labels = jnp.repeat(jnp.arange(num_classes), points)
     flat = features.reshape(-1, dim)
@@ -253,18 +202,33 @@ def _measured(features):
     return geometry.within_class(flat, labels, num_classes), geometry.zero_sum(means), means
 
 
-def _limit_losses(psi, similarities, positives, log_law):
+def _limit_losses(
+    psi: Psi,
+    similarities: Float[Array, "anchors n"],
+    positives: Float[Array, "anchors points"],
+    log_law: Float[Array, "anchors n"],
+) -> Float[Array, "anchors points"]:
+    """The losses of InfoNCE for infinitely many negatives, given anchor and positive."""
+    if psi.link is None:
+        raise ValueError("infinitely many negatives need InfoNCE")
     log_weights = jax.nn.log_softmax(log_law, axis=1)
     scaled = similarities / psi.temperature
     log_mean = jax.nn.logsumexp(log_weights + scaled, axis=1, keepdims=True)
-    return psi.link(log_mean - positives / psi.temperature, 1)
+    return psi.link(log_mean - positives / psi.temperature, jnp.ones(()))
 
 
 @lru_cache(maxsize=64)
-def _programs(k, constraint, steps, psi):
+def _programs(
+    k: int | None, constraint: Constraint, steps: int, psi: Psi | None
+) -> tuple[Callable, Callable, Callable]:
     """Adam on all starts of all objectives, value and gradient at one point, and the features."""
 
-    def loss(free, supervised, beta, radius):
+    def loss(
+        free: Free,
+        supervised: Bool[Array, ""],
+        beta: Float[Array, ""],
+        radius: Float[Array, ""] | float,
+    ) -> Float[Array, ""]:
         features = constrain(free, constraint, radius)
         return population_loss(features, supervised, beta, k=k, psi=psi)
 
@@ -274,14 +238,19 @@ def _programs(k, constraint, steps, psi):
     return run, jax.jit(jax.value_and_grad(loss)), features_of
 
 
-def _adam(loss, steps):
+def _adam(
+    loss: Callable[..., Float[Array, ""]], steps: int
+) -> Callable[..., tuple[Free, Float[Array, ""]]]:
+    """Adam with a decaying rate as a function of the start and of the parameters of the loss."""
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
 
-    def run(free, *parameters):
-        def step(carry, _):
+    def run(free: Free, *parameters: Any) -> tuple[Free, Float[Array, ""]]:
+        def step(
+            carry: tuple[Free, optax.OptState], _: None
+        ) -> tuple[tuple[Free, optax.OptState], None]:
             free, state = carry
             updates, state = optimizer.update(jax.grad(loss)(free, *parameters), state)
-            return (free + updates, state), None
+            return (free + jnp.asarray(updates), state), None
 
         (free, _), _ = jax.lax.scan(step, (free, optimizer.init(free)), length=steps)
         return free, loss(free, *parameters)
@@ -289,8 +258,12 @@ def _adam(loss, steps):
     return run
 
 
-def _polish(slopes, free, parameters):
-    def flat(vector):
+def _polish(
+    slopes: Callable, free: Float[np.ndarray, "classes points dim"], parameters: tuple
+) -> tuple[float, Float[np.ndarray, "classes points dim"]]:
+    """L-BFGS-B from a point, to the last digits."""
+
+    def flat(vector: Float[np.ndarray, " n"]) -> tuple[float, Float[np.ndarray, " n"]]:
         value, gradient = slopes(vector.reshape(free.shape), *parameters)
         return float(value), np.asarray(gradient, dtype=np.float64).ravel()
 

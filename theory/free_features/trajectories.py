@@ -6,6 +6,7 @@ weights estimator the exact population loss for ``k = infinity`` with positives 
 independently of the anchor.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,6 +20,12 @@ from hcl_jax import geometry
 from hcl_jax.hardening import exponential
 from hcl_jax.normalization import Normalization, unit_ball
 from hcl_jax.objectives import objective
+
+Features = Float[Array, "n dim"]
+Beta = Float[Array, ""] | float
+Times = Float[Array, " times"]
+Seen = Float[Array, ""]
+Carry = tuple[Features, optax.OptState]
 
 
 class Run(NamedTuple):
@@ -38,7 +45,7 @@ class Run(NamedTuple):
     num_classes: int
     points: int = 1
     supervised: bool = False
-    beta: float | Float[Array, ""] = 0.0
+    beta: Beta = 0.0
     stop_gradient: bool = True
     normalization: Normalization = unit_ball
     thickness: float = 1.0
@@ -65,21 +72,10 @@ class Trajectory(NamedTuple):
         return int(self.steps[below.argmax()]) if below.any() else None
 
 
-def whole_batch_loss(features: Float[Array, "n dim"], run: Run) -> Float[Array, ""]:
-    """The shipped loss on a batch that is the whole population.
+def whole_batch_loss(features: Features, run: Run) -> Float[Array, ""]:
+    """The shipped loss on a batch that is the whole population, for ``k = infinity``.
 
-    Args:
-        features: normalised, the points of each class next to each other.
-        run: classes, objective, hardness and gradient convention.
-
-    Returns:
-        The population loss for ``k = infinity``.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> nc = jnp.array([[1.0], [-1.0]])
-        >>> round(float(whole_batch_loss(nc, Run(2, beta=1.0))), 6)
-        0.640236
+    Features are normalised, and those of one class stand next to each other.
     """
     labels = jnp.repeat(jnp.arange(run.num_classes), run.points)
     return objective(
@@ -102,22 +98,7 @@ def train(
 ) -> Trajectory:
     """Trains free features in C - 1 dimensions from a random start.
 
-    Args:
-        key: randomness of the start.
-        run: what is trained.
-        optimizer: for example `optax.adam(0.01)`.
-        steps: how many.
-        every: after how many steps loss and distance are taken.
-
-    Returns:
-        The trajectory.
-
-    Example:
-        >>> import jax, optax
-        >>> run = Run(3, supervised=True)
-        >>> path = train(jax.random.key(0), run, optax.adam(0.05), steps=200)
-        >>> bool(path.etf_distances[-1] < 0.01)
-        True
+    Losses and distances are taken after every `every` of the `steps`.
     """
     dim = run.num_classes - 1
     scales = np.where(np.arange(dim) < 3, 1.0, run.thickness) / np.sqrt(dim)
@@ -129,27 +110,28 @@ def train(
 
 
 @lru_cache(maxsize=64)
-def _program(run: Run, optimizer: optax.GradientTransformation, count: int, every: int):
+def _program(
+    run: Run, optimizer: optax.GradientTransformation, count: int, every: int
+) -> Callable[[Features, Beta], tuple[Times, Times, Features]]:
     """The whole run as a function of the start and of beta, compiled once for all beta."""
 
-    def whole(free, beta):
+    def whole(free: Features, beta: Beta) -> tuple[Times, Times, Features]:
         hardened = run._replace(beta=beta)
 
-        def step(_, carry):
+        def step(_: Int[Array, ""], carry: Carry) -> Carry:
             free, state = carry
             gradient = jax.grad(lambda f: whole_batch_loss(run.normalization(f), hardened))(free)
             updates, state = optimizer.update(gradient, state)
-            return free + updates, state
+            return free + jnp.asarray(updates), state
 
-        def stretch(carry, _):
-            free, state = jax.lax.fori_loop(0, every, step, carry)
-            features = run.normalization(free)
+        def stretch(carry: Carry, _: None) -> tuple[Carry, tuple[Seen, Seen]]:
+            carry = jax.lax.fori_loop(0, every, step, carry)
+            features = run.normalization(carry[0])
             means = features.reshape(run.num_classes, run.points, -1).mean(axis=1)
-            seen = whole_batch_loss(features, hardened), geometry.etf_distance(means)
-            return (free, state), seen
+            return carry, (whole_batch_loss(features, hardened), geometry.etf_distance(means))
 
         carry = free, optimizer.init(free)
-        (free, _), seen = jax.lax.scan(stretch, carry, length=count)
-        return *seen, run.normalization(free)
+        (free, _), (losses, distances) = jax.lax.scan(stretch, carry, length=count)
+        return losses, distances, run.normalization(free)
 
     return jax.jit(whole)

@@ -1,4 +1,4 @@
-"""Models that break one hypothesis of Theorems 2 and 3, for controls; three classes, k = 1."""
+"""Models that break one hypothesis of Theorems 2 and 3, for controls."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -45,12 +45,14 @@ def softened() -> LatentClassModel:
     return collapsed_model(((ONE,), (-ONE,), (ONE,)), eta=Exponential(Fraction(-20)))
 
 
-def positives_are_anchors() -> LatentClassModel:
-    """x+ = x: two classes of two instances, with the four instances at a simplex ETF."""
-    laws = own_points([uniform(2)] * 2)
+def positives_are_anchors(
+    *, num_classes: int = 2, k: int = 1, radius: Fraction = ONE
+) -> LatentClassModel:
+    """x+ = x: classes of two instances each, with all instances at a simplex ETF."""
+    points, laws = range(2 * num_classes), own_points([uniform(2)] * num_classes)
     joint = tuple(
-        tuple(tuple(p if i == j else 0 * ONE for j in range(4)) for i, p in enumerate(law))
+        tuple(tuple(p if i == j else 0 * ONE for j in points) for i, p in enumerate(law))
         for law in laws
     )
-    four = neural_collapse(num_classes=4)
-    return replace(four, prior=uniform(2), class_laws=laws, joint=joint)
+    instances = neural_collapse(num_classes=len(points), k=k, radius=radius)
+    return replace(instances, prior=uniform(num_classes), class_laws=laws, joint=joint)

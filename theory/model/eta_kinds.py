@@ -232,6 +232,7 @@ ETA_KINDS: tuple[type[EtaKind], ...] = (
 
 
 def _check_power(p: Fraction) -> None:
+    """Refuses a power that is not positive."""
     if p <= 0:
         raise ValueError(f"the power p must be positive, got {p}")
 

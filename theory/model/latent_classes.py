@@ -57,21 +57,6 @@ class LatentClassModel:
         eta: the hardening function.
         joint: ``joint[c][i][j] = P(x = i, x+ = j | y = c)``, or None for x, x+ independent given y.
         name: what to call it.
-
-    Raises:
-        ValueError: naming what is wrong, if a law does not sum to one, a probability is negative, a
-            marginal of `joint` is not the class law, shapes do not fit, or k < 1.
-
-    Example:
-        >>> from theory.model.eta_kinds import Exponential
-        >>> from theory.model.psi_kinds import InfoNCE
-        >>> half, one = Fraction(1, 2), Fraction(1)
-        >>> model = LatentClassModel(
-        ...     prior=(half, half), class_laws=((one, one - 1), (one - 1, one)),
-        ...     features=((one,), (-one,)), k=1, psi=InfoNCE(), eta=Exponential(one),
-        ... )
-        >>> model.hypotheses.balanced
-        True
     """
 
     prior: Vector
@@ -169,11 +154,13 @@ class LatentClassModel:
         )
 
     def _check_places(self) -> None:
+        """Refuses parameters of psi and eta that are not one for each negative."""
         for what, kind in (("psi", self.psi), ("eta", self.eta)):
             for numbers, count in kind.places():
                 _check_count(f"the {numbers} of {what}", count, self.k, "negatives (k)")
 
     def _check_joint(self) -> None:
+        """Refuses joint laws of a wrong shape, negative, or with wrong marginals."""
         if self.joint is None:
             return
         _check_count("joint laws", len(self.joint), self.num_classes, "classes in the prior")
@@ -188,6 +175,7 @@ class LatentClassModel:
 
 
 def _check_law(name: str, law: Vector) -> None:
+    """Refuses what is not a probability law."""
     if not law:
         raise ValueError(f"{name} must not be empty")
     if min(law) < 0:
@@ -197,11 +185,13 @@ def _check_law(name: str, law: Vector) -> None:
 
 
 def _check_count(name: str, found: int, expected: int, of: str) -> None:
+    """Refuses a wrong number of things."""
     if found != expected:
         raise ValueError(f"{name} must number {expected}, one for each of the {of}, got {found}")
 
 
 def _check_marginal(label: int, of: str, found: Vector, law: Vector) -> None:
+    """Refuses a marginal that is not the class law, by the point."""
     for i, (p, q) in enumerate(zip(found, law, strict=True)):
         if p != q:
             raise ValueError(

@@ -45,41 +45,16 @@ Kind = TypeVar("Kind", PsiKind, EtaKind)
 
 
 def read_models(path: Path) -> list[LatentClassModel]:
-    """Reads all models of a file.
+    """All models of a JSON file, in order.
 
-    Args:
-        path: a JSON file.
-
-    Returns:
-        The models, in order.
-
-    Raises:
-        ValueError: naming the case, what was found and what was expected.
-        OSError: if the file cannot be read.
+    Raises ValueError naming the case, what was found and what was expected.
     """
     models = parse_models(path.read_text(encoding="utf-8-sig"), name=path.stem)
     return models if isinstance(models, list) else [models]
 
 
 def parse_models(text: str, *, name: str) -> LatentClassModel | list[LatentClassModel]:
-    """Reads one model, or the list of models, from JSON text.
-
-    Args:
-        text: the JSON.
-        name: the name of a single model without `id`.
-
-    Returns:
-        A model if the text describes one, a list if it describes a list.
-
-    Raises:
-        ValueError: as `read_models`.
-
-    Example:
-        >>> parse_models('{"k": 1}', name="toy")
-        Traceback (most recent call last):
-        ...
-        ValueError: toy: missing eta, prior, psi, class_pmf, features
-    """
+    """The model, or the list of models, that JSON text describes; `name` is for one without id."""
     try:
         found = json.loads(text, parse_float=Decimal, parse_constant=_reject_constant)
     except RecursionError:
@@ -94,18 +69,7 @@ def parse_models(text: str, *, name: str) -> LatentClassModel | list[LatentClass
 
 
 def model_from_json(case: object, *, name: str = "model") -> LatentClassModel:
-    """Makes a model from a parsed JSON object.
-
-    Args:
-        case: the object.
-        name: the name of a model without `id`.
-
-    Returns:
-        The checked model.
-
-    Raises:
-        ValueError: naming the model, what was found and what was expected.
-    """
+    """The checked model of a parsed JSON object; errors name the model."""
     if not isinstance(case, dict):
         raise ValueError(f"{name}: a model must be a JSON object, got {_short(case)}")
     name = str(case.get("id", name))
@@ -116,20 +80,7 @@ def model_from_json(case: object, *, name: str = "model") -> LatentClassModel:
 
 
 def model_to_json(model: LatentClassModel) -> dict[str, Any]:
-    """The JSON object of a model, with numbers as exact strings; inverse of `model_from_json`.
-
-    Args:
-        model: the model.
-
-    Returns:
-        An object that `json.dumps` accepts.
-
-    Example:
-        >>> from theory.model.random_models import neural_collapse
-        >>> model = neural_collapse(num_classes=2)
-        >>> model_from_json(model_to_json(model)) == model
-        True
-    """
+    """The JSON object of a model, with numbers as exact strings; inverse of `model_from_json`."""
     return {
         "id": model.name,
         "C": model.num_classes,
@@ -146,6 +97,7 @@ def model_to_json(model: LatentClassModel) -> dict[str, Any]:
 
 
 def _model(case: Mapping[str, Any], name: str) -> LatentClassModel:
+    """The model of an object whose name is known."""
     missing = [key for key in REQUIRED if key not in case]
     if missing:
         order = sorted(missing, key=("eta", "prior", "psi", "k", "class_pmf", "features").index)
@@ -227,14 +179,17 @@ def _parameter(name: str, value: object, notation: Notation, k: int) -> Any:
 
 
 def _matrix(name: str, rows: object) -> tuple[tuple[Fraction, ...], ...]:
+    """A list of exact vectors."""
     return tuple(exact_vector(f"{name}[{i}]", row) for i, row in enumerate(sequence(name, rows)))
 
 
 def _tables(name: str, tables: object) -> tuple[tuple[tuple[Fraction, ...], ...], ...]:
+    """A list of exact matrices."""
     return tuple(_matrix(f"{name}[{i}]", t) for i, t in enumerate(sequence(name, tables)))
 
 
 def _count(name: str, value: object) -> int:
+    """A positive integer."""
     number = exact(name, value)
     if number.denominator != 1 or number < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value}")
@@ -254,13 +209,16 @@ def _kind_to_json(kind: PsiKind | EtaKind) -> dict[str, Any]:
 
 
 def _texts(value: Any) -> Any:
+    """Exact strings, in lists where there are tuples."""
     return [_texts(v) for v in value] if isinstance(value, tuple) else str(value)
 
 
 def _short(value: object) -> str:
+    """What was found, in at most sixty characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _reject_constant(name: str) -> NoReturn:
+    """Refuses NaN and infinities."""
     raise ValueError(f"numbers must be finite, got {name}")

@@ -13,21 +13,9 @@ MAX_TUPLES = 1_000_000
 
 @lru_cache(maxsize=64)
 def multisets(size: int, k: int) -> list[tuple[tuple[int, ...], int]]:
-    """All multisets of k numbers below `size`, each with the number of its orders.
+    """All sorted k-tuples of numbers below `size`, each with the number of its orders.
 
-    Args:
-        size: how many different elements there are.
-        k: how many are taken.
-
-    Returns:
-        Sorted tuples of indices and multinomial coefficients, which sum to ``size ** k``.
-
-    Raises:
-        ValueError: if there are more than `MAX_TUPLES`.
-
-    Example:
-        >>> multisets(2, 2)
-        [((0, 0), 1), ((0, 1), 2), ((1, 1), 1)]
+    Raises ValueError if there are more than `MAX_TUPLES`.
     """
     if (count := comb(size + k - 1, k)) > MAX_TUPLES:
         raise ValueError(
@@ -41,20 +29,9 @@ def multisets(size: int, k: int) -> list[tuple[tuple[int, ...], int]]:
 
 
 def over_multisets(each: Sequence[arb], k: int, combine: Callable[[arb, arb], arb]) -> list[arb]:
-    """Combines the numbers of every multiset of k places, sharing the work between multisets.
+    """Combines the numbers at the places of every multiset of k places, in order of `multisets`.
 
-    Args:
-        each: a number for every place.
-        k: the size of the multisets.
-        combine: adds one number to what there is.
-
-    Returns:
-        One number for each multiset, in the order of `multisets`.
-
-    Example:
-        >>> from operator import add
-        >>> [int(x.unique_fmpz()) for x in over_multisets([arb(1), arb(10)], 2, add)]
-        [2, 11, 20]
+    The work is shared between multisets: `combine` adds one number to what there is.
     """
     level = list(enumerate(each))
     for _ in range(k - 1):

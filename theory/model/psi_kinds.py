@@ -277,20 +277,25 @@ def _sum_of(term: Callable) -> Psi:
 
 
 def _sum_terms(term: Callable, differences: Float[Array, "*n k"]) -> Float[Array, "*n"]:
+    """The sum of a term over the negatives."""
     return jnp.sum(term(differences), axis=-1)
 
 
 def _of_negated(of_differences: Callable, differences: Float[Array, "*n k"]) -> Float[Array, "*n"]:
+    """A loss of the negated differences: a negative temperature."""
     return of_differences(-differences)
 
 
 def _logistic_any_sign(scale: float, differences: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``log(1 + exp(scale v))``."""
     return jnp.logaddexp(0.0, scale * differences)
 
 
 def _square(shift: float, differences: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``(v + shift)^2``."""
     return jnp.square(differences + shift)
 
 
 def _sigmoid(scale: float, shift: float, differences: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``1 / (1 + exp(-scale (v + shift)))``."""
     return 1 / (1 + jnp.exp(-scale * (differences + shift)))

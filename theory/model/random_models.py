@@ -26,22 +26,11 @@ def neural_collapse(
     eta: EtaKind | None = None,
     radius: Fraction = Fraction(1),
 ) -> LatentClassModel:
-    """The model at NC: every class is one point of a simplex ETF, balanced classes.
+    """The model at NC: balanced classes, each of them one point of a simplex ETF.
 
-    Args:
-        num_classes: C.
-        points: duplicates of the point of each class.
-        k: the number of negatives.
-        psi: the loss function; InfoNCE with alpha = q = tau = 1 by default.
-        eta: the hardening function; ``exp(sum t)`` by default.
-        radius: scales the features; 1 at NC.
-
-    Returns:
-        The model; its features are an ETF up to `ETF_DIGITS` decimals, and not longer than one.
-
-    Example:
-        >>> float(neural_collapse(num_classes=3).gram[0][1])
-        -0.5
+    Each point may be given several times, and the frame be scaled by a radius. The loss function is
+    InfoNCE and the hardening function ``exp(sum t)`` by default. No feature is longer than the
+    radius, as `exact_simplex` truncates.
     """
     frame = exact_simplex(num_classes)
     features = tuple(tuple(radius * x for x in row) for row in frame for _ in range(points))
@@ -87,20 +76,21 @@ def random_model(
     """A small random model; what is not given is drawn.
 
     Args:
-        rng: the source of randomness.
+        rng: the generator.
         psi: the loss function; by default one of `some_psi`.
         eta: the hardening function; by default one of `some_eta`.
         balanced: whether the prior is uniform.
         joint: whether x and x+ are dependent given the label.
         overlapping: whether a point may belong to several classes.
         k: the number of negatives, 1 to 3 by default.
-        norm: features lie in the ball of this radius.
-        features: draws the features, given (rng, C, points a class, d); by default one of
-            `ball_features`, `sphere_features`, `near_collapse`, `collapsed_features`.
-        sizes: the number of classes, of points a class, and the dimension.
+        norm: the radius of the ball that contains the features.
+        features: draws the features, given (rng, C, points of a class, d); by default one of
+            `ball_features`, `sphere_features`, `near_collapse` and `collapsed_features`.
+        sizes: the number of classes, the points of each and the dimension; by default 2 to 4
+            classes and at most 8 points.
 
     Returns:
-        A model; by default of 2 to 4 classes and at most 8 points.
+        The model.
     """
     drawn = rng.choice((2, 2, 3, 3, 4)), rng.choice((1, 2, 2)), rng.choice((1, 2, 3))
     classes, points, dim = drawn if sizes is None else sizes
@@ -171,12 +161,7 @@ def near_collapse(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
 
 
 def uniform(count: int) -> Vector:
-    """The uniform law.
-
-    Example:
-        >>> uniform(2)
-        (Fraction(1, 2), Fraction(1, 2))
-    """
+    """The uniform law."""
     return (Fraction(1, count),) * count
 
 
@@ -210,12 +195,7 @@ def random_joint(rng: Rng, law: Vector) -> Matrix:
 
 
 def own_points(laws: list[Vector]) -> Matrix:
-    """Class laws on disjoint points: class c lives on the c-th block.
-
-    Example:
-        >>> own_points([uniform(1), uniform(1)])
-        ((Fraction(1, 1), Fraction(0, 1)), (Fraction(0, 1), Fraction(1, 1)))
-    """
+    """Class laws on disjoint points: class c lives on the c-th block."""
     zero = Fraction(0)
     return tuple(
         tuple(p if c == label else zero for c, law in enumerate(laws) for p in law)
@@ -224,10 +204,12 @@ def own_points(laws: list[Vector]) -> Matrix:
 
 
 def _either(rng: Rng, value: bool | None, chance: float) -> bool:
+    """The value, or true with a probability where there is none."""
     return rng.random() < chance if value is None else value
 
 
 def _in_ball(rng: Rng, dim: int) -> Vector:
+    """A random point of the unit ball, one in eight of them zero."""
     if rng.random() < 0.125:
         return (Fraction(0),) * dim
     return _into_ball([random_thousandths(rng, -1000, 1000) for _ in range(dim)])
@@ -243,6 +225,7 @@ def _into_ball(vector: list[Fraction]) -> Vector:
 
 
 def _on_sphere(rng: Rng, dim: int) -> Vector:
+    """A random rational point of the unit sphere."""
     if dim == 1:
         return (Fraction(rng.choice((-1, 1))),)
     chart = [Fraction(rng.randint(-12, 12), 6) for _ in range(dim - 1)]

@@ -17,22 +17,9 @@ MAX_EXPONENT = 5000
 
 
 def exact(name: str, value: object) -> Fraction:
-    """Reads a number exactly.
+    """Reads a finite number exactly; strings may be such as "1/3", "0.25" or "1e-3".
 
-    Args:
-        name: what the number is, for the error message.
-        value: an integer, a fraction, a decimal, a finite float (its binary value), or a string
-            such as "1/3", "0.25" or "1e-3".
-
-    Returns:
-        The number as a fraction.
-
-    Raises:
-        ValueError: if it is not a finite number.
-
-    Example:
-        >>> exact("beta", "1/3") + exact("beta", "0.5")
-        Fraction(5, 6)
+    Raises ValueError, by the name of the number, for anything else.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction, Decimal)):
         raise ValueError(f"{name} must be a number or a string such as '1/3', got {value!r}")
@@ -46,44 +33,24 @@ def exact(name: str, value: object) -> Fraction:
 
 
 def exact_vector(name: str, values: object) -> tuple[Fraction, ...]:
-    """Reads a sequence of numbers exactly; see `exact`.
-
-    Example:
-        >>> exact_vector("prior", ["1/3", "2/3"])
-        (Fraction(1, 3), Fraction(2, 3))
-    """
+    """Reads a sequence of numbers exactly; see `exact`."""
     return tuple(exact(f"{name}[{i}]", value) for i, value in enumerate(sequence(name, values)))
 
 
 def sequence(name: str, values: object) -> Sequence[object]:
-    """Returns `values` if it is a list or tuple, and raises ValueError otherwise.
-
-    Example:
-        >>> sequence("prior", [1, 2])
-        [1, 2]
-    """
+    """Returns `values` if it is a list or tuple, and raises ValueError otherwise."""
     if not isinstance(values, (list, tuple)):
         raise ValueError(f"{name} must be a list, got {values!r}")
     return values
 
 
 def rational(number: Fraction) -> fmpq:
-    """The same number in the arithmetic of python-flint.
-
-    Example:
-        >>> rational(Fraction(1, 3))
-        1/3
-    """
+    """The same number in the arithmetic of python-flint."""
     return fmpq(number.numerator, number.denominator)
 
 
 def ball(number: Fraction) -> arb:
-    """The smallest ball around the same number at the working precision.
-
-    Example:
-        >>> ball(Fraction(1, 4))
-        0.250000000000000
-    """
+    """A ball around the same number, at the working precision."""
     return arb(rational(number))
 
 

@@ -40,31 +40,29 @@ class ProfileParameters(NamedTuple):
         return f"C={self.num_classes} k={negatives} q={weight} tau={self.psi.tau}"
 
 
-def taylor(
-    parameters: ProfileParameters, beta: arb, delta: arb, *, terms: int = 3
-) -> tuple[arb, ...]:
+def taylor(profile: ProfileParameters, beta: arb, delta: arb, *, terms: int = 3) -> tuple[arb, ...]:
     """``L(delta), L'(delta), L''(delta) / 2, ..``, enclosed over the ball delta.
 
     Raises ValueError for ``k = infinity`` with ``q = k``, which has no limit.
     """
-    num_classes, k, psi = parameters
+    num_classes, k, psi = profile
     if k is not None:
         return collapsed_taylor(
             delta, num_classes=num_classes, k=k, psi=psi, beta=beta, terms=terms
         )
-    alpha, q, rate = _limit_parameters(parameters)
+    alpha, q, rate = _limit_parameters(profile)
     variable, others = arb_series([delta, 1], terms), num_classes - 1
     tilted = (variable * (-(beta + rate))).exp() * others + 1
     series = (tilted / ((variable * (-beta)).exp() * others + 1) * q + alpha).log()
     return tuple(series[i] for i in range(terms))
 
 
-def slope_at_nc(parameters: ProfileParameters, beta: arb) -> arb:
+def slope_at_nc(profile: ProfileParameters, beta: arb) -> arb:
     """``L'(C / (C - 1))``: positive where shrinking the simplex ETF lowers HUCL."""
-    return taylor(parameters, beta, ball(nc_gap(parameters.num_classes)), terms=2)[1]
+    return taylor(profile, beta, ball(nc_gap(profile.num_classes)), terms=2)[1]
 
 
-def limit_minimum(parameters: ProfileParameters, beta: arb) -> Minimum:
+def limit_minimum(profile: ProfileParameters, beta: arb) -> Minimum:
     """The minimum over ``delta >= 0`` for ``k = infinity``, in closed form up to one root.
 
     With ``d = delta / tau`` and ``b = beta tau`` the minimiser is the unique root of
@@ -72,29 +70,27 @@ def limit_minimum(parameters: ProfileParameters, beta: arb) -> Minimum:
     ``log(alpha + q a*)`` with ``a* = (1 + 1/b) e^{-d}``. Raises ValueError if k is finite or beta
     not positive.
     """
-    if parameters.k is not None or not beta > 0:
-        raise ValueError(
-            f"the closed form needs k = infinity and beta > 0, got {parameters}, {beta}"
-        )
-    alpha, q, rate = _limit_parameters(parameters)
+    if profile.k is not None or not beta > 0:
+        raise ValueError(f"the closed form needs k = infinity and beta > 0, got {profile}, {beta}")
+    alpha, q, rate = _limit_parameters(profile)
     scaled = beta / rate
-    root = _root(lambda gap: _excess(parameters.num_classes, scaled, gap))
+    root = _root(lambda gap: _excess(profile.num_classes, scaled, gap))
     return Minimum(root / rate, (alpha + q * (1 + 1 / scaled) * (-root).exp()).log())
 
 
-def limit_threshold(parameters: ProfileParameters) -> arb:
+def limit_threshold(profile: ProfileParameters) -> arb:
     """beta_c for ``k = infinity``, enclosed: the root of the equation of `limit_minimum` at NC.
 
     Neither alpha nor q matters.
     """
-    _, _, rate = _limit_parameters(parameters)
-    gap = ball(nc_gap(parameters.num_classes)) * rate
-    return _root(lambda scaled: _excess(parameters.num_classes, scaled, gap)) * rate
+    _, _, rate = _limit_parameters(profile)
+    gap = ball(nc_gap(profile.num_classes)) * rate
+    return _root(lambda scaled: _excess(profile.num_classes, scaled, gap)) * rate
 
 
-def _limit_parameters(parameters: ProfileParameters) -> tuple[arb, arb, arb]:
+def _limit_parameters(profile: ProfileParameters) -> tuple[arb, arb, arb]:
     """alpha, q and the inverse of tau."""
-    psi = parameters.psi
+    psi = profile.psi
     if psi.q is None:
         raise ValueError("InfoNCE with q = k has no limit for k to infinity")
     return ball(psi.alpha), ball(psi.q), 1 / ball(psi.tau)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from hcl_jax.validation import check_finite, check_positive
+from hcl_jax.validation import check_finite, check_positive, check_scalar
 
 Scalar = Float[Array, ""] | float
 
@@ -83,6 +83,7 @@ def exponential(beta: Scalar) -> Hardening:
         >>> exponential(2.0).log_eta(jnp.array([0.5, 0.25])).item()
         1.5
     """
+    check_scalar("beta", beta)
     check_finite("beta", beta)
     return Hardening(Partial(_exponential_log_factor, beta))
 
@@ -111,6 +112,7 @@ def threshold(level: Scalar) -> Hardening:
         >>> threshold(0.0).log_factor(jnp.array([-0.5, 0.5])).tolist()
         [-inf, 0.0]
     """
+    check_scalar("level", level)
     check_finite("level", level)
     return Hardening(Partial(_threshold_log_factor, level))
 
@@ -138,7 +140,9 @@ def relu_power(shift: Scalar = 1.0, power: Scalar = 1.0) -> Hardening:
         >>> relu_power(1.0, 2.0).log_factor(jnp.array([-1.0, 0.0])).tolist()
         [-inf, 0.0]
     """
+    check_scalar("shift", shift)
     check_finite("shift", shift)
+    check_scalar("power", power)
     check_positive("power", power)
     return Hardening(Partial(_relu_power_log, shift, power))
 
@@ -171,7 +175,9 @@ def sigmoid(beta: Scalar, center: Scalar = 0.0) -> Hardening:
         >>> round(float(jnp.exp(sigmoid(4.0, 0.5).log_eta(jnp.array([0.5, 0.5])))), 6)
         0.25
     """
+    check_scalar("beta", beta)
     check_finite("beta", beta)
+    check_scalar("center", center)
     check_finite("center", center)
     return Hardening(Partial(_sigmoid_log_factor, beta, center))
 
@@ -204,7 +210,9 @@ def sum_relu_power(shift: Scalar, power: Scalar) -> Hardening:
         >>> round(float(sum_relu_power(1.0, 2.0).log_eta(jnp.array([0.5, 0.5]))), 6)
         1.386294
     """
+    check_scalar("shift", shift)
     check_finite("shift", shift)
+    check_scalar("power", power)
     check_positive("power", power)
     return Hardening(None, Partial(_sum_relu_power_log_joint, shift, power))
 
@@ -233,6 +241,7 @@ def threshold_any(level: Scalar) -> Hardening:
         >>> threshold_any(0.0).log_eta(jnp.array([[-0.5, 0.5], [-0.5, -0.1]])).tolist()
         [0.0, -inf]
     """
+    check_scalar("level", level)
     check_finite("level", level)
     return Hardening(None, Partial(_threshold_any_log_joint, level))
 

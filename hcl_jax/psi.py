@@ -23,7 +23,13 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Shaped
 
-from hcl_jax.validation import check_choice, check_finite, check_non_negative, check_positive
+from hcl_jax.validation import (
+    check_choice,
+    check_finite,
+    check_non_negative,
+    check_positive,
+    check_scalar,
+)
 
 Scalar = Float[Array, ""] | float
 
@@ -68,12 +74,15 @@ def infonce(*, alpha: Scalar = 1.0, q: Scalar | str = 1.0, temperature: Scalar =
         >>> round(float(infonce().of_differences(jnp.array([0.0, 0.0]))), 6)  # log 2
         0.693147
     """
+    check_scalar("alpha", alpha)
     check_non_negative("alpha", alpha)
+    check_scalar("temperature", temperature)
     check_positive("temperature", temperature)
     if isinstance(q, str):
         check_choice("q", q, ("k",))
         weight = None
     else:
+        check_scalar("q", q)
         check_positive("q", q)
         weight = q
     return Psi(
@@ -124,6 +133,7 @@ def triplet_sum(*, margin: Scalar = 1.0) -> Psi:
         >>> triplet_sum(margin=1.0).of_differences(jnp.array([-0.5, -2.0])).item()
         0.5
     """
+    check_scalar("margin", margin)
     check_finite("margin", margin)
     return _separable(Partial(_hinge, margin))
 
@@ -150,6 +160,7 @@ def triplet_max(*, margin: Scalar = 1.0) -> Psi:
         >>> triplet_max(margin=1.0).of_differences(jnp.array([-0.5, -0.25])).item()
         0.75
     """
+    check_scalar("margin", margin)
     check_finite("margin", margin)
     return Psi(Partial(_triplet_max, margin))
 
@@ -176,6 +187,7 @@ def logistic_sum(*, scale: Scalar = 1.0) -> Psi:
         >>> round(float(logistic_sum().of_differences(jnp.array([0.0, 0.0]))), 6)  # 2 log 2
         1.386294
     """
+    check_scalar("scale", scale)
     check_positive("scale", scale)
     return _separable(Partial(_logistic, scale))
 
@@ -202,6 +214,7 @@ def squared_hinge(*, margin: Scalar = 1.0) -> Psi:
         >>> squared_hinge(margin=1.0).of_differences(jnp.array([-0.5, -2.0])).item()
         0.25
     """
+    check_scalar("margin", margin)
     check_finite("margin", margin)
     return _separable(Partial(_squared_hinge, margin))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hcl_jax
-from hcl_jax import validation
+from hcl_jax import psi, validation
 
 Z, Y = jnp.eye(4), jnp.array([0, 0, 1, 1])
 
@@ -91,3 +91,28 @@ def test_arrays_on_several_devices_are_looked_at_where_they_are():
     validation.check_finite("x", jax.device_put(jnp.ones(8), where))
     with pytest.raises(ValueError, match="x must be finite"):
         validation.check_finite("x", jax.device_put(jnp.ones(8).at[3].set(jnp.nan), where))
+
+
+SCALARS = {
+    "alpha": lambda x: psi.infonce(alpha=x),
+    "temperature": lambda x: psi.infonce(temperature=x),
+    "q": lambda x: psi.infonce(q=x),
+    "margin": lambda x: psi.triplet_sum(margin=x),
+    "scale": lambda x: psi.logistic_sum(scale=x),
+    "beta": lambda x: hcl_jax.hardening.exponential(x),
+    "level": lambda x: hcl_jax.hardening.threshold(x),
+    "shift": lambda x: hcl_jax.hardening.relu_power(x),
+    "power": lambda x: hcl_jax.hardening.relu_power(1.0, x),
+    "center": lambda x: hcl_jax.hardening.sigmoid(1.0, x),
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_the_numbers_of_psi_and_hardening_are_single(unchecked, name):
+    """A temperature of shape (n,) would be one for each candidate in the dense form."""
+    for shape in ((1,), (4,), (4, 1)):
+        with pytest.raises(ValueError, match=f"{name} must be a single number, got shape"):
+            SCALARS[name](np.full(shape, 0.5))
+    with pytest.raises(TypeError, match=f"{name} must be a real number"):
+        SCALARS[name](None)
+    SCALARS[name](np.float32(0.5))

@@ -216,5 +216,5 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
 
 
 def _instance(anchors: Rows, *, itself: bool) -> Int[Array, " n"]:
-    """The anchors' side of the comparison of instances: their own numbers, or nobody's."""
+    """The instances of anchors: their own, or, if `itself` is not excluded, that of no row."""
     return jnp.full_like(anchors.instance, NOBODY) if itself else anchors.instance

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
+from jaxtyping import Float, Int
 
 from scripts.benchmarking import losses_jax
 from scripts.benchmarking.contenders import (
@@ -100,47 +101,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(chosen: LossBenchmark) -> Results:
     """Settings, versions and the raw times of all contenders, ready for JSON."""
+    results = {**origin(chosen), "shapes": []}
     if chosen.torch:
         check_torch()
-    results = {**origin(chosen), "shapes": []}
+        from scripts.benchmarking.losses_torch import versions
+
+        results["versions"] |= versions()
     for rows in chosen.rows:
         dim = chosen.dim or (99 if rows == 512 else 128)
-        results["shapes"].append(_measure_shape(chosen, rows, dim, results["versions"]))
+        results["shapes"].append(_measure_shape(chosen, rows, dim))
     return results
 
 
-def _measure_shape(
-    chosen: LossBenchmark, rows: int, dim: int, versions: dict[str, str]
-) -> dict[str, Any]:
-    """One batch size; adds the versions of what takes part."""
+def _measure_shape(chosen: LossBenchmark, rows: int, dim: int) -> dict[str, Any]:
     generator = np.random.default_rng(rows)
     z = generator.normal(size=(rows, dim)).astype(np.float32)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     labels = generator.integers(0, chosen.classes, rows)
-    limit = chosen.memory_gib * 2**30
-    device = first_device(chosen.device)
-    precision = jax.lax.Precision[chosen.precision]
-    contenders = losses_jax.contenders(
-        z, labels, chosen.beta, chosen.draws, device, precision, limit
-    )
-    measure_on_gpu = None
-    if chosen.torch:
-        from scripts.benchmarking import losses_torch
-
-        where = "cuda" if chosen.device == "gpu" else "cpu"
-        versions.update(losses_torch.versions())
-        measure_on_gpu = losses_torch.peak_on_gpu
-        contenders += losses_torch.contenders(
-            z, labels, chosen.beta, chosen.draws, where, limit, chosen.anchors
-        )
+    contenders = _contenders(chosen, z, labels)
     agreement = check_agreement(contenders)
     before = cpu_times()
     times, noisy = _take_turns(contenders, chosen)
     taken = share_of_others(before, cpu_times())
-    with nothing_kept_by_malloc():
-        peaks = {
-            c.name: peak_memory(c, chosen.device, measure_on_gpu=measure_on_gpu) for c in contenders
-        }
+    peaks = _peaks(chosen, contenders)
     return {
         "rows": rows,
         "dim": dim,
@@ -151,6 +134,34 @@ def _measure_shape(
         "others": taken,
         "contenders": [c.record(times[c.name], peaks[c.name]) for c in contenders],
     }
+
+
+def _contenders(
+    chosen: LossBenchmark, z: Float[np.ndarray, "n dim"], labels: Int[np.ndarray, " n"]
+) -> list[Contender]:
+    limit = chosen.memory_gib * 2**30
+    device = first_device(chosen.device)
+    precision = jax.lax.Precision[chosen.precision]
+    contenders = losses_jax.contenders(
+        z, labels, chosen.beta, chosen.draws, device, precision, limit
+    )
+    if not chosen.torch:
+        return contenders
+    from scripts.benchmarking import losses_torch
+
+    where = "cuda" if chosen.device == "gpu" else "cpu"
+    return contenders + losses_torch.contenders(
+        z, labels, chosen.beta, chosen.draws, where, limit, chosen.anchors
+    )
+
+
+def _peaks(chosen: LossBenchmark, contenders: Sequence[Contender]) -> dict[str, int | None]:
+    """Peak memory of one call of each contender."""
+    on_gpu = None
+    if chosen.torch:
+        from scripts.benchmarking.losses_torch import peak_on_gpu as on_gpu
+    with nothing_kept_by_malloc():
+        return {c.name: peak_memory(c, chosen.device, measure_on_gpu=on_gpu) for c in contenders}
 
 
 def check_agreement(contenders: Sequence[Contender]) -> dict[str, list[float]]:

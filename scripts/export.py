@@ -93,7 +93,7 @@ def export(settings: Export, out: Path) -> None:
     )
 
 
-def trained_variables(run: Path, experiment: Experiment, number: int) -> Variables:
+def trained_variables(run: Path, experiment: Experiment, number: int = 0) -> Variables:
     """Parameters and batch statistics of a seed (counted from 0), from the last checkpoint."""
     like = SingleDevice(program_of(experiment)).abstract_states(keys_of(experiment))
     restored = restore_latest(run / "checkpoints", like)

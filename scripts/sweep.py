@@ -75,6 +75,8 @@ def sweep(settings: Sweep) -> None:
 
 def chosen_experiments(settings: Sweep) -> dict[str, Experiment]:
     """The experiments of a sweep by name; refuses a pattern that fits none of the catalogue."""
+    if not settings.names:
+        raise RefusedError("give names of experiments, or patterns of names")
     chosen: dict[str, Experiment] = {}
     for pattern in settings.names:
         fitting = {name: e for name, e in catalogue().items() if fnmatch(name, pattern)}

@@ -48,7 +48,8 @@ LAYERS = {
     "hcl_jax.losses": (
         "_checks anchor_losses tilted_infonce _guide_tables",
         "_differentiable_once",
-        "dense _sampling _blockwise",
+        "dense _sampled_pairs _blockwise",
+        "_sampling",
         "contrastive sampled",
         "sharded",
     ),
@@ -108,7 +109,7 @@ LAYERS = {
     ),
     "scripts.benchmarking": (
         "contenders results targets host_work hlo_text machine_load resnets_torch",
-        "losses_jax losses_torch training_jax tpu_compilation",
+        "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),
     "scripts.data_preparation": ("tfds_builders",),

@@ -51,6 +51,7 @@ def check_product_hardening(hardening: Any, reason: str) -> None:
 
 
 def _check_pairs(pairs: Any) -> None:
+    """Raises TypeError unless `pairs` are `Pairs`."""
     if not isinstance(pairs, Pairs):
         raise TypeError(
             f"pairs must be Pairs, such as hcl_jax.pairs.supervised(rows), got {_found(pairs)}"
@@ -58,6 +59,7 @@ def _check_pairs(pairs: Any) -> None:
 
 
 def _check_keys(name: str, keys: Keys, length: int) -> None:
+    """Raises unless there is one integer of every kind for each embedding."""
     for key in keys:
         check_labels(f"the pair keys of the {name}", key, length=length)
 

@@ -51,16 +51,16 @@ def differentiable_once(
 
 
 def primal_values(inputs: Any, embeddings: Any) -> tuple[Any, Any]:
-    """Arguments of a rule with `symbolic_zeros`, without them; refuses derivatives by `inputs`."""
+    """Arguments of a rule with `symbolic_zeros`, without them; refuses perturbed `inputs`."""
 
     def is_wrapped(leaf: Any) -> bool:
         return hasattr(leaf, "perturbed")
 
     if any(leaf.perturbed for leaf in jax.tree.leaves(inputs, is_leaf=is_wrapped)):
         raise NotImplementedError(
-            "the blockwise, pallas and samples forms have no gradient by temperature, beta or "
-            "other numbers of psi and hardening; use jax.lax.stop_gradient or, for the weights "
-            'estimator, use implementation="dense"'
+            "the blockwise, pallas and samples forms have no gradient with respect to temperature, "
+            "beta or other numbers of psi and hardening; use jax.lax.stop_gradient or, for the "
+            'weights estimator, use implementation="dense"'
         )
     return jax.tree.map(lambda leaf: leaf.value, (inputs, embeddings), is_leaf=is_wrapped)
 

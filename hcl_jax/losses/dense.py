@@ -29,7 +29,9 @@ def dense_loss(
     similarities = inner_products(anchors, candidates, precision)
     weighing = jax.lax.stop_gradient(similarities) if detached else similarities
     log_eta = log_factor(weighing)
-    defined = positives.any(axis=1) & (negatives & (log_eta > -jnp.inf)).any(axis=1)
+    # NaN counts as weight, so that it is seen in the loss, also where eta of NaN is 0.
+    weighted = negatives & ((log_eta != -jnp.inf) | jnp.isnan(similarities))
+    defined = positives.any(axis=1) & weighted.any(axis=1)
     positives = positives & defined[:, None]
     negatives = negatives & defined[:, None]
     if psi.link is not None:
@@ -56,7 +58,8 @@ def _infonce_losses(
     log_mean = _masked_logsumexp(log_eta + logits, negatives) - _masked_logsumexp(
         log_eta, negatives
     )
-    return link(log_mean - logits, jnp.sum(negatives, axis=1, keepdims=True))
+    number = jnp.sum(negatives, axis=1, keepdims=True)
+    return link(log_mean - logits, jnp.maximum(number, 1))  # 0 has no finite derivative
 
 
 def _masked_logsumexp(
@@ -69,6 +72,15 @@ def _masked_logsumexp(
     return jnp.where(mask.any(axis=1, keepdims=True), total, 0)
 
 
+def _masked_softmax(
+    values: Float[Array, "anchors candidates"], mask: Bool[Array, "anchors candidates"]
+) -> Float[Array, "anchors candidates"]:
+    """Row-wise softmax over the mask, none above 1; 0 in rows where the mask is empty."""
+    some = mask.any(axis=1, keepdims=True)
+    masked = jnp.where(some, jnp.where(mask, values, -jnp.inf), 0)
+    return jnp.where(some, jax.nn.softmax(masked, axis=1), 0)
+
+
 def _separable_losses(
     term: Callable[[Float[Array, "*n"]], Float[Array, "*n"]],
     similarities: Float[Array, "anchors candidates"],
@@ -76,8 +88,7 @@ def _separable_losses(
     negatives: Bool[Array, "anchors candidates"],
 ) -> Float[Array, "anchors candidates"]:
     """The same for separable losses, a column of positives at a time to save memory."""
-    log_weights = log_eta - _masked_logsumexp(log_eta, negatives)
-    weights = jnp.where(negatives, jnp.exp(jnp.where(negatives, log_weights, 0)), 0)
+    weights = _masked_softmax(log_eta, negatives)
 
     @jax.checkpoint
     def losses_of_candidate(

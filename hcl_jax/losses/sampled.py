@@ -11,12 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.losses._checks import check_product_hardening, check_psi, check_rows
-from hcl_jax.losses._sampling import (
-    SamplingInputs,
-    SamplingOptions,
-    rows_at_once,
-    sampled_losses,
-)
+from hcl_jax.losses._sampled_pairs import SamplingInputs, SamplingOptions, rows_at_once
+from hcl_jax.losses._sampling import sampled_losses
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import log_factor_of
 from hcl_jax.pairs import Pairs

@@ -52,7 +52,8 @@ def sharded_contrastive_loss(
             `jax.lax.Precision`.
 
     Returns:
-        The losses of this device's anchors; average them with `hcl_jax.parallel.mean_loss`.
+        The losses of this device's anchors; average them with `average_loss`
+        and its `axis_name`.
         Memory: that of the blockwise form, and the rows of all devices (gather) or two shards
         (ring).
 
@@ -154,7 +155,8 @@ def sharded_sampled_contrastive_loss(
             `jax.lax.Precision`.
 
     Returns:
-        The losses of this device's anchors; average them with `hcl_jax.parallel.mean_loss`.
+        The losses of this device's anchors; average them with `average_loss`
+        and its `axis_name`.
         Memory: that of `sampled_contrastive_loss`, and the rows of all devices.
 
     Raises:

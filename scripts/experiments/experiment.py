@@ -69,7 +69,7 @@ class Experiment:
         synchronized: whether batch norm takes its statistics over all devices, not over each.
         epochs: passes over the training set.
         evaluations: how often the representation is measured, spread over the epochs.
-        probes: whether nearest neighbours and a linear probe are measured too.
+        probes: whether uniformity, nearest neighbours and a linear probe are measured too.
         batch_size: images in a step, over all devices.
         parts: the network sees a batch in so many parts, to save memory; the loss is that of the
             whole batch.
@@ -124,9 +124,9 @@ class Experiment:
         self._check_hardness()
         for name in ("epochs", "evaluations", "fit_epochs", "parts"):
             check_count(name, getattr(self, name))
-        for name in ("num_negatives", "dim", "batch_size"):
+        for name, minimum in (("num_negatives", 1), ("dim", 1), ("batch_size", 2)):
             if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
+                check_count(name, getattr(self, name), minimum=minimum)
         check_count("warmup_epochs", self.warmup_epochs, minimum=0)
         check_positive("learning_rate", self.learning_rate)
         check_non_negative("weight_decay", self.weight_decay)
@@ -138,6 +138,11 @@ class Experiment:
             raise ValueError(f"seeds must be different and at least one, got {self.seeds}")
         if self.defaults.unlabelled:
             self._check_no_label_is_needed()
+        if self.initialization == "near_nc" and self.embedding_dim < self.defaults.num_classes - 1:
+            raise ValueError(
+                f"initialization 'near_nc' needs dim of at least {self.defaults.num_classes - 1}, "
+                f"one less than there are classes, got {self.dim}"
+            )
 
     def _check_hardness(self) -> None:
         family = HARDENINGS[self.hardening]

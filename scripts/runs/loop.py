@@ -130,6 +130,13 @@ def _runner(experiment: Experiment, runtime: Runtime) -> Runner:
             f"a batch of {experiment.images_per_step} cannot be spread evenly over {count} "
             f"devices; choose a batch size that they divide, or fewer devices"
         )
+    views = 2 if experiment.positives == "views" else 1
+    images = views * experiment.images_per_step // count
+    if images % experiment.parts:
+        raise RefusedError(
+            f"the {images} images of a batch on one device cannot be cut into {experiment.parts} "
+            f"equal parts; choose a number of parts that divides them"
+        )
     return SingleDevice(program) if count == 1 else DataParallel(program, devices=devices)
 
 

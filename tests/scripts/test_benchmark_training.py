@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from scripts import benchmark_training as benchmark
+from scripts.benchmarking import training_report
 from scripts.benchmarking.contenders import Contender, DisagreementError
 from scripts.benchmarking.host_work import EPOCHS
 
@@ -87,12 +88,12 @@ def test_contenders_that_agree_are_kept():
 
 
 def test_targets_are_compared_on_the_shape_they_are_for():
-    recipe, best, loss = (t.numerator for t in benchmark.training_targets(9))
+    recipe, best, loss = (t.numerator for t in training_report.training_targets(9))
     medians = {"ours, exact, bfloat16": 1.0, recipe: 4.0, best: 0.9, loss: 0.02}
     settings = {"device": "gpu", "network": "resnet50", "batch": 512, "draws": 9}
 
     def outcomes(**changes):
-        lines = benchmark.target_lines({"settings": {**settings, **changes}}, medians)
+        lines = training_report.target_lines({"settings": {**settings, **changes}}, medians)
         return [line.split("|")[-2].strip() for line in lines if line.startswith("| 12")]
 
     assert outcomes() == ["met", "gate missed", "aim met"]

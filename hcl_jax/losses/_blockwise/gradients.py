@@ -62,7 +62,7 @@ def tile_gradient(
         constant: Float[Array, ""] | None,
     ) -> Float[Array, "n m"]:
         if constant is not None:
-            exponents = exponents - constant
+            exponents = jnp.minimum(exponents - constant, 0)  # rounding may exceed the bound
         else:  # an anchor's own sum bounds its negatives' terms, but not those of other pairs
             exponents = jnp.minimum(exponents - along(own_shift, axis), 0)
         return jnp.where(where, along(factor, axis), 0) * jnp.exp(exponents)

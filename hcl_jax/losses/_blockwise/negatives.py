@@ -46,7 +46,7 @@ class LogSums(NamedTuple):
 
     def log(self) -> Float[Array, " n"]:
         """The logarithms; 0 where the sum is empty."""
-        full = self.total > 0
+        full = self.total != 0
         return jnp.where(full, self.shift + jnp.log(jnp.where(full, self.total, 1)), 0)
 
 
@@ -222,7 +222,8 @@ def statistics(
         plain = LogSums(jnp.zeros_like(number), number)
     elif flat is not None:
         plain = LogSums(plain.shift, jnp.where(flat, number, plain.total))
-    return NegativeStatistics(sums.tilted.log(), plain.log(), count, plain.total > 0)
+    weighted = (plain.total != 0) | jnp.isnan(sums.tilted.total)  # NaN is to be seen in the loss
+    return NegativeStatistics(sums.tilted.log(), plain.log(), count, weighted)
 
 
 def drop_padding(sums: NegativeSums, count: int) -> NegativeSums:

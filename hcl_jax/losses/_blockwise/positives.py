@@ -162,6 +162,6 @@ def _pair_losses(
     infonce: TiltedInfoNCE, similarities: Float[Array, "blocks n m"], terms: AnchorTerms, axis: int
 ) -> tuple[Float[Array, "blocks n m"], Float[Array, "blocks n m"]]:
     """The loss of every pair of a tile, and its derivative with respect to the offset."""
-    offset, number = along(terms.offset, axis), along(terms.number, axis)
+    offset, number = along(terms.offset, axis), along(jnp.maximum(terms.number, 1), axis)
     x = offset - similarities / jnp.asarray(infonce.temperature, similarities.dtype)
     return jax.jvp(lambda x: infonce.link(x, number), (x,), (jnp.ones_like(x),))

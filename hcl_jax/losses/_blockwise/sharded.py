@@ -100,8 +100,8 @@ def _sharded_forward(
         sums = accumulate(sums, infonce, padded, others, (block, length), tiles.precision)
         return sums, count + count_negatives(pairs.anchors, visiting[1])[order]
 
-    nobody = jnp.zeros(len(order), jnp.int32)
-    start = varying_like((empty_sums(padded.features), nobody), rows)
+    none = jnp.zeros(len(order), jnp.int32)
+    start = varying_like((empty_sums(padded.features), none), rows)
     sums, count = for_each_shard(exchange, axis_name, offer, add_negatives, start)
     stats = statistics(infonce, drop_padding(sums, len(order)), count)
     anchors = (rows, anchor_terms(stats))
@@ -111,8 +111,8 @@ def _sharded_forward(
         sums = positive_sums(infonce, anchors, candidates, tiles.precision)
         return jax.tree.map(jnp.add, state, sums)
 
-    none = varying_like(empty_positive_sums(stats.tilted), rows)
-    sums = for_each_shard(exchange, axis_name, offer, add_positives, none)
+    start = varying_like(empty_positive_sums(stats.tilted), rows)
+    sums = for_each_shard(exchange, axis_name, offer, add_positives, start)
     losses, residuals = mask_undefined(stats, sums, jnp.zeros((), bool))
     return take(losses, ranks), residuals
 

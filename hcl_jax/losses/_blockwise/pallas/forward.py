@@ -92,5 +92,5 @@ def negative_sums(
 
 
 def _empty(like: Float[Array, " n"]) -> LogSums:
-    """The sum of eta where nobody needs it."""
+    """The sum of eta where it is not needed."""
     return LogSums(jnp.full_like(like, -jnp.inf), jnp.zeros_like(like))

@@ -1,0 +1,110 @@
+"""NaN stays NaN in every form, and a finite loss has a finite gradient."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hcl_jax
+from hcl_jax import hardening, objective, pairs, parallel, psi
+
+FORMS = {
+    "dense": {"implementation": "dense"},
+    "blockwise": {"implementation": "blockwise"},
+    "samples": {"num_negatives": 3, "key": jax.random.key(0)},
+}
+HARDENINGS = {
+    "none": hardening.no_hardening(),
+    "exponential": hardening.exponential(2.0),
+    "threshold": hardening.threshold(-2.0),
+    "relu_power": hardening.relu_power(1.0, 2.0),
+    "sigmoid": hardening.sigmoid(2.0, 0.1),
+}
+LABELS = jnp.array([0, 0, 1, 1, 2, 2])
+EMBEDDINGS = jax.random.normal(jax.random.key(0), (6, 3))
+EMBEDDINGS /= jnp.linalg.norm(EMBEDDINGS, axis=1, keepdims=True)
+SPOILED = {"all": jnp.full((6, 3), jnp.nan), "one row": EMBEDDINGS.at[2].set(jnp.nan)}
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+@pytest.mark.parametrize("name", HARDENINGS)
+@pytest.mark.parametrize("form", FORMS)
+def test_nan_makes_the_loss_nan(form, name, supervised):
+    @jax.jit
+    def loss(z):
+        options = {"supervised": supervised, "hardening": HARDENINGS[name]}
+        return objective(z, LABELS, **options, **FORMS[form])
+
+    assert jnp.isfinite(loss(EMBEDDINGS))
+    for embeddings in SPOILED.values():
+        assert jnp.isnan(loss(embeddings))
+
+
+@pytest.mark.parametrize("exchange", ["gather", "ring"])
+def test_nan_on_one_device_makes_the_loss_nan_on_all(exchange):
+    def loss(z, labels):
+        return parallel.objective(
+            z,
+            labels,
+            axis_name="devices",
+            supervised=True,
+            hardening=hardening.exponential(2.0),
+            exchange=exchange,
+        )
+
+    spread = jax.jit(jax.vmap(loss, axis_name="devices"))
+    labels = LABELS.reshape(2, 3)
+    assert jnp.isfinite(spread(EMBEDDINGS.reshape(2, 3, 3), labels)).all()
+    assert jnp.isnan(spread(SPOILED["one row"].reshape(2, 3, 3), labels)).all()
+
+
+@pytest.mark.parametrize("form", ["dense", "blockwise"])
+@pytest.mark.parametrize("labels", [(0, 0, 1, 2), (0, 0, 0), (0, 0, 1), (0, 1)])
+@pytest.mark.parametrize("loss", [hcl_jax.scl, hcl_jax.ucl])
+def test_the_decoupled_loss_has_finite_gradients(form, labels, loss):
+    """alpha = 0 and q = k: an anchor without a negative had the derivative of log 0."""
+    decoupled = psi.infonce(alpha=0.0, q="k")
+    z = jax.random.normal(jax.random.key(len(labels)), (len(labels), 3))
+    value, gradient = jax.jit(
+        jax.value_and_grad(lambda z: loss(z, jnp.array(labels), psi=decoupled, implementation=form))
+    )(z)
+    assert jnp.isfinite(value)
+    assert jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("norm", [1e4, 1e6, 1e7, 1e15])
+def test_one_class_of_any_norm_has_no_gradient(norm):
+    z = norm * jax.random.normal(jax.random.key(1), (600, 8))
+    loss = functools.partial(
+        hcl_jax.hscl, labels=jnp.zeros(600, jnp.int32), beta=1.0, implementation="blockwise"
+    )
+    value, gradient = jax.jit(jax.value_and_grad(loss))(z)
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize("beta", [3e5, 1e9, 1e13])
+@pytest.mark.parametrize("form", ["dense", "blockwise"])
+def test_weights_of_separable_losses_are_at_most_one(form, beta):
+    """The triplet loss of unit vectors is at most 3, however hard the negatives."""
+    z = jax.random.normal(jax.random.key(2), (64, 4))
+    z /= jnp.linalg.norm(z, axis=1, keepdims=True)
+    keys = pairs.supervised(pairs.rows(jnp.arange(64) % 4))
+
+    @jax.jit
+    def losses(z):
+        return hcl_jax.losses.contrastive_loss(
+            z,
+            keys,
+            psi=psi.triplet_sum(),
+            hardening=hardening.exponential(beta),
+            implementation=form,
+        )
+
+    found = losses(z)
+    mean = found.total / found.positives
+    hardest = jnp.max(jnp.where(pairs.masks(keys)[1], z @ z.T, -jnp.inf), axis=1, keepdims=True)
+    expected = jnp.sum(jnp.maximum(0, hardest - z @ z.T + 1), axis=1, where=pairs.masks(keys)[0])
+    np.testing.assert_allclose(mean, expected / found.positives, rtol=1e-5)

@@ -1,0 +1,134 @@
+"""What commands say of errors that a user can understand: one line, and an exit status."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from scripts import (
+    benchmark_losses,
+    benchmark_training,
+    compile_experiments,
+    compile_for_tpu,
+    sweep,
+    train,
+)
+from scripts.benchmarking import tpu_compilation
+from scripts.runs.exit_status import (
+    CommandError,
+    NonFiniteLossError,
+    PreemptedError,
+    RefusedError,
+    run_job,
+)
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = (
+    *("reproduce", "train", "sweep", "export", "prepare_data", "verify_theory"),
+    *("benchmark_losses", "benchmark_training", "benchmark_views"),
+    *("compile_for_tpu", "compile_experiments"),
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (CommandError("why"), 1),
+        (NonFiniteLossError("why"), 1),
+        (RefusedError("why"), 2),
+        (PreemptedError("why"), 143),
+        (OSError(28, "why", "file"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_an_error_is_one_line_and_a_status(error, status, tmp_path, capsys):
+    def job():
+        raise error
+
+    assert run_job(job, tmp_path, if_interrupted="why") == status
+    assert capsys.readouterr().err.strip().endswith("why")
+
+
+def test_other_errors_are_not_hidden(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        run_job(lambda: print(1 / 0), tmp_path)
+
+
+def test_a_sweep_with_a_value_that_does_not_fit_is_refused(tmp_path, capsys):
+    assert sweep.main(["grouped-scl", "--epochs", "0", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "\nepochs must be at least 1, got 0\n"
+
+
+def test_a_sweep_without_names_is_refused(tmp_path, capsys):
+    assert sweep.main(["--out", str(tmp_path / "runs")]) == 2
+    assert "give names of experiments" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+ONE = ["--devices", "1", "--keep", "0", "--epochs", "1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits-hscl5", "--network", "mlp"], r"an mlp takes vectors"),
+        (["grouped-hscl5", "--network", "convnet"], r"convnet takes images"),
+        (["grouped-hscl5", "--parts", "3"], r"the 256 images .* cut into 3 equal parts"),
+        (["grouped-hucl5", "--positives", "views", "--parts", "3"], "the 512 images"),
+        (["grouped-hscl5", "--batch-size", "100000"], "is more than all training images"),
+    ],
+)
+def test_a_training_that_does_not_fit_is_refused(arguments, message, tmp_path, capsys):
+    assert train.main([*arguments, *ONE, "--out", str(tmp_path / "runs")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert re.search(message, line), line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_benchmark_on_a_device_that_is_not_there_is_refused(tmp_path, capsys):
+    arguments = ["--device", "gpu", "--no-torch", "--out", str(tmp_path)]
+    if any(device.platform == "gpu" for device in jax.devices()):
+        pytest.skip("there is a GPU")
+    assert benchmark_losses.main(arguments) == 2
+    assert "JAX finds no gpu" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("benchmark", [benchmark_losses, benchmark_training])
+def test_a_benchmark_without_pytorch_says_what_to_install(benchmark, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert benchmark.main(["--out", str(tmp_path)]) == 1
+    assert "pip install hcl-jax[benchmark]" in capsys.readouterr().err
+
+
+def test_compiling_an_unknown_experiment_is_refused(capsys):
+    assert compile_experiments.main(["cifar-hscl5"]) == 2
+    assert "there is no experiment 'cifar-hscl5'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [compile_experiments, compile_for_tpu])
+def test_compiling_without_libtpu_says_what_to_install(command, capsys, monkeypatch):
+    monkeypatch.setattr(tpu_compilation, "libtpu_installed", lambda: False)
+    assert command.main([]) == 1
+    assert "pip install hcl-jax[tpu]" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_run_as_modules(command, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    for words, status in ((["--help"], 0), (["--no-such-option"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-m", f"scripts.{command}", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+    assert not list(tmp_path.iterdir())

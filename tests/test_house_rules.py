@@ -247,9 +247,21 @@ def is_function(value):
     return inspect.isfunction(value) or hasattr(value, "__wrapped__")
 
 
-ROOMS = {f"hcl_jax.{name}" for line in LAYERS["hcl_jax"][1:] for name in line.split()}
-FACES = ["hcl_jax", *sorted(ROOMS & (FOLDERS | {f"hcl_jax.{n}" for n in exported("hcl_jax")}))]
-"""What users import from: the library, its folders, and the modules that it exports."""
+def faces():
+    """What users import from: the library, its folders, and the modules that it exports.
+
+    So are the files of a folder that its face does not show, to be imported without them.
+    """
+    above = {f"hcl_jax.{name}" for line in LAYERS["hcl_jax"][1:] for name in line.split()}
+    found = above & (FOLDERS | {f"hcl_jax.{name}" for name in exported("hcl_jax")})
+    for module in SOURCES:
+        folder = ".".join(module.split(".")[:2])
+        if folder in found and "._" not in module and module not in all_imports_of(folder):
+            found.add(module)
+    return ["hcl_jax", *sorted(found)]
+
+
+FACES = faces()
 FUNCTIONS = {
     f"{value.__module__}.{name}": value
     for face in FACES
@@ -294,3 +306,38 @@ def test_keys_come_first_and_options_by_keyword(function):
         assert names[0] == "key"
     options = [p for p in parameters if isinstance(p.default, bool)]
     assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in options), "flags by keyword"
+
+
+def definitions(module):
+    """The functions and classes of a module, with the name of what is exported of it."""
+    for node in ast.parse(SOURCES[module].read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name, node
+        if isinstance(node, ast.ClassDef):
+            inner = (part for part in node.body if isinstance(part, ast.FunctionDef))
+            yield from ((node.name, part) for part in inner)
+
+
+EXPORTED = {
+    f"{getattr(value, '__module__', None)}.{name}"
+    for face in {*FACES, *FOLDERS}
+    for name, value in exported(face).items()
+}
+
+
+@pytest.mark.parametrize("module", [m for m in SOURCES if m.startswith("hcl_jax")])
+def test_what_the_library_does_not_export_is_documented_in_prose(module):
+    for name, node in definitions(module):
+        text = ast.get_docstring(node) or ""
+        if f"{module}.{name}" not in EXPORTED:
+            assert not re.search(r"^ *(Args|Returns):", text, re.MULTILINE), node.name
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_every_function_has_types(module):
+    for _, node in definitions(module):
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            untyped = [a.arg for a in arguments if a.annotation is None]
+            assert not set(untyped) - {"self", "cls"}, node.name
+            assert node.returns is not None or node.name == "__init__", node.name

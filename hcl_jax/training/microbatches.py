@@ -25,6 +25,7 @@ from hcl_jax.networks import Model, Variables
 from hcl_jax.padding import varying_like
 
 Loss = Callable[[Array], tuple[Array, Any]]
+LossAndGradient = tuple[Float[Array, ""], Any, Any, Any]
 
 
 def loss_and_gradient(
@@ -34,7 +35,7 @@ def loss_and_gradient(
     loss_of: Loss,
     *,
     parts: int = 1,
-) -> tuple[Float[Array, ""], Any, Any, Any]:
+) -> LossAndGradient:
     """The loss of a batch, and its gradient with respect to the parameters.
 
     Args:
@@ -72,8 +73,12 @@ def loss_and_gradient(
     return _part_by_part(model, variables, images.reshape(parts, -1, *images.shape[1:]), loss_of)
 
 
-def _at_once(model, variables, images, loss_of):
-    def total(params):
+def _at_once(
+    model: Model, variables: Variables, images: Float[Array, "n *image"], loss_of: Loss
+) -> LossAndGradient:
+    """One forward and backward pass over all images."""
+
+    def total(params: Any) -> tuple[Array, Any]:
         outputs, batch_stats = model.apply(
             Variables(params, variables.batch_stats), images, training=True
         )
@@ -86,8 +91,12 @@ def _at_once(model, variables, images, loss_of):
     return loss, rest, gradient, batch_stats
 
 
-def _part_by_part(model, variables, parts, loss_of):
-    def forward(batch_stats, images):
+def _part_by_part(
+    model: Model, variables: Variables, parts: Float[Array, "parts n *image"], loss_of: Loss
+) -> LossAndGradient:
+    """Projections of all parts, then the gradient, pulled back part by part."""
+
+    def forward(batch_stats: Any, images: Array) -> tuple[Any, Array]:
         outputs, batch_stats = model.apply(
             Variables(variables.params, batch_stats), images, training=True
         )
@@ -98,13 +107,13 @@ def _part_by_part(model, variables, parts, loss_of):
     flat = projections.reshape(-1, projections.shape[-1])
     (loss, rest), pulls = jax.value_and_grad(loss_of, has_aux=True)(flat)
 
-    def backward(gradient, part):
+    def backward(gradient: Any, part: tuple[Array, Array]) -> tuple[Any, None]:
         images, pull = part
 
-        def project(params):
-            return model.apply(Variables(params, variables.batch_stats), images, training=True)[
-                0
-            ].projections
+        def project(params: Any) -> Array:
+            unchanged = Variables(params, variables.batch_stats)
+            outputs, _ = model.apply(unchanged, images, training=True)
+            return outputs.projections
 
         _, pull_back = jax.vjp(project, variables.params)
         return jax.tree.map(jnp.add, gradient, pull_back(pull)[0]), None

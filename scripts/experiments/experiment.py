@@ -117,7 +117,7 @@ class Experiment:
     average: Average = "pairs"
     reference_conventions: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) is not None:
                 check_choice(name, getattr(self, name), tuple(choices))

@@ -43,7 +43,7 @@ class Runtime:
     host_count: int | None = None
     host: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_count("keep", self.keep, minimum=0)
         check_non_negative("checkpoint_seconds", self.checkpoint_seconds)
         check_non_negative("resident_gib", self.resident_gib)

@@ -6,8 +6,8 @@ differences and every comparison (thresholds, kinks) stay rational, so that ball
 exponentials, logarithms, powers and sums of those. The precision is `flint.ctx.prec`.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from operator import add, mul
 from typing import NamedTuple
@@ -59,27 +59,18 @@ def exact_losses(model: LatentClassModel, *, limit: bool = False) -> Losses:
     Raises ValueError where there is no such limit: it needs InfoNCE with a number q and a product
     eta.
     """
-    gram = [[rational(t) for t in row] for row in model.gram]
+    averages = {"scl": [("scl", True)], "ucl": [("ucl", False)]}
+    if model.joint is not None:
+        averages["ucl"].append(("ucl_joint", True))
     totals: defaultdict[str, arb] = defaultdict(arb)
-    zero_scl = zero_ucl = 0
-    for anchor, similarities in enumerate(gram):
-        labels = [c for c, p in enumerate(model.prior) if p > 0 and model.class_laws[c][anchor] > 0]
-        if not labels:
-            continue
-        everyone = conditional_losses(model, similarities, model.marginal, labels, limit=limit)
-        for label in labels:
-            others = conditional_losses(
-                model, similarities, model.other_classes(label), [label], limit=limit
-            )
-            found = [("scl", others, True), ("ucl", everyone, False)]
-            if model.joint is not None:
-                found.append(("ucl_joint", everyone, True))
-            for name, given, joint in found:
-                weights = _weights_of_positives(model, similarities, anchor, label, joint=joint)
-                totals[name] += _expectation(given.plain, weights)
-                totals[f"h{name}"] += _expectation(given.hard, weights)
-            zero_scl += others.eta_is_zero
-            zero_ucl += everyone.eta_is_zero
+    zeros: Counter[str] = Counter()
+    gram = [[rational(t) for t in row] for row in model.gram]
+    for loss, anchor, label, given in _given_anchor_and_label(model, gram, limit):
+        zeros[loss] += given.eta_is_zero
+        for name, joint in averages[loss]:
+            weights = _weights_of_positives(model, gram[anchor], anchor, label, joint=joint)
+            totals[name] += _expectation(given.plain, weights)
+            totals[f"h{name}"] += _expectation(given.hard, weights)
     return Losses(
         scl=totals["scl"],
         hscl=totals["hscl"],
@@ -87,9 +78,25 @@ def exact_losses(model: LatentClassModel, *, limit: bool = False) -> Losses:
         hucl=totals["hucl"],
         ucl_joint=totals.get("ucl_joint"),
         hucl_joint=totals.get("hucl_joint"),
-        zero_scl=zero_scl,
-        zero_ucl=zero_ucl,
+        zero_scl=zeros["scl"],
+        zero_ucl=zeros["ucl"],
     )
+
+
+def _given_anchor_and_label(
+    model: LatentClassModel, gram: list[list[fmpq]], limit: bool
+) -> Iterator[tuple[str, int, int, Conditional]]:
+    """Conditional losses with the negatives of SCL and of UCL: the loss, anchor, label, values."""
+    for anchor, similarities in enumerate(gram):
+        labels = [c for c, p in enumerate(model.prior) if p > 0 and model.class_laws[c][anchor] > 0]
+        if not labels:
+            continue
+        everyone = conditional_losses(model, similarities, model.marginal, labels, limit=limit)
+        for label in labels:
+            law = model.other_classes(label)
+            others = conditional_losses(model, similarities, law, [label], limit=limit)
+            yield "scl", anchor, label, others
+            yield "ucl", anchor, label, everyone
 
 
 def _weights_of_positives(

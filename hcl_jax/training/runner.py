@@ -115,7 +115,7 @@ class SingleDevice:
         (3, 5, 2)
     """
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program) -> None:
         self.program = program
 
     def init(self, keys: Seeds) -> TrainState:
@@ -175,7 +175,7 @@ class DataParallel:
         (3, 5, 2)
     """
 
-    def __init__(self, program: Program, *, devices: Sequence[Any] | None = None):
+    def __init__(self, program: Program, *, devices: Sequence[Any] | None = None) -> None:
         self.program = program._replace(collectives=over_axis(AXIS))
         self._devices = None if devices is None else tuple(devices)
         self._local_count = jax.local_device_count() if devices is None else len(devices)

@@ -39,7 +39,7 @@ class HostWork(NamedTuple):
 class _EpochClock(tqdm):
     """A progress bar that notes both times whenever it moves, which is at the end of an epoch."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(disable=True)
         self.moved: list[tuple[float, float, float]] = []
 

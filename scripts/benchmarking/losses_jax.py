@@ -15,6 +15,9 @@ from hcl_jax import hscl, scl, ucl
 from hcl_jax.psi import infonce
 from scripts.benchmarking.contenders import Contender, temporaries
 
+Loss = Callable[..., Array]
+"""A function of embeddings, labels and the hardness."""
+
 
 def contenders(
     embeddings: Float[np.ndarray, "n dim"],
@@ -35,10 +38,10 @@ def contenders(
     dense = {"implementation": "dense"}
     drawn = {"num_negatives": draws, "key": jax.random.key(0)}
 
-    def hardened(**options):
+    def hardened(**options: Any) -> Loss:
         return lambda z, y, beta: hard(z, y, beta=beta, **options)
 
-    def not_hardened(**options):
+    def not_hardened(**options: Any) -> Loss:
         return lambda z, y, beta: plain(z, y, **options)
 
     measured = {
@@ -59,10 +62,10 @@ def contenders(
     if len(z) % 2 == 0:
         pairs = jnp.arange(len(z)) // 2
 
-        def optax_ntxent(z, pairs, beta):
+        def optax_ntxent(z: Array, pairs: Array, beta: float) -> Array:
             return optax.losses.ntxent(z, pairs, temperature=1.0)
 
-        def ours_ntxent(z, pairs, beta):
+        def ours_ntxent(z: Array, pairs: Array, beta: float) -> Array:
             summed = infonce(q="k")
             return ucl(z, pairs, psi=summed, precision=precision, implementation="blockwise")
 
@@ -80,7 +83,7 @@ def draws_made(labels: Int[np.ndarray, " n"], draws: int) -> int:
 def _compiled(
     name: str,
     mathematics: str,
-    loss: Callable[..., Array],
+    loss: Loss,
     beta: float,
     z: Float[Array, "n dim"],
     y: Int[Array, " n"],

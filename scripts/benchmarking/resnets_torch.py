@@ -15,7 +15,7 @@ class Basic(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inplanes: int, planes: int, stride: int):
+    def __init__(self, inplanes: int, planes: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -33,7 +33,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inplanes: int, planes: int, stride: int):
+    def __init__(self, inplanes: int, planes: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inplanes, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -62,7 +62,7 @@ class ResNet(nn.Module):
 
     def __init__(
         self, depth: Literal[18, 50], stem: Literal["cifar", "imagenet"], width: int, dim: int
-    ):
+    ) -> None:
         super().__init__()
         block, counts = {18: (Basic, [2, 2, 2, 2]), 50: (Bottleneck, [3, 4, 6, 3])}[depth]
         size, stride = {"cifar": (3, 1), "imagenet": (7, 2)}[stem]

@@ -53,7 +53,7 @@ NO_METRICS = MetricsPosition(0, hashlib.sha256().hexdigest())
 class RunDirectory:
     """A run being written; use `open_run`."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._metrics = (path / "metrics.jsonl").open("ab+")
         self._tensorboard: Any = None
@@ -128,7 +128,7 @@ class RunDirectory:
 class UnwrittenDirectory(RunDirectory):
     """The directory in every process but the first, which alone writes it."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._records: list[dict[str, Any]] = []
 

@@ -181,6 +181,15 @@ def test_every_module_is_in_the_layers_once_and_nothing_else_is():
     assert set(LAYERS) - {""} <= FOLDERS
 
 
+@pytest.mark.parametrize("package", LAYERS[""])
+def test_the_map_for_contributors_has_these_layers(package):
+    lines = (
+        ", ".join(f"`{n}{'/' * (f'{package}.{n}' in FOLDERS)}`" for n in line.split())
+        for line in LAYERS[package]
+    )
+    assert f"| `{package}/` | {' < '.join(lines)} |" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
 @pytest.mark.parametrize("module", SOURCES)
 def test_imports_flow_one_way(module):
     assert not [other for other in sorted(imports_of(module)) if is_upward(module, other)]

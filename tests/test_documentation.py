@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hcl_jax import Options
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 FOLDERS = ("hcl_jax", "theory", "scripts", "tests", "docs", "benchmarks")
@@ -61,6 +63,12 @@ def test_names_and_commands_exist(page):
         imported = found(r"from ((?:hcl_jax|theory|scripts)[\w.]*) import (\w+(?:, \w+)*)", page)
         names += [f"{module}.{name}" for module, line in imported for name in line.split(", ")]
     assert not [name for name in names if not resolves(name)]
+
+
+def test_every_option_of_the_losses_is_on_the_page_of_conventions():
+    table = rows_of((ROOT / "docs" / "conventions.md").read_text())
+    options = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}
+    assert options == set(Options.__annotations__)
 
 
 def rows_of(text):

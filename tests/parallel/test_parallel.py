@@ -136,8 +136,8 @@ def test_samples_over_devices():
     wanted = jax.grad(
         lambda z: objective(z, labels, supervised=True, hardening=hardening.no_hardening())
     )(z)
-    # Draws differ, negatives do not: the gradient with respect to anchors is that of weights,
-    # the one by negatives has the same sum over equal rows.
+    # Draws differ, negatives do not: the gradient with respect to anchors is that of the weights
+    # estimator, the one with respect to negatives has the same sum over equal rows.
     np.testing.assert_allclose(gradient.sum((0, 1)), wanted.sum(0), atol=1e-6)
 
 

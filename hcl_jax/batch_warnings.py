@@ -7,11 +7,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from hcl_jax.pairs import Rows
+from hcl_jax.precision import at_least_float32
 from hcl_jax.validation import is_concrete
 
 PACKAGE = str(Path(__file__).parent)
@@ -48,8 +50,8 @@ def warn_outside_ball(embeddings: Float[Array, "n dim"]) -> None:
     """Warns if concrete embeddings leave the unit ball."""
     if not is_concrete(embeddings):
         return
-    wide = embeddings.astype(jnp.promote_types(embeddings.dtype, jnp.float32))
-    largest = float(jnp.max(jnp.linalg.norm(wide, axis=1)))
+    with jax.ensure_compile_time_eval():  # concrete, but maybe a constant of a traced loop
+        largest = float(jnp.max(jnp.linalg.norm(at_least_float32(embeddings), axis=1)))
     if largest > 1 + NORM_TOLERANCE:
         _warn(
             f"embeddings have norms up to {largest:.4g}, and the losses are meant for the unit "

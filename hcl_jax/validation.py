@@ -204,7 +204,8 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 def _all_finite(value: Any) -> bool:
     """Whether concrete numbers are finite; those of a device are looked at there, not copied."""
     if isinstance(value, jax.Array) and not _is_in_host_memory(value):
-        return bool(_reduced_on_device(value))
+        with jax.ensure_compile_time_eval():  # concrete, but maybe a constant of a traced loop
+            return bool(_reduced_on_device(value))
     array = np.asarray(value)
     if array.dtype == object:  # an integer of Python that no integer of a machine holds
         array = np.array([float("inf") if abs(x) > sys.float_info.max else x for x in array.flat])

@@ -267,3 +267,20 @@ def test_embeddings_outside_the_unit_ball_are_said():
         hcl_jax.hscl(10 * EMBEDDINGS, LABELS, beta=2.0, quiet=True)
         hcl_jax.hscl(EMBEDDINGS.astype(jnp.bfloat16), LABELS, beta=2.0)
         jax.jit(lambda z: hcl_jax.hscl(z, LABELS, beta=2.0))(10 * EMBEDDINGS)
+
+
+def test_constants_of_a_traced_loop_are_checked_like_any_concrete_array():
+    """Embeddings closed over by a loop are concrete, though what is computed there is traced."""
+
+    def every_draw(embeddings):
+        draws = jax.random.split(jax.random.key(3), 4)
+        return jax.lax.map(
+            lambda key: hcl_jax.hscl(embeddings, LABELS, beta=2.0, num_negatives=3, key=key), draws
+        )
+
+    alone = hcl_jax.hscl(
+        EMBEDDINGS, LABELS, beta=2.0, num_negatives=3, key=jax.random.split(jax.random.key(3), 4)[1]
+    )
+    np.testing.assert_allclose(every_draw(EMBEDDINGS)[1], alone, rtol=1e-6)
+    with pytest.warns(hcl_jax.BatchWarning, match="embeddings have norms up to 10,"):
+        every_draw(10 * EMBEDDINGS)

@@ -19,6 +19,8 @@ from hcl_jax.conventions import Conventions, Objective, batch_losses
 from hcl_jax.losses import choose_exchange
 
 LOCAL, DIM = 12, 5
+ROUNDING = 16 * jnp.finfo(jnp.float32).eps
+"""Two float32 gradients, each within 8 eps of the one in float64 on every processor tried."""
 LAUNCHERS = ("pmap", "shard_map", "unchecked shard_map", "outside shard_map")
 
 
@@ -67,7 +69,7 @@ def compare(devices, launcher, exchange, supervised, average, detached=True):
     )(z)
     np.testing.assert_allclose(value, wanted_value, rtol=1e-6)
     error = jnp.linalg.norm(gradient - wanted) / jnp.linalg.norm(wanted)
-    assert error <= 1e-6
+    assert error <= ROUNDING
 
 
 @pytest.mark.parametrize("exchange", ["gather", "ring"])

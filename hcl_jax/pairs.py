@@ -12,12 +12,15 @@ shard against the whole batch), and candidates can travel between devices with t
 `is_positive` and `is_negative` are the rules; `masks` writes them out as two boolean matrices.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from hcl_jax.validation import check_array, check_labels
+from hcl_jax.validation import check_array, check_integer, check_labels, is_concrete
+
+LARGEST = 2**31 - 1
+"""The largest instance, in int32."""
 
 NOBODY = -1
 """An instance number that no candidate has; an anchor that carries it is not kept from itself."""
@@ -73,7 +76,8 @@ def rows(
         `Rows` with instances ``first, first + 1, ..``.
 
     Raises:
-        ValueError, TypeError: if labels or groups are not integers of shape (n,).
+        ValueError, TypeError: if labels or groups are not integers of shape (n,), or `first` is not
+            a non-negative integer that leaves instances in int32.
 
     Example:
         >>> import jax.numpy as jnp
@@ -85,10 +89,13 @@ def rows(
     check_labels("labels", labels, length=length)
     if groups is not None:
         check_labels("groups", groups, length=length)
+    check_integer("first", first)
+    if is_concrete(first) and not 0 <= first <= LARGEST - length:
+        raise ValueError(f"first must lie in 0..{LARGEST - length}, got {first}")
     return Rows(
         label=jnp.asarray(labels),
         group=jnp.asarray(labels if groups is None else groups),
-        instance=jnp.arange(length, dtype=jnp.int32) + first,
+        instance=jnp.arange(length, dtype=jnp.int32) + jnp.asarray(first).astype(jnp.int32),
     )
 
 
@@ -105,6 +112,9 @@ def supervised(
     Returns:
         The pairs.
 
+    Raises:
+        TypeError: unless anchors and candidates are `Rows`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> positives, negatives = masks(supervised(rows(jnp.array([0, 0, 1]))))
@@ -112,6 +122,7 @@ def supervised(
         ([[0, 1, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
     """
     candidates = anchors if candidates is None else candidates
+    _check_rows(anchors=anchors, candidates=candidates)
     return Pairs(
         Keys(anchors.group, _instance(anchors, itself=self_positives), anchors.label),
         Keys(candidates.group, candidates.instance, candidates.label),
@@ -136,6 +147,9 @@ def unsupervised(
     Returns:
         The pairs.
 
+    Raises:
+        TypeError: as `supervised`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> _, negatives = masks(unsupervised(rows(jnp.array([0, 0, 1]))))
@@ -143,6 +157,7 @@ def unsupervised(
         [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
     """
     candidates = anchors if candidates is None else candidates
+    _check_rows(anchors=anchors, candidates=candidates)
     return Pairs(
         Keys(
             anchors.group,
@@ -164,12 +179,19 @@ def masks(
     Returns:
         The matrix of positives and the matrix of negatives.
 
+    Raises:
+        TypeError: unless `pairs` are `Pairs`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> pairs = unsupervised(rows(jnp.array([0, 1])), self_positives=True)
         >>> masks(pairs)[0].astype(int).tolist()
         [[1, 0], [0, 1]]
     """
+    if not isinstance(pairs, Pairs):
+        raise TypeError(
+            f"pairs must be Pairs, such as supervised(rows), got a {type(pairs).__name__}"
+        )
     anchors = Keys(*(key[:, None] for key in pairs.anchors))
     candidates = Keys(*(key[None, :] for key in pairs.candidates))
     return is_positive(anchors, candidates), is_negative(anchors, candidates)
@@ -185,6 +207,9 @@ def is_positive(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
     Returns:
         Whether each pair is positive.
 
+    Raises:
+        TypeError: unless both are `Keys`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
@@ -192,6 +217,7 @@ def is_positive(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
         >>> is_positive(first, candidates).tolist()
         [False, True, False]
     """
+    _check_keys(anchors=anchors, candidates=candidates)
     return (anchors.group == candidates.group) & (anchors.instance != candidates.instance)
 
 
@@ -205,6 +231,9 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
     Returns:
         Whether each pair is negative.
 
+    Raises:
+        TypeError: unless both are `Keys`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
@@ -212,7 +241,26 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
         >>> is_negative(first, candidates).tolist()
         [False, False, True]
     """
+    _check_keys(anchors=anchors, candidates=candidates)
     return anchors.excluded != candidates.excluded
+
+
+def _check_rows(**named: Any) -> None:
+    """Raises TypeError unless all are `Rows`."""
+    for name, found in named.items():
+        if not isinstance(found, Rows):
+            raise TypeError(
+                f"{name} must be Rows, which rows(labels) makes, got a {type(found).__name__}"
+            )
+
+
+def _check_keys(**named: Any) -> None:
+    """Raises TypeError unless all are `Keys`."""
+    for name, found in named.items():
+        if not isinstance(found, Keys):
+            raise TypeError(
+                f"{name} must be Keys, the anchors of Pairs, got a {type(found).__name__}"
+            )
 
 
 def _instance(anchors: Rows, *, itself: bool) -> Int[Array, " n"]:

@@ -1,14 +1,16 @@
 """Sets of uint8 images on the host, and the statistics of their channels."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from hcl_jax.data.splits import Split
+from hcl_jax.validation import check_array
 
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]
+"""One number for each channel: red, green and blue, or a single one of gray images."""
 
 
 class CoarseLabels(NamedTuple):
@@ -88,7 +90,7 @@ REFERENCE_STATISTICS = ChannelStatistics((0.4914, 0.4822, 0.4465), (0.2023, 0.19
 images of the standard deviation within one image, which is smaller than that of the whole set."""
 
 
-def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> ChannelStatistics:
+def channel_statistics(images: UInt8[np.ndarray, "n height width channel"]) -> ChannelStatistics:
     """Mean and standard deviation of each channel over all pixels of all images, divided by 255.
 
     Sums are exact integers, so that the order of the images does not matter.
@@ -100,7 +102,8 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Channel
         The statistics that `ImageSet.mean` and `ImageSet.std` give, computed from these images.
 
     Raises:
-        ValueError: if there is no image.
+        ValueError, TypeError: if there is no image, or the array is not uint8 or lacks an axis
+            (images of one channel have shape (n, height, width, 1)).
 
     Example:
         >>> import numpy as np
@@ -108,10 +111,10 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Channel
         >>> channel_statistics(np.broadcast_to(black_and_white, (2, 4, 4, 3)))
         ChannelStatistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     """
-    if len(images) == 0:
-        raise ValueError("channel_statistics needs at least one image, got none")
+    _check_bytes(images)
+    images, channels = np.asarray(images), images.shape[-1]
     count = images[..., 0].size
-    totals, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
+    totals, squares = np.zeros(channels, np.uint64), np.zeros(channels, np.uint64)
     for start in range(0, len(images), 128):
         part = images[start : start + 128].astype(np.uint32)
         # Over the images first, in 32 bits, which runs along the memory.
@@ -123,4 +126,16 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Channel
         (count * int(square) - int(total) ** 2) ** 0.5 / count / 255
         for total, square in zip(totals, squares, strict=True)
     ]
-    return ChannelStatistics((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+    return ChannelStatistics(tuple(mean), tuple(std))
+
+
+def _check_bytes(images: Any) -> None:
+    """Raises unless they are uint8 images (n, height, width, channel), none of these 0."""
+    check_array("images", images)
+    if images.dtype != np.uint8:
+        raise TypeError(f"images must be uint8, got dtype {images.dtype}")
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(
+            "images must have shape (n, height, width, channel), at least one image and no empty "
+            f"one, got shape {images.shape}"
+        )

@@ -37,7 +37,7 @@ LAYERS = {
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (
         "splits decoding",
-        "bundled synthetic image_sets instructions streaming",
+        "bundled synthetic image_sets image_lists instructions streaming",
         "array_records image_folder",
         "tfds_directory",
         "tfds_sets",
@@ -112,9 +112,9 @@ LAYERS = {
         "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),
-    "scripts.data_preparation": ("tfds_builders",),
+    "scripts.data_preparation": ("tfds_builders unpacking",),
     "scripts.theory_report": (
-        "findings section",
+        "findings section heartbeat",
         "html model_sections optimum_figures optimum_tables",
         "sections",
     ),

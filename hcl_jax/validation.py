@@ -140,11 +140,17 @@ def check_embeddings(name: str, embeddings: Any) -> None:
         raise ValueError(f"{name} must have shape (n, dim) with n, dim >= 1, got shape {shape}")
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"{name} must be floating point, got dtype {dtype}")
-    if is_concrete(embeddings) and not _all_finite(embeddings):
-        rows = ~np.all(np.isfinite(np.asarray(embeddings, dtype=np.float64)), axis=1)
+    check_finite_rows(name, embeddings)
+
+
+def check_finite_rows(name: str, rows: Any) -> None:
+    """Raises ValueError unless all numbers of an array are finite, if concrete; names a row."""
+    if is_concrete(rows) and not _all_finite(rows):
+        finite = np.isfinite(np.asarray(rows, dtype=np.float64))
+        wrong = ~finite.reshape(len(finite), -1).all(axis=1)
         raise ValueError(
-            f"{name} must be finite, but {rows.sum()} of {len(rows)} rows are not, "
-            f"the first is row {rows.argmax()}"
+            f"{name} must be finite, but {wrong.sum()} of {len(wrong)} rows are not, "
+            f"the first is row {wrong.argmax()}"
         )
 
 

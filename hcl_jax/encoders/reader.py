@@ -141,7 +141,7 @@ def load_encoder(path: Path | str) -> Encoder:
     except Exception as error:  # the file is whole: another JAX wrote it, or flatbuffers is missing
         written_by = metadata["versions"].get("jax")
         raise EncoderError(
-            f"JAX {jax.__version__} cannot read {path}, written by JAX {written_by!r:.40}: "
+            f"JAX {jax.__version__} cannot read {path}, written by JAX {written_by!s:.40}: "
             f"{_in_one_line(error)}"
         ) from error
     for name, value in described.items():
@@ -172,9 +172,7 @@ def _naming(path: Path, call: Callable[[Any], tuple[Any, Any]]) -> Callable[...,
         try:
             return call(images)
         except Exception as error:  # of JAX, MLIR and XLA, each of their own type
-            raise EncoderError(
-                f"{path} cannot be run on these images: {_in_one_line(error)}"
-            ) from error
+            raise EncoderError(f"{path} cannot be run: {_in_one_line(error)}") from error
 
     return named
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -185,7 +186,7 @@ def test_metadata_say_what_goes_in_and_comes_out(tmp_path):
 def test_an_encoder_of_other_platforms_is_refused_by_name(tmp_path):
     path = tmp_path / "encoder.jaxexport"
     exported(path, "mlp", platforms=("cuda", "tpu"))
-    with pytest.raises(EncoderError, match=r"jaxexport cannot be run .*\('cuda', 'tpu'\)'.*'cpu'"):
+    with pytest.raises(EncoderError, match=r"jaxexport cannot be run: .*\('cuda', 'tpu'\)'.*'cpu'"):
         load_encoder(path)(some_images(2, (6,), "float32"))
 
 
@@ -282,17 +283,34 @@ def test_damage_is_named(copy, message):
         load_encoder(copy)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_forged_function_is_one_clear_error_or_runs(copy, seed):
-    """Bytes are changed at random and the checksum with them, as if somebody meant it."""
-    content, rng = bytearray(copy.read_bytes()), np.random.default_rng(seed)
-    for place in rng.integers(0, len(content), 20):
-        content[place] ^= 1 << rng.integers(8)
-    copy.write_bytes(content)
-    metadata_with(sha256=hashlib.sha256(content).hexdigest())(copy)
-    with pytest.raises(EncoderError, match=r"encoder\.jaxexport") as caught:
+def forge(path, content):
+    """Writes an artifact with a checksum that belongs to it."""
+    path.write_bytes(content)
+    metadata_with(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))(path)
+
+
+def test_a_forged_function_is_one_error_that_names_the_file(copy):
+    content = copy.read_bytes()
+    assert content.count(b"ML\xefR") == 1  # how MLIR begins
+    forge(copy, content.replace(b"ML\xefR", b"MLIR"))
+    with pytest.raises(
+        EncoderError, match=r"encoder\.jaxexport cannot be run: .*StableHLO"
+    ) as caught:
         load_encoder(copy)(some_images(2, (6,), "float32"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_forged_bytes_are_one_error_or_other_weights(copy, seed):
+    content, rng = bytearray(copy.read_bytes()), np.random.default_rng(seed)
+    for place in rng.integers(0, len(content), 1 + seed):
+        content[place] ^= 1 << rng.integers(8)
+    forge(copy, content)
+    try:
+        found = str(load_encoder(copy)(some_images(2, (6,), "float32")).embeddings.shape)
+    except EncoderError as error:
+        found = str(error)
+    assert found == "(2, 3)" or re.fullmatch(r".*encoder\.jaxexport.*", found)
 
 
 def test_loading_says_that_an_encoder_is_a_program():

@@ -214,12 +214,12 @@ def _tables(name: str, tables: object) -> tuple[Matrix, ...]:
 def _law(name: str, rows: Matrix, normalize: bool) -> Matrix:
     """A law on one or two points, divided by its sum if that is nearly 1 and it may be."""
     total = sum((p for row in rows for p in row), Fraction(0))
-    if total == 1 or abs(total - 1) > NEARLY:
+    if total == 1 or abs(total - 1) > NEARLY or min(map(min, rows)) < 0:
         return rows
     if not normalize:
         raise ValueError(
-            f"{name} must sum to 1, got {shown(total)}; write rounded decimals as exact numbers, "
-            'such as "1/3", or give --normalize to divide them by their sum'
+            f"{name} must sum to 1, but is off by {shown(total - 1)}; write rounded decimals as "
+            'exact numbers, such as "1/3", or give --normalize to divide them by their sum'
         )
     return tuple(tuple(p / total for p in row) for row in rows)
 

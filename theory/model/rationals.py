@@ -64,7 +64,7 @@ def shown(value: object) -> str:
         fraction = Fraction(value)
         if max(abs(fraction.numerator), fraction.denominator) >= 10**28:
             parts = (Decimal(fraction.numerator), Decimal(fraction.denominator))
-            return f"about {Context(prec=6).divide(*parts)}"
+            return f"about {Context(prec=6).divide(*parts).normalize()}"
         return str(value)
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

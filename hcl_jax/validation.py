@@ -146,11 +146,11 @@ def check_embeddings(name: str, embeddings: Any) -> None:
 def check_finite_rows(name: str, rows: Any) -> None:
     """Raises ValueError unless all numbers of an array are finite, if concrete; names a row."""
     if is_concrete(rows) and not _all_finite(rows):
-        finite = np.isfinite(np.asarray(rows, dtype=np.float64))
-        wrong = ~finite.reshape(len(finite), -1).all(axis=1)
+        array = np.asarray(rows, dtype=np.float64)
+        wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
         raise ValueError(
-            f"{name} must be finite, but {wrong.sum()} of {len(wrong)} rows are not, "
-            f"the first is row {wrong.argmax()}"
+            f"{name} must be finite, but {len(wrong)} of {len(array)} rows are not, "
+            f"the first is row {wrong[0]}"
         )
 
 

@@ -179,6 +179,20 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
             )
 
 
+def check_no_negative_labels(labels: Any) -> None:
+    """Raises ValueError if concrete labels are negative, as where a row has no label."""
+    if not is_concrete(labels):
+        return
+    negative = np.asarray(labels) < 0
+    if negative.any():
+        raise ValueError(
+            f"labels must not be negative, got {np.asarray(labels)[negative.argmax()]} at position "
+            f"{negative.argmax()} ({negative.sum()} negative); a negative label is no class: leave "
+            "rows without a label out, give ucl and hucl other groups, or number the classes by "
+            "numpy.unique(labels, return_inverse=True)[1]"
+        )
+
+
 def fits_int32(integers: Any) -> bool:
     """Whether JAX, which has integers of 32 bits unless 64 are turned on, holds concrete ones."""
     dtype = np.dtype(integers.dtype)

@@ -46,8 +46,8 @@ LAYERS = {
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks anchor_losses tilted_infonce _guide_tables",
-        "_differentiable_once",
+        "_checks anchor_losses tilted_infonce _guide_tables _reverse_mode",
+        "_functions _differentiable_once",
         "dense _sampled_pairs _blockwise",
         "_sampling",
         "contrastive sampled",

@@ -17,10 +17,22 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from hcl_jax.validation import check_array, check_integer, check_labels, is_concrete
+from hcl_jax.validation import (
+    check_array,
+    check_integer,
+    check_labels,
+    check_no_negative_labels,
+    is_concrete,
+)
 
 LARGEST = 2**31 - 1
 """The largest instance, in int32."""
+
+WAYS_OUT = (
+    "leave rows without a label out, give ucl and hucl other groups, or number the classes by "
+    "numpy.unique(labels, return_inverse=True)[1]"
+)
+"""What to do about rows without a label."""
 
 NOBODY = -1
 """An instance number that no candidate has; an anchor that carries it is not kept from itself."""
@@ -69,15 +81,15 @@ def rows(
         groups: rows with equal numbers are each other's positives; by default the labels (positives
             share the latent class, as in the paper's experiments). For two views of each image
             (SimCLR) pass the number of the image.
-        first: the number of the first row in the global batch; on device number m of several,
-            ``m * n``.
+        first: the number of the first row in its batch; on device number m of several, ``m * n``.
 
     Returns:
         `Rows` with instances ``first, first + 1, ..``.
 
     Raises:
         ValueError, TypeError: if labels or groups are not integers of shape (n,), or `first` is not
-            a non-negative integer that leaves instances in int32.
+            a non-negative integer that leaves instances in int32; if labels that are groups too are
+            concrete and negative: rows without a class are no class.
 
     Example:
         >>> import jax.numpy as jnp
@@ -87,7 +99,9 @@ def rows(
     check_array("labels", labels)
     length = jnp.shape(labels)[0] if jnp.ndim(labels) else 0
     check_labels("labels", labels, length=length)
-    if groups is not None:
+    if groups is None:
+        check_no_negative_labels("labels", labels, WAYS_OUT)
+    else:
         check_labels("groups", groups, length=length)
     check_integer("first", first)
     if is_concrete(first) and not 0 <= first <= LARGEST - length:
@@ -100,13 +114,20 @@ def rows(
 
 
 def supervised(
-    anchors: Rows, candidates: Rows | None = None, *, self_positives: bool = False
+    anchors: Rows,
+    candidates: Rows | None = None,
+    *,
+    same_batch: bool = False,
+    self_positives: bool = False,
 ) -> Pairs:
     """SCL and HSCL: negatives are the candidates of another class.
 
     Args:
         anchors: the rows whose losses are wanted.
-        candidates: the rows they are compared with; by default the anchors.
+        candidates: the rows they are compared with; by default the anchors. Others are another set,
+            of which no row is the anchor itself.
+        same_batch: whether given candidates are of the batch of the anchors, so that rows with the
+            same instance number, see `first` of `rows`, are the same row.
         self_positives: whether an anchor is its own positive, as in the reference code.
 
     Returns:
@@ -114,6 +135,7 @@ def supervised(
 
     Raises:
         TypeError: unless anchors and candidates are `Rows`.
+        ValueError: if a concrete label is negative, as those of rows without a class often are.
 
     Example:
         >>> import jax.numpy as jnp
@@ -121,11 +143,14 @@ def supervised(
         >>> positives.astype(int).tolist(), negatives.astype(int).tolist()
         ([[0, 1, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
     """
-    candidates = anchors if candidates is None else candidates
-    _check_rows(anchors=anchors, candidates=candidates)
+    others = anchors if candidates is None else candidates
+    _check_rows(anchors=anchors, candidates=others)
+    for labels in (anchors.label, others.label):
+        check_no_negative_labels("labels", labels, WAYS_OUT)
+    apart = candidates is not None and not same_batch
     return Pairs(
-        Keys(anchors.group, _instance(anchors, itself=self_positives), anchors.label),
-        Keys(candidates.group, candidates.instance, candidates.label),
+        Keys(anchors.group, _instance(anchors, itself=self_positives or apart), anchors.label),
+        Keys(others.group, others.instance, others.label),
     )
 
 
@@ -133,6 +158,7 @@ def unsupervised(
     anchors: Rows,
     candidates: Rows | None = None,
     *,
+    same_batch: bool = False,
     self_positives: bool = False,
     self_negatives: bool = False,
 ) -> Pairs:
@@ -140,7 +166,10 @@ def unsupervised(
 
     Args:
         anchors: the rows whose losses are wanted.
-        candidates: the rows they are compared with; by default the anchors.
+        candidates: the rows they are compared with; by default the anchors. Others are another set,
+            of which no row is the anchor itself.
+        same_batch: whether given candidates are of the batch of the anchors, so that rows with the
+            same instance number, see `first` of `rows`, are the same row.
         self_positives: whether an anchor is its own positive, as in the reference code.
         self_negatives: whether an anchor is also among its own negatives, as in the reference code.
 
@@ -156,15 +185,16 @@ def unsupervised(
         >>> negatives.astype(int).tolist()
         [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
     """
-    candidates = anchors if candidates is None else candidates
-    _check_rows(anchors=anchors, candidates=candidates)
+    others = anchors if candidates is None else candidates
+    _check_rows(anchors=anchors, candidates=others)
+    apart = candidates is not None and not same_batch
     return Pairs(
         Keys(
             anchors.group,
-            _instance(anchors, itself=self_positives),
-            _instance(anchors, itself=self_negatives),
+            _instance(anchors, itself=self_positives or apart),
+            _instance(anchors, itself=self_negatives or apart),
         ),
-        Keys(candidates.group, candidates.instance, candidates.instance),
+        Keys(others.group, others.instance, others.instance),
     )
 
 
@@ -189,9 +219,12 @@ def masks(
         [[1, 0], [0, 1]]
     """
     if not isinstance(pairs, Pairs):
-        raise TypeError(
-            f"pairs must be Pairs, such as supervised(rows), got a {type(pairs).__name__}"
-        )
+        kind = type(pairs).__name__
+        raise TypeError(f"pairs must be Pairs, such as supervised(rows) makes, got a {kind}")
+    _check_keys(**pairs._asdict())
+    for name, keys in pairs._asdict().items():
+        if jnp.ndim(keys.group) != 1:
+            raise ValueError(f"{name} must be rows, got numbers of shape {jnp.shape(keys.group)}")
     anchors = Keys(*(key[:, None] for key in pairs.anchors))
     candidates = Keys(*(key[None, :] for key in pairs.candidates))
     return is_positive(anchors, candidates), is_negative(anchors, candidates)
@@ -246,20 +279,33 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
 
 
 def _check_rows(**named: Any) -> None:
-    """Raises TypeError unless all are `Rows`."""
+    """Raises unless all are `Rows` of integers."""
     for name, found in named.items():
         if not isinstance(found, Rows):
-            raise TypeError(
-                f"{name} must be Rows, which rows(labels) makes, got a {type(found).__name__}"
-            )
+            kind = type(found).__name__
+            raise TypeError(f"{name} must be Rows, which rows(labels) makes, got a {kind}")
+        _check_integers(name, found)
 
 
 def _check_keys(**named: Any) -> None:
-    """Raises TypeError unless all are `Keys`."""
+    """Raises unless all are `Keys` of integers."""
     for name, found in named.items():
         if not isinstance(found, Keys):
-            raise TypeError(
-                f"{name} must be Keys, the anchors of Pairs, got a {type(found).__name__}"
+            kind = type(found).__name__
+            raise TypeError(f"{name} must be Keys, such as the anchors of Pairs, got a {kind}")
+        _check_integers(name, found)
+
+
+def _check_integers(name: str, numbers: Rows | Keys) -> None:
+    """Raises unless all fields are integers of the shape of the first."""
+    for field, found in numbers._asdict().items():
+        check_array(f"{field} of {name}", found)
+        if not jnp.issubdtype(jnp.result_type(found), jnp.integer):
+            raise TypeError(f"{field} of {name} must be integers, got {jnp.result_type(found)}")
+        if jnp.shape(found) != jnp.shape(numbers[0]):
+            raise ValueError(
+                f"{name} must have numbers of one shape, got {jnp.shape(numbers[0])} and, for "
+                f"{field}, {jnp.shape(found)}"
             )
 
 

@@ -163,13 +163,19 @@ def check_embeddings(name: str, embeddings: Any) -> None:
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"{name} must have shape (n, dim) with n, dim >= 1, got shape {shape}")
     check_floating(name, embeddings)
-    if not is_concrete(embeddings) or _all_finite(_in_floating_point(embeddings)):
+    check_finite_rows(name, embeddings)
+
+
+def check_finite_rows(name: str, rows: Any) -> None:
+    """Raises ValueError unless an array is finite in JAX's dtype, if concrete; names a row."""
+    if not is_concrete(rows) or _all_finite(_in_floating_point(rows)):
         return
-    dtype = f" in {jnp.result_type(embeddings)}" if _all_finite(embeddings) else ""
-    rows = ~np.all(np.isfinite(np.asarray(_in_floating_point(embeddings), np.float64)), axis=1)
+    dtype = f" in {jnp.result_type(rows)}" if _all_finite(rows) else ""
+    array = np.asarray(_in_floating_point(rows), np.float64)
+    wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
     raise ValueError(
-        f"{name} must be finite{dtype}, but {rows.sum()} of {len(rows)} rows are not, "
-        f"the first is row {rows.argmax()}"
+        f"{name} must be finite{dtype}, but {len(wrong)} of {len(array)} rows are not, "
+        f"the first is row {wrong[0]}"
     )
 
 
@@ -192,22 +198,25 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
         check_classes(name, labels, num_classes)
 
 
-def check_classes(name: str, labels: Any, num_classes: int | None = None) -> None:
-    """Raises ValueError unless concrete integers are classes: from 0, and below `num_classes`."""
-    if not is_concrete(labels):
-        return
-    values = np.asarray(labels).astype(np.int64)
-    unlabelled = values < 0
-    if unlabelled.any():
+def check_classes(name: str, labels: Any, num_classes: int) -> None:
+    """Raises ValueError unless concrete integers lie in 0..num_classes-1."""
+    check_no_negative_labels(name, labels)
+    if is_concrete(labels) and (wrong := np.asarray(labels).astype(int) >= num_classes).any():
         raise ValueError(
-            f"{name} must not be negative, got {values[unlabelled.argmax()]} at position "
-            f"{unlabelled.argmax()} ({unlabelled.sum()} negative); leave out rows without a label "
-            "first"
-        )
-    if num_classes is not None and (wrong := values >= num_classes).any():
-        raise ValueError(
-            f"{name} must lie in 0..{num_classes - 1}, got {values[wrong.argmax()]} at "
+            f"{name} must lie in 0..{num_classes - 1}, got {np.asarray(labels)[wrong.argmax()]} at "
             f"position {wrong.argmax()} ({wrong.sum()} out of range)"
+        )
+
+
+def check_no_negative_labels(
+    name: str, labels: Any, ways_out: str = "leave rows without a label out"
+) -> None:
+    """Raises ValueError if concrete labels are negative, as where a row has no label."""
+    if is_concrete(labels) and (negative := np.asarray(labels).astype(int) < 0).any():
+        raise ValueError(
+            f"{name} must not be negative, got {np.asarray(labels)[negative.argmax()]} at position "
+            f"{negative.argmax()} ({negative.sum()} negative); a negative label is no class: "
+            f"{ways_out}"
         )
 
 

@@ -35,6 +35,10 @@ from scripts.runs.run_directory import RunDirectoryError, experiment_of
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 
+OF_EACH_SEED = ("train_embeddings", "test_embeddings", "class_means")
+LABELS = ("train_labels", "test_labels")
+"""The arrays of embeddings.npz."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Export:
@@ -65,13 +69,16 @@ def export(settings: Export, out: Path) -> None:
 
     Raises:
         RunDirectoryError: if the run is not there, not finished, or without checkpoints.
-        RefusedError: for a seed that it does not have.
+        RefusedError: for a seed that it does not have, or no platform.
     """
+    if not settings.platforms:
+        raise RefusedError("--platforms must name at least one platform")
     experiment = experiment_of(settings.run)
     number = _seed_number(experiment, settings.seed)
     if not (settings.run / "results.json").exists():
         raise RunDirectoryError(f"{settings.run} is not finished; its command resumes it")
     variables = trained_variables(settings.run, experiment, number)
+    arrays = _arrays_of_seed(settings.run / "embeddings.npz", number)
     defaults, program = experiment.defaults, program_of(experiment)
     out.mkdir(parents=True, exist_ok=True)
     metadata = export_encoder(
@@ -82,9 +89,9 @@ def export(settings: Export, out: Path) -> None:
         image_shape=defaults.image_shape,
         image_dtype="float32" if defaults.statistics is None else "uint8",
         preprocess=program.prepare,
-        platforms=settings.platforms,
+        platforms=tuple(dict.fromkeys(settings.platforms)),
     )
-    _write_arrays(settings.run / "embeddings.npz", number, out)
+    _write_arrays(arrays, out)
     shape = ", ".join(map(str, metadata["image_shape"]))
     print(
         f"{experiment.method} on {experiment.data}, seed {experiment.seeds[number]}: images "
@@ -102,15 +109,29 @@ def trained_variables(run: Path, experiment: Experiment, number: int = 0) -> Var
     return jax.tree.map(lambda leaf: leaf[number], restored.state.variables)
 
 
-def _write_arrays(path: Path, number: int, out: Path) -> None:
+def _arrays_of_seed(path: Path, number: int) -> dict[str, np.ndarray]:
+    """Embeddings, class means and labels of one seed (counted from 0), as the run wrote them."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in (*OF_EACH_SEED, *LABELS)}
+        chosen = found | {name: found[name][number] for name in OF_EACH_SEED}
+    except FileNotFoundError as error:
+        raise RunDirectoryError(f"there is no {path}, which a finished run has") from error
+    except Exception as error:  # NumPy, zipfile, zlib and the disk each raise their own
+        raise RunDirectoryError(f"{path} is damaged: {error}") from error
+    wrong = [name for name in OF_EACH_SEED if chosen[name].ndim != 2]
+    wrong += [name for name in LABELS if chosen[name].ndim != 1]
+    if wrong:
+        raise RunDirectoryError(f"{path} is damaged: see the shape of {', '.join(wrong)}")
+    return chosen
+
+
+def _write_arrays(arrays: dict[str, np.ndarray], out: Path) -> None:
     """Writes embeddings and class means of one seed."""
-    with np.load(path) as arrays:
-        chosen = {name: arrays[name] for name in arrays.files}
-    for name in ("train_embeddings", "test_embeddings", "class_means"):
-        chosen[name] = chosen[name][number]
-    with atomic_open(out / "class_means.npz", out / "embeddings.npz") as (means, embeddings):
-        np.savez_compressed(means, class_means=chosen.pop("class_means"))
-        np.savez_compressed(embeddings, allow_pickle=False, **chosen)
+    means = {"class_means": arrays.pop("class_means")}
+    with atomic_open(out / "class_means.npz", out / "embeddings.npz") as (of_classes, of_images):
+        np.savez_compressed(of_classes, allow_pickle=False, **means)
+        np.savez_compressed(of_images, allow_pickle=False, **arrays)
 
 
 def _seed_number(experiment: Experiment, seed: int | None) -> int:

@@ -5,7 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.validation import check_classes, check_embeddings, check_labels, is_concrete
+from hcl_jax.validation import (
+    check_embeddings,
+    check_labels,
+    check_no_negative_labels,
+    is_concrete,
+)
 
 
 class Classes(NamedTuple):
@@ -43,7 +48,7 @@ def check_splits(
     check_dims(x, train_x)
     for name, labels, rows in (("training", train_y, train_x), ("test", y, x)):
         check_labels(f"the {name} labels", labels, length=rows.shape[0])
-        check_classes(f"the {name} labels", labels)
+        check_no_negative_labels(f"the {name} labels", labels)
     if not all(map(is_concrete, (train_x, train_y, x, y))):
         raise TypeError("an accuracy is a number of Python: call this outside jax.jit and jax.vmap")
 

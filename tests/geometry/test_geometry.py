@@ -421,8 +421,7 @@ def test_a_spectrum_is_floating_point_and_not_negative(unchecked):
 def test_rows_without_a_label_are_to_be_left_out(unchecked, name):
     labels = jnp.asarray(IN_TURN).at[3].set(-1)
     with pytest.raises(
-        ValueError,
- .*leave rows",
+        ValueError, match=r"^labels must not be negative, got -1 at position 3 .*leave rows without"
     ):
         getattr(geometry, name)(jnp.asarray(SCALED), labels, 4)
 

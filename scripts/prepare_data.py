@@ -100,7 +100,8 @@ def _prepare_records(name: str, archive: Archive, data_dir: Path, archive_dir: P
                 download_config=tfds.download.DownloadConfig(manual_dir=archive_dir),
             )
     except Exception as error:  # of the network, the archive, the disk or TFDS
-        raise DatasetError(f"{name} could not be prepared in {data_dir}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"{name} could not be prepared in {data_dir}: {reason}") from error
     if UNLABELLED in builder.info.splits:
         count = builder.info.splits[UNLABELLED].num_examples
         print(f"{name} has {count} images without labels, decoded when they are first trained on")

@@ -107,8 +107,9 @@ def test_second_time_decodes_nothing(data_dir, monkeypatch):
     assert [path.name for path in (data_dir / "decoded").iterdir()] == ["tiny-imagenet-200.npz"]
 
 
-def test_cache_directory_can_be_chosen(data_dir, tmp_path):
-    tiny_imagenet(data_dir, cache_dir=tmp_path / "elsewhere" / "deep")
+@pytest.mark.parametrize("kind", [Path, str])
+def test_cache_directory_can_be_chosen(data_dir, tmp_path, kind):
+    tiny_imagenet(kind(data_dir), cache_dir=kind(tmp_path / "elsewhere" / "deep"))
     assert (tmp_path / "elsewhere" / "deep" / "tiny-imagenet-200.npz").is_file()
     assert not (data_dir / "decoded").exists()
 

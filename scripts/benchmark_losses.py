@@ -47,6 +47,7 @@ from scripts.benchmarking.results import (
     run_benchmark,
 )
 from scripts.benchmarking.targets import gate_table, loss_gate_results
+from scripts.paths import UserPath
 from scripts.runs import markdown
 
 NOISY = 1.3
@@ -90,7 +91,7 @@ class LossBenchmark:
     memory_gib: float = 12.0
     torch: bool = True
     machine: str = MACHINE
-    out: Path = Path("benchmarks")
+    out: UserPath = Path("benchmarks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

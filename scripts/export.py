@@ -14,9 +14,9 @@ Image data sets are taken as uint8, the digits and vectors as float32.
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax
 import numpy as np
@@ -30,8 +30,15 @@ from hcl_jax.training import SingleDevice
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import NORMALIZATIONS
 from scripts.experiments.program import keys_of, program_of
+from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, run_job
-from scripts.runs.run_directory import RunDirectoryError, experiment_of
+from scripts.runs.run_directory import CHECKPOINTS
+from scripts.runs.run_files import (
+    RunDirectoryError,
+    experiment_of,
+    finished_results,
+    read_embeddings,
+)
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 
@@ -47,10 +54,10 @@ class Export:
         out: where it is written; RUN/export if none.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: tyro.conf.Positional[UserPath]
     seed: int | None = None
     platforms: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
-    out: Path | None = None
+    out: UserPath | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +76,7 @@ def export(settings: Export, out: Path) -> None:
     """
     experiment = experiment_of(settings.run)
     number = _seed_number(experiment, settings.seed)
-    if not (settings.run / "results.json").exists():
+    if finished_results(settings.run, experiment) is None:
         raise RunDirectoryError(f"{settings.run} is not finished; its command resumes it")
     variables = trained_variables(settings.run, experiment, number)
     defaults, program = experiment.defaults, program_of(experiment)
@@ -84,7 +91,7 @@ def export(settings: Export, out: Path) -> None:
         preprocess=program.prepare,
         platforms=settings.platforms,
     )
-    _write_arrays(settings.run / "embeddings.npz", number, out)
+    _write_arrays(read_embeddings(settings.run), number, out)
     shape = ", ".join(map(str, metadata["image_shape"]))
     print(
         f"{experiment.method} on {experiment.data}, seed {experiment.seeds[number]}: images "
@@ -96,16 +103,15 @@ def export(settings: Export, out: Path) -> None:
 def trained_variables(run: Path, experiment: Experiment, number: int = 0) -> Variables:
     """Parameters and batch statistics of a seed (counted from 0), from the last checkpoint."""
     like = SingleDevice(program_of(experiment)).abstract_states(keys_of(experiment))
-    restored = restore_latest(run / "checkpoints", like)
+    restored = restore_latest(run / CHECKPOINTS, like)
     if restored is None:
         raise RunDirectoryError(f"{run} has no checkpoint; it was trained with --keep 0")
     return jax.tree.map(lambda leaf: leaf[number], restored.state.variables)
 
 
-def _write_arrays(path: Path, number: int, out: Path) -> None:
+def _write_arrays(arrays: Mapping[str, np.ndarray], number: int, out: Path) -> None:
     """Writes embeddings and class means of one seed."""
-    with np.load(path) as arrays:
-        chosen = {name: arrays[name] for name in arrays.files}
+    chosen = dict(arrays)
     for name in ("train_embeddings", "test_embeddings", "class_means"):
         chosen[name] = chosen[name][number]
     with atomic_open(out / "class_means.npz", out / "embeddings.npz") as (means, embeddings):

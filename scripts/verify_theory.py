@@ -9,7 +9,6 @@ for bad input.
 """
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,8 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
+from hcl_jax.system.json_files import json_text
+from scripts.paths import UserPath
 from scripts.theory_report.findings import Finding, run, text_table
 from theory.checking import Effort
 from theory.claims import CLAIMS
@@ -41,9 +42,9 @@ class VerifyTheory:
         full: thousands of models.
     """
 
-    case: Annotated[Path | None, tyro.conf.arg(metavar="FILE.json")] = None
+    case: UserPath | None = None
     digits: int = 25
-    report: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    report: UserPath | None = None
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     full: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
@@ -125,7 +126,7 @@ def evaluate_file(path: Path, digits: int) -> int:
     except (OSError, ValueError, ArithmeticError) as error:
         print(f"error: {path}: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(found[0] if single else found, indent=1))
+    print(json_text(found[0] if single else found, indent=1))
     return 0
 
 

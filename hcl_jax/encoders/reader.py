@@ -9,7 +9,6 @@ Where this package is not installed, JAX (with flatbuffers) alone runs the first
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,8 @@ import jax
 import jax.export
 import numpy as np
 from jaxtyping import Array, Float, Shaped
+
+from hcl_jax.system.json_files import JsonError, parse_json
 
 FORMAT = 1
 """The version of the layout of both files."""
@@ -154,11 +155,10 @@ def _read(path: Path) -> bytes:
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
-    content = _read(path)
     try:
-        metadata = json.loads(content)
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
-        raise EncoderError(f"{path} is not JSON: {error}") from error
+        metadata = parse_json(_read(path), path)
+    except JsonError as error:
+        raise EncoderError(str(error)) from error
     found = metadata if isinstance(metadata, dict) else {}
     if found.get("format", FORMAT) != FORMAT:
         raise EncoderError(f"{path} has format {found['format']}, expected {FORMAT}")

@@ -9,7 +9,7 @@ import pytest
 
 from hcl_jax.data import digits
 from scripts import export, train
-from scripts.runs.run_directory import read_json
+from scripts.runs.run_files import read_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     command = ["digits-hscl5", "--epochs", "2", "--seeds", "4", "7", "--devices", "1"]
     assert train.main([*command, "--no-probes", "--out", str(out)]) == 0
-    return out / "digits-hscl5-changed"
+    return out / "digits-hscl5-probes=False-seeds=4,7"
 
 
 def test_the_encoder_gives_the_embeddings_of_the_run(trained, tmp_path, capsys):

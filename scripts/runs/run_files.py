@@ -192,12 +192,13 @@ def read_embeddings(path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # of the archive, of its compression or of an array in it
         raise RunDirectoryError(f"{file} cannot be read: {error}") from error
-    shapes = {name: array.shape for name, array in found.items() if array.dtype.kind in "fiu"}
+    arrays = {name: found[name] for name in found if isinstance(found[name], np.ndarray)}
+    shapes = {name: array.shape for name, array in arrays.items() if array.dtype.kind in "fiu"}
     match [shapes.get(name) for name in ARRAYS]:
         case [(s, n, d), (t, m, e), (u, _, f), (i,), (j,)] if (
             (s, d) == (t, e) == (u, f) and (n, m) == (i, j) and len(found) == len(ARRAYS)
         ):
-            return found
+            return arrays
     raise RunDirectoryError(f"{file} does not hold the arrays of a run: it has {shapes}")
 
 

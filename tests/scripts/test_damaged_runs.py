@@ -53,8 +53,8 @@ OTHER_JSON = {"list": b"[]", "null": b"null", "number": b"5", "empty object": b"
 def test_damaged_json_is_named(out, capsys, name, damage):
     file = out / RUN / name
     file.write_bytes((NOT_JSON | OTHER_JSON)[damage])
-    for status in (train.main([*COMMAND, "--out", str(out)]), export.main([str(out / RUN)])):
-        assert status == 1
+    for command, words in ((train, [*COMMAND, "--out", str(out)]), (export, [str(out / RUN)])):
+        assert command.main(words) == 1
         assert str(file) in said(capsys)
 
 
@@ -91,7 +91,7 @@ def test_a_fifo_is_not_waited_for(out, capsys, name):
         ({"batch_size": 1}, "batch_size must be at least 2"),
     ],
 )
-def test_a_config_out_of_range_is_named(out, capsys, change, message):
+def test_a_config_out_of_range_is_named(out, unchecked, capsys, change, message):
     file = out / RUN / "config.json"
     config = json.loads(file.read_text())
     file.write_text(json.dumps(config | {"experiment": config["experiment"] | change}))
@@ -210,7 +210,7 @@ def test_embeddings_that_are_no_archive_are_named(out, tmp_path, capsys, monkeyp
     file = out / RUN / "embeddings.npz"
     file.write_bytes(content)
     assert export.main([str(out / RUN)]) == 1
-    assert said(capsys).startswith(f"{file} cannot be read")
+    assert said(capsys).startswith(str(file))
     assert not (tmp_path / "executed").exists()
 
 

@@ -87,7 +87,7 @@ ONE = ["--devices", "1", "--keep", "0", "--epochs", "1"]
             ["grouped-hucl5", "--positives", "views", "--views", "shift"],
             "shift views are of images",
         ),
-        (["grouped-hscl5", "--head", "none"], "without a head .* features"),
+        (["grouped-hscl5", "--head", "none"], "without a head, dim must be the number of features"),
         (["grouped-hscl5", "--devices", "9"], "devices must be at most the 8 there are"),
         (["triangle-hscl5", "--seeds", "0", "1", "--resident-gib", "0"], "seeds run one by one"),
         (["grouped-hscl"], "there is no experiment 'grouped-hscl'"),

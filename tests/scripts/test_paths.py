@@ -20,8 +20,13 @@ COMMANDS = (
 )
 
 
-def contains(hint, wanted):
-    return hint == wanted or any(contains(part, wanted) for part in typing.get_args(hint))
+(OF_USERS,) = UserPath.__metadata__
+
+
+def parts(hint):
+    """A type, and all that it is made of and annotated with."""
+    inner = (*typing.get_args(hint), *getattr(hint, "__metadata__", ()))
+    return [hint, *(found for part in inner for found in parts(part))]
 
 
 def settings_of(command):
@@ -35,8 +40,8 @@ def test_every_path_of_a_command_is_of_the_one_type(command):
     paths = 0
     for settings in (*settings_of(command), Runtime):
         for name, hint in typing.get_type_hints(settings, include_extras=True).items():
-            if contains(hint, Path):
-                assert contains(hint, UserPath), f"{settings.__name__}.{name}"
+            if Path in parts(hint):
+                assert OF_USERS in parts(hint), f"{settings.__name__}.{name}"
                 paths += settings is not Runtime
     assert paths
 

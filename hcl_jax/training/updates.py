@@ -97,9 +97,10 @@ def train_step(
         program.model, own, images, loss_of, parts=program.parts
     )
     gradient = collectives.sum(gradient)
-    updates, optimizer_state = program.optimizer.update(
-        gradient, state.optimizer_state, variables.params
-    )
+    with jax.numpy_dtype_promotion("standard"):  # which Optax and the schedules rely on
+        updates, optimizer_state = program.optimizer.update(
+            gradient, state.optimizer_state, variables.params
+        )
     params = jax.tree.map(jnp.add, variables.params, updates)
     norms = optax.tree.norm(gradient), optax.tree.norm(params)
     variables = Variables(params, collectives.mean(batch_stats))

@@ -63,6 +63,6 @@ def test_what_cannot_be_exported_says_why(trained, tmp_path, capsys):
     (unfinished / "config.json").write_bytes((trained / "config.json").read_bytes())
     assert export.main([str(unfinished)]) == 1
     assert "is not finished" in capsys.readouterr().err
-    (unfinished / "results.json").write_text("[]")
+    (unfinished / "results.json").write_bytes((trained / "results.json").read_bytes())
     assert export.main([str(unfinished)]) == 1
     assert "has no checkpoint" in capsys.readouterr().err

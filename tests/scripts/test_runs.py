@@ -319,16 +319,3 @@ def test_train_command(tmp_path, capsys):
     assert (path / "metrics.png").stat().st_size > 5000
     assert train.main([*changes, "--epochs", "1", "--out", str(tmp_path)]) == 1
     assert "epochs: the directory has 2, asked was 1" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("near", [False, True])
-@pytest.mark.parametrize(
-    "strict",
-    [lambda: jax.numpy_rank_promotion("raise"), lambda: jax.numpy_dtype_promotion("strict")],
-)
-def test_training_promotes_nothing_by_itself(tmp_path, strict, near):
-    command = ["triangle-hscl5", "--epochs", "1", *ONE, "--probes", "--out", str(tmp_path)]
-    command += ["--initialization", "near_nc", "--fit-epochs", "1"] if near else []
-    jax.clear_caches()
-    with strict():
-        assert train.main(command) == 0

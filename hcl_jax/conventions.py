@@ -20,6 +20,7 @@ from hcl_jax import pairs as pairing
 from hcl_jax.collectives import SINGLE, Collectives
 from hcl_jax.hardening import Hardening
 from hcl_jax.losses import AnchorLosses, Average, Implementation
+from hcl_jax.losses._functions import psi_and_hardening
 from hcl_jax.losses.contrastive import check_weights_estimator, weights_estimator
 from hcl_jax.losses.sampled import check_samples_estimator, samples_estimator
 from hcl_jax.losses.sharded import (
@@ -29,7 +30,7 @@ from hcl_jax.losses.sharded import (
 )
 from hcl_jax.meshes import with_auto_axes
 from hcl_jax.pairs import Pairs, Rows
-from hcl_jax.psi import Psi, infonce
+from hcl_jax.psi import Psi
 from hcl_jax.validation import (
     check_choice,
     check_count,
@@ -49,7 +50,8 @@ class Conventions:
         self_negatives: whether, in UCL and HUCL, an anchor is among its own negatives. Members of
             its class always are. In SCL and HSCL negatives are of other classes, whatever this is.
         stop_gradient_hardening: whether the hardening weights are constants with respect to the
-            embeddings, as in the reference code. The value does not depend on it.
+            embeddings, as in the reference code. Hardness (beta) keeps its gradient, and the value
+            does not depend on it.
         average: "pairs" or "anchors", see `hcl_jax.losses.average_loss`.
         num_negatives: K for the samples estimator; None for the weights estimator.
         implementation: form of the weights estimator, "dense", "blockwise" or "pallas"; None for
@@ -146,28 +148,32 @@ def batch_losses(
         >>> losses.positives.tolist()
         [1, 1, 1, 1]
     """
-    _check_combination(objective, conventions, key, collectives)
+    psi, hardening = psi_and_hardening(
+        objective.psi, objective.hardening, embeddings, conventions.num_negatives
+    )
+    _check_combination(psi, hardening, conventions, key, collectives)
     check_embeddings("embeddings", embeddings)
     for name, numbers in zip(("labels", "groups", "instances"), rows, strict=True):
         check_labels(name, numbers, length=embeddings.shape[0])
+    pairs = _pairs(rows, objective.supervised, conventions)
     compute = partial(_losses, conventions=conventions, collectives=collectives)
-    return with_auto_axes(compute, jnp.asarray(embeddings), rows, objective, key)
+    return with_auto_axes(compute, jnp.asarray(embeddings), pairs, psi, hardening, key)
 
 
 def _losses(
     embeddings: Float[Array, "n dim"],
-    rows: Rows,
-    objective: Objective,
+    pairs: Pairs,
+    psi: Psi,
+    hardening: Hardening,
     key: PRNGKeyArray | None,
     *,
     conventions: Conventions,
     collectives: Collectives,
 ) -> AnchorLosses:
     """`batch_losses` of arguments that have been checked."""
-    pairs = _pairs(rows, objective.supervised, conventions)
     terms: dict[str, Any] = {
-        "psi": infonce() if objective.psi is None else objective.psi,
-        "hardening": objective.hardening,
+        "psi": psi,
+        "hardening": hardening,
         "stop_gradient_hardening": conventions.stop_gradient_hardening,
         "precision": conventions.precision,
     }
@@ -192,19 +198,21 @@ def _losses(
 
 def _pairs(rows: Rows, supervised: Bool[Array, ""] | bool, conventions: Conventions) -> Pairs:
     """Supervised or unsupervised pairs; which of them may be traced."""
-    yes = pairing.supervised(rows, self_positives=conventions.self_positives)
-    no = pairing.unsupervised(
+    of_classes = partial(pairing.supervised, rows, self_positives=conventions.self_positives)
+    of_everyone = partial(
+        pairing.unsupervised,
         rows,
         self_positives=conventions.self_positives,
         self_negatives=conventions.self_negatives,
     )
     if is_concrete(supervised):
-        return yes if supervised else no
-    return jax.tree.map(lambda a, b: jnp.where(supervised, a, b), yes, no)
+        return of_classes() if supervised else of_everyone()
+    return jax.tree.map(partial(jnp.where, supervised), of_classes(), of_everyone())
 
 
 def _check_combination(
-    objective: Objective,
+    psi: Psi,
+    hardening: Hardening,
     conventions: Conventions,
     key: PRNGKeyArray | None,
     collectives: Collectives,
@@ -216,13 +224,12 @@ def _check_combination(
             "the samples estimator needs both num_negatives and key; "
             f"got num_negatives={num_negatives!r} and {'no key' if key is None else 'a key'}"
         )
-    psi = infonce() if objective.psi is None else objective.psi
     if num_negatives is not None:
-        check_samples_estimator(psi, objective.hardening, num_negatives)
+        check_samples_estimator(hardening)
     elif collectives.axis_name is None:
-        check_weights_estimator(psi, objective.hardening, implementation)
+        check_weights_estimator(psi, hardening, implementation)
     else:
-        check_sharded_weights_estimator(psi, objective.hardening, collectives.exchange)
+        check_sharded_weights_estimator(psi, hardening, collectives.exchange)
     if collectives.axis_name is None:
         return
     if implementation not in (None, "blockwise"):

@@ -8,10 +8,11 @@ uses `exponential` and arXiv 2209.00078 `threshold`; Theorem 1 (``HSCL >= SCL``,
 holds for all functions here.
 
 A `Hardening` is a pytree, so its numbers may be traced and annealed without recompilation. A new
-one needs a function here that returns it, with its logarithm as a function beside.
+one needs a function here that returns it, with its logarithm as a function beside; with a line in
+`HARDENINGS` the training command knows it too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -285,3 +286,28 @@ def _weighted_exponential_log_joint(
             f"{similarities.shape[-1]} negatives; give one beta for each negative"
         )
     return jnp.sum(jnp.asarray(betas, similarities.dtype) * similarities, axis=-1)
+
+
+class HardeningFamily(NamedTuple):
+    """Hardening functions of one number.
+
+    Attributes:
+        make: the hardening function of a number.
+        signed: whether the number may be negative.
+    """
+
+    make: Callable[[float], Hardening]
+    signed: bool = False
+
+
+def _relu_power_of_unit_shift(power: Scalar) -> Hardening:
+    return relu_power(1.0, power)
+
+
+HARDENINGS: Mapping[str, HardeningFamily] = {
+    "exponential": HardeningFamily(exponential),
+    "relu_power": HardeningFamily(_relu_power_of_unit_shift),
+    "threshold": HardeningFamily(threshold, signed=True),
+    "sigmoid": HardeningFamily(sigmoid),
+}
+"""Hardening functions by the names that command lines and configurations have for them."""

@@ -32,7 +32,13 @@ from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, b
 from hcl_jax.hardening import Hardening, exponential, no_hardening
 from hcl_jax.losses import Average, Implementation, average_loss
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_choice, check_non_negative, fits_int32, is_concrete
+from hcl_jax.validation import (
+    check_choice,
+    check_no_negative_labels,
+    check_non_negative,
+    fits_int32,
+    is_concrete,
+)
 
 Scalar = Float[Array, ""] | float
 
@@ -230,7 +236,8 @@ def objective(
         0.5414
     """
     conventions = _conventions(options, supervised=supervised)
-    labels, groups = _ranks(labels), _ranks(options.get("groups"))
+    groups = _ranks(options.get("groups"))
+    labels = _ranks(labels, are_classes=supervised or groups is None)
     first = collectives.index() * sum(np.shape(labels)[:1])
     rows = pairing.rows(labels, groups=groups, first=first)
     losses = batch_losses(
@@ -272,9 +279,14 @@ def _conventions(options: Options, *, supervised: bool) -> Conventions:
     return dataclasses.replace(REFERENCE_CONVENTIONS if preset else Conventions(), **given)
 
 
-def _ranks(labels: Any) -> Any:
-    """Concrete integers; their ranks, by which equal stay equal, if int32 cannot hold them."""
+def _ranks(labels: Any, *, are_classes: bool = False) -> Any:
+    """Concrete integers; their ranks, by which equal stay equal, if int32 cannot hold them.
+
+    Classes have no negative numbers, while identifiers such as hashes may.
+    """
     if is_concrete(labels) and hasattr(labels, "dtype") and not fits_int32(labels):
+        if are_classes:
+            check_no_negative_labels(labels)
         return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int32)
     return labels
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from hcl_jax.validation import check_array, check_labels
+from hcl_jax.validation import check_array, check_labels, check_no_negative_labels
 
 NOBODY = -1
 """An instance number that no candidate has; an anchor that carries it is not kept from itself."""
@@ -66,14 +66,14 @@ def rows(
         groups: rows with equal numbers are each other's positives; by default the labels (positives
             share the latent class, as in the paper's experiments). For two views of each image
             (SimCLR) pass the number of the image.
-        first: the number of the first row in the global batch; on device number m of several,
-            ``m * n``.
+        first: the number of the first row in its batch; on device number m of several, ``m * n``.
 
     Returns:
         `Rows` with instances ``first, first + 1, ..``.
 
     Raises:
-        ValueError, TypeError: if labels or groups are not integers of shape (n,).
+        ValueError, TypeError: if labels or groups are not integers of shape (n,), or if labels that
+            are groups too are concrete and negative: rows without a class are no class.
 
     Example:
         >>> import jax.numpy as jnp
@@ -83,7 +83,9 @@ def rows(
     check_array("labels", labels)
     length = jnp.shape(labels)[0] if jnp.ndim(labels) else 0
     check_labels("labels", labels, length=length)
-    if groups is not None:
+    if groups is None:
+        check_no_negative_labels(labels)
+    else:
         check_labels("groups", groups, length=length)
     return Rows(
         label=jnp.asarray(labels),
@@ -93,17 +95,27 @@ def rows(
 
 
 def supervised(
-    anchors: Rows, candidates: Rows | None = None, *, self_positives: bool = False
+    anchors: Rows,
+    candidates: Rows | None = None,
+    *,
+    same_batch: bool = False,
+    self_positives: bool = False,
 ) -> Pairs:
     """SCL and HSCL: negatives are the candidates of another class.
 
     Args:
         anchors: the rows whose losses are wanted.
-        candidates: the rows they are compared with; by default the anchors.
+        candidates: the rows they are compared with; by default the anchors. Others are another set,
+            of which no row is the anchor itself.
+        same_batch: whether given candidates are of the batch of the anchors, so that rows with the
+            same instance number, see `first` of `rows`, are the same row.
         self_positives: whether an anchor is its own positive, as in the reference code.
 
     Returns:
         The pairs.
+
+    Raises:
+        ValueError: if a concrete label is negative, as those of rows without a class often are.
 
     Example:
         >>> import jax.numpy as jnp
@@ -111,10 +123,13 @@ def supervised(
         >>> positives.astype(int).tolist(), negatives.astype(int).tolist()
         ([[0, 1, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
     """
-    candidates = anchors if candidates is None else candidates
+    others = anchors if candidates is None else candidates
+    for labels in (anchors.label, others.label):
+        check_no_negative_labels(labels)
+    apart = candidates is not None and not same_batch
     return Pairs(
-        Keys(anchors.group, _instance(anchors, itself=self_positives), anchors.label),
-        Keys(candidates.group, candidates.instance, candidates.label),
+        Keys(anchors.group, _instance(anchors, itself=self_positives or apart), anchors.label),
+        Keys(others.group, others.instance, others.label),
     )
 
 
@@ -122,6 +137,7 @@ def unsupervised(
     anchors: Rows,
     candidates: Rows | None = None,
     *,
+    same_batch: bool = False,
     self_positives: bool = False,
     self_negatives: bool = False,
 ) -> Pairs:
@@ -129,7 +145,10 @@ def unsupervised(
 
     Args:
         anchors: the rows whose losses are wanted.
-        candidates: the rows they are compared with; by default the anchors.
+        candidates: the rows they are compared with; by default the anchors. Others are another set,
+            of which no row is the anchor itself.
+        same_batch: whether given candidates are of the batch of the anchors, so that rows with the
+            same instance number, see `first` of `rows`, are the same row.
         self_positives: whether an anchor is its own positive, as in the reference code.
         self_negatives: whether an anchor is also among its own negatives, as in the reference code.
 
@@ -142,14 +161,15 @@ def unsupervised(
         >>> negatives.astype(int).tolist()
         [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
     """
-    candidates = anchors if candidates is None else candidates
+    others = anchors if candidates is None else candidates
+    apart = candidates is not None and not same_batch
     return Pairs(
         Keys(
             anchors.group,
-            _instance(anchors, itself=self_positives),
-            _instance(anchors, itself=self_negatives),
+            _instance(anchors, itself=self_positives or apart),
+            _instance(anchors, itself=self_negatives or apart),
         ),
-        Keys(candidates.group, candidates.instance, candidates.instance),
+        Keys(others.group, others.instance, others.instance),
     )
 
 

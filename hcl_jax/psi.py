@@ -235,7 +235,12 @@ def linear() -> Psi:
         >>> linear().of_differences(jnp.array([0.5, -1.0])).item()
         -0.25
     """
-    return Psi(Partial(jnp.mean, axis=-1), term=Partial(jnp.positive))
+    return Psi(Partial(_mean), term=Partial(jnp.positive))
+
+
+def _mean(differences: Float[Array, "*n k"]) -> Float[Array, "*n"]:
+    """``(1 / k) sum_i v_i``."""
+    return jnp.mean(differences, axis=-1)
 
 
 def _separable(term: Partial) -> Psi:

@@ -140,11 +140,17 @@ def check_embeddings(name: str, embeddings: Any) -> None:
         raise ValueError(f"{name} must have shape (n, dim) with n, dim >= 1, got shape {shape}")
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"{name} must be floating point, got dtype {dtype}")
-    if is_concrete(embeddings) and not _all_finite(embeddings):
-        rows = ~np.all(np.isfinite(np.asarray(embeddings, dtype=np.float64)), axis=1)
+    check_finite_rows(name, embeddings)
+
+
+def check_finite_rows(name: str, rows: Any) -> None:
+    """Raises ValueError unless all numbers of an array are finite, if concrete; names a row."""
+    if is_concrete(rows) and not _all_finite(rows):
+        array = np.asarray(rows, dtype=np.float64)
+        wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
         raise ValueError(
-            f"{name} must be finite, but {rows.sum()} of {len(rows)} rows are not, "
-            f"the first is row {rows.argmax()}"
+            f"{name} must be finite, but {len(wrong)} of {len(array)} rows are not, "
+            f"the first is row {wrong[0]}"
         )
 
 
@@ -171,6 +177,20 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
                 f"{name} must lie in 0..{num_classes - 1}, got {values[wrong.argmax()]} at "
                 f"position {wrong.argmax()} ({wrong.sum()} out of range)"
             )
+
+
+def check_no_negative_labels(labels: Any) -> None:
+    """Raises ValueError if concrete labels are negative, as where a row has no label."""
+    if not is_concrete(labels):
+        return
+    negative = np.asarray(labels) < 0
+    if negative.any():
+        raise ValueError(
+            f"labels must not be negative, got {np.asarray(labels)[negative.argmax()]} at position "
+            f"{negative.argmax()} ({negative.sum()} negative); a negative label is no class: leave "
+            "rows without a label out, give ucl and hucl other groups, or number the classes by "
+            "numpy.unique(labels, return_inverse=True)[1]"
+        )
 
 
 def fits_int32(integers: Any) -> bool:

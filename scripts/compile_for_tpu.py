@@ -2,9 +2,10 @@
 
     python -m scripts.compile_for_tpu [--topology v5e:2x4] [--out benchmarks/tpu.md]
 
-runs in an environment of its own (``python -m venv tpu && tpu/bin/pip install -e .[tpu]``), since
-libtpu and a GPU build of JAX do not go together. XLA counts the body of a loop once, so the table
-gives the multiplications by formula beside XLA's count.
+runs in an environment of its own (``python -m venv tpu``, then
+``tpu/bin/pip install -e .[scripts,tpu]``), since libtpu and a GPU build of JAX do not go together.
+XLA counts the body of a loop once, so the table gives the multiplications by formula beside XLA's
+count.
 """
 
 import dataclasses

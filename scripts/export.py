@@ -14,7 +14,7 @@ Image data sets are taken as uint8, the digits and vectors as float32.
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,7 @@ from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, run_job
 from scripts.runs.run_directory import CHECKPOINTS
 from scripts.runs.run_files import (
+    ARRAYS_OF_SEEDS,
     RunDirectoryError,
     experiment_of,
     finished_results,
@@ -72,13 +73,17 @@ def export(settings: Export, out: Path) -> None:
 
     Raises:
         RunDirectoryError: if the run is not there, not finished, or without checkpoints.
-        RefusedError: for a seed that it does not have.
+        RefusedError: for a seed that it does not have, or no platform.
     """
+    if not settings.platforms:
+        raise RefusedError("--platforms must name at least one platform")
     experiment = experiment_of(settings.run)
     number = _seed_number(experiment, settings.seed)
     if finished_results(settings.run, experiment) is None:
         raise RunDirectoryError(f"{settings.run} is not finished; its command resumes it")
     variables = trained_variables(settings.run, experiment, number)
+    arrays = read_embeddings(settings.run)
+    chosen = arrays | {name: arrays[name][number] for name in ARRAYS_OF_SEEDS}
     defaults, program = experiment.defaults, program_of(experiment)
     out.mkdir(parents=True, exist_ok=True)
     metadata = export_encoder(
@@ -89,9 +94,9 @@ def export(settings: Export, out: Path) -> None:
         image_shape=defaults.image_shape,
         image_dtype="float32" if defaults.statistics is None else "uint8",
         preprocess=program.prepare,
-        platforms=settings.platforms,
+        platforms=tuple(dict.fromkeys(settings.platforms)),
     )
-    _write_arrays(read_embeddings(settings.run), number, out)
+    _write_arrays(chosen, out)
     shape = ", ".join(map(str, metadata["image_shape"]))
     print(
         f"{experiment.method} on {experiment.data}, seed {experiment.seeds[number]}: images "
@@ -109,14 +114,12 @@ def trained_variables(run: Path, experiment: Experiment, number: int = 0) -> Var
     return jax.tree.map(lambda leaf: leaf[number], restored.state.variables)
 
 
-def _write_arrays(arrays: Mapping[str, np.ndarray], number: int, out: Path) -> None:
+def _write_arrays(arrays: dict[str, np.ndarray], out: Path) -> None:
     """Writes embeddings and class means of one seed."""
-    chosen = dict(arrays)
-    for name in ("train_embeddings", "test_embeddings", "class_means"):
-        chosen[name] = chosen[name][number]
-    with atomic_open(out / "class_means.npz", out / "embeddings.npz") as (means, embeddings):
-        np.savez_compressed(means, class_means=chosen.pop("class_means"))
-        np.savez_compressed(embeddings, allow_pickle=False, **chosen)
+    means = {"class_means": arrays.pop("class_means")}
+    with atomic_open(out / "class_means.npz", out / "embeddings.npz") as (of_classes, of_images):
+        np.savez_compressed(of_classes, allow_pickle=False, **means)
+        np.savez_compressed(of_images, allow_pickle=False, **arrays)
 
 
 def _seed_number(experiment: Experiment, seed: int | None) -> int:

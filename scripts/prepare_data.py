@@ -10,17 +10,16 @@ data sets' own pages; TensorFlow is not needed.
 import dataclasses
 import shutil
 import sys
-import tempfile
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from hcl_jax.data import DatasetError, ImageSet, channel_statistics
+from hcl_jax.data import Dataset, DatasetError, ImageSet, channel_statistics
 from hcl_jax.data.instructions import import_or_explain
 from hcl_jax.data.tfds_directory import UNLABELLED
+from scripts.data_preparation.unpacking import unpack
 from scripts.experiments.datasets import DATASETS, Archive
 from scripts.experiments.options import one_of
 from scripts.paths import UserPath
@@ -76,10 +75,10 @@ def prepare(settings: Prepare) -> None:
     """
     archive, load = PREPARED[settings.name]
     if archive.folder is not None:
-        _unpack(settings.name, archive, archive.folder, settings.data_dir, settings.archive_dir)
+        loaded = _load_unpacked(settings, archive, archive.folder, load)
     else:
         _prepare_records(settings.name, archive, settings.data_dir, settings.archive_dir)
-    loaded = load(settings.data_dir)
+        loaded = load(settings.data_dir)
     assert isinstance(loaded, ImageSet)
     _show(settings.name, settings.data_dir, loaded)
 
@@ -111,32 +110,38 @@ def _prepare_records(name: str, archive: Archive, data_dir: Path, archive_dir: P
 def _archive_path(name: str, archive: Archive, archive_dir: Path) -> Path:
     path = archive_dir / archive.file
     if not path.is_file():
-        raise DatasetError(f"the archive of {name}, {path}, does not exist")
+        problem = "is not a file" if path.exists() else "does not exist"
+        raise DatasetError(f"the archive of {name}, {path}, {problem}")
     return path
 
 
-def _unpack(
-    name: str, archive: Archive, folder: str, data_dir: Path, archive_dir: Path | None
-) -> None:
-    """Unpacks an archive into a temporary folder, and moves it to its place as a whole."""
-    if (data_dir / folder).is_dir():
-        return
-    if archive_dir is None:
-        raise DatasetError(
-            f"{data_dir / folder} does not exist; download {archive.file} and give "
-            "its directory as --archive-dir"
-        )
-    path = _archive_path(name, archive, archive_dir)
-    data_dir.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=data_dir, prefix="incomplete-"))
+def _load_unpacked(
+    settings: Prepare, archive: Archive, folder: str, load: Callable[[Path], Dataset | ImageSet]
+) -> Dataset | ImageSet:
+    """Loads a data set from its folder, which is unpacked first where it is missing.
+
+    A folder whose content turns out to be bad does not stay if it was unpacked here; one that was
+    there before is left to the user.
+    """
+    import_or_explain("PIL.Image", f"preparing {settings.name}")
+    place, archive_dir = settings.data_dir / folder, settings.archive_dir
+    was_there = place.is_dir()
+    if not was_there:
+        if archive_dir is None:
+            raise DatasetError(
+                f"{place} does not exist; download {archive.file} and give "
+                "its directory as --archive-dir"
+            )
+        unpack(_archive_path(settings.name, archive, archive_dir), folder, settings.data_dir)
     try:
-        with zipfile.ZipFile(path) as file:
-            file.extractall(temporary)
-        (temporary / folder).rename(data_dir / folder)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path} cannot be unpacked to {data_dir}: {error}") from error
-    finally:
-        shutil.rmtree(temporary)
+        return load(settings.data_dir)
+    except DatasetError as error:
+        if was_there:
+            advice = f"remove {place} to have it unpacked anew from {archive.file}"
+        else:
+            shutil.rmtree(place)
+            advice = f"what was unpacked from {archive.file} was removed again"
+        raise DatasetError(f"{error}; {advice}") from error
 
 
 def _show(name: str, data_dir: Path, loaded: ImageSet) -> None:

@@ -3,6 +3,7 @@
     python -m scripts.verify_theory                          the table of claims
     python -m scripts.verify_theory --report DIR             and an HTML report with figures
     python -m scripts.verify_theory --case FILE.json         one model, or a list of models, as JSON
+    python -m scripts.verify_theory --case FILE.json --normalize    the same, of rounded decimals
 
 The exit status is 1 if a claim does not hold, or if a control does not contradict its claim, and 2
 for bad input.
@@ -11,9 +12,10 @@ for bad input.
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tqdm import tqdm
@@ -21,9 +23,11 @@ from tqdm import tqdm
 from hcl_jax.system.json_files import json_text
 from scripts.paths import UserPath
 from scripts.theory_report.findings import Finding, run, text_table
+from scripts.theory_report.heartbeat import heartbeat
 from theory.checking import Effort
 from theory.claims import CLAIMS
 from theory.evaluation import evaluate
+from theory.model.latent_classes import LatentClassModel
 from theory.model.model_files import parse_models
 
 ALL_IS_WELL = "every claim holds and every control fails"
@@ -37,6 +41,7 @@ class VerifyTheory:
     Attributes:
         case: evaluate the model or models of this file instead, and print JSON.
         digits: significant digits of the numbers that `--case` prints.
+        normalize: divide laws of `--case` by their sum, where rounded decimals do not sum to 1.
         report: write `report.html` and `results.json` to this folder.
         quick: few models, some twenty seconds.
         full: thousands of models.
@@ -44,6 +49,7 @@ class VerifyTheory:
 
     case: UserPath | None = None
     digits: int = 25
+    normalize: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     report: UserPath | None = None
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     full: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -64,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {problem}", file=sys.stderr)
         return 2
     if settings.case is not None:
-        return evaluate_file(settings.case, settings.digits)
+        return evaluate_file(settings.case, settings.digits, normalize=settings.normalize)
     return verify(settings.effort, settings.report)
 
 
@@ -75,6 +81,8 @@ def _conflict(settings: VerifyTheory) -> str | None:
     measuring = settings.quick or settings.full or settings.report is not None
     if settings.case is not None and measuring:
         return "--case measures no claims: no --quick, --full or --report"
+    if settings.normalize and settings.case is None:
+        return "--normalize is for the models of --case"
     return None
 
 
@@ -114,20 +122,40 @@ def _write(report: Path, findings: Sequence[Finding], effort: Effort) -> None:
     print(f"wrote {report / 'report.html'}", file=sys.stderr)
 
 
-def evaluate_file(path: Path, digits: int) -> int:
+def evaluate_file(path: Path, digits: int, *, normalize: bool = False) -> int:
     """Prints everything the theory says of the models of a JSON file, see `model_files`.
 
-    An error goes to standard error, leaves standard output empty, and gives exit status 2.
+    An error goes to standard error, leaves standard output empty, and gives exit status 2. What
+    takes long is reported on standard error now and then.
     """
     try:
-        models = parse_models(path.read_text(encoding="utf-8-sig"), name=path.stem)
+        text = path.read_text(encoding="utf-8-sig")
+        models = parse_models(text, name=path.stem, normalize=normalize)
         single = not isinstance(models, list)
-        found = [evaluate(model, digits=digits) for model in ([models] if single else models)]
+        found = evaluate_all([models] if single else models, digits)
     except (OSError, ValueError, ArithmeticError) as error:
         print(f"error: {path}: {error}", file=sys.stderr)
         return 2
     print(json_text(found[0] if single else found, indent=1))
     return 0
+
+
+def evaluate_all(models: Sequence[LatentClassModel], digits: int) -> list[dict[str, Any]]:
+    """What the theory says of models, one after the other, with signs of life."""
+    found: list[dict[str, Any]] = []
+    start = time.monotonic()
+
+    def describe() -> str:
+        model = models[min(len(found), len(models) - 1)]
+        return (
+            f"{len(found)} of {len(models)} models after {time.monotonic() - start:.0f} s, "
+            f"now {model.name:.60} with k = {model.k}"
+        )
+
+    with heartbeat(describe):
+        for model in models:
+            found.append(evaluate(model, digits=digits))
+    return found
 
 
 if __name__ == "__main__":

@@ -284,3 +284,16 @@ def test_constants_of_a_traced_loop_are_checked_like_any_concrete_array():
     np.testing.assert_allclose(every_draw(EMBEDDINGS)[1], alone, rtol=1e-6)
     with pytest.warns(hcl_jax.BatchWarning, match="embeddings have norms up to 10,"):
         every_draw(10 * EMBEDDINGS)
+
+
+def test_rows_without_a_label_are_refused_by_name():
+    """They are no class of their own; with groups, UCL and HUCL do not look at labels."""
+    labels = LABELS.at[-2:].set(-1)
+    for loss in (hcl_jax.scl, hcl_jax.ucl):
+        with pytest.raises(ValueError, match=r"labels must not be negative, got -1.*\(2 negative"):
+            loss(EMBEDDINGS, labels)
+    groups = jnp.arange(8) // 2
+    with pytest.raises(ValueError, match="labels must not be negative"):
+        hcl_jax.hscl(EMBEDDINGS, labels, beta=1.0, groups=groups)
+    found = hcl_jax.hucl(EMBEDDINGS, labels, beta=1.0, groups=groups)
+    assert found == hcl_jax.hucl(EMBEDDINGS, LABELS, beta=1.0, groups=groups) > 0

@@ -37,7 +37,7 @@ LAYERS = {
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (
         "splits decoding",
-        "bundled synthetic image_sets instructions streaming",
+        "bundled synthetic image_sets image_lists instructions streaming",
         "array_records image_folder",
         "tfds_directory",
         "tfds_sets",
@@ -46,8 +46,8 @@ LAYERS = {
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks anchor_losses tilted_infonce _guide_tables",
-        "_differentiable_once",
+        "_checks anchor_losses tilted_infonce _guide_tables _reverse_mode",
+        "_functions _differentiable_once",
         "dense _sampled_pairs _blockwise",
         "_sampling",
         "contrastive sampled",
@@ -114,9 +114,9 @@ LAYERS = {
         "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),
-    "scripts.data_preparation": ("tfds_builders",),
+    "scripts.data_preparation": ("tfds_builders unpacking",),
     "scripts.theory_report": (
-        "findings section",
+        "findings section heartbeat",
         "html model_sections optimum_figures optimum_tables",
         "sections",
     ),

@@ -9,6 +9,39 @@ import pytest
 HEAVY = {"flax", "optax", "orbax", "tensorflow", "tensorflow_datasets", "array_record"}
 HEAVY |= {"PIL", "matplotlib", "sklearn", "torch", "scripts", "theory"}
 
+OF_COMMANDS = {"matplotlib", "tyro", "tensorboardX"}
+"""What only the commands import: the extra `scripts`."""
+
+EVERY_MODULE = """
+import importlib, pkgutil, hcl_jax
+for module in pkgutil.walk_packages(hcl_jax.__path__, "hcl_jax."):
+    importlib.import_module(module.name)
+"""
+
+ELSEWHERE = """
+import builtins, importlib, pkgutil, signal, sys
+import flax.linen, jax, orbax.checkpoint, optax, sklearn, tqdm
+
+MISSING = {"fcntl", "resource", "pwd", "grp", "termios", "pty", "syslog", "_posixsubprocess"}
+SIGNALS = {"SIGINT", "SIGTERM", "SIGABRT", "SIGFPE", "SIGILL", "SIGSEGV"}
+for name in [name for name in vars(signal) if name.startswith("SIG") and "_" not in name]:
+    if name not in SIGNALS:
+        delattr(signal, name)
+imported = builtins.__import__
+
+def without_posix(name, globals=None, *rest, **options):
+    if name in MISSING and (globals or {}).get("__name__", "").startswith("hcl_jax"):
+        raise ModuleNotFoundError(f"No module named {name!r}")
+    return imported(name, globals, *rest, **options)
+
+builtins.__import__ = without_posix
+import hcl_jax
+for module in pkgutil.walk_packages(hcl_jax.__path__, "hcl_jax."):
+    if not module.name.startswith("hcl_jax.checkpoints"):
+        importlib.import_module(module.name)
+"""
+"""Imports the library as if there were none of the modules and signals of POSIX."""
+
 
 def loaded_by(statement):
     """The top-level packages in `sys.modules` after an import, and the project's own modules."""
@@ -37,6 +70,27 @@ def test_an_import_brings_no_heavy_package(statement):
     loaded = loaded_by(statement)
     assert "jax" in loaded
     assert not loaded & (HEAVY | {"hcl_jax.networks", "hcl_jax.training"})
+
+
+def test_no_module_of_the_library_imports_what_only_the_commands_need():
+    loaded = loaded_by(EVERY_MODULE)
+    assert {"hcl_jax.training.runner", "hcl_jax.encoders.export"} <= loaded
+    assert not loaded & (OF_COMMANDS | {"scripts", "theory"})
+
+
+def test_the_commands_say_what_to_install_where_it_is_missing():
+    command = [sys.executable, "-c", "import sys; sys.modules['tyro'] = None; import scripts.train"]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith(
+        "ModuleNotFoundError: the commands need tyro, which the library does not"
+    )
+    assert said.endswith("pip install -e '.[scripts]'")
+
+
+def test_the_library_is_importable_without_posix():
+    assert "hcl_jax.data.tfds_sets" in loaded_by(ELSEWHERE)
 
 
 def test_only_writing_encoders_needs_the_networks():

@@ -1,13 +1,28 @@
 """What is built: a wheel with the library alone, and a source distribution that tests itself."""
 
+import ast
+import re
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
+from email import message_from_bytes
 
 import pytest
-from references.checkout import copy_checkout
+from references.checkout import FOLDERS, ROOT, copy_checkout
+
+import hcl_jax
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PAPER = {
+    "title": "Hard-Negative Sampling for Contrastive Learning: Optimal Representation Geometry "
+    "and Neural- vs Dimensional-Collapse",
+    "url": "https://arxiv.org/abs/2311.05139",
+    "authors": ["Ruijie Jiang", "Thuan Nguyen", "Shuchin Aeron", "Prakash Ishwar"],
+}
+IMPORT_NAMES = {"orbax-checkpoint": "orbax", "scikit-learn": "sklearn"}
 
 USE = """
 import sys
@@ -65,6 +80,86 @@ def test_the_source_distribution_has_every_file_of_the_checkout(built):
     assert files <= inside
     made = ("PKG-INFO", "setup.cfg", "hcl_jax.egg-info/")
     assert not [name for name in inside - files if not name.startswith(made)]
+
+
+def test_everything_under_version_control_is_built_and_tested():
+    """The control of the test above: no folder is left out of the copy that is built."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("there is no repository here")
+    listed = succeed("git", "-C", ROOT, "ls-files", "--cached", "-z").split("\0")
+    present = {name for name in listed if name and (ROOT / name).exists()}
+    beside = {name for name in present if "/" not in name}
+    assert present - beside == {n for n in present if n.split("/")[0] in FOLDERS}
+
+
+def test_the_metadata_say_who_and_where(built):
+    _, _, wheel = built
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        found = message_from_bytes(archive.read(name))
+    assert found["Author"] == "hcl-jax developers"
+    assert found.get_all("Project-URL") == [f"Paper, {PAPER['url']}"]
+    assert found["License-Expression"] == "Apache-2.0"
+    required = found.get_all("Requires-Dist")
+    of_commands = {re.match(r"\w+", r)[0] for r in required if 'extra == "scripts"' in r}
+    assert of_commands == {"matplotlib", "tyro", "tensorboardX"}
+    always = {re.match(r"[\w-]+", r)[0] for r in required if "extra ==" not in r}
+    assert always & of_commands == set()
+    assert "jax" in always
+
+
+def packages_of(requirements):
+    names = (re.match(r"[\w-]+", requirement)[0] for requirement in requirements)
+    return {IMPORT_NAMES.get(name, name) for name in names}
+
+
+def imported_by(folder):
+    """The top-level packages that the files of a folder import, wherever in the file."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"hcl_jax", "theory", "scripts"}
+
+
+def test_what_is_imported_is_what_is_required():
+    core, extras = packages_of(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
+    assert imported_by("hcl_jax") == core - {"flatbuffers"}  # which jax.export imports
+    of_commands = packages_of(extras["scripts"])
+    optional = {"torch", "pytorch_metric_learning", "lightly", "tensorflow_datasets", "PIL"}
+    assert (
+        of_commands <= imported_by("scripts") <= core | of_commands | optional | {"flint", "mpmath"}
+    )
+
+
+def citation():
+    """CITATION.cff as lines of the software, and those of the paper."""
+    text = (ROOT / "CITATION.cff").read_text()
+    software, paper = text.split("preferred-citation:\n")
+    assert not re.search(r"^\t|: +$", text, re.MULTILINE)
+    return software, paper
+
+
+def value_of(key, text):
+    [value] = re.findall(rf"^ *{key}: (.*)$", text, re.MULTILINE)
+    return value.strip('"')
+
+
+def test_the_citation_is_of_this_version_and_of_the_paper():
+    software, paper = citation()
+    assert value_of("cff-version", software) == "1.2.0"
+    assert value_of("title", software) == PROJECT["name"]
+    assert value_of("version", software) == hcl_jax.__version__
+    assert value_of("license", software) == PROJECT["license"]
+    assert f"- name: {PROJECT['authors'][0]['name']}\n" in software
+    assert value_of("title", paper) == PAPER["title"]
+    assert value_of("url", paper) == PAPER["url"] == PROJECT["urls"]["Paper"]
+    assert value_of("value", paper) == "arXiv:2311.05139"
+    given = re.findall(r"^    - given-names: (\w+)\n      family-names: (\w+)$", paper, re.M)
+    assert [" ".join(names) for names in given] == PAPER["authors"]
 
 
 def test_messages_of_the_library_do_not_speak_of_a_checkout(built):

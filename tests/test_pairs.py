@@ -88,8 +88,39 @@ def test_two_views_of_each_image():
 def test_a_shard_against_the_batch_is_rows_of_the_whole(make):
     shard = pairs.rows(LABELS[2:4], first=2)
     whole = pairs.masks(make(pairs.rows(LABELS)))
-    for found, expected in zip(pairs.masks(make(shard, pairs.rows(LABELS))), whole, strict=True):
+    both = make(shard, pairs.rows(LABELS), same_batch=True)
+    for found, expected in zip(pairs.masks(both), whole, strict=True):
         np.testing.assert_array_equal(found, expected[2:4])
+
+
+@pytest.mark.parametrize("self_positives", [False, True])
+def test_two_sets_with_the_same_ids(self_positives):
+    """Row i of the second set is the other view of row i of the first, and a negative of it."""
+    ids = jnp.array([4, 7, 9])
+    other = pairs.unsupervised(pairs.rows(ids), pairs.rows(ids), self_positives=self_positives)
+    check(other, np.eye(3), np.ones((3, 3)))
+    apart = pairs.unsupervised(pairs.rows(ids), pairs.rows(ids, first=3))
+    check(apart, np.eye(3), np.ones((3, 3)))
+    check(pairs.supervised(pairs.rows(ids), pairs.rows(ids)), np.eye(3), 1 - np.eye(3))
+    same = pairs.unsupervised(pairs.rows(ids), pairs.rows(ids), same_batch=True)
+    check(same, np.zeros((3, 3)), 1 - np.eye(3))
+
+
+NO_CLASS = jnp.array([0, 0, 1, 1, -1, -1])
+
+
+def test_rows_without_a_label_are_no_class():
+    """Where labels decide who pairs with whom; with groups of its own, a row needs none."""
+    message = r"labels must not be negative, got -1 at position 4 \(2 negative\)"
+    with pytest.raises(ValueError, match=message):
+        pairs.rows(NO_CLASS)
+    unlabelled = pairs.rows(NO_CLASS, groups=jnp.arange(6) // 2)
+    with pytest.raises(ValueError, match=message):
+        pairs.supervised(unlabelled)
+    with pytest.raises(ValueError, match=message):
+        pairs.supervised(pairs.rows(jnp.abs(NO_CLASS)), unlabelled)
+    views = np.kron(np.eye(3), 1 - np.eye(2))
+    check(pairs.unsupervised(unlabelled), views, 1 - np.eye(6))
 
 
 def test_errors(unchecked):

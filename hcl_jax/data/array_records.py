@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from hcl_jax.data.decoding import decode_in_threads, jobs_of
+from hcl_jax.data.decoding import decode_in_threads, jobs_of, open_image
 from hcl_jax.data.image_sets import ImageSetSpec
 from hcl_jax.data.splits import NO_CLASS, DatasetError
 
@@ -45,7 +45,7 @@ def read_split(
 
     def decode(job: tuple[Path, range]) -> int:
         path, numbers = job
-        examples, images = _decode(source, path, numbers)
+        examples, images = _decode(source, path, numbers, spec)
         for number, example, image in zip(numbers, examples, images, strict=True):
             _check_image(image, spec, path, number)
             _check_labels(example, spec, path, number, labelled=labelled)
@@ -92,13 +92,18 @@ def _jobs(paths: list[Path], lengths: list[int]) -> list[tuple[Path, range]]:
 
 
 def _decode(
-    source: Any, path: Path, numbers: range
+    source: Any, path: Path, numbers: range, spec: ImageSetSpec
 ) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    """The records at these positions of the split, and the image of each."""
-    pillow = importlib.import_module("PIL.Image")
+    """The records at these positions of the split, and the image of each, which is a PNG."""
+    opener = importlib.import_module("PIL.PngImagePlugin").PngImageFile
+    height, width, _ = spec.image_shape
+
+    def read(content: bytes) -> np.ndarray:
+        return np.asarray(open_image(opener, io.BytesIO(content), height=height, width=width))
+
     try:
         examples = source.__getitems__(numbers)
-        images = [np.asarray(pillow.open(io.BytesIO(example["image"]))) for example in examples]
+        images = [read(example["image"]) for example in examples]
     except Exception as error:  # array_record, protobuf and Pillow each raise their own
         raise DatasetError(f"{path} is damaged: {error}") from error
     return examples, images

@@ -1,18 +1,17 @@
 """Decoding image files: in threads, with a progress bar, and only once.
 
-Decoded images are cached in one file, with a description of what they were decoded from. A file
-that describes anything else, or cannot be read, is decoded anew.
+Decoded images are cached in one file, with a description of what they were decoded from. A cache
+of anything else, with other arrays than there should be, or that cannot be read, is made anew.
 """
 
 import os
+import stat
 import sys
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -53,15 +52,32 @@ def decode_in_threads(
                 left.cancel()
 
 
+class ArrayLayout(NamedTuple):
+    """What a cached array has to be.
+
+    Attributes:
+        dtype: its dtype, or a kind of dtypes such as `numpy.str_`.
+        shape: its shape; a name stands for one length, the same wherever it comes up.
+    """
+
+    dtype: type[np.generic]
+    shape: tuple[int | str, ...]
+
+
 def load_or_decode(
-    path: Path, source: str, decode: Callable[[], Mapping[str, Shaped[np.ndarray, "..."]]]
+    path: Path,
+    source: str,
+    decode: Callable[[], Mapping[str, Shaped[np.ndarray, "..."]]],
+    *,
+    layouts: Mapping[str, ArrayLayout],
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     """The arrays cached at `path` if they were decoded from `source`, else what `decode` returns.
 
-    `source` describes what is decoded, so that it differs once that has changed. Decoded arrays are
-    then cached; where that fails, a warning says so.
+    `source` describes what is decoded, so that it differs once that has changed; `layouts` says
+    which arrays there have to be. Decoded arrays are then cached; where that fails, a warning says
+    so.
     """
-    arrays = _read(path, source)
+    arrays = _read(path, source, layouts)
     if arrays is None:
         arrays = dict(decode())
         try:
@@ -76,15 +92,63 @@ def load_or_decode(
     return arrays
 
 
-def _read(path: Path, source: str) -> dict[str, Shaped[np.ndarray, "..."]] | None:
+def version_of(path: Path) -> str:
+    """Size and time of the last change of a file: what tells it from one that takes its place.
+
+    Raises OSError if there is none, or a directory or pipe instead.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("it is not a file")
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def open_image(opener: Callable[[Any], Any], file: Any, *, height: int, width: int) -> Any:
+    """Opens an image by a class of Pillow's, which reads no more than the header, and checks it.
+
+    The function `PIL.Image.open` is not used: it warns of large images instead of refusing them.
+    Raises ValueError for another size, and what Pillow raises for what is no image of its format.
+    """
+    image = opener(file)
+    if image.size != (width, height):
+        found = image.size
+        image.close()
+        raise ValueError(
+            f"an image of {found[1]} x {found[0]} pixels instead of {height} x {width}"
+        )
+    return image
+
+
+def _read(
+    path: Path, source: str, layouts: Mapping[str, ArrayLayout]
+) -> dict[str, Shaped[np.ndarray, "..."]] | None:
     """The arrays of a file; None if it is of another source, damaged (zip has CRCs) or absent."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return None
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if str(arrays["source"]) != source:
                 return None
-            return {name: arrays[name] for name in arrays.files if name != "source"}
-    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error):
+            found = {name: arrays[name] for name in layouts}
+    except Exception:  # NumPy, zipfile, zlib and the disk each raise their own
         return None
+    return found if _fits(found, layouts) else None
+
+
+def _fits(
+    arrays: Mapping[str, Shaped[np.ndarray, "..."]], layouts: Mapping[str, ArrayLayout]
+) -> bool:
+    lengths: dict[str, int] = {}
+    for name, layout in layouts.items():
+        array = arrays[name]
+        if not np.issubdtype(array.dtype, layout.dtype) or array.ndim != len(layout.shape):
+            return False
+        for length, expected in zip(array.shape, layout.shape, strict=True):
+            if isinstance(expected, str):
+                expected = lengths.setdefault(expected, length)
+            if length != expected:
+                return False
+    return True
 
 
 def _write(path: Path, arrays: dict[str, Shaped[np.ndarray, "..."]]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from hcl_jax.data.array_records import ARRAY_RECORD_MODULE, LabelledImages, read_split
-from hcl_jax.data.decoding import load_or_decode
+from hcl_jax.data.decoding import ArrayLayout, load_or_decode, version_of
 from hcl_jax.data.image_sets import ImageSetSpec
 from hcl_jax.data.instructions import import_or_explain, preparation_command
 from hcl_jax.data.splits import DatasetError
@@ -29,7 +29,8 @@ def read_labelled(
 ) -> tuple[LabelledImages, LabelledImages, ClassNames]:
     """The training split, the test split, and the names of the classes of each kind of label."""
     directory = _find(data_dir, spec.name)
-    arrays = _load_or_decode(directory, "", lambda: _decode_labelled(directory, spec))
+    layouts = _layouts(spec)
+    arrays = _load_or_decode(directory, "", lambda: _decode_labelled(directory, spec), layouts)
     splits = [
         LabelledImages(
             arrays[f"{split}_images"],
@@ -50,7 +51,20 @@ def read_unlabelled(data_dir: Path, spec: ImageSetSpec) -> UInt8[np.ndarray, "n 
         found = read_split(builder, UNLABELLED, directory, spec, labelled=False)
         return {"images": found.images}
 
-    return _load_or_decode(directory, f"-{UNLABELLED}", decode)["images"]
+    layouts = {"images": ArrayLayout(np.uint8, ("n", *spec.image_shape))}
+    return _load_or_decode(directory, f"-{UNLABELLED}", decode, layouts)["images"]
+
+
+def _layouts(spec: ImageSetSpec) -> dict[str, ArrayLayout]:
+    """The arrays of the labelled splits, as `_decode_labelled` makes them."""
+    layouts = {
+        f"{label}_names": ArrayLayout(np.str_, (count,)) for label, count in spec.classes.items()
+    }
+    for split in ("train", "test"):
+        layouts[f"{split}_images"] = ArrayLayout(np.uint8, (split, *spec.image_shape))
+        for label in spec.classes:
+            layouts[f"{split}_{label}"] = ArrayLayout(np.int32, (split,))
+    return layouts
 
 
 def _find(data_dir: Path, name: str) -> Path:
@@ -70,17 +84,19 @@ def _find(data_dir: Path, name: str) -> Path:
     return max(versions, key=lambda path: tuple(map(int, path.name.split("."))))
 
 
-def _load_or_decode(directory: Path, suffix: str, decode: Callable[[], Arrays]) -> Arrays:
+def _load_or_decode(
+    directory: Path, suffix: str, decode: Callable[[], Arrays], layouts: dict[str, ArrayLayout]
+) -> Arrays:
     """What `decode` makes of the records in this directory, cached in a file named after it."""
     name, version = directory.parent.name, directory.name
     cache = directory.parent.parent / "decoded" / f"{name}-{version}{suffix}.npz"
-    return load_or_decode(cache, _listing(directory), decode)
+    return load_or_decode(cache, _listing(directory), decode, layouts=layouts)
 
 
 def _listing(directory: Path) -> str:
     """Names, sizes and times of all files: what tells one preparation from another."""
-    files = sorted((path.name, path.stat()) for path in directory.iterdir())
-    return "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in files)
+    paths = sorted(path for path in directory.iterdir() if path.is_file())
+    return "\n".join(f"{path.name} {version_of(path)}" for path in paths)
 
 
 def _decode_labelled(directory: Path, spec: ImageSetSpec) -> Arrays:

@@ -15,7 +15,7 @@ import jax.export
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike
 
-from hcl_jax.encoders.reader import FORMAT, metadata_path
+from hcl_jax.encoders.reader import FORMAT, metadata_path, signature
 from hcl_jax.networks import Model, Variables
 from hcl_jax.normalization import Normalization
 from hcl_jax.system.atomic_files import atomic_write
@@ -112,15 +112,10 @@ def _check_images(
 
 
 def _description(exported: jax.export.Exported, normalization: Normalization) -> dict[str, Any]:
-    (images,), (features, embeddings) = exported.in_avals, exported.out_avals
     return {
         "format": FORMAT,
-        "image_shape": list(images.shape[1:]),
-        "image_dtype": images.dtype.name,
-        "feature_dim": features.shape[1],
-        "embedding_dim": embeddings.shape[1],
+        **signature(exported),
         "normalization": getattr(normalization, "__name__", repr(normalization)),
-        "platforms": list(exported.platforms),
         "versions": _versions(),
     }
 

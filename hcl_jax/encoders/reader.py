@@ -6,6 +6,9 @@ Where this package is not installed, JAX (with flatbuffers) alone runs the first
 
     exported = jax.export.deserialize(bytearray(pathlib.Path("encoder.jaxexport").read_bytes()))
     features, embeddings = exported.call(images)
+
+An encoder is a program (StableHLO) that runs with the rights of whoever loads it. The checksum in
+the JSON file finds damage; it is no signature, and whoever forges one file can forge both.
 """
 
 import hashlib
@@ -15,10 +18,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from hcl_jax.system.json_files import JsonError, parse_json
+from hcl_jax.validation import check_array, check_finite_rows
 
 FORMAT = 1
 """The version of the layout of both files."""
@@ -38,7 +43,7 @@ METADATA_FIELDS = {
 
 
 class EncoderError(Exception):
-    """An encoder whose files are missing, damaged or not of this format."""
+    """An encoder whose files are missing, damaged or not of this format, or that does not run."""
 
 
 class EncoderOutputs(NamedTuple):
@@ -75,19 +80,29 @@ class Encoder(NamedTuple):
             Features and embeddings, one row for each image.
 
         Raises:
-            ValueError, TypeError: for images of another shape or dtype.
+            TypeError: for what is no array, or an array of another dtype.
+            ValueError: for images of another shape, none, or of numbers that are not finite.
+            EncoderError: if the function does not run, for instance because it was exported for
+                other platforms.
         """
+        check_array("images", images)
         shape, dtype = tuple(self.metadata["image_shape"]), self.metadata["image_dtype"]
-        if images.ndim == 0 or len(images) == 0 or images.shape[1:] != shape:
+        found = np.shape(images)
+        if found[1:] != shape or 0 in found[:1] or not found:
             sides = ", ".join(map(str, shape))
-            raise ValueError(f"images must have shape (n, {sides}), n >= 1, got {images.shape}")
+            raise ValueError(f"images must have shape (n, {sides}), n >= 1, got {found}")
         if images.dtype != dtype:
             raise TypeError(f"images must have dtype {dtype}, got {images.dtype}")
+        if jnp.issubdtype(images.dtype, jnp.floating):
+            check_finite_rows("images", images)
         return EncoderOutputs(*self.call(images))
 
 
 def load_encoder(path: Path | str) -> Encoder:
     """Reads a trained encoder from the files that `hcl_jax.encoders.export.export_encoder` wrote.
+
+    Load only what comes from somebody you trust: an encoder is a program, and its checksum is no
+    signature.
 
     Args:
         path: path of the artifact; its metadata are expected beside it, see `metadata_path`.
@@ -96,8 +111,8 @@ def load_encoder(path: Path | str) -> Encoder:
         The encoder, a function of images.
 
     Raises:
-        EncoderError: if a file is missing, cut off or changed, or if this version of JAX cannot
-            read it.
+        EncoderError: if a file is missing, cut off or changed, if the two do not belong together,
+            or if this version of JAX cannot read them.
 
     Example:
         >>> import tempfile
@@ -122,12 +137,49 @@ def load_encoder(path: Path | str) -> Encoder:
         raise EncoderError(f"{path} has changed since it was written: its checksum differs")
     try:
         exported = jax.export.deserialize(bytearray(artifact))
+        described = signature(exported)
     except Exception as error:  # the file is whole: another JAX wrote it, or flatbuffers is missing
         written_by = metadata["versions"].get("jax")
         raise EncoderError(
-            f"JAX {jax.__version__} cannot read {path}, written by JAX {written_by}: {error}"
+            f"JAX {jax.__version__} cannot read {path}, written by JAX {written_by!s:.40}: "
+            f"{_in_one_line(error)}"
         ) from error
-    return Encoder(jax.jit(exported.call), metadata)
+    for name, value in described.items():
+        if metadata[name] != value:
+            raise EncoderError(
+                f"{metadata_path(path)} does not describe {path}: {name} is "
+                f"{metadata[name]!r:.60} in the one and {value!r:.60} in the other"
+            )
+    return Encoder(_naming(path, jax.jit(exported.call)), metadata)
+
+
+def signature(exported: jax.export.Exported) -> dict[str, Any]:
+    """What metadata say of the inputs and outputs; an exception if it is no encoder."""
+    (images,), (features, embeddings) = exported.in_avals, exported.out_avals
+    return {
+        "image_shape": list(images.shape[1:]),
+        "image_dtype": images.dtype.name,
+        "feature_dim": features.shape[1],
+        "embedding_dim": embeddings.shape[1],
+        "platforms": list(exported.platforms),
+    }
+
+
+def _naming(path: Path, call: Callable[[Any], tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+    """The function of an encoder, whose errors name its file."""
+
+    def named(images: Any) -> tuple[Any, Any]:
+        try:
+            return call(images)
+        except Exception as error:  # of JAX, MLIR and XLA, each of their own type
+            raise EncoderError(f"{path} cannot be run: {_in_one_line(error)}") from error
+
+    return named
+
+
+def _in_one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:400] if lines else type(error).__name__
 
 
 def metadata_path(path: Path | str) -> Path:
@@ -148,10 +200,14 @@ def metadata_path(path: Path | str) -> Path:
 
 
 def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise EncoderError(f"there is no {path}; export the encoder (again)")
+    if not path.is_file():
+        raise EncoderError(f"{path} is not a file")
     try:
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise EncoderError(f"there is no {path}; export the encoder (again)") from error
+    except OSError as error:
+        raise EncoderError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
@@ -161,7 +217,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         raise EncoderError(str(error)) from error
     found = metadata if isinstance(metadata, dict) else {}
     if found.get("format", FORMAT) != FORMAT:
-        raise EncoderError(f"{path} has format {found['format']}, expected {FORMAT}")
+        raise EncoderError(f"{path} has format {found['format']!r:.40}, expected {FORMAT}")
     wrong = [
         name for name, kind in METADATA_FIELDS.items() if not isinstance(found.get(name), kind)
     ]

@@ -39,15 +39,13 @@ def check_psi(psi: Any) -> None:
         raise TypeError(f"psi must be a Psi, such as hcl_jax.psi.infonce(), got {_found(psi)}")
 
 
-def check_product_hardening(hardening: Any, reason: str) -> None:
-    """Raises unless `hardening` is a product; `reason` is why a joint hardening will not do."""
+def check_hardening(hardening: Any) -> None:
+    """Raises TypeError unless `hardening` is a `Hardening`."""
     if not isinstance(hardening, Hardening):
         raise TypeError(
             "hardening must be a Hardening, such as hcl_jax.hardening.exponential(5.0), "
             f"got {_found(hardening)}"
         )
-    if not hardening.is_product:
-        raise ValueError(reason)
 
 
 def _check_pairs(pairs: Any) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from hcl_jax.losses._reverse_mode import ONCE, reverse_mode_only
 from hcl_jax.losses.anchor_losses import AnchorLosses
 
 Embeddings = tuple[Float[Array, "_ dim"], ...]
@@ -47,7 +48,7 @@ def differentiable_once(
 
     losses = jax.custom_vjp(values, nondiff_argnums=(0,))
     losses.defvjp(values_and_kept, gradients, symbolic_zeros=True)
-    return losses
+    return reverse_mode_only(losses)
 
 
 def primal_values(inputs: Any, embeddings: Any) -> tuple[Any, Any]:
@@ -70,11 +71,7 @@ def _refuse_derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
     guarded = jax.custom_jvp(function, nondiff_argnums=(0,))
 
     def refuse(options: Any, primals: Any, tangents: Any) -> NoReturn:
-        raise NotImplementedError(
-            "the blockwise, pallas and samples forms can be differentiated once, in reverse mode; "
-            "for second derivatives or forward mode of the weights estimator "
-            'use implementation="dense"'
-        )
+        raise NotImplementedError(ONCE)
 
     guarded.defjvp(refuse)
     return wraps(function)(guarded)

@@ -38,7 +38,7 @@ class SamplingOptions(NamedTuple):
 
     Attributes:
         num_negatives: K.
-        detached: whether the law of the draws is a constant to differentiation.
+        detached: whether the law of the draws takes similarities as constants.
         rows: the number of anchors that meet all candidates at a time.
         precision: precision of the matrix multiplications.
     """

@@ -31,16 +31,17 @@ import jax
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Float
 
-from hcl_jax.hardening import Hardening, no_hardening
+from hcl_jax.hardening import Hardening
 from hcl_jax.losses._blockwise.loss import blockwise_losses
 from hcl_jax.losses._blockwise.options import Kernels, TileOptions
-from hcl_jax.losses._checks import check_product_hardening, check_psi, check_rows
+from hcl_jax.losses._checks import check_rows
+from hcl_jax.losses._functions import psi_and_hardening
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.dense import dense_loss
 from hcl_jax.losses.tilted_infonce import log_factor_of, tilted_infonce
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.pairs import Keys, Pairs
-from hcl_jax.psi import Psi, infonce
+from hcl_jax.psi import Psi
 from hcl_jax.validation import check_choice, check_precision
 
 Implementation = Literal["dense", "blockwise", "pallas"]
@@ -74,8 +75,10 @@ def contrastive_loss(
             limit for k to infinity, so it is InfoNCE or separable. For a separable psi the result
             is the loss of one negative (k = 1).
         hardening: a product hardening function; by default none.
-        stop_gradient_hardening: whether the weights eta are constants to differentiation, as in the
-            reference code. The value does not depend on it, the minimiser of HUCL does.
+        stop_gradient_hardening: whether eta takes the similarities as constants, so that embeddings
+            get no gradient through the weights, as in the reference code. The numbers of eta, such
+            as beta, keep their gradient. The value does not depend on it, the minimiser of HUCL
+            does.
         implementation: "dense", "blockwise" or "pallas"; by default the one that
             `choose_implementation` names.
         precision: precision of the matrix multiplications, by default full, see
@@ -99,8 +102,7 @@ def contrastive_loss(
         >>> contrastive_loss(embeddings, everyone).total.round(6).tolist()
         [0.12692800164222717, 0.12692800164222717, 0.12692800164222717, 0.12692800164222717]
     """
-    psi = infonce() if psi is None else psi
-    hardening = no_hardening() if hardening is None else hardening
+    psi, hardening = psi_and_hardening(psi, hardening, anchors)
     check_weights_estimator(psi, hardening, implementation)
     check_precision(precision)
     check_rows(anchors, pairs, candidates)
@@ -120,12 +122,11 @@ def check_weights_estimator(
     psi: Psi, hardening: Hardening, implementation: Implementation | None = None
 ) -> None:
     """Raises unless `weights_estimator` is defined for these options."""
-    check_psi(psi)
-    check_product_hardening(
-        hardening,
-        "the weights estimator needs a product hardening: under a joint one the negatives are "
-        "not independent and no weight belongs to a single negative",
-    )
+    if not hardening.is_product:
+        raise ValueError(
+            "the weights estimator needs a product hardening: under a joint one the negatives are "
+            "not independent and no weight belongs to a single negative"
+        )
     if psi.link is None and psi.term is None:
         raise ValueError(
             "this psi has no limit for k to infinity (it is neither InfoNCE nor separable); use "

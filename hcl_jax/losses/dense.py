@@ -24,7 +24,7 @@ def dense_loss(
     detached: bool,
     precision: PrecisionLike,
 ) -> AnchorLosses:
-    """The definition, by matrices of all pairs; `detached`: eta is constant to differentiation."""
+    """The definition, by matrices of all pairs; `detached`: eta takes similarities as constants."""
     positives, negatives = pairing.masks(pairs)
     similarities = inner_products(anchors, candidates, precision)
     weighing = jax.lax.stop_gradient(similarities) if detached else similarities

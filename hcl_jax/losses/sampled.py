@@ -9,15 +9,16 @@ from jax import lax
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hcl_jax.hardening import Hardening, no_hardening
-from hcl_jax.losses._checks import check_product_hardening, check_psi, check_rows
+from hcl_jax.hardening import Hardening
+from hcl_jax.losses._checks import check_rows
+from hcl_jax.losses._functions import psi_and_hardening
 from hcl_jax.losses._sampled_pairs import SamplingInputs, SamplingOptions, rows_at_once
 from hcl_jax.losses._sampling import sampled_losses
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import log_factor_of
 from hcl_jax.pairs import Pairs
-from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_count, check_precision
+from hcl_jax.psi import Psi
+from hcl_jax.validation import check_precision
 
 
 def sampled_contrastive_loss(
@@ -42,8 +43,8 @@ def sampled_contrastive_loss(
         num_negatives: K, the number of draws for each (anchor, positive) pair.
         psi: the loss function; by default InfoNCE with alpha = q = temperature = 1.
         hardening: a product hardening function; by default none.
-        stop_gradient_hardening: whether the law of the draws is a constant to differentiation, as
-            in the reference code. If not, the score function of the draws is added, so that the
+        stop_gradient_hardening: whether the law of the draws takes the similarities as constants,
+            as in the reference code. If not, the score function of the draws is added, so that the
             gradient is an unbiased estimate of the gradient of the expected loss.
         precision: precision of the matrix multiplications, by default full, see
             `jax.lax.Precision`.
@@ -70,9 +71,8 @@ def sampled_contrastive_loss(
         >>> losses.total.round(4).tolist()
         [0.12690000236034393, 0.12690000236034393, 0.12690000236034393, 0.12690000236034393]
     """
-    psi = infonce() if psi is None else psi
-    hardening = no_hardening() if hardening is None else hardening
-    check_samples_estimator(psi, hardening, num_negatives)
+    psi, hardening = psi_and_hardening(psi, hardening, anchors, num_negatives)
+    check_samples_estimator(hardening)
     check_precision(precision)
     check_rows(anchors, pairs, candidates)
     return samples_estimator(
@@ -88,15 +88,13 @@ def sampled_contrastive_loss(
     )
 
 
-def check_samples_estimator(psi: Psi, hardening: Hardening, num_negatives: int) -> None:
-    """Raises unless `samples_estimator` is defined for these options."""
-    check_count("num_negatives", num_negatives)
-    check_psi(psi)
-    check_product_hardening(
-        hardening,
-        "the samples estimator needs a product hardening: under a joint one the draws of a "
-        "tuple are not independent",
-    )
+def check_samples_estimator(hardening: Hardening) -> None:
+    """Raises unless `samples_estimator` is defined for this hardening."""
+    if not hardening.is_product:
+        raise ValueError(
+            "the samples estimator needs a product hardening: under a joint one the draws of a "
+            "tuple are not independent"
+        )
 
 
 def samples_estimator(

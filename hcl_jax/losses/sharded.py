@@ -5,24 +5,25 @@ estimator gathers the candidates of all devices and draws among them.
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 from jax import lax
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hcl_jax.hardening import Hardening, no_hardening
+from hcl_jax.hardening import Hardening
 from hcl_jax.losses._blockwise.exchange import Exchange, choose_exchange
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.sharded import ShardOptions, sharded_losses
 from hcl_jax.losses._checks import check_shard
+from hcl_jax.losses._functions import psi_and_hardening
+from hcl_jax.losses._reverse_mode import reverse_mode_only
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.contrastive import check_weights_estimator
 from hcl_jax.losses.sampled import check_samples_estimator, samples_estimator
 from hcl_jax.losses.tilted_infonce import tilted_infonce
 from hcl_jax.pairs import Pairs
-from hcl_jax.psi import Psi, infonce
+from hcl_jax.psi import Psi
 from hcl_jax.validation import check_choice, check_precision
 
 
@@ -47,7 +48,8 @@ def sharded_contrastive_loss(
         exchange: "gather" or "ring"; by default the one that `choose_exchange` names.
         psi: InfoNCE; by default with alpha = q = temperature = 1.
         hardening: a product hardening function; by default none.
-        stop_gradient_hardening: whether the weights eta are constants to differentiation.
+        stop_gradient_hardening: whether eta takes the similarities as constants, see
+            `hcl_jax.losses.contrastive_loss`.
         precision: precision of the matrix multiplications, by default full, see
             `jax.lax.Precision`.
 
@@ -75,8 +77,7 @@ def sharded_contrastive_loss(
         >>> totals.round(4).tolist()
         [[0.12690000236034393, 0.12690000236034393], [0.12690000236034393, 0.12690000236034393]]
     """
-    psi = infonce() if psi is None else psi
-    hardening = no_hardening() if hardening is None else hardening
+    psi, hardening = psi_and_hardening(psi, hardening, embeddings)
     check_sharded_weights_estimator(psi, hardening, exchange)
     check_precision(precision)
     check_shard(embeddings, pairs)
@@ -149,7 +150,7 @@ def sharded_sampled_contrastive_loss(
         num_negatives: K, the number of draws for each (anchor, positive) pair.
         psi: the loss function; by default InfoNCE with alpha = q = temperature = 1.
         hardening: a product hardening function; by default none.
-        stop_gradient_hardening: whether the law of the draws is a constant to differentiation, see
+        stop_gradient_hardening: whether the law of the draws takes similarities as constants, see
             `sampled_contrastive_loss`.
         precision: precision of the matrix multiplications, by default full, see
             `jax.lax.Precision`.
@@ -178,9 +179,8 @@ def sharded_sampled_contrastive_loss(
         >>> totals.round(4).tolist()
         [[0.12690000236034393, 0.12690000236034393], [0.12690000236034393, 0.12690000236034393]]
     """
-    psi = infonce() if psi is None else psi
-    hardening = no_hardening() if hardening is None else hardening
-    check_samples_estimator(psi, hardening, num_negatives)
+    psi, hardening = psi_and_hardening(psi, hardening, embeddings, num_negatives)
+    check_samples_estimator(hardening)
     check_precision(precision)
     check_shard(embeddings, pairs)
     return sharded_samples_estimator(
@@ -209,7 +209,7 @@ def sharded_samples_estimator(
     precision: PrecisionLike,
 ) -> AnchorLosses:
     """`sharded_sampled_contrastive_loss` of arguments that have been checked."""
-    candidates: Any = _gathered(axis_name, embeddings)
+    candidates = reverse_mode_only(_gathered)(axis_name, embeddings)
     keys = jax.tree.map(lambda k: lax.all_gather(k, axis_name, tiled=True), pairs.candidates)
     return samples_estimator(
         jax.random.fold_in(key, lax.axis_index(axis_name)),

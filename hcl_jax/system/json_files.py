@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 class JsonError(ValueError):
@@ -29,7 +29,7 @@ def json_bytes(value: Any) -> bytes:
 def parse_json(content: bytes, name: object) -> Any:
     """The value of a JSON text; JsonError says that what has this name is none."""
     try:
-        return json.loads(content)
+        return json.loads(content, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:  # not UTF-8, an integer too long, nested too deep
         raise JsonError(f"{name} is not JSON: {error}") from error
 
@@ -39,6 +39,10 @@ def read_json(path: Path) -> Any:
     if path.exists() and not path.is_file():  # a FIFO would be waited for
         raise JsonError(f"{path} is not a regular file")
     return parse_json(path.read_bytes(), path)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"numbers must be finite, got {constant}")
 
 
 def _with_nulls(value: Any) -> Any:

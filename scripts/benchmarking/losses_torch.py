@@ -63,6 +63,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def allow_tf32(allowed: bool) -> None:
+    """Whether GPUs may round the factors of float32 multiplications to TF32, as JAX may."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+
+
 def exact_hscl(z: Tensor, y: Tensor, *, beta: float) -> Tensor:
     """The weights estimator with supervised pairs and detached weights, written with matrices.
 

@@ -53,7 +53,9 @@ def libtpu_installed() -> bool:
 def tpu_devices(topology: str) -> Sequence[Any]:
     """Descriptions of the chips of a slice, to compile for; fails where libtpu is not installed."""
     if not libtpu_installed():
-        raise CommandError("libtpu is not installed: pip install hcl-jax[tpu] in a new environment")
+        raise CommandError(
+            "libtpu is not installed: pip install hcl-jax[scripts,tpu] in a new environment"
+        )
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     import jax
     from jax.experimental import topologies

@@ -6,14 +6,14 @@ line: the choices of the option are the names of its table.
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import optax
 from tyro.constructors import PrimitiveConstructorSpec
 
-from hcl_jax import augmentation, hardening, normalization
+from hcl_jax import augmentation, normalization
 from hcl_jax.augmentation import Augmentation
-from hcl_jax.hardening import Hardening
+from hcl_jax.hardening import HARDENINGS
 from hcl_jax.normalization import Normalization
 
 
@@ -33,24 +33,6 @@ def one_of(table: Iterable[str]) -> PrimitiveConstructorSpec[str]:
 ObjectiveName = Literal["SCL", "HSCL", "UCL", "HUCL"]
 
 
-class HardeningFamily(NamedTuple):
-    """Hardening functions of one number, which is `beta` of an experiment.
-
-    Attributes:
-        make: the hardening function of a number.
-        signed: whether the number may be negative.
-    """
-
-    make: Callable[[float], Hardening]
-    signed: bool = False
-
-
-HARDENINGS: Mapping[str, HardeningFamily] = {
-    "exponential": HardeningFamily(hardening.exponential),
-    "relu_power": HardeningFamily(lambda power: hardening.relu_power(1.0, power)),
-    "threshold": HardeningFamily(hardening.threshold, signed=True),
-    "sigmoid": HardeningFamily(hardening.sigmoid),
-}
 HardeningName = Annotated[str, one_of(HARDENINGS)]
 
 NORMALIZATIONS: Mapping[str, Normalization] = {

@@ -18,8 +18,9 @@ METRICS = "metrics.jsonl"
 EMBEDDINGS = "embeddings.npz"
 RESULTS = "results.json"
 
-ARRAYS = ("train_embeddings", "test_embeddings", "class_means", "train_labels", "test_labels")
-"""What is in embeddings.npz."""
+ARRAYS_OF_SEEDS = ("train_embeddings", "test_embeddings", "class_means")
+ARRAYS = (*ARRAYS_OF_SEEDS, "train_labels", "test_labels")
+"""What is in embeddings.npz; labels are those of all seeds."""
 
 NAMES = ("data", "objective", "hardening", "normalization", "initialization", "positives")
 COUNTS = ("seed", "epoch", "step", "dim")
@@ -188,10 +189,10 @@ def read_embeddings(path: Path) -> dict[str, np.ndarray]:
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # of the archive, of its compression or of an array in it
-        raise RunDirectoryError(f"{file} cannot be read: {error}") from error
+    except FileNotFoundError as error:
+        raise RunDirectoryError(f"there is no {file}, which a finished run has") from error
+    except Exception as error:  # NumPy, zipfile, zlib and the disk each raise their own
+        raise RunDirectoryError(f"{file} is damaged: {error}") from error
     arrays = {name: found[name] for name in found if isinstance(found[name], np.ndarray)}
     shapes = {name: array.shape for name, array in arrays.items() if array.dtype.kind in "fiu"}
     match [shapes.get(name) for name in ARRAYS]:
@@ -199,7 +200,9 @@ def read_embeddings(path: Path) -> dict[str, np.ndarray]:
             (s, d) == (t, e) == (u, f) and (n, m) == (i, j) and len(found) == len(ARRAYS)
         ):
             return arrays
-    raise RunDirectoryError(f"{file} does not hold the arrays of a run: it has {shapes}")
+    raise RunDirectoryError(
+        f"{file} is damaged: it does not hold the arrays of a run, but {shapes}"
+    )
 
 
 def _check_record(record: Any, where: str) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import shutil
+import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from references.published_archives import (
 )
 
 from hcl_jax import data
-from hcl_jax.data import CIFAR100, DatasetError, ImageSetSpec, tfds_directory
+from hcl_jax.data import CIFAR100, DatasetError, ImageSetSpec, array_records, tfds_directory
 from scripts import prepare_data
 
 
@@ -137,6 +139,72 @@ def test_tfds_reads_the_same(made, tfds):
         for example, image, label in zip(source, *found, strict=True):
             np.testing.assert_array_equal(example["image"], image)
             assert example["label"] == label
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("train_images", lambda images: images[1:]),
+        ("train_images", lambda images: images.astype(np.float32)),
+        ("train_images", lambda images: images[..., 0]),
+        ("test_label", lambda labels: labels[1:]),
+        ("test_label", lambda labels: labels.astype(np.int64)),
+        ("test_coarse_label", lambda labels: labels[:, None]),
+        ("coarse_label_names", lambda names: names[1:]),
+        ("label_names", lambda names: np.arange(len(names))),
+    ],
+)
+def test_a_cache_of_other_arrays_is_made_anew(cifar100_copy, name, change):
+    """Its source is right, and so are its checksums."""
+    data_dir = cifar100_copy.parent.parent
+    first = data.cifar100(data_dir)
+    [path] = (data_dir / "decoded").iterdir()
+    with np.load(path) as arrays:
+        good = dict(arrays)
+    without = {key: array for key, array in good.items() if key != name}
+    for spoiled in (without, {**without, name: change(good[name])}):
+        np.savez(path, **spoiled)
+        again = data.cifar100(data_dir)
+        for one, other in zip(
+            (*first.train, *first.test), (*again.train, *again.test), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
+        assert again.class_names == first.class_names
+        assert again.coarse_labels.names == first.coarse_labels.names
+
+
+def png_that_claims(width, height):
+    def chunk(kind, content):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(100)))
+    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+
+
+class OneRecord:
+    """What TFDS reads records with, of one record."""
+
+    def __init__(self, **example):
+        self.example = example
+
+    def __getitems__(self, numbers):
+        return [self.example for _ in numbers]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (png_that_claims(10_000, 20_000), "an image of 20000 x 10000 pixels instead of 32 x 32"),
+        (png_that_claims(32, 32), "file is damaged: "),
+        (b"no image", "file is damaged: "),
+    ],
+)
+def test_an_image_is_looked_at_before_it_is_decoded(tfds, content, message):
+    with pytest.raises(DatasetError, match=message):
+        array_records._decode(OneRecord(image=content), Path("file"), range(1), CIFAR100)
 
 
 def test_second_time_is_read_from_one_file(made, monkeypatch):

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import optax
 import pytest
 
 from hcl_jax import networks, normalization
-from hcl_jax.encoders import EncoderError, export, load_encoder, metadata_path
+from hcl_jax.encoders import EncoderError, export, load_encoder, metadata_path, reader
 from hcl_jax.networks import PAPER, resnet
 from hcl_jax.training import Program, embedding
 
@@ -185,7 +186,7 @@ def test_metadata_say_what_goes_in_and_comes_out(tmp_path):
 def test_an_encoder_of_other_platforms_is_refused_by_name(tmp_path):
     path = tmp_path / "encoder.jaxexport"
     exported(path, "mlp", platforms=("cuda", "tpu"))
-    with pytest.raises(ValueError, match=r"platforms '\('cuda', 'tpu'\)'.*'cpu'"):
+    with pytest.raises(EncoderError, match=r"jaxexport cannot be run: .*\('cuda', 'tpu'\)'.*'cpu'"):
         load_encoder(path)(some_images(2, (6,), "float32"))
 
 
@@ -231,6 +232,24 @@ def not_an_export(path):
     metadata_with(bytes=len(content), sha256=checksum)(path)
 
 
+def with_row_1_set_to(value):
+    images = np.ones((3, 6), np.float32)
+    images[1, 4] = value
+    return images
+
+
+def metadata_are(content):
+    return lambda path: metadata_path(path).write_bytes(content)
+
+
+def directory_for(place):
+    def damage(path):
+        place(path).unlink()
+        place(path).mkdir()
+
+    return damage
+
+
 DAMAGES = {
     r"there is no .*encoder\.jaxexport\.json": without_metadata,
     r"there is no .*encoder\.jaxexport;": without_artifact,
@@ -241,6 +260,18 @@ DAMAGES = {
     "has format 2, expected 1": metadata_with(format=2),
     "does not describe an encoder: see bytes, versions": metadata_with(bytes=None, versions=0),
     r"JAX .* cannot read .*encoder\.jaxexport, written by JAX": not_an_export,
+    "json is not JSON: maximum recursion depth exceeded": metadata_are(b"[" * 100_000),
+    r"json is not JSON: 'utf-8' codec can't decode": metadata_are(b'{"format": "\xff"}'),
+    "json is not JSON: numbers must be finite, got NaN": metadata_are(b'{"bytes": NaN}'),
+    "json is not JSON: Exceeds the limit": metadata_are(b'{"bytes": ' + b"1" * 5000 + b"}"),
+    "json does not describe an encoder: see format": metadata_are(b"[]"),
+    r"encoder\.jaxexport\.json is not a file": directory_for(metadata_path),
+    r"encoder\.jaxexport is not a file": directory_for(lambda path: path),
+    r"jaxexport: image_shape is \[7\] in the one and \[6\] in the": metadata_with(image_shape=[7]),
+    r"image_shape is \['x'\] in the one": metadata_with(image_shape=["x"]),
+    "image_dtype is 'nonsense' in the one": metadata_with(image_dtype="nonsense"),
+    "feature_dim is 17 in the one and 16 in the other": metadata_with(feature_dim=17),
+    r"platforms is \['tpu'\] in the one": metadata_with(platforms=["tpu"]),
 }
 
 
@@ -252,6 +283,42 @@ def test_damage_is_named(copy, message):
         load_encoder(copy)
 
 
+def forge(path, content):
+    """Writes an artifact with a checksum that belongs to it."""
+    path.write_bytes(content)
+    metadata_with(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))(path)
+
+
+def test_a_forged_function_is_one_error_that_names_the_file(copy):
+    content = copy.read_bytes()
+    assert content.count(b"ML\xefR") == 1  # how MLIR begins
+    forge(copy, content.replace(b"ML\xefR", b"MLIR"))
+    with pytest.raises(
+        EncoderError, match=r"encoder\.jaxexport cannot be run: .*StableHLO"
+    ) as caught:
+        load_encoder(copy)(some_images(2, (6,), "float32"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_forged_bytes_are_one_error_or_other_weights(copy, seed):
+    content, rng = bytearray(copy.read_bytes()), np.random.default_rng(seed)
+    for place in rng.integers(0, len(content), 1 + seed):
+        content[place] ^= 1 << rng.integers(8)
+    forge(copy, content)
+    try:
+        found = str(load_encoder(copy)(some_images(2, (6,), "float32")).embeddings.shape)
+    except EncoderError as error:
+        found = str(error)
+    assert found == "(2, 3)" or re.fullmatch(r".*encoder\.jaxexport.*", found)
+
+
+def test_loading_says_that_an_encoder_is_a_program():
+    for text in (reader.__doc__, load_encoder.__doc__, (ROOT / "docs/training.md").read_text()):
+        assert "is a program" in text
+        assert "no signature" in " ".join(text.split()).replace("no\nsignature", "no signature")
+
+
 WRONG_IMAGES = {
     r"images must have shape \(n, 6\), n >= 1, got \(2, 7\)": np.ones((2, 7), np.float32),
     r"n >= 1, got \(6,\)": np.ones(6, np.float32),
@@ -259,13 +326,33 @@ WRONG_IMAGES = {
     r"n >= 1, got \(\)": np.ones((), np.float32),
     "images must have dtype float32, got float64": np.ones((2, 6)),
     "images must have dtype float32, got uint8": np.ones((2, 6), np.uint8),
+    "images must have dtype float32, got complex64": np.ones((2, 6), np.complex64),
+    r"n >= 1, got \(2, 6, 1\)": np.ones((2, 6, 1), np.float32),
+    "must be a NumPy or JAX array of numbers, got a list": [[1.0] * 6],
+    "must be a NumPy or JAX array of numbers, got a NoneType": None,
+    "must be a NumPy or JAX array of numbers, got a str": "image.png",
+    "must be a NumPy or JAX array of numbers, got dtype object": np.ones((2, 6), object),
+    "must be a NumPy or JAX array of numbers, got dtype <U1": np.full((2, 6), "x"),
+    r"must have shape \(n, 6\), n >= 1, got \(\)$": 1.0,
+    "finite, but 1 of 3 rows are not, the first is row 1": with_row_1_set_to(np.nan),
+    "but 1 of 3 rows are not, the first is row 1$": with_row_1_set_to(-np.inf),
 }
 
 
 @pytest.mark.parametrize("message", WRONG_IMAGES)
-def test_wrong_images_are_refused(artifact, unchecked, message):
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+def test_wrong_images_are_refused(artifact, unchecked, message, kind):
+    images = WRONG_IMAGES[message]
+    if isinstance(images, np.ndarray) and images.dtype.kind in "fuc" and "float64" not in message:
+        images = kind(images)
     with pytest.raises((ValueError, TypeError), match=message):
-        load_encoder(artifact)(WRONG_IMAGES[message])
+        load_encoder(artifact)(images)
+
+
+def test_an_encoder_is_a_function_that_jit_takes(artifact):
+    encode, images = load_encoder(artifact), some_images(3, (6,), "float32")
+    found = jax.jit(lambda images: encode(2 * images).embeddings)(images)
+    np.testing.assert_allclose(found, encode(2 * images).embeddings, rtol=1e-6)
 
 
 WRONG_EXPORTS = {

@@ -48,7 +48,7 @@ def test_two_sets_are_linear():
     def loss(z, y, labels):
         everyone = pairs.rows(labels)
         some = jax.tree.map(lambda key: key[: len(z)], everyone)
-        keys = pairs.supervised(some, everyone)
+        keys = pairs.supervised(some, everyone, same_batch=True)
         return average_loss(contrastive_loss(z, keys, y, hardening=hardening.exponential(5.0)))
 
     step = jax.value_and_grad(loss, (0, 1))

@@ -22,9 +22,13 @@ def weighted(weights, parts):
 
 def corner_pairs(everyone, candidates, supervised, reference):
     if supervised:
-        return pairs.supervised(everyone, candidates, self_positives=reference)
+        return pairs.supervised(everyone, candidates, same_batch=True, self_positives=reference)
     return pairs.unsupervised(
-        everyone, candidates, self_positives=reference, self_negatives=reference
+        everyone,
+        candidates,
+        same_batch=True,
+        self_positives=reference,
+        self_negatives=reference,
     )
 
 

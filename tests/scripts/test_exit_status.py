@@ -212,7 +212,7 @@ def test_compiling_an_unknown_experiment_is_refused(capsys):
 def test_compiling_without_libtpu_says_what_to_install(command, capsys, monkeypatch):
     monkeypatch.setattr(tpu_compilation, "libtpu_installed", lambda: False)
     assert command.main([]) == 1
-    assert "pip install hcl-jax[tpu]" in capsys.readouterr().err
+    assert "pip install hcl-jax[scripts,tpu]" in capsys.readouterr().err
 
 
 @pytest.mark.slow

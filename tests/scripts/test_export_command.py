@@ -1,5 +1,7 @@
 """A run, trained and exported from the command line, and its encoder used in a fresh process."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +68,57 @@ def test_what_cannot_be_exported_says_why(trained, tmp_path, capsys):
     (unfinished / "results.json").write_bytes((trained / "results.json").read_bytes())
     assert export.main([str(unfinished)]) == 1
     assert "has no checkpoint" in capsys.readouterr().err
+
+
+def without(name):
+    def spoil(path):
+        with np.load(path) as arrays:
+            np.savez(path, **{key: arrays[key] for key in arrays.files if key != name})
+
+    return spoil
+
+
+def replaced(**changes):
+    def spoil(path):
+        with np.load(path) as arrays:
+            np.savez(path, **{**arrays, **changes})
+
+    return spoil
+
+
+OTHER_ARRAYS = "embeddings.npz is damaged: it does not hold the arrays of a run"
+EMBEDDINGS = {
+    "missing": (lambda path: path.unlink(), "there is no .*embeddings.npz"),
+    "garbage": (lambda path: path.write_bytes(b"garbage"), "embeddings.npz is damaged"),
+    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "embeddings.npz is damaged"),
+    "no labels": (without("test_labels"), OTHER_ARRAYS),
+    "objects": (replaced(test_labels=np.array([{}], object)), "embeddings.npz is damaged: Object"),
+    "a number": (
+        replaced(class_means=np.float32(1)),
+        OTHER_ARRAYS,
+    ),
+    "one seed": (
+        replaced(class_means=np.ones((1, 10, 9))),
+        OTHER_ARRAYS,
+    ),
+    "vectors": (
+        replaced(class_means=np.ones((2, 9))),
+        OTHER_ARRAYS,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EMBEDDINGS)
+def test_damaged_embeddings_are_named_before_anything_is_written(trained, tmp_path, capsys, case):
+    spoil, message = EMBEDDINGS[case]
+    run, out = tmp_path / "run", tmp_path / "out"
+    shutil.copytree(trained, run)
+    spoil(run / "embeddings.npz")
+    assert export.main([str(run), "--seed", "7", "--out", str(out)]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not out.exists()
+
+
+def test_no_platform_is_refused(trained, tmp_path, capsys):
+    assert export.main([str(trained), "--platforms", "--out", str(tmp_path / "out")]) == 2
+    assert "--platforms must name at least one" in capsys.readouterr().err

@@ -8,7 +8,6 @@ import tyro
 
 from hcl_jax import data, hardening
 from scripts import prepare_data, train
-from scripts.experiments import options
 from scripts.experiments.datasets import DATASETS
 from scripts.experiments.experiment import CHOICES, Experiment
 from scripts.experiments.networks import HEADS, NETWORKS
@@ -44,7 +43,7 @@ def test_other_names_are_refused_with_the_choices(name, capsys):
 
 
 def test_a_new_hardening_function_is_one_entry(monkeypatch):
-    squared = options.HardeningFamily(lambda shift: hardening.relu_power(shift, 2.0))
+    squared = hardening.HardeningFamily(lambda shift: hardening.relu_power(shift, 2.0))
     monkeypatch.setitem(HARDENINGS, "squared", squared)
     eta = objective_of(Experiment(hardening="squared", beta=1.5)).hardening
     np.testing.assert_allclose(eta.log_factor(jnp.float32(0.5)), 2 * np.log(2), rtol=1e-6)

@@ -31,6 +31,8 @@ def test_finite_numbers_keep_every_digit():
     [
         (b"", "Expecting value"),
         (b"{", "Expecting property name"),
+        (b'{"a": NaN}', "numbers must be finite, got NaN"),
+        (b"[-Infinity]", "numbers must be finite, got -Infinity"),
         (b'"\xff"', "can't decode byte"),
         (b"[" * 100_000, "recursion"),
         (b"[" + b"9" * 5000 + b"]", "5000 digits"),

@@ -3,11 +3,15 @@
 import copy
 import json
 import random
+import re
+import time
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
+from scripts import verify_theory
+from scripts.theory_report import heartbeat
 from scripts.verify_theory import main
 from theory.model.model_files import model_from_json, model_to_json, parse_models, read_models
 from theory.model.random_models import neural_collapse, random_model, sphere_features
@@ -45,7 +49,7 @@ WRONG = {
     "too few laws": ({"class_pmf": [["1/6"] * 6] * 2}, "class laws must number 3"),
     "k = 0": ({"k": 0}, "k must be an integer of at least 1, got 0"),
     "k = 3/2": ({"k": "3/2"}, "k must be an integer"),
-    "k of ten thousands": ({"k": 10**30}, "k must be at most 10000, got 1000"),
+    "k of ten thousands": ({"k": 10**30}, "k must be at most 10000, got about 1E+30"),
     "k true": ({"k": True}, "k must be a number"),
     "infinite feature": ({"features": [["inf"] * 3] * 6}, "must be a finite number, got 'inf'"),
     "division by zero": ({"features": [["1/0"] * 3] * 6}, "must be a finite number, got '1/0'"),
@@ -70,6 +74,38 @@ WRONG = {
     "unknown key": ({"feature": []}, "unknown keys feature; known are id"),
     "wrong size": ({"N": 7}, "N is 7 but the arrays say 6"),
     "text for a list": ({"prior": "1/3"}, "prior must be a list"),
+    "rounded prior": (
+        {"prior": ["0.3333333333333333"] * 3},
+        "prior must sum to 1, but is off by -1/10000000000000000; write rounded decimals as "
+        'exact numbers, such as "1/3", or give --normalize',
+    ),
+    "rounded class law": (
+        {"class_pmf": [["0.1666666"] * 6] * 3},
+        "class_pmf[0] must sum to 1, but is off by -1/2500000;",
+    ),
+    "too many digits": (
+        {"prior": ["0." + "3" * 100_000] * 3},
+        "prior[0] must have at most 4000 characters, got 100002: '0.3333",
+    ),
+    "many digits": ({"prior": ["0." + "3" * 3000] * 3}, "off by about -1E-3000; write"),
+    "many digits, negative": (
+        {"prior": ["1", "1", "-1." + "0" * 3000 + "1"]},
+        "prior has a negative probability about -1",
+    ),
+    "long text": ({"prior": ["x" * 1000] * 3}, "prior[0] must be a finite number, got 'xxx"),
+    "long list": ({"features": "x" * 10_000}, "features must be a list, got 'xxx"),
+    "long psi": ({"psi": {"type": "x" * 10_000}}, "unknown psi 'xxx"),
+    "long key": ({"x" * 10_000: 1}, "unknown keys xxx"),
+    "many keys": (
+        {f"x{i}": 1 for i in range(1000)},
+        "unknown keys x0, x1, x10, x100, x101, ...; k",
+    ),
+    "long alpha": (
+        {"psi": {"type": "infonce", "alpha": "-1e4999"}},
+        "got alpha=about -1E+4999, q=1, tau=1",
+    ),
+    "long power": ({"eta": {"type": "relu_pow", "c": 1, "p": "-1e4999"}}, "got about -1E+4999"),
+    "long size": ({"N": 10**3000}, "N is about 1"),
 }
 
 
@@ -78,6 +114,7 @@ def test_wrong_models_are_refused_by_name(changes, message):
     with pytest.raises(ValueError, match="interior_b5: ") as caught:
         model_from_json(changed(**changes))
     assert message in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 def test_wrong_marginal_names_the_point():
@@ -149,14 +186,80 @@ def test_command_line_prints_a_list_for_a_list(tmp_path, capsys):
     ]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", '{"k": 1}', '{"k": NaN}'])
-def test_command_line_errors_go_to_standard_error(tmp_path, capsys, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "the list of cases is empty"),
+        ("3", "a model must be a JSON object, got 3"),
+        ('{"k": 1}', "missing eta, prior, psi"),
+        ('{"k": NaN}', "numbers must be finite, got NaN"),
+        ('{"notes": [-Infinity]}', "numbers must be finite, got -Infinity"),
+        ('{"k": 1, "k": 2}', "the key 'k' is given twice in one object"),
+        ('{"psi": {"type": "infonce", "type": "x"}}', "the key 'type' is given twice"),
+        ('{"k": ' + "1" * 5000 + "}", "at most 4000 characters, got 5000: 111"),
+        ('{"k": 1e' + "9" * 30 + "}", "is no number within reach"),
+        ("[" * 100_000, "nested too deeply"),
+        ("\xff", "utf-8"),
+    ],
+)
+def test_command_line_errors_go_to_standard_error(tmp_path, capsys, text, message):
     file = tmp_path / "bad.json"
-    file.write_text(text)
+    file.write_bytes(text.encode("latin-1"))
     assert main(["--case", str(file)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert str(file) in captured.err
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_laws_of_rounded_decimals_are_normalized_if_asked_for(tmp_path, capsys):
+    third, sixth = 0.3333333333333333, 0.16666667
+    rounded = changed(prior=[third] * 3, class_pmf=[[sixth] * 6] * 3)
+    exact = changed(prior=["1/3"] * 3, class_pmf=[["1/6"] * 6] * 3)
+    assert model_from_json(rounded, normalize=True) == model_from_json(exact)
+    file = tmp_path / "rounded.json"
+    file.write_text(json.dumps(rounded))
+    assert main(["--case", str(file)]) == 2
+    assert 'such as "1/3", or give --normalize' in capsys.readouterr().err
+    assert main(["--case", str(file), "--normalize"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["hypotheses"]["balanced"]
+    file.write_text(json.dumps(exact))
+    assert main(["--case", str(file)]) == 0
+    assert json.loads(capsys.readouterr().out) == found
+
+
+def test_joint_laws_of_rounded_decimals_are_normalized_if_asked_for():
+    ninth = 0.1111111111111111
+    law = [["1/3", "1/3", "1/3", 0, 0, 0]] * 3
+    table = [[ninth] * 3 + [0] * 3] * 3 + [[0] * 6] * 3
+    rounded = changed(class_pmf=law, joint=[table] * 3)
+    with pytest.raises(ValueError, match=r"joint\[0\] must sum to 1, .* or give --normalize"):
+        model_from_json(rounded)
+    assert model_from_json(rounded, normalize=True).joint[0][0][0] == Fraction(1, 9)
+
+
+def test_what_is_not_nearly_a_law_is_not_normalized():
+    with pytest.raises(ValueError, match=r"prior must sum to 1, got 9/10$"):
+        model_from_json(changed(prior=["0.3"] * 3), normalize=True)
+
+
+def test_normalize_without_a_case_is_refused(capsys):
+    assert main(["--quick", "--normalize"]) == 2
+    assert "--normalize is for the models of --case" in capsys.readouterr().err
+
+
+def test_what_takes_long_says_so_now_and_then(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
+    monkeypatch.setattr(verify_theory, "evaluate", lambda model, digits: time.sleep(0.1))
+    file = tmp_path / "models.json"
+    file.write_text(json.dumps([changed(), changed("random_3")]))
+    assert main(["--case", str(file)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"0 of 2 models after 0 s, now interior_b5 with k = 2", lines[0])
+    assert re.match(r"1 of 2 models after 0 s, now random_3 with k = \d", lines[-1])
 
 
 def test_command_line_refuses_a_missing_file_and_silly_digits(tmp_path, capsys):

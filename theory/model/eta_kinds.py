@@ -17,7 +17,7 @@ from flint import arb, fmpq
 from hcl_jax import hardening as library
 from hcl_jax.hardening import Hardening
 from theory.model.kinds import ONE, ZERO, EtaForm, EtaKind, written
-from theory.model.rationals import ball, random_thousandths, rational
+from theory.model.rationals import ball, random_thousandths, rational, shown
 
 POWERS = tuple(map(Fraction, ("1/2", "1", "2", "5/2")))
 """Random powers are one of these."""
@@ -234,7 +234,7 @@ ETA_KINDS: tuple[type[EtaKind], ...] = (
 def _check_power(p: Fraction) -> None:
     """Refuses a power that is not positive."""
     if p <= 0:
-        raise ValueError(f"the power p must be positive, got {p}")
+        raise ValueError(f"the power p must be positive, got {shown(p)}")
 
 
 def _relu_power(base: fmpq, p: Fraction) -> arb:

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from theory.model.kinds import EtaKind, PsiKind
+from theory.model.rationals import shown
 
 Vector = tuple[Fraction, ...]
 Matrix = tuple[Vector, ...]
@@ -80,7 +81,7 @@ class LatentClassModel:
         if len(dims) != 1 or 0 in dims:
             raise ValueError(f"features must have one dimension d >= 1, got {sorted(dims)}")
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
-            raise ValueError(f"k must be an integer of at least 1, got {self.k!r}")
+            raise ValueError(f"k must be an integer of at least 1, got {shown(self.k)}")
         self._check_places()
         self._check_joint()
 
@@ -169,7 +170,8 @@ class LatentClassModel:
             for i, row in enumerate(table):
                 _check_count(f"joint law {c}, row {i},", len(row), self.num_points, "points")
             if min(map(min, table)) < 0:
-                raise ValueError(f"joint law {c} has a negative probability {min(map(min, table))}")
+                lowest = shown(min(map(min, table)))
+                raise ValueError(f"joint law {c} has a negative probability {lowest}")
             for of, rows in (("x", table), ("x+", zip(*table, strict=True))):
                 _check_marginal(c, of, tuple(sum(row, Fraction(0)) for row in rows), law)
 
@@ -179,9 +181,9 @@ def _check_law(name: str, law: Vector) -> None:
     if not law:
         raise ValueError(f"{name} must not be empty")
     if min(law) < 0:
-        raise ValueError(f"{name} has a negative probability {min(law)}")
+        raise ValueError(f"{name} has a negative probability {shown(min(law))}")
     if sum(law) != 1:
-        raise ValueError(f"{name} must sum to 1, got {sum(law)}")
+        raise ValueError(f"{name} must sum to 1, got {shown(sum(law, Fraction(0)))}")
 
 
 def _check_count(name: str, found: int, expected: int, of: str) -> None:
@@ -196,5 +198,5 @@ def _check_marginal(label: int, of: str, found: Vector, law: Vector) -> None:
         if p != q:
             raise ValueError(
                 f"joint law {label}: the marginal of {of} must be the class law, but at point {i} "
-                f"it is {p} instead of {q}"
+                f"it is {shown(p)} instead of {shown(q)}"
             )

@@ -4,22 +4,23 @@ One model is an object with the keys ``id, C, N, d, k, psi, eta, prior, class_pm
 features``; numbers are JSON numbers or strings such as "0.25" or "1/3". A file holds one model, a
 list of models, or an object with a list under ``cases``. The kinds of psi and eta are those of
 `psi_kinds.PSI_KINDS` and `eta_kinds.ETA_KINDS`, and their parameters the fields of those classes,
-written as their `Notation` says. What is not known is an error.
+written as their `Notation` says. What is not known is an error, and so are laws of rounded
+decimals, whose sum is not exactly 1, unless they are to be normalised.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from theory.model.eta_kinds import ETA_KINDS
 from theory.model.kinds import EtaKind, Notation, PsiKind
-from theory.model.latent_classes import LatentClassModel
+from theory.model.latent_classes import LatentClassModel, Matrix
 from theory.model.psi_kinds import PSI_KINDS
-from theory.model.rationals import exact, exact_vector, sequence
+from theory.model.rationals import MAX_LENGTH, exact, exact_vector, sequence, shown
 
 REQUIRED = ("k", "psi", "eta", "prior", "class_pmf", "features")
 SIZES = ("C", "N", "d")
@@ -41,6 +42,9 @@ OPTIONAL = ("id", "joint")
 
 MAX_K = 10_000
 
+NEARLY = Fraction(1, 10**6)
+"""A law of rounded decimals may leave the sum 1 by this much, to be normalised."""
+
 Kind = TypeVar("Kind", PsiKind, EtaKind)
 
 
@@ -53,10 +57,21 @@ def read_models(path: Path) -> list[LatentClassModel]:
     return models if isinstance(models, list) else [models]
 
 
-def parse_models(text: str, *, name: str) -> LatentClassModel | list[LatentClassModel]:
-    """The model, or the list of models, that JSON text describes; `name` is for one without id."""
+def parse_models(
+    text: str, *, name: str, normalize: bool = False
+) -> LatentClassModel | list[LatentClassModel]:
+    """The model, or the list of models, that JSON text describes; `name` is for one without id.
+
+    With `normalize`, laws of rounded decimals are divided by their sum.
+    """
     try:
-        found = json.loads(text, parse_float=Decimal, parse_constant=_reject_constant)
+        found = json.loads(
+            text,
+            parse_float=_decimal,
+            parse_int=_integer,
+            parse_constant=_reject_constant,
+            object_pairs_hook=_without_repetition,
+        )
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
     if isinstance(found, dict) and "cases" in found:
@@ -64,19 +79,24 @@ def parse_models(text: str, *, name: str) -> LatentClassModel | list[LatentClass
     if isinstance(found, list):
         if not found:
             raise ValueError("the list of cases is empty")
-        return [model_from_json(case, name=f"case {i}") for i, case in enumerate(found)]
-    return model_from_json(found, name=name)
+        return [
+            model_from_json(case, name=f"case {i}", normalize=normalize)
+            for i, case in enumerate(found)
+        ]
+    return model_from_json(found, name=name, normalize=normalize)
 
 
-def model_from_json(case: object, *, name: str = "model") -> LatentClassModel:
+def model_from_json(
+    case: object, *, name: str = "model", normalize: bool = False
+) -> LatentClassModel:
     """The checked model of a parsed JSON object; errors name the model."""
     if not isinstance(case, dict):
-        raise ValueError(f"{name}: a model must be a JSON object, got {_short(case)}")
+        raise ValueError(f"{name}: a model must be a JSON object, got {shown(case)}")
     name = str(case.get("id", name))
     try:
-        return _model(case, name)
+        return _model(case, name, normalize)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{name:.60}: {error}") from None
 
 
 def model_to_json(model: LatentClassModel) -> dict[str, Any]:
@@ -96,7 +116,7 @@ def model_to_json(model: LatentClassModel) -> dict[str, Any]:
     }
 
 
-def _model(case: Mapping[str, Any], name: str) -> LatentClassModel:
+def _model(case: Mapping[str, Any], name: str, normalize: bool) -> LatentClassModel:
     """The model of an object whose name is known."""
     missing = [key for key in REQUIRED if key not in case]
     if missing:
@@ -105,25 +125,30 @@ def _model(case: Mapping[str, Any], name: str) -> LatentClassModel:
     unknown = set(case) - {*REQUIRED, *SIZES, *IGNORED, *OPTIONAL}
     if unknown:
         known = ", ".join((*OPTIONAL, *SIZES, *REQUIRED))
-        raise ValueError(f"unknown keys {', '.join(sorted(unknown))}; known are {known}")
+        raise ValueError(f"unknown keys {_listed(unknown)}; known are {known}")
     k = _count("k", case["k"])
     if k > MAX_K:
-        raise ValueError(f"k must be at most {MAX_K}, got {k}")
-    joint = case.get("joint")
+        raise ValueError(f"k must be at most {MAX_K}, got {shown(k)}")
+    (prior,) = _law("prior", (exact_vector("prior", case["prior"]),), normalize)
+    laws = _matrix("class_pmf", case["class_pmf"])
+    tables = None if case.get("joint") is None else _tables("joint", case["joint"])
     model = LatentClassModel(
-        prior=exact_vector("prior", case["prior"]),
-        class_laws=_matrix("class_pmf", case["class_pmf"]),
+        prior=prior,
+        class_laws=tuple(
+            _law(f"class_pmf[{c}]", (law,), normalize)[0] for c, law in enumerate(laws)
+        ),
         features=_matrix("features", case["features"]),
         k=k,
         psi=_kind("psi", case["psi"], PSI_KINDS, k),
         eta=_kind("eta", case["eta"], ETA_KINDS, k),
-        joint=None if joint is None else _tables("joint", joint),
+        joint=tables
+        and tuple(_law(f"joint[{c}]", table, normalize) for c, table in enumerate(tables)),
         name=name,
     )
     found = (model.num_classes, model.num_points, len(model.features[0]))
     for key, size in zip(SIZES, found, strict=True):
         if key in case and _count(key, case[key]) != size:
-            raise ValueError(f"{key} is {case[key]} but the arrays say {size}")
+            raise ValueError(f"{key} is {shown(case[key])} but the arrays say {size}")
     return model
 
 
@@ -131,10 +156,10 @@ def _kind(what: str, spec: object, kinds: Sequence[type[Kind]], k: int) -> Kind:
     """The psi or eta of a JSON object."""
     known = {kind.kind: kind for kind in kinds}
     if not isinstance(spec, dict) or "type" not in spec:
-        raise ValueError(f"{what} must be an object with a 'type', got {_short(spec)}")
+        raise ValueError(f"{what} must be an object with a 'type', got {shown(spec)}")
     name = spec["type"]
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"unknown {what} {name!r}; known are {', '.join(known)}")
+        raise ValueError(f"unknown {what} {shown(name)}; known are {', '.join(known)}")
     kind, label = known[name], f"{what} '{name}'"
     given = {str(key): value for key, value in spec.items() if key != "type"}
     notations = kind.notations()
@@ -161,9 +186,7 @@ def _by_parameter(
     found = {meant.get(key, key): value for key, value in given.items()}
     if unknown := set(found) - set(notations):
         accepted = ", ".join(notations) or "no parameters"
-        raise ValueError(
-            f"{label} has no parameter {', '.join(sorted(unknown))}; it takes {accepted}"
-        )
+        raise ValueError(f"{label} has no parameter {_listed(unknown)}; it takes {accepted}")
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -178,21 +201,34 @@ def _parameter(name: str, value: object, notation: Notation, k: int) -> Any:
     return (exact(name, value),) * k
 
 
-def _matrix(name: str, rows: object) -> tuple[tuple[Fraction, ...], ...]:
+def _matrix(name: str, rows: object) -> Matrix:
     """A list of exact vectors."""
     return tuple(exact_vector(f"{name}[{i}]", row) for i, row in enumerate(sequence(name, rows)))
 
 
-def _tables(name: str, tables: object) -> tuple[tuple[tuple[Fraction, ...], ...], ...]:
+def _tables(name: str, tables: object) -> tuple[Matrix, ...]:
     """A list of exact matrices."""
     return tuple(_matrix(f"{name}[{i}]", t) for i, t in enumerate(sequence(name, tables)))
+
+
+def _law(name: str, rows: Matrix, normalize: bool) -> Matrix:
+    """A law on one or two points, divided by its sum if that is nearly 1 and it may be."""
+    total = sum((p for row in rows for p in row), Fraction(0))
+    if total == 1 or abs(total - 1) > NEARLY or min(map(min, rows)) < 0:
+        return rows
+    if not normalize:
+        raise ValueError(
+            f"{name} must sum to 1, but is off by {shown(total - 1)}; write rounded decimals as "
+            'exact numbers, such as "1/3", or give --normalize to divide them by their sum'
+        )
+    return tuple(tuple(p / total for p in row) for row in rows)
 
 
 def _count(name: str, value: object) -> int:
     """A positive integer."""
     number = exact(name, value)
     if number.denominator != 1 or number < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value}")
+        raise ValueError(f"{name} must be an integer of at least 1, got {shown(number)}")
     return int(number)
 
 
@@ -213,10 +249,36 @@ def _texts(value: Any) -> Any:
     return [_texts(v) for v in value] if isinstance(value, tuple) else str(value)
 
 
-def _short(value: object) -> str:
-    """What was found, in at most sixty characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _listed(names: Iterable[str]) -> str:
+    """The first few of some names, shortened, in order."""
+    first, *rest = [f"{name:.60}" for name in sorted(names)]
+    return ", ".join([first, *rest[:4], *(["..."] if rest[4:] else [])])
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text:.60} is no number within reach") from None
+
+
+def _integer(text: str) -> int:
+    """An integer of no more digits than Python reads."""
+    if len(text) > MAX_LENGTH:
+        raise ValueError(
+            f"numbers must have at most {MAX_LENGTH} characters, got {len(text)}: {text:.57}..."
+        )
+    return int(text)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values; JSON keeps the last of a key that is given twice."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {shown(key)} is given twice in one object")
+        found[key] = value
+    return found
 
 
 def _reject_constant(name: str) -> NoReturn:

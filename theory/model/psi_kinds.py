@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from hcl_jax import psi as library
 from hcl_jax.psi import Psi
 from theory.model.kinds import ONE, ZERO, Ball, PsiKind, SeparablePsi, written
-from theory.model.rationals import ball, random_thousandths, rational
+from theory.model.rationals import ball, random_thousandths, rational, shown
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class InfoNCE(PsiKind):
         if self.alpha < 0 or (self.q is not None and self.q <= 0) or self.tau == 0:
             raise ValueError(
                 "infonce needs alpha >= 0, q > 0 (or 'k') and tau not 0, "
-                f"got alpha={self.alpha}, q={self.q}, tau={self.tau}"
+                f"got alpha={shown(self.alpha)}, q={shown(self.q)}, tau={shown(self.tau)}"
             )
 
     @property

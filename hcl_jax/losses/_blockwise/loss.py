@@ -19,7 +19,7 @@ eta(s_ij)``. Since ``d L_i = R_i d m_i - (1/t) sum_p r_ip d s_ip``, the derivati
 
     G_ij = g_i ( R_i [ u_ij (1/t + D_ij) - w_ij D_ij ]  -  r_ij / t ),   D_ij = (log eta)'(s_ij),
 
-and D = 0 where the weights eta are constants to differentiation. Every entry follows from ``s_ij``
+and D = 0 where eta takes similarities as constants. Every entry follows from ``s_ij``
 and row statistics, so the backward pass computes the tiles again:
 
     dX = G Y,      dY = G^T X,      and if candidates are the anchors   dZ = (G + G^T) Z.

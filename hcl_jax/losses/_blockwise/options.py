@@ -24,7 +24,7 @@ class TileOptions(NamedTuple):
     """How tiles are computed.
 
     Attributes:
-        detached: whether the weights eta are constants to differentiation.
+        detached: whether eta takes similarities as constants.
         precision: precision of the matrix multiplications.
         block: rows in a tile, or None for `hcl_jax.losses._blockwise.tiles.tile_length`.
         kernels: what goes over the tiles of negatives, or None for loops of XLA.

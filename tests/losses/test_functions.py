@@ -1,0 +1,230 @@
+"""Functions of a user's own in a `Psi` or a `Hardening`, and what can be differentiated how."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+from jax.tree_util import Partial
+from references.loss_cases import batch
+
+from hcl_jax import Conventions, Objective, hardening, objective, pairs, parallel, psi
+from hcl_jax.conventions import batch_losses
+from hcl_jax.losses import average_loss, contrastive_loss, sampled_contrastive_loss
+
+Z, LABELS, _ = batch(count=24, dim=4, classes=4)
+KEY = jax.random.key(5)
+MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
+
+
+def tripled(similarities):
+    return 3 * similarities
+
+
+def log_one_plus(x, count):
+    return jnp.logaddexp(0, x)
+
+
+OWN = hardening.Hardening(tripled, None)
+SHIPPED = hardening.exponential(3.0)
+
+
+def own_psi():
+    """InfoNCE with plain functions in every place."""
+
+    def of_differences(v):
+        return jnp.logaddexp(0, jax.nn.logsumexp(v, axis=-1) - jnp.log(v.shape[-1]))
+
+    return psi.Psi(of_differences, log_one_plus)
+
+
+def two_sets(z, **options):
+    keys = pairs.supervised(pairs.rows(LABELS), pairs.rows(LABELS), same_batch=True)
+    return average_loss(contrastive_loss(z, keys, z + 0, **options))
+
+
+def over_devices(**chosen):
+    def loss(z, **options):
+        def local(z, labels):
+            options_here = {**options, **chosen}
+            return parallel.objective(
+                z, labels, axis_name="devices", supervised=True, **options_here
+            )
+
+        spec = PartitionSpec("devices")
+        shards = jax.shard_map(local, mesh=MESH, in_specs=spec, out_specs=PartitionSpec())
+        return shards(z, LABELS)
+
+    return loss
+
+
+def on_one_device(**chosen):
+    return lambda z, **options: objective(z, LABELS, supervised=True, **chosen, **options)
+
+
+FORMS = {
+    "dense": on_one_device(implementation="dense"),
+    "blockwise": on_one_device(implementation="blockwise"),
+    "samples": on_one_device(num_negatives=3, key=KEY),
+    "two sets": lambda z, **options: two_sets(z, implementation="blockwise", **options),
+    "gathered": over_devices(exchange="gather"),
+    "ring": over_devices(exchange="ring"),
+    "samples over devices": over_devices(num_negatives=3, key=KEY),
+}
+OTHERS = ("two sets", "gathered", "ring", "samples over devices")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_plain_functions_are_as_good_as_shipped_ones(form):
+    def value(z, eta, function):
+        return FORMS[form](z, hardening=eta, psi=function)
+
+    found = jax.jit(jax.value_and_grad(lambda z: value(z, OWN, own_psi())))(Z)
+    wanted = jax.jit(jax.value_and_grad(lambda z: value(z, SHIPPED, psi.infonce())))(Z)
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_closures_over_traced_numbers(form):
+    """One compilation serves every number, as with a `Partial` of it."""
+    traces = []
+
+    @jax.jit
+    def gradient(beta, scale):
+        traces.append(form)
+        eta = hardening.Hardening(lambda t: beta * t)
+        own = psi.Psi(
+            lambda v: scale * jnp.max(v, axis=-1), lambda x, _: scale * jnp.logaddexp(0, x)
+        )
+        return jax.grad(lambda z: FORMS[form](z, hardening=eta, psi=own))(Z)
+
+    for beta, scale in ((3.0, 1.0), (0.5, 2.0)):
+        eta = hardening.exponential(beta)
+        own = psi.Psi(Partial(hardest, scale), Partial(scaled_softplus, scale))
+        wanted = jax.jit(
+            jax.grad(lambda z, eta=eta, own=own: FORMS[form](z, hardening=eta, psi=own))
+        )
+        np.testing.assert_allclose(gradient(beta, scale), wanted(Z), rtol=1e-5, atol=1e-7)
+    assert len(traces) == 1
+
+
+def hardest(scale, differences):
+    return scale * jnp.max(differences, axis=-1)
+
+
+def scaled_softplus(scale, x, count):
+    return scale * jnp.logaddexp(0, x)
+
+
+@pytest.mark.parametrize("implementation", ["dense", "blockwise"])
+def test_plain_terms_of_separable_losses(implementation):
+    margin = jnp.float32(0.25)
+
+    def own(margin):
+        return psi.Psi(
+            lambda v: jnp.sum(v + margin, axis=-1), term=lambda v: jax.nn.relu(v + margin)
+        )
+
+    def loss(z, function):
+        return objective(
+            z, LABELS, supervised=False, hardening=OWN, psi=function, implementation=implementation
+        )
+
+    found = jax.jit(lambda margin: jax.grad(lambda z: loss(z, own(margin)))(Z))(margin)
+    wanted = jax.grad(lambda z: loss(z, psi.triplet_sum(margin=margin)))(Z)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_numbers_closed_over_have_gradients_in_the_dense_form_and_an_error_elsewhere():
+    def loss(beta, implementation):
+        eta = hardening.Hardening(lambda t: beta * t)
+        return objective(Z, LABELS, supervised=True, hardening=eta, implementation=implementation)
+
+    wanted = jax.grad(
+        lambda beta: objective(
+            Z,
+            LABELS,
+            supervised=True,
+            hardening=hardening.exponential(beta),
+            implementation="dense",
+        )
+    )(3.0)
+    np.testing.assert_allclose(jax.grad(loss)(3.0, "dense"), wanted, rtol=1e-5)
+    with pytest.raises(NotImplementedError, match="no gradient with respect to temperature, beta"):
+        jax.grad(loss)(3.0, "blockwise")
+
+
+def test_a_joint_function_that_is_not_used_is_not_called():
+    def of_three(differences):
+        assert differences.shape[-1] == 3
+        return differences.sum(axis=-1)
+
+    own = psi.Psi(of_three, log_one_plus)
+    keys = pairs.supervised(pairs.rows(LABELS))
+    losses = contrastive_loss(Z, keys, psi=own, implementation="blockwise")
+    np.testing.assert_allclose(
+        losses.total, contrastive_loss(Z, keys, implementation="dense").total, rtol=1e-6
+    )
+    drawn = sampled_contrastive_loss(KEY, Z, keys, num_negatives=3, psi=own)
+    assert np.isfinite(drawn.total).all()
+
+
+@pytest.mark.parametrize("make", [psi.infonce, psi.triplet_max, psi.squared_hinge, psi.linear])
+def test_a_psi_goes_through_jit(make):
+    """A `Psi` is a pytree of numbers: none of its leaves decides a shape."""
+
+    def loss(function):
+        return objective(
+            Z, LABELS, supervised=False, hardening=SHIPPED, psi=function, num_negatives=3, key=KEY
+        )
+
+    np.testing.assert_allclose(jax.jit(loss)(make()), jax.jit(lambda: loss(make()))(), rtol=1e-6)
+
+
+FORWARD = {
+    "jvp": lambda loss: jax.jvp(loss, (Z,), (Z,)),
+    "jvp under jit": lambda loss: jax.jit(lambda z: jax.jvp(loss, (z,), (z,)))(Z),
+    "jacfwd": lambda loss: jax.jacfwd(loss)(Z),
+    "jacfwd under jit": lambda loss: jax.jit(jax.jacfwd(loss))(Z),
+    "linearize": lambda loss: jax.linearize(loss, Z)[1](Z),
+    "hessian": lambda loss: jax.hessian(loss)(Z),
+    "reverse over reverse": lambda loss: jax.jacrev(jax.grad(loss))(Z),
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"),
+    [(form, mode) for form in ("blockwise", "samples") for mode in FORWARD]
+    + [(form, mode) for form in OTHERS for mode in ("jvp under jit", "hessian")],
+)
+def test_forward_mode_and_second_derivatives_are_refused_in_our_words(form, mode):
+    with pytest.raises(NotImplementedError, match="can be differentiated once, in reverse mode"):
+        FORWARD[mode](lambda z: FORMS[form](z, hardening=SHIPPED))
+
+
+def test_forward_mode_of_the_dense_form():
+    def loss(z):
+        return FORMS["dense"](z, hardening=SHIPPED)
+
+    _, found = jax.jvp(loss, (Z,), (Z[::-1],))
+    np.testing.assert_allclose(found, jnp.vdot(jax.grad(loss)(Z), Z[::-1]), rtol=1e-5)
+
+
+def test_stopped_hardening_stops_embeddings_and_not_beta():
+    """The gradient with respect to beta is a covariance under the law, detached or not."""
+
+    def loss(beta, stopped):
+        rows = pairs.rows(LABELS)
+        losses = batch_losses(
+            Z,
+            rows,
+            Objective(True, hardening.exponential(beta)),
+            Conventions(stop_gradient_hardening=stopped, implementation="dense"),
+        )
+        return average_loss(losses)
+
+    step = 1e-2
+    slope = (loss(2 + step, True) - loss(2 - step, True)) / (2 * step)
+    for stopped in (True, False):
+        np.testing.assert_allclose(jax.grad(loss)(2.0, stopped), slope, rtol=1e-3)

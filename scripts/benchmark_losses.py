@@ -47,7 +47,9 @@ from scripts.benchmarking.results import (
     run_benchmark,
 )
 from scripts.benchmarking.targets import gate_table, loss_gate_results
+from scripts.paths import UserPath
 from scripts.runs import markdown
+from scripts.runs.exit_status import CommandError
 
 NOISY = 1.3
 """Ratio of two times of the bare multiplication from which a round counts as noisy."""
@@ -98,7 +100,7 @@ class LossBenchmark:
     memory_gib: float = 12.0
     torch: bool = True
     machine: str = MACHINE
-    out: Path = Path("benchmarks")
+    out: UserPath = Path("benchmarks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,6 +129,8 @@ def _measure_shape(chosen: LossBenchmark, rows: int, dim: int) -> dict[str, Any]
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     labels = generator.integers(0, chosen.classes, rows)
     contenders = _contenders(chosen, z, labels)
+    if not contenders:
+        raise CommandError(f"nothing fits {chosen.memory_gib} GiB at {rows} rows; see --memory-gib")
     tolerance = TOLERANCES["DEFAULT" if chosen.dtype == "bfloat16" else chosen.precision]
     agreement = check_agreement(contenders, tolerance)
     before = cpu_times()

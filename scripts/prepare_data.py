@@ -22,6 +22,7 @@ from hcl_jax.data.tfds_directory import UNLABELLED
 from scripts.data_preparation.unpacking import unpack
 from scripts.experiments.datasets import DATASETS, Archive
 from scripts.experiments.options import one_of
+from scripts.paths import UserPath
 from scripts.runs.exit_status import run_job
 
 PREPARED = {
@@ -52,8 +53,8 @@ class Prepare:
     """
 
     name: tyro.conf.Positional[Annotated[str, one_of(PREPARED)]]
-    data_dir: Path
-    archive_dir: Path | None = None
+    data_dir: UserPath
+    archive_dir: UserPath | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

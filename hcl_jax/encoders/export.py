@@ -18,7 +18,8 @@ from jaxtyping import Array, DTypeLike
 from hcl_jax.encoders.reader import FORMAT, metadata_path, signature
 from hcl_jax.networks import Model, Variables
 from hcl_jax.normalization import Normalization
-from hcl_jax.system.atomic_files import atomic_write, json_bytes
+from hcl_jax.system.atomic_files import atomic_write
+from hcl_jax.system.json_files import json_bytes
 from hcl_jax.validation import check_choice, check_count
 
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -260,7 +260,7 @@ DAMAGES = {
     "has format 2, expected 1": metadata_with(format=2),
     "does not describe an encoder: see bytes, versions": metadata_with(bytes=None, versions=0),
     r"JAX .* cannot read .*encoder\.jaxexport, written by JAX": not_an_export,
-    "json is not JSON of an encoder: nested too deeply": metadata_are(b"[" * 100_000),
+    "json is not JSON: maximum recursion depth exceeded": metadata_are(b"[" * 100_000),
     r"json is not JSON: 'utf-8' codec can't decode": metadata_are(b'{"format": "\xff"}'),
     "json is not JSON: numbers must be finite, got NaN": metadata_are(b'{"bytes": NaN}'),
     "json is not JSON: Exceeds the limit": metadata_are(b'{"bytes": ' + b"1" * 5000 + b"}"),

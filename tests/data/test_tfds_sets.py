@@ -321,6 +321,29 @@ def test_wrong_archive_is_refused(tfds, tmp_path):
     assert not list((tmp_path / "data").rglob("dataset_info.json"))
 
 
+def test_bad_records_that_were_there_are_left_with_advice(cifar100_copy, capsys):
+    truncate(cifar100_copy)
+    data_dir = cifar100_copy.parent.parent
+    assert prepare_data.main(["cifar100", "--data-dir", str(data_dir)]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "cifar100-train.array_record-00000-of-00001 is missing, truncated or damaged" in said
+    advice = f"remove {data_dir / 'cifar100'} to have it made anew from cifar-100-binary.tar.gz"
+    assert said.endswith(advice)
+    assert cifar100_copy.is_dir()
+
+
+def test_a_truncated_archive_is_named(tfds, tmp_path, monkeypatch, capsys):
+    """As if its checksum were the published one."""
+    path = write_archive("cifar10", tmp_path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    accept(monkeypatch, "cifar10", path)
+    arguments = ["cifar10", "--data-dir", str(tmp_path / "data"), "--archive-dir", str(tmp_path)]
+    assert prepare_data.main(arguments) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "from cifar-10-binary.tar.gz: " in said
+    assert not list((tmp_path / "data").rglob("dataset_info.json"))
+
+
 def test_archive_that_is_not_there(tfds, tmp_path, capsys):
     arguments = ["stl10", "--data-dir", str(tmp_path), "--archive-dir", str(tmp_path / "nowhere")]
     assert prepare_data.main(arguments) == 1

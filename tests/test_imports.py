@@ -37,8 +37,7 @@ def without_posix(name, globals=None, *rest, **options):
 builtins.__import__ = without_posix
 import hcl_jax
 for module in pkgutil.walk_packages(hcl_jax.__path__, "hcl_jax."):
-    if not module.name.startswith("hcl_jax.checkpoints"):
-        importlib.import_module(module.name)
+    importlib.import_module(module.name)
 """
 """Imports the library as if there were none of the modules and signals of POSIX."""
 

@@ -127,6 +127,8 @@ def check_array(name: str, value: Any) -> None:
     dtype = getattr(value, "dtype", None)
     if dtype is None and not isinstance(value, Number):
         raise TypeError(f"{expected}, got a {type(value).__name__}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{expected}, got a MaskedArray; its method filled makes one")
     try:
         jnp.result_type(value)
     except TypeError:

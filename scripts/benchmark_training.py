@@ -35,6 +35,7 @@ from scripts.benchmarking.host_work import host_work
 from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import MACHINE, Results, origin, run_benchmark
 from scripts.benchmarking.training_report import report
+from scripts.paths import UserPath
 
 BOUNDS = {"float32": (1e-4, 1e-3), "bfloat16": (3e-2, 1e-1)}
 """How far losses and gradient norms of the exact estimator may lie from PyTorch's, relatively."""
@@ -79,7 +80,7 @@ class TrainingBenchmark:
     seconds: float = 120.0
     host_batch: int = 512
     machine: str = MACHINE
-    out: Path = Path("benchmarks")
+    out: UserPath = Path("benchmarks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -47,6 +47,7 @@ from scripts.benchmarking.results import (
     quartiles,
     run_benchmark,
 )
+from scripts.paths import UserPath
 from scripts.runs import markdown
 
 BATCHES = ((512, 32), (64, 224))
@@ -74,7 +75,7 @@ class ViewsBenchmark:
     seconds: float = 60.0
     step_images: int = 16
     machine: str = MACHINE
-    out: Path = Path("benchmarks")
+    out: UserPath = Path("benchmarks")
 
 
 class CompiledProgram(NamedTuple):

@@ -25,6 +25,7 @@ from scripts.benchmarking.tpu_compilation import (
     report,
     tpu_devices,
 )
+from scripts.paths import UserPath
 from scripts.runs.exit_status import run_job
 
 DIM = 128
@@ -45,7 +46,7 @@ class CompileForTpu:
     topology: str = "v5e:2x4"
     rows: int = 131072
     largest: bool = True
-    out: Path | None = None
+    out: UserPath | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

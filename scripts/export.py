@@ -16,7 +16,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax
 import numpy as np
@@ -30,14 +30,18 @@ from hcl_jax.training import SingleDevice
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import NORMALIZATIONS
 from scripts.experiments.program import keys_of, program_of
+from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, run_job
-from scripts.runs.run_directory import RunDirectoryError, experiment_of
+from scripts.runs.run_directory import CHECKPOINTS
+from scripts.runs.run_files import (
+    ARRAYS_OF_SEEDS,
+    RunDirectoryError,
+    experiment_of,
+    finished_results,
+    read_embeddings,
+)
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
-
-OF_EACH_SEED = ("train_embeddings", "test_embeddings", "class_means")
-LABELS = ("train_labels", "test_labels")
-"""The arrays of embeddings.npz."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +55,10 @@ class Export:
         out: where it is written; RUN/export if none.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: tyro.conf.Positional[UserPath]
     seed: int | None = None
     platforms: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
-    out: Path | None = None
+    out: UserPath | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,10 +79,11 @@ def export(settings: Export, out: Path) -> None:
         raise RefusedError("--platforms must name at least one platform")
     experiment = experiment_of(settings.run)
     number = _seed_number(experiment, settings.seed)
-    if not (settings.run / "results.json").exists():
+    if finished_results(settings.run, experiment) is None:
         raise RunDirectoryError(f"{settings.run} is not finished; its command resumes it")
     variables = trained_variables(settings.run, experiment, number)
-    arrays = _arrays_of_seed(settings.run / "embeddings.npz", number)
+    arrays = read_embeddings(settings.run)
+    chosen = arrays | {name: arrays[name][number] for name in ARRAYS_OF_SEEDS}
     defaults, program = experiment.defaults, program_of(experiment)
     out.mkdir(parents=True, exist_ok=True)
     metadata = export_encoder(
@@ -91,7 +96,7 @@ def export(settings: Export, out: Path) -> None:
         preprocess=program.prepare,
         platforms=tuple(dict.fromkeys(settings.platforms)),
     )
-    _write_arrays(arrays, out)
+    _write_arrays(chosen, out)
     shape = ", ".join(map(str, metadata["image_shape"]))
     print(
         f"{experiment.method} on {experiment.data}, seed {experiment.seeds[number]}: images "
@@ -103,27 +108,10 @@ def export(settings: Export, out: Path) -> None:
 def trained_variables(run: Path, experiment: Experiment, number: int = 0) -> Variables:
     """Parameters and batch statistics of a seed (counted from 0), from the last checkpoint."""
     like = SingleDevice(program_of(experiment)).abstract_states(keys_of(experiment))
-    restored = restore_latest(run / "checkpoints", like)
+    restored = restore_latest(run / CHECKPOINTS, like)
     if restored is None:
         raise RunDirectoryError(f"{run} has no checkpoint; it was trained with --keep 0")
     return jax.tree.map(lambda leaf: leaf[number], restored.state.variables)
-
-
-def _arrays_of_seed(path: Path, number: int) -> dict[str, np.ndarray]:
-    """Embeddings, class means and labels of one seed (counted from 0), as the run wrote them."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in (*OF_EACH_SEED, *LABELS)}
-        chosen = found | {name: found[name][number] for name in OF_EACH_SEED}
-    except FileNotFoundError as error:
-        raise RunDirectoryError(f"there is no {path}, which a finished run has") from error
-    except Exception as error:  # NumPy, zipfile, zlib and the disk each raise their own
-        raise RunDirectoryError(f"{path} is damaged: {error}") from error
-    wrong = [name for name in OF_EACH_SEED if chosen[name].ndim != 2]
-    wrong += [name for name in LABELS if chosen[name].ndim != 1]
-    if wrong:
-        raise RunDirectoryError(f"{path} is damaged: see the shape of {', '.join(wrong)}")
-    return chosen
 
 
 def _write_arrays(arrays: dict[str, np.ndarray], out: Path) -> None:

@@ -21,11 +21,15 @@ from scripts.experiments.catalogue import small_experiment
 from scripts.experiments.datasets import DataName
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import METHODS
+from scripts.paths import UserPath
 from scripts.runs.exit_status import run_job
 from scripts.runs.loop import run
 from scripts.runs.progress import progress_bar
 from scripts.runs.provenance import environment
-from scripts.runs.run_directory import read_metrics, write_json, write_summary
+from scripts.runs.run_directory import write_json, write_summary
+from scripts.runs.run_files import read_metrics
+from scripts.runs.runners import refuse_what_does_not_fit
+from scripts.runs.runtime import ONE_DEVICE
 from scripts.runs.tables import geometry_table, normalization_table
 
 QUICK_METHODS = tuple(METHODS[i] for i in (0, 3, 5, 9))  # SCL, HSCL 10, UCL, HUCL 30
@@ -43,7 +47,7 @@ class Reproduce:
     """
 
     quick: bool = False
-    out: Path = Path("runs/reproduce")
+    out: UserPath = Path("runs/reproduce")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +100,7 @@ def reproduce(plan: Plan, out: Path) -> None:
     """Trains the experiments of a plan, writes tables and figures, and prints the tables."""
     start = time.perf_counter()
     results = []
+    refuse_what_does_not_fit(plan.experiments, ONE_DEVICE)
     with progress_bar(plan.experiments) as progress:
         for experiment in plan.experiments:
             results += run(experiment, out / experiment.name, progress)

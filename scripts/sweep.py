@@ -1,10 +1,10 @@
 """Trains a list of experiments one after the other, and resumes where it stopped.
 
-    python -m scripts.sweep "digits-*" --runtime.devices 1
+    python -m scripts.sweep "digits-*" --devices 1
     python -m scripts.sweep "cifar100-*scl?" "cifar100-*ucl?" --data-dir /data --seeds 0 1 2
 
-Each gets its run directory; finished ones are not run again. Afterwards one table and one figure
-for each data set and kind of pairs stand beside the paper's values.
+Each gets its run directory, named as by `scripts.train`; finished ones are not run again. Then one
+table and one figure for each data set and kind of pairs stand beside the paper's values.
 """
 
 import dataclasses
@@ -18,13 +18,16 @@ import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.processes import is_first
-from scripts.experiments.catalogue import catalogue
+from scripts.experiments.catalogue import catalogue, changed_name
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
-from scripts.runs.exit_status import NonFiniteLossError, RefusedError, run_job
+from scripts.paths import UserPath
+from scripts.runs.exit_status import NonFiniteError, RefusedError, run_job
 from scripts.runs.loop import run
 from scripts.runs.progress import progress_bar
-from scripts.runs.run_directory import read_metrics, write_summary
+from scripts.runs.run_directory import write_summary
+from scripts.runs.run_files import read_metrics
+from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import Runtime
 from scripts.runs.tables import geometry_table
 
@@ -45,7 +48,7 @@ class Sweep:
     runtime: tyro.conf.OmitArgPrefixes[Runtime] = dataclasses.field(default_factory=Runtime)
     seeds: tuple[int, ...] | None = None
     epochs: int | None = None
-    out: Path = Path("runs/sweep")
+    out: UserPath = Path("runs/sweep")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,26 +58,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def sweep(settings: Sweep) -> None:
-    """Trains the experiments; those whose loss is not finite are named at the end."""
+    """Trains the experiments; those that met a number that is not finite are named at the end."""
     settings.runtime.begin()
     experiments = chosen_experiments(settings)
+    refuse_what_does_not_fit(experiments.values(), settings.runtime)
     results, failed = [], []
     with progress_bar(list(experiments.values()), settings.runtime) as progress:
         for name, experiment in experiments.items():
             try:
                 results += run(experiment, settings.out / name, progress, settings.runtime)
-            except NonFiniteLossError as error:
+            except NonFiniteError as error:
                 failed.append(name)
                 progress.write(str(error), file=sys.stderr)
     if is_first():
         done = {name: e for name, e in experiments.items() if name not in failed}
         write_report(settings.out, done, results)
     if failed:
-        raise NonFiniteLossError(f"stopped at a loss that is not finite: {', '.join(failed)}")
+        raise NonFiniteError(f"stopped at a number that is not finite: {', '.join(failed)}")
 
 
 def chosen_experiments(settings: Sweep) -> dict[str, Experiment]:
-    """The experiments of a sweep by name; refuses a pattern that fits none of the catalogue."""
+    """The experiments of a sweep by the names of their directories.
+
+    RefusedError says that a pattern fits none of the catalogue, or that a change does not fit.
+    """
     if not settings.names:
         raise RefusedError("give names of experiments, or patterns of names")
     chosen: dict[str, Experiment] = {}
@@ -91,9 +98,10 @@ def chosen_experiments(settings: Sweep) -> dict[str, Experiment]:
         if value is not None
     }
     try:
-        return {name: dataclasses.replace(e, **changes) for name, e in chosen.items()}
+        changed = {name: dataclasses.replace(e, **changes) for name, e in chosen.items()}
     except ValueError as error:
         raise RefusedError(str(error)) from error
+    return {changed_name(name, chosen[name], e): e for name, e in changed.items()}
 
 
 def write_report(

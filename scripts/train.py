@@ -5,10 +5,13 @@
     python -m scripts.train --list cifar100
 
 Writes the run directory: metrics as JSON lines and for TensorBoard, checkpoints, embeddings, class
-means and a figure. A run that was stopped resumes when the same command is given again.
+means and a figure. Its name is that of the experiment and of what was changed, but for the epochs.
+A run that was stopped resumes when the same command is given again, and with --continue and more
+epochs it is trained for longer.
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
@@ -18,14 +21,16 @@ from typing import Any
 import tyro
 
 from hcl_jax.system.processes import is_first
-from scripts.experiments.catalogue import SMALL_SETS, catalogue, find_experiment
+from scripts.experiments.catalogue import SMALL_SETS, catalogue, changed_name, find_experiment
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
+from scripts.paths import UserPath
 from scripts.runs import markdown
 from scripts.runs.exit_status import run_job
 from scripts.runs.loop import run
 from scripts.runs.progress import progress_bar
-from scripts.runs.run_directory import read_metrics
+from scripts.runs.run_files import read_metrics
+from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import Runtime
 
 DEFAULT = "grouped-hscl5"
@@ -46,7 +51,7 @@ class Train:
 
     experiment: tyro.conf.OmitArgPrefixes[Experiment]
     runtime: tyro.conf.OmitArgPrefixes[Runtime] = dataclasses.field(default_factory=Runtime)
-    out: Path = Path("runs/train")
+    out: UserPath = Path("runs/train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,14 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    changed = settings.experiment != start.experiment
-    path = settings.out / (f"{name}-changed" if changed else name)
+    path = settings.out / changed_name(name, start.experiment, settings.experiment)
     return run_job(lambda: train(settings.experiment, path, settings.runtime), path)
 
 
 def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
     """Trains an experiment into a run directory, and prints and draws what came out."""
     runtime.begin()
+    refuse_what_does_not_fit([experiment], runtime)
     with progress_bar([experiment], runtime) as progress:
         results = run(experiment, path, progress, runtime)
     if not is_first():
@@ -101,16 +106,21 @@ def draw(experiment: Experiment, path: Path) -> None:
 def summary(experiment: Experiment, result: Mapping[str, Any]) -> str:
     """One line on what came out of one seed."""
     probes = "".join(
-        f", {label} {100 * result[name]:.1f} %"
+        f", {label} {100 * _number(result[name]):.1f} %"
         for name, label in (("knn", "kNN"), ("linear_probe", "linear probe"))
         if name in result
     )
     return (
-        f"{experiment.method}, seed {result['seed']}: loss {result['loss']:.4f}, "
-        f"equal-ip {result['equal_inner_product']:.4f}, "
+        f"{experiment.method}, seed {result['seed']}: loss {_number(result['loss']):.4f}, "
+        f"equal-ip {_number(result['equal_inner_product']):.4f}, "
         f"{result['directions']} of {result['dim']} directions, "
-        f"top-1 {100 * result['top1']:.1f} %{probes}"
+        f"top-1 {100 * _number(result['top1']):.1f} %{probes}"
     )
+
+
+def _number(value: float | None) -> float:
+    """A number of an evaluation; null in JSON was not finite."""
+    return math.nan if value is None else value
 
 
 def listing(pattern: str = "*") -> str:

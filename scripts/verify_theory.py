@@ -10,7 +10,6 @@ for bad input.
 """
 
 import dataclasses
-import json
 import os
 import sys
 import time
@@ -21,6 +20,8 @@ from typing import Annotated, Any
 import tyro
 from tqdm import tqdm
 
+from hcl_jax.system.json_files import json_text
+from scripts.paths import UserPath
 from scripts.theory_report.findings import Finding, run, text_table
 from scripts.theory_report.heartbeat import heartbeat
 from theory.checking import Effort
@@ -46,10 +47,10 @@ class VerifyTheory:
         full: thousands of models.
     """
 
-    case: Annotated[Path | None, tyro.conf.arg(metavar="FILE.json")] = None
+    case: UserPath | None = None
     digits: int = 25
     normalize: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    report: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    report: UserPath | None = None
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     full: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
@@ -135,7 +136,7 @@ def evaluate_file(path: Path, digits: int, *, normalize: bool = False) -> int:
     except (OSError, ValueError, ArithmeticError) as error:
         print(f"error: {path}: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(found[0] if single else found, indent=1))
+    print(json_text(found[0] if single else found, indent=1))
     return 0
 
 

@@ -119,7 +119,11 @@ def test_an_experiment_on_a_data_set_with_an_eta_and_a_metric_arrive_in_a_run(ex
     epoch = ("--epochs", 1, "--evaluations", 1, "--devices", 1, "--out", "runs")
     options = ("--hardening", "floored_exponential")
     run(extended, "-m", "scripts.train", "corners-hscl5-cosine", *options, *epoch)
-    path = extended / "runs" / "corners-hscl5-cosine-changed"
+    path = (
+        extended
+        / "runs"
+        / "corners-hscl5-cosine-hardening=floored_exponential-epochs=1-evaluations=1"
+    )
     config = json.loads((path / "config.json").read_text())
     for name, value in {"data": "corners", "schedule": "cosine", options[0]: options[1]}.items():
         assert f'"{name.lstrip("-")}": "{value}"' in json.dumps(config)

@@ -32,7 +32,7 @@ LAYERS = {
         "parallel",
         "training",
     ),
-    "hcl_jax.system": ("atomic_files processes", "preemption"),
+    "hcl_jax.system": ("atomic_files json_files locking processes", "preemption"),
     "hcl_jax.geometry": (
         "_checks _pseudo_inverse",
         "classes simplex",
@@ -69,7 +69,7 @@ LAYERS = {
     "hcl_jax.parallel": ("global_loss",),
     "hcl_jax.training": (
         "program targets microbatches",
-        "batch_loss embedding",
+        "states batch_loss embedding",
         "updates",
         "runner",
     ),
@@ -92,7 +92,8 @@ LAYERS = {
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),
     "scripts": (
-        "experiments theory_report data_preparation",
+        "paths theory_report data_preparation",
+        "experiments",
         "runs",
         "benchmarking",
         "reproduce train sweep export prepare_data verify_theory "
@@ -108,8 +109,9 @@ LAYERS = {
     ),
     "scripts.runs": (
         "evaluation exit_status markdown provenance",
-        "runtime run_directory tables",
-        "progress figures non_finite",
+        "runtime run_files tables",
+        "progress figures run_directory",
+        "non_finite resuming runners",
         "loop",
     ),
     "scripts.benchmarking": (

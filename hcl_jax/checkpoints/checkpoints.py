@@ -12,7 +12,6 @@ the same calls, on a directory that they share.
 """
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from hcl_jax.checkpoints import arrays
 from hcl_jax.checkpoints.directory import ARRAYS, CheckpointDirectory, CheckpointError, Mode
 from hcl_jax.checkpoints.restoring import Restored, restore_first_whole
 from hcl_jax.checkpoints.tree_spec import ArraySpec, named_leaves, specs_of
+from hcl_jax.system.json_files import json_bytes, parse_json
 from hcl_jax.system.processes import is_first, processes_where
 from hcl_jax.validation import check_choice, check_count
 
@@ -95,7 +95,7 @@ class Checkpoints:
         Args:
             step: at least the step of the latest checkpoint; one of the same step is replaced.
             state: a pytree of `jax.Array`, which may be typed PRNG keys.
-            notes: a dictionary that JSON can hold.
+            notes: a dictionary that JSON can hold; numbers that are not finite become None.
 
         Raises:
             CheckpointError: if this checkpoint or the one before could not be saved. Those that
@@ -103,13 +103,14 @@ class Checkpoints:
             TypeError: if a leaf of the state is no `jax.Array`, or JSON cannot hold the notes.
             ValueError: if there is a later checkpoint.
         """
-        leaves, kept_notes = named_leaves(state), json.loads(json.dumps(dict(notes)))
+        leaves, kept_notes = named_leaves(state), parse_json(json_bytes(notes), "notes")
         self.wait()
         self._check_step(step)
         self._attempts += 1
         staging = self._directory.staging_path(step, self._attempts)
         with _raised_by_all(self._failure_to_save(step)):
             if is_first():
+                self._directory.check_lock()
                 self._directory.remove_unfinished()
                 staging.mkdir()
             writing = arrays.start_writing(staging / ARRAYS, leaves)
@@ -131,6 +132,10 @@ class Checkpoints:
                 future.result()
             finally:
                 self._pending = None if future.done() else self._pending
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints on the disk, damaged ones too, in ascending order."""
+        return self._directory.steps()
 
     def restore_latest(self, like: Any) -> Restored | None:
         """Reads the latest checkpoint that is whole; the next save sets damaged ones aside.

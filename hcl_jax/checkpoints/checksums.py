@@ -56,6 +56,8 @@ def _compare(listed: dict[str, str], present: dict[str, Path]) -> None:
     if unlisted := sorted(present.keys() - listed.keys()):
         raise ChecksumError(f"{unlisted[0]} is not listed in {MANIFEST}")
     for name, path in sorted(present.items()):
+        if not path.is_file():  # a FIFO would be waited for
+            raise ChecksumError(f"{name} is not a regular file")
         found = _sha256(path)
         if found != listed[name]:
             raise ChecksumError(

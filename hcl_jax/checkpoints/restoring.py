@@ -104,7 +104,11 @@ def restore_first_whole(
     content = checkpoints.read_content(step)
     if lines := differences(content.arrays, specs_of(expected)):
         raise CheckpointMismatchError(f"{checkpoints.path_of(step)} holds other arrays:\n{lines}")
-    leaves = arrays.read(checkpoints.path_of(step) / ARRAYS, expected)
+    path = checkpoints.path_of(step) / ARRAYS
+    try:
+        leaves = arrays.read(path, expected)
+    except Exception as error:  # of the file format; the hashes are right, the arrays are not
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
     state = jax.tree.unflatten(jax.tree.structure(like), leaves.values())
     return Restored(step, state, content.notes, rejected)
 

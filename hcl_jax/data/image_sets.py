@@ -1,7 +1,7 @@
 """Sets of uint8 images on the host, and the statistics of their channels."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -9,8 +9,7 @@ from jaxtyping import Int, UInt8
 from hcl_jax.data.splits import Split
 from hcl_jax.validation import check_array
 
-Channels = tuple[float, ...]
-"""One number for each channel: red, green and blue, or a single one of gray images."""
+Channels = tuple[float, float, float]
 
 
 class CoarseLabels(NamedTuple):
@@ -90,7 +89,7 @@ REFERENCE_STATISTICS = ChannelStatistics((0.4914, 0.4822, 0.4465), (0.2023, 0.19
 images of the standard deviation within one image, which is smaller than that of the whole set."""
 
 
-def channel_statistics(images: UInt8[np.ndarray, "n height width channel"]) -> ChannelStatistics:
+def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> ChannelStatistics:
     """Mean and standard deviation of each channel over all pixels of all images, divided by 255.
 
     Sums are exact integers, so that the order of the images does not matter.
@@ -102,8 +101,8 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width channel"]) -> C
         The statistics that `ImageSet.mean` and `ImageSet.std` give, computed from these images.
 
     Raises:
-        ValueError, TypeError: if there is no image, or the array is not uint8 or lacks an axis
-            (images of one channel have shape (n, height, width, 1)).
+        TypeError: for what is no array, or of another dtype: values in [0, 1] would count as 0.
+        ValueError: for another shape, or if there is no image.
 
     Example:
         >>> import numpy as np
@@ -111,12 +110,18 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width channel"]) -> C
         >>> channel_statistics(np.broadcast_to(black_and_white, (2, 4, 4, 3)))
         ChannelStatistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     """
-    _check_bytes(images)
-    images, channels = np.asarray(images), images.shape[-1]
+    check_array("images", images)
+    shape, dtype = np.shape(images), images.dtype
+    if dtype != np.uint8:
+        raise TypeError(f"images must have dtype uint8, got {dtype}")
+    if len(shape) != 4 or 0 in shape or shape[3] != 3:
+        raise ValueError(
+            f"images must have shape (n, height, width, 3), none of them 0, got {shape}"
+        )
     count = images[..., 0].size
-    totals, squares = np.zeros(channels, np.uint64), np.zeros(channels, np.uint64)
+    totals, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
     for start in range(0, len(images), 128):
-        part = images[start : start + 128].astype(np.uint32)
+        part = np.asarray(images[start : start + 128]).astype(np.uint32)
         # Over the images first, in 32 bits, which runs along the memory.
         totals += part.sum(axis=0, dtype=np.uint32).sum(axis=(0, 1), dtype=np.uint64)
         squares += np.square(part).sum(axis=0, dtype=np.uint32).sum(axis=(0, 1), dtype=np.uint64)
@@ -126,16 +131,4 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width channel"]) -> C
         (count * int(square) - int(total) ** 2) ** 0.5 / count / 255
         for total, square in zip(totals, squares, strict=True)
     ]
-    return ChannelStatistics(tuple(mean), tuple(std))
-
-
-def _check_bytes(images: Any) -> None:
-    """Raises unless they are uint8 images (n, height, width, channel), none of these 0."""
-    check_array("images", images)
-    if images.dtype != np.uint8:
-        raise TypeError(f"images must be uint8, got dtype {images.dtype}")
-    if images.ndim != 4 or 0 in images.shape:
-        raise ValueError(
-            "images must have shape (n, height, width, channel), at least one image and no empty "
-            f"one, got shape {images.shape}"
-        )
+    return ChannelStatistics((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))

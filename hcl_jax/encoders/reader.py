@@ -12,10 +12,9 @@ the JSON file finds damage; it is no signature, and whoever forges one file can 
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax
 import jax.export
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
+from hcl_jax.system.json_files import JsonError, parse_json
 from hcl_jax.validation import check_array, check_finite_rows
 
 FORMAT = 1
@@ -211,13 +211,10 @@ def _read(path: Path) -> bytes:
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
-    content = _read(path)
     try:
-        metadata = json.loads(content, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise EncoderError(f"{path} is not JSON of an encoder: nested too deeply") from error
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
-        raise EncoderError(f"{path} is not JSON: {_in_one_line(error)}") from error
+        metadata = parse_json(_read(path), path)
+    except JsonError as error:
+        raise EncoderError(str(error)) from error
     found = metadata if isinstance(metadata, dict) else {}
     if found.get("format", FORMAT) != FORMAT:
         raise EncoderError(f"{path} has format {found['format']!r:.40}, expected {FORMAT}")
@@ -227,7 +224,3 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     if wrong:
         raise EncoderError(f"{path} does not describe an encoder: see {', '.join(wrong)}")
     return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"numbers must be finite, got {name}")

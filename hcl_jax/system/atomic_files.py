@@ -5,12 +5,12 @@ A SIGKILL leaves a file `NAME.XXXXXXXX.partial` behind, which no reader opens.
 """
 
 import contextlib
-import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 PARTIAL = ".partial"
 """Suffix of a file that is still being written."""
@@ -42,19 +42,27 @@ def atomic_write(contents: Mapping[Path, bytes]) -> None:
             file.write(content)
 
 
-def json_bytes(value: Any) -> bytes:
-    """The content of a JSON file, indented, with a newline at the end."""
-    return json.dumps(value, indent=1).encode() + b"\n"
+def remove(path: Path) -> None:
+    """Removes a directory with all that is in it, or anything else; of a link only the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def remove_partial_files(directory: Path) -> None:
     """Removes what killed processes left in a directory that no other process writes to."""
     for path in directory.glob(f"*{PARTIAL}"):
-        path.unlink()
+        remove(path)
 
 
 def sync_directory(directory: Path) -> None:
-    """Returns when the names of the files in a directory have reached the disk."""
+    """Returns when the names of the files in a directory have reached the disk.
+
+    Windows does not let a directory be opened, and sees to it by itself.
+    """
+    if os.name == "nt":
+        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

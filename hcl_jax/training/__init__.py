@@ -5,6 +5,7 @@ from hcl_jax.training.embedding import embed
 from hcl_jax.training.microbatches import loss_and_gradient
 from hcl_jax.training.program import Program
 from hcl_jax.training.runner import AXIS, DataParallel, Runner, SingleDevice
+from hcl_jax.training.states import TrainState, all_finite, init_state, restart
 from hcl_jax.training.targets import (
     ClassTargets,
     Target,
@@ -14,11 +15,8 @@ from hcl_jax.training.targets import (
 )
 from hcl_jax.training.updates import (
     StepInfo,
-    TrainState,
     each_seed,
     epoch_batches,
-    init_state,
-    restart,
     train_batches,
     train_epoch,
     train_epoch_of_seeds,
@@ -35,6 +33,7 @@ __all__ = [
     "StepInfo",
     "Target",
     "TrainState",
+    "all_finite",
     "class_target_losses",
     "each_seed",
     "embed",

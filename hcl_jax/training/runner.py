@@ -17,23 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from hcl_jax import parallel
 from hcl_jax.collectives import over_axis
 from hcl_jax.data import Split
 from hcl_jax.training.embedding import embed
 from hcl_jax.training.program import Program
+from hcl_jax.training.states import TrainState, all_finite, init_state, restart
 from hcl_jax.training.targets import Target
-from hcl_jax.training.updates import (
-    StepInfo,
-    TrainState,
-    each_seed,
-    init_state,
-    restart,
-    train_batches,
-    train_epoch_of_seeds,
-)
+from hcl_jax.training.updates import StepInfo, each_seed, train_batches, train_epoch_of_seeds
 
 AXIS = "devices"
 """The axis over which `DataParallel` splits a batch; synchronised batch norm averages over it."""
@@ -68,6 +61,10 @@ class Runner(Protocol):
         self, states: TrainState, batches: Split, target: Target
     ) -> tuple[TrainState, StepInfo]:
         """Steps on batches from `split_batches`; the memory of the old states is reused."""
+        ...
+
+    def all_finite(self, states: TrainState) -> Bool[Array, "*devices seed"]:
+        """Whether the states are finite, of each seed."""
         ...
 
     def features(self, states: TrainState, images: Array) -> Features:
@@ -133,6 +130,9 @@ class SingleDevice:
         self, states: TrainState, batches: Split, target: Target
     ) -> tuple[TrainState, StepInfo]:
         return _train_batches(self.program, states, batches, target)
+
+    def all_finite(self, states: TrainState) -> Bool[Array, " seed"]:
+        return _all_finite_jit(self.program, states)
 
     def features(self, states: TrainState, images: Array) -> Features:
         return _features_jit(self.program, states, images)
@@ -203,6 +203,9 @@ class DataParallel:
     ) -> tuple[TrainState, StepInfo]:
         return self._pmap(_train_batches, donate=(0,))(states, batches, self.replicate(target))
 
+    def all_finite(self, states: TrainState) -> Bool[Array, "devices seed"]:
+        return self._pmap(_all_finite)(states)
+
     def features(self, states: TrainState, images: Array) -> Features:
         return self._pmap(_features)(states, images)
 
@@ -256,6 +259,10 @@ def _train_batches(
     return each_seed(lambda state: train_batches(state, batches, target, program))(states)
 
 
+def _all_finite(program: Program, states: TrainState) -> Bool[Array, " seed"]:
+    return jax.vmap(all_finite)(states)
+
+
 def _features(program: Program, states: TrainState, images: Array) -> Features:
     return each_seed(lambda state: embed(state.variables, images, program)[0])(states)
 
@@ -273,6 +280,7 @@ def _unchanged(program: Program, tree: Any) -> Any:
 
 
 _init_jit = jax.jit(_init, static_argnums=0)
+_all_finite_jit = jax.jit(_all_finite, static_argnums=0)
 _features_jit = jax.jit(_features, static_argnums=0)
 _embed_jit = jax.jit(_embed, static_argnums=0)
 _restart_jit = jax.jit(_restart, static_argnums=0)

@@ -1,4 +1,4 @@
-"""The update: state, one step, one epoch. Jit and donation happen here, once.
+"""The update: one step, one epoch. Jit and donation happen here, once.
 
 An epoch is a single compiled `lax.scan` over a data set that lives on the device. Which of the
 paper's objectives is trained (`hcl_jax.training.targets`) is data, not code: one compiled program
@@ -22,17 +22,9 @@ from hcl_jax.networks import Variables
 from hcl_jax.training.batch_loss import rows_of_views, target_losses
 from hcl_jax.training.microbatches import loss_and_gradient
 from hcl_jax.training.program import Program
+from hcl_jax.training.states import TrainState
 from hcl_jax.training.targets import Target
 from hcl_jax.validation import check_count
-
-
-class TrainState(NamedTuple):
-    """What is carried from step to step."""
-
-    variables: Variables
-    optimizer_state: optax.OptState
-    step: Int[Array, ""]
-    key: PRNGKeyArray
 
 
 class StepInfo(NamedTuple):
@@ -41,7 +33,7 @@ class StepInfo(NamedTuple):
     Attributes:
         loss: mean loss of the global batch.
         gradient_norm: norm of the gradient with respect to all parameters.
-        parameter_norm: norm of all parameters before the step.
+        parameter_norm: norm of all parameters after the step.
         projection_norm: the largest of a row of projections.
         pairs: over how many the loss is a mean: (anchor, positive) pairs, or anchors.
         undefined: anchors without a positive or a negative.
@@ -55,53 +47,6 @@ class StepInfo(NamedTuple):
     pairs: Array
     undefined: Int[Array, ""]
     non_finite: Int[Array, ""]
-
-
-def init_state(key: PRNGKeyArray, program: Program) -> TrainState:
-    """The state before the first step.
-
-    Args:
-        key: randomness of the first parameters and of all training.
-        program: what will be trained.
-
-    Returns:
-        The state.
-
-    Example:
-        >>> import jax, optax
-        >>> from hcl_jax.networks import mlp
-        >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=8)
-        >>> int(init_state(jax.random.key(0), program).step)
-        0
-    """
-    init_key, train_key = jax.random.split(key)
-    variables = program.model.init(init_key)
-    return TrainState(
-        variables, program.optimizer.init(variables.params), jnp.zeros((), jnp.int32), train_key
-    )
-
-
-def restart(state: TrainState, program: Program) -> TrainState:
-    """The state before the first step, with a network that is trained already.
-
-    Args:
-        state: last state of the training that has ended.
-        program: what will be trained.
-
-    Returns:
-        The state, with a key of its own.
-
-    Example:
-        >>> import jax, optax
-        >>> from hcl_jax.networks import mlp
-        >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=8)
-        >>> state = init_state(jax.random.key(0), program)._replace(step=jax.numpy.int32(7))
-        >>> int(restart(state, program).step)
-        0
-    """
-    fresh = program.optimizer.init(state.variables.params)
-    key = jax.random.fold_in(state.key, state.step)
-    return TrainState(state.variables, fresh, jnp.zeros((), jnp.int32), key)
 
 
 def train_step(
@@ -124,7 +69,7 @@ def train_step(
 
     Example:
         >>> import jax, optax
-        >>> from hcl_jax.training.targets import traced_objective
+        >>> from hcl_jax.training import init_state, traced_objective
         >>> from hcl_jax.data import gaussian_classes
         >>> from hcl_jax.networks import mlp
         >>> batch = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=4).train
@@ -152,11 +97,12 @@ def train_step(
         program.model, own, images, loss_of, parts=program.parts
     )
     gradient = collectives.sum(gradient)
-    updates, optimizer_state = program.optimizer.update(
-        gradient, state.optimizer_state, variables.params
-    )
-    norms = optax.tree.norm(gradient), optax.tree.norm(variables.params)
+    with jax.numpy_dtype_promotion("standard"):  # which Optax and the schedules rely on
+        updates, optimizer_state = program.optimizer.update(
+            gradient, state.optimizer_state, variables.params
+        )
     params = jax.tree.map(jnp.add, variables.params, updates)
+    norms = optax.tree.norm(gradient), optax.tree.norm(params)
     variables = Variables(params, collectives.mean(batch_stats))
     after = TrainState(variables, optimizer_state, state.step + 1, state.key)
     return after, StepInfo(loss, *norms, *diagnostics)
@@ -182,7 +128,7 @@ def train_epoch(
 
     Example:
         >>> import jax, optax
-        >>> from hcl_jax.training.targets import traced_objective
+        >>> from hcl_jax.training import init_state, traced_objective
         >>> from hcl_jax.data import gaussian_classes
         >>> from hcl_jax.networks import mlp
         >>> data = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)
@@ -219,7 +165,7 @@ def train_batches(
 
     Example:
         >>> import jax, optax
-        >>> from hcl_jax.training.targets import traced_objective
+        >>> from hcl_jax.training import init_state, traced_objective
         >>> from hcl_jax.networks import mlp
         >>> program = Program(mlp(4, 3, depth=1, width=8), optax.adam(1e-3), batch_size=6)
         >>> state = init_state(jax.random.key(1), program)
@@ -254,7 +200,7 @@ def train_epoch_of_seeds(
 
     Example:
         >>> import jax, optax
-        >>> from hcl_jax.training.targets import traced_objective
+        >>> from hcl_jax.training import init_state, traced_objective
         >>> from hcl_jax.data import gaussian_classes
         >>> from hcl_jax.networks import mlp
         >>> data = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from hcl_jax.system.atomic_files import atomic_write, json_bytes
+from hcl_jax.system.atomic_files import atomic_write
+from hcl_jax.system.json_files import json_bytes
 from scripts.runs.exit_status import run_job
 from scripts.runs.provenance import commit
 

@@ -21,6 +21,7 @@ more study in `STUDIES`.
 import dataclasses
 import difflib
 import functools
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -44,6 +45,10 @@ HARDENING_STUDY: Mapping[HardeningName, tuple[float, ...]] = {
     "threshold": (-0.5, 0.0, 0.5),
     "sigmoid": (5.0, 10.0, 30.0),
 }
+
+
+LONGEST_NAME = 200
+"""Characters in the name of a run directory; file systems take up to 255."""
 
 
 class UnknownExperimentError(ValueError):
@@ -72,6 +77,36 @@ def find_experiment(name: str) -> Experiment:
             f"`python -m scripts.train --list` lists all {len(known)}"
         )
     return known[name]
+
+
+def changed_name(name: str, named: Experiment, changed: Experiment) -> str:
+    """A name for a variation of a named experiment, which says what differs.
+
+    The number of epochs is in it only where the first epochs depend on it: otherwise a longer run
+    is the continuation of a shorter one.
+
+    Example:
+        >>> named = catalogue()["digits-hucl2"]
+        >>> changed_name("digits-hucl2", named, dataclasses.replace(named, learning_rate=0.01))
+        'digits-hucl2-learning_rate=0.01'
+    """
+    ignored = () if changed.length_matters else ("epochs",)
+    values = {
+        field.name: getattr(changed, field.name)
+        for field in dataclasses.fields(Experiment)
+        if field.name not in ignored and getattr(changed, field.name) != getattr(named, field.name)
+    }
+    words = [name, *(f"{field}={_word(value)}" for field, value in values.items())]
+    whole = "-".join(words)
+    if len(whole) <= LONGEST_NAME:
+        return whole
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
+    return f"{whole[: LONGEST_NAME - 13]}-{digest}"
+
+
+def _word(value: Any) -> str:
+    """A value in the name of a directory."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def small_experiment(data: DataName, method: Method, **changes: Any) -> Experiment:

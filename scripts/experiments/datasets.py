@@ -138,7 +138,7 @@ DataName = Annotated[str, one_of(DATASETS)]
 @functools.cache
 def load_dataset(name: str, data_dir: Path = DATA_DIR) -> Dataset | ImageSet:
     """The data set of this name, loaded once."""
-    return DATASETS[name].load(data_dir.expanduser())
+    return DATASETS[name].load(data_dir)
 
 
 def training_split(dataset: Dataset | ImageSet) -> Split:

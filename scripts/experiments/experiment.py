@@ -4,7 +4,13 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
-from hcl_jax.validation import check_choice, check_count, check_non_negative, check_positive
+from hcl_jax.validation import (
+    check_choice,
+    check_count,
+    check_non_negative,
+    check_positive,
+    check_scalar,
+)
 from scripts.experiments.datasets import DATASETS, DataName, DatasetDefaults
 from scripts.experiments.networks import HEADS, NETWORKS, HeadName, NetworkName
 from scripts.experiments.options import (
@@ -42,6 +48,12 @@ CHOICES: Mapping[str, Iterable[str]] = {
     "average": get_args(Average),
 }
 """The values of the fields of an experiment that are names."""
+
+FROM_THE_DATA = ("views", "network", "head")
+"""Those of them that may be none: what goes with the data set."""
+
+FLAGS = ("synchronized", "probes", "stop_gradient_hardening", "reference_conventions")
+LARGEST_SEED = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +131,12 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
-            if getattr(self, name) is not None:
+            if getattr(self, name) is not None or name not in FROM_THE_DATA:
                 check_choice(name, getattr(self, name), tuple(choices))
+        for name in FLAGS:
+            check_choice(name, getattr(self, name), (True, False))
+        for name in ("beta", "learning_rate", "weight_decay"):
+            check_scalar(name, getattr(self, name))
         self._check_hardness()
         for name in ("epochs", "evaluations", "fit_epochs", "parts"):
             check_count(name, getattr(self, name))
@@ -136,6 +152,10 @@ class Experiment:
             )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be different and at least one, got {self.seeds}")
+        for seed in self.seeds:
+            check_count("seed", seed, minimum=0)
+        if max(self.seeds) > LARGEST_SEED:
+            raise ValueError(f"seeds must be at most {LARGEST_SEED}, got {self.seeds}")
         if self.defaults.unlabelled:
             self._check_no_label_is_needed()
         if self.initialization == "near_nc" and self.embedding_dim < self.defaults.num_classes - 1:
@@ -178,6 +198,11 @@ class Experiment:
     def is_hard(self) -> bool:
         """Whether negatives are weighted by their hardness (HSCL, HUCL)."""
         return self.objective.startswith("H")
+
+    @property
+    def length_matters(self) -> bool:
+        """Whether the first epochs would be others if there were more of them."""
+        return self.schedule != "constant"
 
     @property
     def images_per_step(self) -> int:

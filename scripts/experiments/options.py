@@ -44,11 +44,21 @@ NormalizationName = Annotated[str, one_of(NORMALIZATIONS)]
 
 
 def _shift(image_shape: tuple[int, ...]) -> Augmentation:
+    _check_images("shift", image_shape)
     return augmentation.compose(augmentation.random_shift(1), augmentation.gaussian_noise(0.01))
 
 
 def _simclr(image_shape: tuple[int, ...]) -> Augmentation:
+    _check_images("simclr", image_shape)
     return augmentation.simclr(image_shape[0], blur=image_shape[0] > 32)
+
+
+def _check_images(views: str, image_shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless these views can be made of images of a shape."""
+    if len(image_shape) != 3:
+        raise ValueError(
+            f"{views} views are of images, but those here are vectors of shape {image_shape}"
+        )
 
 
 VIEWS: Mapping[str, Callable[[tuple[int, ...]], Augmentation]] = {

@@ -8,6 +8,9 @@ from hcl_jax.checkpoints import CheckpointError
 from hcl_jax.data import DatasetError
 from scripts.experiments.catalogue import UnknownExperimentError
 
+NO_BACKEND = "Unable to initialize backend"
+"""How JAX begins to say that `JAX_PLATFORMS` names what it does not have."""
+
 
 class CommandError(Exception):
     """An error that is said in one line; the command then ends with `status`."""
@@ -21,8 +24,8 @@ class RefusedError(CommandError, ValueError):
     status = 2
 
 
-class NonFiniteLossError(CommandError):
-    """Training met a loss that is NaN or infinite."""
+class NonFiniteError(CommandError):
+    """Training met a loss, gradient, parameter or embedding that is NaN or infinite."""
 
 
 class PreemptedError(CommandError):
@@ -57,6 +60,10 @@ def run_job(job: Callable[[], None], out: Path, *, if_interrupted: str | None = 
     except OSError as error:
         where = error.filename or out
         return _failed(f"cannot read or write {where}: {error.strerror or error}", 1)
+    except RuntimeError as error:
+        if not str(error).startswith(NO_BACKEND):
+            raise
+        return _failed(str(error).splitlines()[0], RefusedError.status)
     return 0
 
 

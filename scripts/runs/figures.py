@@ -15,6 +15,7 @@ from hcl_jax.geometry import DIRECTION_TOLERANCE, simplex_etf
 from hcl_jax.system.atomic_files import atomic_open
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import PaperValues
+from scripts.runs.run_files import read_embeddings
 from scripts.runs.tables import method_of
 
 Record = Mapping[str, Any]
@@ -84,7 +85,7 @@ def normalization_figure(results: Sequence[Record]) -> Figure:
             for method in methods
         ]
         for axis, metric in ((left, "equal_inner_product"), (right, "directions")):
-            heights = [np.mean([r[metric] for r in rows]) for rows in chosen]
+            heights = [np.mean(np.array([r[metric] for r in rows], float)) for rows in chosen]
             places = np.arange(len(methods)) + offset
             axis.bar(places, heights, width=0.8 / len(names), label=name, color=f"C{i}")
     for axis, label in ((left, "equal inner-product error"), (right, "directions")):
@@ -161,7 +162,7 @@ def _spectra(axis: Axes, metrics: Mapping[str, Sequence[Record]]) -> None:
     smallest = np.log(DIRECTION_TOLERANCE)
     for method, records in metrics.items():
         last = max(record["epoch"] for record in records)
-        spectra = np.asarray([r["spectrum"] for r in records if r["epoch"] == last])
+        spectra = np.array([r["spectrum"] for r in records if r["epoch"] == last], float)
         ratios = np.log(np.maximum(spectra / spectra[:, :1], 1e-12))
         axis.plot(np.arange(1, ratios.shape[1] + 1), ratios.mean(axis=0), color=_color(method))
     axis.axhline(smallest, color="grey", linestyle=":", linewidth=1)
@@ -172,7 +173,7 @@ def _spectra(axis: Axes, metrics: Mapping[str, Sequence[Record]]) -> None:
 
 
 def _disc(axis: Axes, experiment: Experiment, path: Path) -> None:
-    arrays = np.load(path / "embeddings.npz")
+    arrays = read_embeddings(path)
     embeddings, labels = arrays["test_embeddings"][0], arrays["test_labels"]
     means = arrays["class_means"][0]
     axis.add_artist(patches.Circle((0, 0), 1, fill=False, color="lightgrey"))

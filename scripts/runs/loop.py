@@ -21,10 +21,7 @@ from hcl_jax.checkpoints import Checkpoints, Restored
 from hcl_jax.data import chunks
 from hcl_jax.system.preemption import Preemption, preemption
 from hcl_jax.training import (
-    AXIS,
-    DataParallel,
     Runner,
-    SingleDevice,
     StepInfo,
     Target,
     TrainState,
@@ -33,7 +30,7 @@ from hcl_jax.training import (
 )
 from scripts.experiments.datasets import load_dataset
 from scripts.experiments.experiment import Experiment
-from scripts.experiments.program import keys_of, objective_of, program_of
+from scripts.experiments.program import keys_of, objective_of
 from scripts.runs.evaluation import (
     PlacedDataset,
     SplitEmbeddings,
@@ -42,21 +39,18 @@ from scripts.runs.evaluation import (
     final_arrays,
     place_dataset,
 )
-from scripts.runs.exit_status import PreemptedError, RefusedError
-from scripts.runs.non_finite import check_finite_losses
+from scripts.runs.exit_status import PreemptedError
+from scripts.runs.non_finite import check_finite_embeddings, check_finite_steps
 from scripts.runs.progress import (
     epoch_before_training,
     evaluation_epochs,
     num_steps,
     steps_per_epoch,
 )
-from scripts.runs.run_directory import (
-    NO_METRICS,
-    MetricsPosition,
-    RunDirectory,
-    finished_results,
-    open_run,
-)
+from scripts.runs.resuming import changes_since_the_beginning, notes_of, place_in_run
+from scripts.runs.run_directory import CHECKPOINTS, RunDirectory, open_run
+from scripts.runs.run_files import finished_results
+from scripts.runs.runners import runner_of
 from scripts.runs.runtime import ONE_DEVICE, Runtime
 
 STREAMED_BYTES = 2**27
@@ -79,65 +73,32 @@ def run(
         The last evaluation of every seed.
 
     Raises:
-        NonFiniteLossError: if a loss is NaN or infinite; what was written so far stays.
-        RunDirectoryError: if the directory holds a run of another experiment.
-        PreemptedError: after SIGTERM, when the state is saved.
-        RefusedError: if the batch does not fit the data or the devices, or the network the data.
+        NonFiniteError: if a loss, gradient, parameter or embedding is NaN or infinite; what was
+            written so far stays.
+        RunDirectoryError: if the directory holds a run of another experiment, or is damaged.
+        PreemptedError: after a signal that asks to stop, when the state is saved.
+        RefusedError: if the batch does not fit the data or the devices, or the network the data; if
+            another process trains in the directory; if a setting of JAX has changed since the run
+            began, or a checkpoint is of a longer run.
     """
-    results = finished_results(path, experiment)
+    results = finished_results(path, experiment, longer=runtime.continues)
     if results is not None:
         progress.update(num_steps(experiment, runtime))
         return results
-    runner = _runner(experiment, runtime)
+    runner = runner_of(experiment, runtime)
     loaded = load_dataset(experiment.data, runtime.data_dir)
-    data = place_dataset(loaded, runner, round(runtime.resident_gib * 2**30))
-    if data.trained.resident is None and len(experiment.seeds) > 1:
-        raise RefusedError(
-            f"{experiment.data} is larger than the {runtime.resident_gib:g} GiB that may live on "
-            f"the device, and streams; then seeds run one by one, not {len(experiment.seeds)} at "
-            f"once"
-        )
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(open_run(path, experiment))
+        directory = stack.enter_context(open_run(path, experiment, longer=runtime.continues))
+        data = place_dataset(loaded, runner, runtime.resident_bytes)
         checkpoints = None
         if runtime.keep:
             checkpoints = stack.enter_context(
-                Checkpoints(path / "checkpoints", keep=runtime.keep, best="top1")
+                Checkpoints(path / CHECKPOINTS, keep=runtime.keep, best="top1")
             )
-        stop = stack.enter_context(preemption())
+        stop = stack.enter_context(preemption(runtime.signals))
         return _Run(
             experiment, runtime, runner, data, directory, checkpoints, stop, progress
         ).finish()
-
-
-def _runner(experiment: Experiment, runtime: Runtime) -> Runner:
-    """Compiles for the devices that were asked for; refuses what cannot be trained on them."""
-    devices = runtime.chosen_devices()
-    count = jax.device_count() if devices is None else len(devices)
-    steps = steps_per_epoch(experiment, runtime)
-    if not steps:
-        raise RefusedError(
-            f"a batch of {experiment.images_per_step} is more than all training images of "
-            f"{experiment.data}"
-        )
-    try:
-        axis_name = AXIS if count > 1 else None
-        program = program_of(experiment, steps_per_epoch=steps, axis_name=axis_name)
-    except ValueError as error:  # the network does not take images of this shape
-        raise RefusedError(str(error)) from error
-    if experiment.images_per_step % count:
-        raise RefusedError(
-            f"a batch of {experiment.images_per_step} cannot be spread evenly over {count} "
-            f"devices; choose a batch size that they divide, or fewer devices"
-        )
-    views = 2 if experiment.positives == "views" else 1
-    images = views * experiment.images_per_step // count
-    if images % experiment.parts:
-        raise RefusedError(
-            f"the {images} images of a batch on one device cannot be cut into {experiment.parts} "
-            f"equal parts; choose a number of parts that divides them"
-        )
-    return SingleDevice(program) if count == 1 else DataParallel(program, devices=devices)
 
 
 @dataclasses.dataclass
@@ -175,26 +136,28 @@ class _Run:
 
     def _begin(self) -> tuple[int, TrainState]:
         """The epoch after which training begins or resumes, and the states there."""
+        first = epoch_before_training(self.experiment)
         restored = self._restored()
         if restored is None:
-            self.directory.rewind(NO_METRICS)
+            self.directory.begin()
             states = self.runner.init(keys_of(self.experiment))
-            epoch = epoch_before_training(self.experiment)
-            if epoch == 0:
+            if first == 0:
                 self._evaluate(states, 0, None)
-            return epoch, states
+            return first, states
         for rejected in restored.rejected:
             self.progress.write(f"not used: {rejected}", file=sys.stderr)
-        notes = restored.notes
-        self.directory.rewind(MetricsPosition(notes["metrics_length"], notes["metrics_digest"]))
-        epochs = notes["epoch"] - epoch_before_training(self.experiment)
-        self.progress.update(epochs * steps_per_epoch(self.experiment, self.runtime))
-        self.progress.write(f"resumes after epoch {notes['epoch']}", file=sys.stderr)
-        return notes["epoch"], self.runner.replicate(restored.state)
+        epoch, position = place_in_run(restored, self.experiment, self.directory.path)
+        self.directory.resume(position)
+        self.progress.update((epoch - first) * steps_per_epoch(self.experiment, self.runtime))
+        self.progress.write(f"resumes after epoch {epoch}", file=sys.stderr)
+        return epoch, self.runner.replicate(restored.state)
 
     def _restored(self) -> Restored | None:
-        if self.checkpoints is None:
+        """The last checkpoint, unless settings have changed that it depends on."""
+        if self.checkpoints is None or not self.checkpoints.steps():
             return None
+        for change in changes_since_the_beginning(self.directory.path, self.runtime):
+            self.progress.write(change, file=sys.stderr)
         like = self.runner.abstract_states(keys_of(self.experiment))
         return self.checkpoints.restore_latest(like)
 
@@ -206,8 +169,9 @@ class _Run:
         profile = self.runtime.profile if second else None
         with jax.profiler.trace(str(profile)) if profile else contextlib.nullcontext():
             states, infos = self._steps(states, self._target(epoch))
-            infos = jax.tree.map(np.asarray, infos)
-        check_finite_losses(infos, epoch, self.experiment, self.directory)
+            finite = self.runner.fetch(self.runner.all_finite(states))
+            infos, finite = jax.tree.map(np.asarray, (infos, finite))
+        check_finite_steps(infos, finite, epoch, self.experiment, self.directory)
         self.progress.update(infos.loss.shape[1])
         self.progress.set_postfix_str(
             f"{self.experiment.data} {self.experiment.method} loss {infos.loss.mean():.4f}",
@@ -243,6 +207,8 @@ class _Run:
         self, states: TrainState, epoch: int, losses: Float[np.ndarray, " seed"] | None
     ) -> tuple[list[dict[str, Any]], SplitEmbeddings]:
         embeddings = embed_splits(self.runner, states, self.data)
+        steps = max(epoch, 0) * steps_per_epoch(self.experiment, self.runtime)
+        check_finite_embeddings(embeddings, steps, epoch, self.experiment, self.directory)
         records = evaluation_records(
             self.experiment,
             self.runner,
@@ -259,12 +225,7 @@ class _Run:
     def _save(self, epoch: int, states: TrainState, records: list[dict[str, Any]]) -> None:
         if self.checkpoints is None:
             return
-        position = self.directory.metrics_position()
-        notes = {
-            "epoch": epoch,
-            "metrics_length": position.length,
-            "metrics_digest": position.digest,
-        }
+        notes: dict[str, Any] = notes_of(epoch, self.directory.metrics_position())
         if records:
             notes["top1"] = float(np.mean([record["top1"] for record in records]))
         number = epoch - epoch_before_training(self.experiment)

@@ -1,45 +1,105 @@
-"""Stops a run whose loss is NaN or infinite, and writes what is known of it."""
+"""Stops a run in which a number is NaN or infinite, before it is saved."""
+
+from typing import Any, NoReturn
 
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from hcl_jax.training import StepInfo
 from scripts.experiments.experiment import Experiment
-from scripts.runs.exit_status import NonFiniteLossError
+from scripts.runs.exit_status import NonFiniteError
 from scripts.runs.run_directory import RunDirectory
 
 SHOWN_STEPS = 20
-"""Steps before a loss that is not finite in its diagnostic."""
+"""Steps before a number that is not finite in its diagnostic."""
+
+WATCHED = {
+    "loss": "the loss",
+    "gradient_norm": "the norm of the gradient",
+    "parameter_norm": "the norm of the parameters",
+    "projection_norm": "the largest norm of a projection",
+}
+"""What is looked at after every step, in this order."""
 
 
-def check_finite_losses(
-    infos: StepInfo, epoch: int, experiment: Experiment, directory: RunDirectory
+def check_finite_steps(
+    infos: StepInfo,
+    finite_states: Bool[np.ndarray, " seed"],
+    epoch: int,
+    experiment: Experiment,
+    directory: RunDirectory,
 ) -> None:
-    """Raises NonFiniteLossError, with the last steps in diagnostic.json, unless all are finite."""
-    finite = np.isfinite(infos.loss)
-    if finite.all():
+    """Raises NonFiniteError, with the last steps in diagnostic.json, if an epoch went wrong.
+
+    Args:
+        infos: of the steps of the epoch, with the seeds along the leading axis.
+        finite_states: whether the states after the epoch are finite.
+        epoch: number of the epoch.
+        experiment: what is trained.
+        directory: of the run.
+    """
+    watched = np.stack([np.asarray(getattr(infos, name)) for name in WATCHED], axis=2)
+    wrong = np.argwhere(~np.isfinite(watched))
+    if wrong.size:
+        seed, step, number = wrong[np.argmin(wrong[:, 1])]
+        value = watched[seed, step, number]
+        what = f"{list(WATCHED.values())[number]} is {value}"
+    elif not finite_states.all():
+        seed, step = np.argmin(finite_states), watched.shape[1] - 1
+        what = "the state (parameters, optimizer, batch norm) is not finite"
+    else:
         return
-    seed, step = np.argwhere(~finite)[0]
-    number = (max(epoch, 1) - 1) * infos.loss.shape[1] + step + 1
     shown = slice(max(0, step - SHOWN_STEPS), step + 1)
-    steps = {name: values[seed, shown].tolist() for name, values in infos._asdict().items()}
+    steps = {
+        name: [_json_number(x) for x in values[seed, shown].tolist()]
+        for name, values in infos._asdict().items()
+    }
+    of_all = (max(epoch, 1) - 1) * watched.shape[1] + step + 1
+    _stop(what, int(seed), int(of_all), epoch, experiment, directory, steps)
+
+
+def check_finite_embeddings(
+    embeddings: tuple[Float[Array, "seed n dim"], ...],
+    steps: int,
+    epoch: int,
+    experiment: Experiment,
+    directory: RunDirectory,
+) -> None:
+    """Raises NonFiniteError if an embedding that is to be measured is not finite."""
+    finite = np.all([np.isfinite(split).all(axis=(1, 2)) for split in embeddings], axis=0)
+    if not finite.all():
+        seed = int(np.argmin(finite))
+        _stop("an embedding is not finite", seed, steps, epoch, experiment, directory, {})
+
+
+def _stop(
+    what: str,
+    seed: int,
+    step: int,
+    epoch: int,
+    experiment: Experiment,
+    directory: RunDirectory,
+    steps: dict[str, Any],
+) -> NoReturn:
+    """Writes the diagnostic, and raises the error."""
     directory.diagnose(
         {
             "experiment": experiment.name,
+            "what": what,
             "seed": experiment.seeds[seed],
             "epoch": epoch,
-            "step": int(number),
-            "steps_shown": len(steps["loss"]),
-            **{name: [_json_number(x) for x in values] for name, values in steps.items()},
+            "step": step,
+            **steps,
         }
     )
-    raise NonFiniteLossError(
-        f"the loss is {infos.loss[seed, step]} at step {number} of {experiment.method} "
+    raise NonFiniteError(
+        f"{what} at step {step} of {experiment.method} "
         f"(beta = {experiment.beta:g}, seed {experiment.seeds[seed]}, {experiment.data}, "
-        f"{experiment.normalization}); everything before it is kept, and diagnostic.json has "
+        f"{experiment.normalization}); the last checkpoint is kept, and diagnostic.json has "
         f"the losses and norms of the last steps"
     )
 
 
 def _json_number(value: float) -> float | str:
-    """A number that JSON can hold, or its name."""
+    """A number that JSON can hold, or its name, which here is of interest."""
     return value if np.isfinite(value) else str(value)

@@ -1,22 +1,21 @@
 """The directory of a run: what was asked, what was measured, what came out.
 
-    config.json         the experiment, and the versions and commit it ran with
+    lock                held by the process that trains here
+    config.json         the experiment, and the versions, settings and commit it began with
     metrics.jsonl       one line for each evaluation and seed, appended and flushed
     events.out.*        the same numbers for TensorBoard
     checkpoints/        states from which the run resumes
     embeddings.npz      embeddings, labels and class means at the end
-    diagnostic.json     what is known of a loss that was not finite
+    diagnostic.json     what is known of a number that was not finite
     results.json        the last evaluation of every seed; its presence says the run is finished
 
 Files other than metrics.jsonl and the event file are whole or not there
 (`hcl_jax.system.atomic_files`). A run that resumes from a checkpoint first takes back what was
-appended after it (`RunDirectory.rewind`).
+appended after it (`RunDirectory.resume`). Reading is in `scripts.runs.run_files`.
 """
 
 import contextlib
-import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,15 +23,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hcl_jax.system.atomic_files import atomic_open, atomic_write, json_bytes, remove_partial_files
-from hcl_jax.system.processes import is_first
+from hcl_jax.system.atomic_files import atomic_open, atomic_write, remove_partial_files
+from hcl_jax.system.json_files import json_bytes, json_text, parse_json
+from hcl_jax.system.locking import DirectoryLock, locked
+from hcl_jax.system.processes import is_first, processes_where
 from scripts.experiments.experiment import Experiment
-from scripts.runs.exit_status import CommandError
+from scripts.runs.exit_status import RefusedError
 from scripts.runs.provenance import environment
+from scripts.runs.run_files import (
+    CONFIG,
+    EMBEDDINGS,
+    METRICS,
+    RESULTS,
+    RunDirectoryError,
+    as_json,
+    check_same_experiment,
+    parsed_records,
+    read_config,
+    read_metrics,
+)
 
-
-class RunDirectoryError(CommandError):
-    """A run directory that cannot be used: it holds another run, or a file that is not whole."""
+CHECKPOINTS = "checkpoints"
+DIAGNOSTIC = "diagnostic.json"
 
 
 class MetricsPosition(NamedTuple):
@@ -53,10 +65,23 @@ NO_METRICS = MetricsPosition(0, hashlib.sha256().hexdigest())
 class RunDirectory:
     """A run being written; use `open_run`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, experiment: Experiment, lock: DirectoryLock, *, shorter: bool
+    ) -> None:
         self.path = path
-        self._metrics = (path / "metrics.jsonl").open("ab+")
+        self._experiment, self._lock, self._shorter = experiment, lock, shorter
+        self._metrics = (path / METRICS).open("ab+")
         self._tensorboard: Any = None
+
+    def begin(self) -> None:
+        """Records the experiment and the environment, and takes back all that was measured.
+
+        Raises:
+            RefusedError: if a shorter run was to be continued.
+        """
+        _refuse_to_begin(self.path, self._shorter)
+        self._write(CONFIG, {"experiment": as_json(self._experiment), "environment": environment()})
+        self.resume(NO_METRICS)
 
     def metrics_position(self) -> MetricsPosition:
         """How far the metrics are written; they are on the disk when this returns."""
@@ -65,51 +90,70 @@ class RunDirectory:
         written = self._metrics.read()
         return _position_after(written)
 
-    def rewind(self, position: MetricsPosition) -> None:
+    def resume(self, position: MetricsPosition) -> None:
         """Takes back what was appended after a position, here and for TensorBoard.
 
         Raises:
             RunDirectoryError: if the metrics before it are not those that were written.
         """
+        self._lock.check()
         self._metrics.seek(0)
         written = self._metrics.read(position.length)
         if _position_after(written) != position:
             raise RunDirectoryError(
-                f"{self.path / 'metrics.jsonl'} was changed since the checkpoint: its first "
+                f"{self.path / METRICS} was changed since the checkpoint: its first "
                 f"{position.length} bytes are not those that were written; put them back, or start "
                 f"again in another directory"
             )
+        if self._shorter:
+            self._lengthen()
         self._metrics.truncate(position.length)
         self._metrics.seek(0, os.SEEK_END)
         self._begin_tensorboard()
-        for line in written.splitlines():
-            self._add_to_tensorboard(json.loads(line))
+        for record in parsed_records(written, self.path / METRICS):
+            self._add_to_tensorboard(record)
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Appends one evaluation of one seed, and flushes it to the disk."""
-        self._metrics.write(json.dumps(record).encode() + b"\n")
+        self._lock.check()
+        line = json_text(record).encode()
+        self._metrics.write(line + b"\n")
         self._metrics.flush()
-        self._add_to_tensorboard(record)
+        self._add_to_tensorboard(parse_json(line, METRICS))
 
     def records(self) -> list[dict[str, Any]]:
         """Everything that was appended."""
         return read_metrics(self.path)
 
     def diagnose(self, facts: Mapping[str, Any]) -> None:
-        """Writes what is known of a loss that was not finite."""
-        write_json(self.path / "diagnostic.json", facts)
+        """Writes what is known of a number that was not finite."""
+        self._write(DIAGNOSTIC, facts)
 
     def finish(self, results: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> None:
         """Writes the embeddings and, last, the results."""
-        with atomic_open(self.path / "embeddings.npz") as (file,):
+        self._lock.check()
+        (self.path / DIAGNOSTIC).unlink(missing_ok=True)  # of an attempt before this one
+        with atomic_open(self.path / EMBEDDINGS) as (file,):
             np.savez_compressed(file, allow_pickle=False, **arrays)
-        write_json(self.path / "results.json", results)
+        self._write(RESULTS, results)
 
     def close(self) -> None:
         """Closes the files."""
         self._metrics.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
+
+    def _write(self, name: str, value: Any) -> None:
+        self._lock.check()
+        write_json(self.path / name, value)
+
+    def _lengthen(self) -> None:
+        """Makes the shorter run an unfinished one of this experiment, which began where it did."""
+        config = read_config(self.path)
+        assert config is not None
+        (self.path / RESULTS).unlink(missing_ok=True)
+        self._write(CONFIG, config._replace(experiment=as_json(self._experiment))._asdict())
+        self._shorter = False
 
     def _begin_tensorboard(self) -> None:
         from tensorboardX import SummaryWriter
@@ -128,14 +172,19 @@ class RunDirectory:
 class UnwrittenDirectory(RunDirectory):
     """The directory in every process but the first, which alone writes it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shorter: bool) -> None:
         self.path = path
+        self._shorter = shorter
         self._records: list[dict[str, Any]] = []
+
+    def begin(self) -> None:
+        _refuse_to_begin(self.path, self._shorter)
+        self._records = []
 
     def metrics_position(self) -> MetricsPosition:
         return NO_METRICS
 
-    def rewind(self, position: MetricsPosition) -> None:
+    def resume(self, position: MetricsPosition) -> None:
         self._records = []
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -155,92 +204,44 @@ class UnwrittenDirectory(RunDirectory):
 
 
 @contextlib.contextmanager
-def open_run(path: Path, experiment: Experiment) -> Iterator[RunDirectory]:
-    """Opens the directory of a run, new or unfinished; call `RunDirectory.rewind` first.
+def open_run(path: Path, experiment: Experiment, *, longer: bool = False) -> Iterator[RunDirectory]:
+    """Locks and opens the directory of a run, new or unfinished; call `begin` or `resume` first.
+
+    With `longer`, a shorter run of the experiment is made longer when it resumes.
 
     Raises:
+        RefusedError: if another process trains there.
         RunDirectoryError: if the directory holds a run of another experiment.
     """
-    check_same_experiment(path, experiment)
-    if not is_first():
-        yield UnwrittenDirectory(path)
-        return
-    path.mkdir(parents=True, exist_ok=True)
-    remove_partial_files(path)
-    config = {"experiment": dataclasses.asdict(experiment), "environment": environment()}
-    write_json(path / "config.json", config)
-    directory = RunDirectory(path)
-    try:
-        yield directory
-    finally:
-        directory.close()
+    with _lock(path) as lock:
+        shorter = check_same_experiment(path, experiment, longer=longer)
+        if lock is None:
+            yield UnwrittenDirectory(path, shorter=shorter)
+            return
+        remove_partial_files(path)
+        directory = RunDirectory(path, experiment, lock, shorter=shorter)
+        with contextlib.closing(directory):
+            yield directory
 
 
-def check_same_experiment(path: Path, experiment: Experiment) -> None:
-    """Raises RunDirectoryError if the directory holds a run of another experiment."""
-    config_path = path / "config.json"
-    if not config_path.exists():
-        return
-    found = read_json(config_path).get("experiment")
-    asked = json.loads(json.dumps(dataclasses.asdict(experiment)))
-    if found == asked:
-        return
-    found = found if isinstance(found, dict) else {}
-    lines = [
-        f"  {name}: the directory has {found.get(name)!r}, asked was {asked.get(name)!r}"
-        for name in sorted({*found, *asked})
-        if found.get(name) != asked.get(name)
-    ]
-    raise RunDirectoryError(
-        f"{path} holds a run of another experiment; choose another directory\n" + "\n".join(lines)
-    )
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[DirectoryLock | None]:
+    """The lock of the first process, None in others; RefusedError where another run has it."""
+    with contextlib.ExitStack() as stack:
+        lock, refused = None, False
+        if is_first():
+            try:
+                lock = stack.enter_context(locked(path))
+            except BlockingIOError:
+                refused = True
+        if processes_where(refused):
+            raise RefusedError(f"another process is training in {path}")
+        yield lock
 
 
-def finished_results(path: Path, experiment: Experiment) -> list[dict[str, Any]] | None:
-    """The results of a finished run of this experiment, or None if it has not finished."""
-    if not (path / "results.json").exists():
-        return None
-    check_same_experiment(path, experiment)
-    return read_json(path / "results.json")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All evaluations of a run; a last line cut off by a crash is left out.
-
-    Raises:
-        RunDirectoryError: if another line is not JSON.
-    """
-    lines = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
-    records = []
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith("\n"):
-            break
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise RunDirectoryError(
-                f"{path / 'metrics.jsonl'}, line {number}, is not JSON: {error}"
-            ) from error
-    return records
-
-
-def experiment_of(path: Path) -> Experiment:
-    """The experiment of a run directory.
-
-    Raises:
-        RunDirectoryError: if there is none, or one of another version.
-    """
-    config = path / "config.json"
-    if not config.exists():
-        raise RunDirectoryError(f"{path} is not a run directory: it has no config.json")
-    fields: dict[str, Any] = read_json(config).get("experiment", {})
-    known = {field.name for field in dataclasses.fields(Experiment)}
-    if set(fields) != known:
-        raise RunDirectoryError(
-            f"{config} is of another version: fields {sorted(set(fields) ^ known)} differ"
-        )
-    fields["seeds"] = tuple(fields["seeds"])
-    return Experiment(**fields)
+def _refuse_to_begin(path: Path, shorter: bool) -> None:
+    if shorter:
+        raise RefusedError(f"{path} has no checkpoint to continue from: it was run with --keep 0")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -253,18 +254,6 @@ def write_summary(out: Path, results: list[dict[str, Any]]) -> None:
     write_json(
         out / "summary.json", [{k: v for k, v in r.items() if k != "spectrum"} for r in results]
     )
-
-
-def read_json(path: Path) -> Any:
-    """Reads JSON.
-
-    Raises:
-        RunDirectoryError: if it is not JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise RunDirectoryError(f"{path} is not JSON: {error}") from error
 
 
 def _position_after(written: bytes) -> MetricsPosition:

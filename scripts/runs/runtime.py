@@ -1,15 +1,19 @@
 """Where and how carefully an experiment runs; none of it changes what is trained."""
 
 import dataclasses
-from pathlib import Path
-from typing import Any
+import signal
+from typing import Annotated, Any, Literal, get_args
 
 import jax
+import tyro
 
 from hcl_jax.data.streaming import BUDGET_BYTES
-from hcl_jax.validation import check_count, check_non_negative
+from hcl_jax.validation import check_choice, check_count, check_non_negative
 from scripts.experiments.datasets import DATA_DIR
+from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError
+
+SignalName = Literal["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +28,12 @@ class Runtime:
         checkpoint_seconds: after this long the next epoch ends with a checkpoint; 0 for every one.
         keep: how many of the latest checkpoints stay, besides the best; 0 for none at all, not even
             the final state.
+        continues: whether a run of fewer epochs, finished or not, is trained on to the epochs asked
+            for, as one run of that length would be.
+        resume_anyway: whether a run resumes although a setting of JAX differs from those it began
+            with, and the rest of it gets other numbers.
+        stop_signals: signals after which the present epoch ends, the state is saved, and the
+            command exits with status 143. Slurm sends SIGUSR1 before the end if asked to.
         profile: a directory for a profile of the second epoch, for TensorBoard.
         hosts: whether several hosts train together, each with this command. On TPU pods and under
             Slurm the next three options are found out; elsewhere they have to be given.
@@ -33,11 +43,14 @@ class Runtime:
     """
 
     devices: int | None = None
-    data_dir: Path = DATA_DIR
+    data_dir: UserPath = DATA_DIR
     resident_gib: float = BUDGET_BYTES / 2**30
     checkpoint_seconds: float = 60.0
     keep: int = 2
-    profile: Path | None = None
+    continues: Annotated[bool, tyro.conf.arg(name="continue"), tyro.conf.FlagCreatePairsOff] = False
+    resume_anyway: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    stop_signals: tuple[SignalName, ...] = ("SIGTERM",)
+    profile: UserPath | None = None
     hosts: bool = False
     coordinator: str | None = None
     host_count: int | None = None
@@ -51,6 +64,22 @@ class Runtime:
             check_count("devices", self.devices)
             if self.hosts and self.devices:
                 raise ValueError("over several hosts all devices are used: leave devices out")
+        if self.continues and not self.keep:
+            raise ValueError("a run is continued from its last checkpoint: keep must be at least 1")
+        for name in self.stop_signals:
+            check_choice("stop_signals", name, get_args(SignalName))
+            if not hasattr(signal, name):
+                raise ValueError(f"this system has no signal {name}")
+
+    @property
+    def resident_bytes(self) -> int:
+        """A split up to this size lives on the device."""
+        return round(self.resident_gib * 2**30)
+
+    @property
+    def signals(self) -> tuple[signal.Signals, ...]:
+        """The signals that ask the run to stop."""
+        return tuple(signal.Signals[name] for name in self.stop_signals)
 
     def begin(self) -> None:
         """Connects to the other hosts, if there are any; call it before anything else uses JAX."""

@@ -36,7 +36,7 @@ def geometry_table(
         names = ("zero_sum", "unit_norm", "equal_inner_product", "within_class")
         cells = [method, *(_spread([row[name] for row in rows], 3) for name in names)]
         cells.append(f"{_spread([row['directions'] for row in rows], 0)} of {rows[0]['dim']}")
-        cells.append(_spread([100 * row["top1"] for row in rows], 1))
+        cells.append(_spread([row["top1"] for row in rows], 1, scale=100))
         if paper:
             theirs = paper.get(method, UNKNOWN)
             cells += [theirs.zero_sum, theirs.equal_inner_product]
@@ -73,8 +73,9 @@ def _by_method(results: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[s
     return groups
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    array = np.asarray(values, dtype=float)
+def _spread(values: Sequence[float | None], digits: int, *, scale: float = 1.0) -> str:
+    """Mean and half range; None, which JSON has for a number that is not finite, becomes NaN."""
+    array = scale * np.asarray(values, dtype=float)
     middle = f"{array.mean():.{digits}f}"
     half_range = (array.max() - array.min()) / 2
     return f"{middle} ± {half_range:.{digits}f}" if len(array) > 1 else middle

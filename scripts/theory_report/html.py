@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hcl_jax.system.atomic_files import atomic_write, json_bytes
+from hcl_jax.system.atomic_files import atomic_write
+from hcl_jax.system.json_files import json_bytes
 from scripts.theory_report.findings import Finding, grouped
 from scripts.theory_report.section import Section, Table
 from theory.checking import Effort, Evidence, Verdict

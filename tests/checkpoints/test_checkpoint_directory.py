@@ -162,8 +162,83 @@ def test_faults_are_named(tmp_path):
 def test_other_names_are_left_alone(tmp_path):
     directory = CheckpointDirectory(tmp_path)
     write(directory, 12, "twelve")
-    for name in ("step_12", "step_000000012.old", "notes", "step_000000013.faulty"):
+    others = ("step_12", "step_000000012.old", "notes", "step_000000013.faulty")
+    others += ("step_0000000014", "step_\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0661\u0665")
+    for name in others:
         (tmp_path / name).mkdir()
     directory.recover()
     assert directory.steps() == [12]
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 7
+
+
+def make_file(path):
+    path.write_text("")
+
+
+def make_fifo(path):
+    os.mkfifo(path)
+
+
+def make_link(path):
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("make", [make_file, make_fifo, make_link])
+@pytest.mark.parametrize("suffix", ["1.saving", "removing", "replaced"])
+def test_leftovers_that_are_no_directories_are_removed(tmp_path, make, suffix):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    directory = CheckpointDirectory(tmp_path / "checkpoints")
+    directory.path.mkdir()
+    write(directory, 3, "three")
+    make(directory.path / f"step_000000003.{suffix}")
+    directory.recover()
+    assert [path.name for path in directory.path.iterdir()] == ["step_000000003"]
+    assert elsewhere.is_dir()
+
+
+def test_a_checkpoint_that_is_a_link_is_removed_as_a_link(tmp_path):
+    directory, elsewhere = CheckpointDirectory(tmp_path / "checkpoints"), tmp_path / "elsewhere"
+    directory.path.mkdir()
+    write(directory, 3, "three")
+    directory.path_of(3).rename(elsewhere)
+    directory.path_of(3).symlink_to(elsewhere)
+    assert directory.first_whole([3]) == (3, ())
+    directory.remove(3)
+    assert not list(directory.path.iterdir())
+    assert (elsewhere / "arrays" / "text").read_text() == "three"
+
+
+def test_a_fifo_in_a_checkpoint_is_not_waited_for(tmp_path):
+    directory = CheckpointDirectory(tmp_path)
+    write(directory, 3, "three")
+    (tmp_path / "step_000000003" / "arrays" / "text").unlink()
+    os.mkfifo(tmp_path / "step_000000003" / "arrays" / "text")
+    step, (rejected,) = directory.first_whole([3])
+    assert (step, rejected.reason) == (None, "arrays/text is not a regular file")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "checkpoint.json cannot be read: No such file"),
+        ("[]", "does not describe the checkpoint of step 3"),
+        ("{", "is not JSON"),
+        ('{"step": 4, "notes": {}, "leaves": {}}', "does not describe the checkpoint of step 3"),
+        ('{"step": 3, "notes": [], "leaves": {}}', "does not describe the checkpoint of step 3"),
+        ('{"step": 3, "notes": {}}', "does not describe the checkpoint of step 3"),
+        ('{"step": 3, "notes": {}, "leaves": {"a": 5}}', "does not have dtype and shape"),
+        ('{"step": 3, "notes": {}, "leaves": {"a": ["f", [true]]}}', "does not have dtype"),
+        ('{"step": 3, "notes": {}, "leaves": {"a": ["f", [2]]}}', "arrays is missing"),
+    ],
+)
+def test_a_checkpoint_that_was_sealed_without_its_content_is_not_whole(tmp_path, content, reason):
+    directory = CheckpointDirectory(tmp_path)
+    directory.path_of(3).mkdir()
+    if content is not None:
+        (directory.path_of(3) / "checkpoint.json").write_text(content)
+    checksums.write(directory.path_of(3))
+    step, (rejected,) = directory.first_whole([3])
+    assert step is None
+    assert reason in rejected.reason
+    assert directory.steps_by_metric("top1", "max") == []

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hcl_jax.checkpoints import CheckpointError, Checkpoints, restore_latest
+from hcl_jax.checkpoints import CheckpointError, Checkpoints, checksums, restore_latest
 
 # TensorStore may end a write that Orbax has given up, and then finds no one to tell.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -136,8 +136,43 @@ def test_a_directory_that_cannot_be_made(tmp_path):
 def test_two_that_save_in_one_directory(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         save_and_wait(checkpoints, 1, SMALL, {})
-        with pytest.raises(CheckpointError, match=f"{tmp_path}: another process is saving"):
+        with pytest.raises(CheckpointError, match=f"{tmp_path}: another process is writing there"):
             Checkpoints(tmp_path)
         checkpoints.save(2, SMALL, {})
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore_latest(SMALL).step == 2
+
+
+def test_a_directory_that_is_replaced_under_a_run_is_noticed(tmp_path):
+    """As where a disk is unmounted, and a directory of the same name is below it."""
+    place = tmp_path / "run"
+    with Checkpoints(place) as checkpoints:
+        save_and_wait(checkpoints, 1, SMALL, {})
+        place.rename(tmp_path / "unmounted")
+        place.mkdir()
+        with pytest.raises(
+            CheckpointError, match=r"step 2 .* no longer the file that this process"
+        ):
+            save_and_wait(checkpoints, 2, SMALL, {})
+    assert not list(place.iterdir())
+    assert_small_is_whole(tmp_path / "unmounted")
+
+
+def test_a_directory_that_is_replaced_during_a_save_is_noticed(tmp_path, monkeypatch):
+    place, write = tmp_path / "run", checksums.write
+
+    def replace_and_write(staging):
+        write(staging)
+        (place / "lock").unlink()
+
+    with Checkpoints(place) as checkpoints:
+        monkeypatch.setattr(checksums, "write", replace_and_write)
+        with pytest.raises(CheckpointError, match="no longer the file that this process locked"):
+            save_and_wait(checkpoints, 1, SMALL, {})
+        assert checkpoints.steps() == []
+
+
+def test_a_path_that_is_not_utf_8_is_refused(tmp_path):
+    place = tmp_path / os.fsdecode(b"run\xff")
+    with pytest.raises(CheckpointError, match="its path is not UTF-8"):
+        Checkpoints(place)

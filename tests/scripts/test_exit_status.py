@@ -20,7 +20,7 @@ from scripts import (
 from scripts.benchmarking import tpu_compilation
 from scripts.runs.exit_status import (
     CommandError,
-    NonFiniteLossError,
+    NonFiniteError,
     PreemptedError,
     RefusedError,
     run_job,
@@ -38,7 +38,7 @@ COMMANDS = (
     ("error", "status"),
     [
         (CommandError("why"), 1),
-        (NonFiniteLossError("why"), 1),
+        (NonFiniteError("why"), 1),
         (RefusedError("why"), 2),
         (PreemptedError("why"), 143),
         (OSError(28, "why", "file"), 1),
@@ -79,14 +79,112 @@ ONE = ["--devices", "1", "--keep", "0", "--epochs", "1"]
         (["grouped-hscl5", "--network", "convnet"], r"convnet takes images"),
         (["grouped-hscl5", "--parts", "3"], r"the 256 images .* cut into 3 equal parts"),
         (["grouped-hucl5", "--positives", "views", "--parts", "3"], "the 512 images"),
+        (["grouped-hucl5", "--parts", "7"], "the 256 images .* cut into 7 equal parts"),
         (["grouped-hscl5", "--batch-size", "100000"], "is more than all training images"),
+        (["grouped-hscl5", "--network", "resnet18"], "resnet18 takes images"),
+        (["grouped-hucl5", "--views", "simclr"], "simclr views are of images"),
+        (
+            ["grouped-hucl5", "--positives", "views", "--views", "shift"],
+            "shift views are of images",
+        ),
+        (["grouped-hscl5", "--head", "none"], "without a head, dim must be the number of features"),
+        (["grouped-hscl5", "--devices", "9"], "devices must be at most the 8 there are"),
+        (["triangle-hscl5", "--seeds", "0", "1", "--resident-gib", "0"], "seeds run one by one"),
+        (["grouped-hscl"], "there is no experiment 'grouped-hscl'"),
     ],
 )
 def test_a_training_that_does_not_fit_is_refused(arguments, message, tmp_path, capsys):
-    assert train.main([*arguments, *ONE, "--out", str(tmp_path / "runs")]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert train.main([*arguments[:1], *ONE, *arguments[1:], "--out", str(tmp_path / "runs")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()  # no progress bar before it
     assert re.search(message, line), line
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_in_which_one_does_not_fit_is_refused_at_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweep, "run", None)
+    command = ["triangle-scl", "digits-scl", "--devices", "9", "--out", str(tmp_path / "runs")]
+    assert sweep.main(command) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "devices must be at most the 8 there are" in line
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch-size", "1"], "batch_size must be at least 2, got 1"),
+        (["--initialization", "near_nc", "--dim", "3"], "needs dim of at least 19"),
+        (["--resident-gib", "1e300"], "resident_gib must be finite in float32"),
+        (["--beta", "1e300"], "beta must be finite in float32"),
+        (["--weight-decay", "1e300"], "weight_decay must be finite in float32"),
+        (["--learning-rate", "1e-300"], "learning_rate must be positive in float32"),
+        (["--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["--seeds", "0", "0"], "seeds must be different and at least one"),
+        (["--seeds"], "seeds must be different and at least one"),
+        (["--seeds", "-1"], "seed must be at least 0, got -1"),
+        (["--seeds", "4294967296"], "seeds must be at most 2147483647"),
+        (["--stop-signals", "SIGKILL"], "SIGKILL"),
+        (["--continue", "--keep", "0"], "keep must be at least 1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(arguments, message, tmp_path, capsys):
+    try:
+        status = train.main(["grouped-hscl5", *arguments, "--out", str(tmp_path / "runs")])
+    except SystemExit as stopped:
+        status = stopped.code
+    assert status == 2
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert message in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0", "0"], "seeds must be different and at least one, got (0, 0)"),
+        (["--seeds"], "seeds must be different and at least one, got ()"),
+        (["--seeds", "-1"], "seed must be at least 0, got -1"),
+        (["--resident-gib", "1e300"], "resident_gib must be finite in float32"),
+        (["--keep", "-1"], "keep must be at least 0, got -1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_a_sweep(arguments, message, tmp_path, capsys):
+    try:
+        status = sweep.main(["grouped-scl", *arguments, "--out", str(tmp_path / "runs")])
+    except SystemExit as stopped:
+        status = stopped.code
+    assert status == 2
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert message in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_shows_its_options(capsys):
+    with pytest.raises(SystemExit):
+        sweep.main(["--help"])
+    said = capsys.readouterr().out
+    assert "--devices" in said
+    assert "--runtime." not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train triangle-scl", "sweep triangle-scl", "reproduce"])
+def test_a_platform_that_is_not_there_is_refused(command, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "nonsense"}
+    module, *words = command.split()
+    done = subprocess.run(
+        [sys.executable, "-m", f"scripts.{module}", *words, "--out", str(tmp_path / "runs")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (line,) = done.stderr.strip().splitlines()
+    assert done.returncode == 2
+    assert "Unable to initialize backend 'nonsense'" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_benchmark_on_a_device_that_is_not_there_is_refused(tmp_path, capsys):

@@ -19,9 +19,9 @@ from hcl_jax.checkpoints import restore_latest
 from hcl_jax.training import runner
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
-from scripts.runs.exit_status import NonFiniteLossError, PreemptedError
+from scripts.runs.exit_status import NonFiniteError, PreemptedError
 from scripts.runs.loop import run
-from scripts.runs.run_directory import RunDirectoryError, read_metrics
+from scripts.runs.run_files import RunDirectoryError, read_metrics
 from scripts.runs.runtime import Runtime
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def test_the_last_good_checkpoint_outlives_a_loss_that_is_not_finite(tmp_path, m
         return states, spoil
 
     monkeypatch.setattr(runner, "train_epoch_of_seeds", spoiled)
-    with pytest.raises(NonFiniteLossError, match="the loss is inf at step 6"):
+    with pytest.raises(NonFiniteError, match="the loss is inf at step 6"):
         run_quietly(SHORT, tmp_path)
     notes, state = state_at_the_end(tmp_path, SHORT)
     assert notes["epoch"] == 2
@@ -220,7 +220,7 @@ def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path):
     status, printed = finish(start(tmp_path / "whole"))
     assert status == 0, printed
     random_delay = random.Random(0)
-    run_path = tmp_path / "killed" / "triangle-hscl5-changed"
+    run_path = tmp_path / "killed" / "triangle-hscl5-evaluations=50"
     during_a_save = 0
     for kill in range(KILLS):
         process = start(tmp_path / "killed")
@@ -236,7 +236,7 @@ def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path):
     assert during_a_save >= 3
     status, printed = finish(start(tmp_path / "killed"))
     assert status == 0, printed
-    whole = tmp_path / "whole" / "triangle-hscl5-changed"
+    whole = tmp_path / "whole" / "triangle-hscl5-evaluations=50"
     experiment = dataclasses.replace(SHORT, epochs=400, evaluations=50, seeds=(0,))
     assert_same_end(run_path, whole, experiment)
     for figure in ("metrics.png", "metrics.pdf"):
@@ -246,7 +246,7 @@ def test_killed_at_random_moments_it_ends_as_if_never_killed(tmp_path):
 @pytest.mark.slow
 def test_sigterm_saves_and_ends_cleanly(tmp_path):
     process = start(tmp_path)
-    wait_for_a_new_checkpoint(tmp_path / "triangle-hscl5-changed" / "checkpoints", process)
+    wait_for_a_new_checkpoint(tmp_path / "triangle-hscl5-evaluations=50" / "checkpoints", process)
     process.terminate()
     status, printed = finish(process)
     assert status == 143, printed

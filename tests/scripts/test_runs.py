@@ -20,9 +20,10 @@ from scripts.experiments import datasets, program
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
 from scripts.runs import run_directory
-from scripts.runs.exit_status import NonFiniteLossError
+from scripts.runs.exit_status import NonFiniteError
 from scripts.runs.loop import run
-from scripts.runs.run_directory import NO_METRICS, RunDirectoryError, open_run, read_metrics
+from scripts.runs.run_directory import open_run
+from scripts.runs.run_files import RunDirectoryError, read_metrics
 
 SHORT = Experiment(
     data="triangle", objective="HSCL", beta=5.0, epochs=4, evaluations=2, seeds=(0, 1)
@@ -151,7 +152,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, "train_epoch_of_seeds", spoiled)
     message = r"loss is nan at step 4 of HSCL 5 \(beta = 5, seed 1, triangle, unit_ball\)"
-    with pytest.raises(NonFiniteLossError, match=message):
+    with pytest.raises(NonFiniteError, match=message):
         run_quietly(SHORT, tmp_path)
     assert [r["epoch"] for r in read_metrics(tmp_path)] == [0, 0]
     diagnostic = json.loads((tmp_path / "diagnostic.json").read_text())
@@ -163,11 +164,12 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(tmp_path, monkeypatch):
         assert min(diagnostic[name]) > 0
 
 
-def test_a_torn_last_line_is_left_out_and_a_torn_middle_named(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"epoch": 0}\n{"epoch": 1}\n{"epo')
-    assert read_metrics(tmp_path) == [{"epoch": 0}, {"epoch": 1}]
-    path.write_text('{"epoch": 0}\n{"epo\n{"epoch": 2}\n')
+def test_a_torn_last_line_is_left_out_and_a_torn_middle_named(finished, tmp_path):
+    path, (one, other) = tmp_path / "metrics.jsonl", finished[1]
+    lines = [json.dumps(record) for record in (one, other)]
+    path.write_text("\n".join([*lines, '{"epo']))
+    assert read_metrics(tmp_path) == [one, other]
+    path.write_text("\n".join([lines[0], '{"epo', lines[1], ""]))
     with pytest.raises(RunDirectoryError, match=r"metrics\.jsonl, line 2, is not JSON"):
         read_metrics(tmp_path)
 
@@ -290,17 +292,18 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path):
         assert not left.exists()
 
 
-def test_opening_never_truncates_before_the_check(tmp_path, monkeypatch):
+def test_opening_never_truncates_before_the_check(finished, tmp_path, monkeypatch):
+    _, (result, _) = finished
     with open_run(tmp_path, SHORT) as directory:
-        directory.rewind(NO_METRICS)
-        directory.append({"seed": 0, "step": 0, "epoch": 0, "loss": 1.0})
+        directory.begin()
+        directory.append(result)
     opened = []
     real = builtins.open
     monkeypatch.setattr(builtins, "open", lambda *a, **k: opened.append(a) or real(*a, **k))
     other = dataclasses.replace(SHORT, epochs=9)
     with pytest.raises(RunDirectoryError), open_run(tmp_path, other):
         pass
-    assert read_metrics(Path(tmp_path)) == [{"seed": 0, "step": 0, "epoch": 0, "loss": 1.0}]
+    assert read_metrics(Path(tmp_path)) == [result]
 
 
 ONE = ["--devices", "1", "--keep", "0"]
@@ -311,8 +314,8 @@ def test_train_command(tmp_path, capsys):
     changes += ["--reference-conventions", "--seeds", "3"]
     assert train.main([*changes, "--out", str(tmp_path)]) == 0
     assert "UCL, seed 3: loss" in capsys.readouterr().out
-    path = tmp_path / "triangle-ucl-changed"
+    path = tmp_path / "triangle-ucl-seeds=3-num_negatives=16-reference_conventions=True"
     assert len(read_metrics(path)) == 3
     assert (path / "metrics.png").stat().st_size > 5000
-    assert train.main([*changes[:-1], "4", "--out", str(tmp_path)]) == 1
-    assert "seeds: the directory has [3], asked was [4]" in capsys.readouterr().err
+    assert train.main([*changes, "--epochs", "1", "--out", str(tmp_path)]) == 1
+    assert "epochs: the directory has 2, asked was 1" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from scripts.experiments.program import program_of
 from scripts.runs import evaluation, loop
 from scripts.runs.exit_status import RefusedError
 from scripts.runs.loop import run
-from scripts.runs.run_directory import read_metrics
+from scripts.runs.run_files import read_metrics
 from scripts.runs.runtime import Runtime
 
 SIZE = (8, 8, 3)

@@ -193,3 +193,20 @@ def test_errors(unchecked, message):
     state = training.init_state(jax.random.key(0), chosen)
     with pytest.raises(ValueError, match=message):
         training.train_epoch(state, DATA.train, training.traced_objective(supervised=True), chosen)
+
+
+@pytest.mark.parametrize(
+    "strict",
+    [lambda: jax.numpy_rank_promotion("raise"), lambda: jax.numpy_dtype_promotion("strict")],
+)
+def test_an_epoch_promotes_nothing_by_itself(strict):
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1e-3, 2, 4)
+    chosen = program(optimizer=optax.adamw(schedule))
+    for target in (
+        training.traced_objective(supervised=True, beta=5.0),
+        training.simplex_targets(4, 3),
+    ):
+        with strict():
+            state = training.init_state(jax.random.key(1), chosen)
+            _, infos = training.train_epoch(state, DATA.train, target, chosen)
+        assert np.isfinite(infos.loss).all()

@@ -30,7 +30,8 @@ from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
 from scripts.runs.exit_status import RefusedError
 from scripts.runs.loop import run
-from scripts.runs.run_directory import RunDirectory, read_metrics
+from scripts.runs.run_directory import RunDirectory
+from scripts.runs.run_files import read_metrics
 from scripts.runs.runtime import Runtime
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,8 @@ def test_two_hosts_give_the_curves_of_one_device(one_device, tmp_path):
     printed = train_on_two_hosts(tmp_path)
     assert "HSCL 5, seed 0: loss" in printed[0]
     assert "HSCL 5, seed 0: loss" not in printed[1], "one of them writes and speaks"
-    path = tmp_path / "digits-hscl5-changed"
+    changes = "synchronized=True-evaluations=2-probes=False-learning_rate=0.0001"
+    path = tmp_path / f"digits-hscl5-{changes}"
     assert_same_curves(path, one_device, rtol=2e-3)
     metrics = (path / "metrics.jsonl").read_bytes()
     (path / "results.json").unlink()
@@ -140,7 +142,7 @@ def test_a_full_disk_is_named(tmp_path, capsys, monkeypatch):
     def full(self, mark):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(RunDirectory, "rewind", full)
+    monkeypatch.setattr(RunDirectory, "resume", full)
     command = ["triangle-scl", "--devices", "1", "--keep", "0", "--out", str(tmp_path)]
     assert train.main(command) == 1
     said = capsys.readouterr().err
@@ -240,7 +242,7 @@ def test_image_experiments_run(small_cifar, tmp_path, name, capsys):
         "1",
     ]
     assert train.main([*command, "--out", str(tmp_path)]) == 0
-    path = tmp_path / f"{name}-changed"
+    (path,) = tmp_path.glob(f"{name}-network=resnet18-*-schedule=cosine-warmup_epochs=1")
     record = read_metrics(path)[-1]
     assert (record["epoch"], record["step"], record["dim"]) == (2, 4, 9)
     assert np.isfinite(record["loss"])

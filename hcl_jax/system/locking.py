@@ -1,0 +1,58 @@
+"""A lock on a directory, held by the one process that writes there.
+
+The lock is on a file `lock` in the directory, by `filelock`, and ends with the process. Where the
+disk goes away under a running process, or the directory is replaced, the lock is on a file that is
+no longer there; `DirectoryLock.check` notices, before anything is written in another place.
+"""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+LOCK = "lock"
+"""Name of the file."""
+
+
+class DirectoryLock:
+    """A lock that is held; use `locked`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._identity = _identity(path)
+
+    def check(self) -> None:
+        """Raises OSError unless the file in the directory is still the one that is locked."""
+        with contextlib.suppress(OSError):
+            if _identity(self._path) == self._identity:
+                return
+        reason = "is no longer the file that this process locked: the disk or directory was removed"
+        raise OSError(errno.ESTALE, reason, str(self._path))
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[DirectoryLock]:
+    """Locks a directory, which is made if it does not exist, for this process.
+
+    BlockingIOError says that another process holds the lock.
+    """
+    from filelock import FileLock, Timeout
+
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / LOCK
+    lock = FileLock(path, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        reason = "another process is writing there"
+        raise BlockingIOError(errno.EWOULDBLOCK, reason, str(directory)) from None
+    try:
+        yield DirectoryLock(path)
+    finally:
+        lock.release()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What tells a file from every other."""
+    found = path.stat()
+    return found.st_dev, found.st_ino

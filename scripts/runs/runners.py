@@ -1,0 +1,82 @@
+"""The runner of an experiment on the devices that were asked for, and what is refused there."""
+
+from collections.abc import Iterable
+
+import jax
+
+from hcl_jax.training import AXIS, DataParallel, Program, Runner, SingleDevice
+from scripts.experiments.datasets import load_dataset, training_split
+from scripts.experiments.experiment import Experiment
+from scripts.experiments.program import program_of
+from scripts.runs.exit_status import RefusedError
+from scripts.runs.progress import steps_per_epoch
+from scripts.runs.runtime import Runtime
+
+
+def refuse_what_does_not_fit(experiments: Iterable[Experiment], runtime: Runtime) -> None:
+    """Says at once what would be found out when the turn of an experiment comes.
+
+    Raises:
+        RefusedError: if a batch does not fit the data or the devices, or a network the data.
+    """
+    for experiment in experiments:
+        runner_of(experiment, runtime)
+
+
+def runner_of(experiment: Experiment, runtime: Runtime) -> Runner:
+    """A runner for the devices that were asked for; compiles nothing yet.
+
+    Raises:
+        RefusedError: if the batch does not fit the data or the devices, or the network the data.
+    """
+    devices = runtime.chosen_devices()
+    count = jax.device_count() if devices is None else len(devices)
+    _check_batch(experiment, count, steps_per_epoch(experiment, runtime))
+    _check_streaming(experiment, runtime)
+    program = _program(experiment, runtime, count)
+    return SingleDevice(program) if count == 1 else DataParallel(program, devices=devices)
+
+
+def _program(experiment: Experiment, runtime: Runtime, count: int) -> Program:
+    try:
+        program = program_of(
+            experiment,
+            steps_per_epoch=steps_per_epoch(experiment, runtime),
+            axis_name=AXIS if count > 1 else None,
+        )
+    except ValueError as error:  # the network or the views do not take images of this shape
+        raise RefusedError(str(error)) from error
+    return program
+
+
+def _check_batch(experiment: Experiment, count: int, steps: int) -> None:
+    """Whether the batch is one of the data, and can be cut for devices and parts."""
+    size = experiment.images_per_step
+    if not steps:
+        raise RefusedError(
+            f"a batch of {size} is more than all training images of {experiment.data}"
+        )
+    if size % count:
+        raise RefusedError(
+            f"a batch of {size} cannot be spread evenly over {count} devices; choose a batch size "
+            f"that they divide, or fewer devices"
+        )
+    views = 2 if experiment.positives == "views" else 1
+    images = views * size // count
+    if images % experiment.parts:
+        raise RefusedError(
+            f"the {images} images of a batch on one device cannot be cut into {experiment.parts} "
+            f"equal parts; choose a number of parts that divides them"
+        )
+
+
+def _check_streaming(experiment: Experiment, runtime: Runtime) -> None:
+    """Whether the seeds can train side by side."""
+    split = training_split(load_dataset(experiment.data, runtime.data_dir))
+    size = split.images.nbytes + split.labels.nbytes
+    if size > runtime.resident_bytes and len(experiment.seeds) > 1:
+        raise RefusedError(
+            f"{experiment.data} is larger than the {runtime.resident_gib:g} GiB that may live on "
+            f"the device, and streams; then seeds run one by one, not {len(experiment.seeds)} at "
+            f"once"
+        )

@@ -1,0 +1,97 @@
+"""Paths on the command line: of one type in every command, with `~` for the home directory."""
+
+import dataclasses
+import importlib
+import json
+import os
+import typing
+from pathlib import Path
+
+import pytest
+
+from scripts import prepare_data, train, verify_theory
+from scripts.paths import UserPath, parsed_path
+from scripts.runs.runtime import Runtime
+
+COMMANDS = (
+    *("reproduce", "train", "sweep", "export", "prepare_data", "verify_theory"),
+    *("benchmark_losses", "benchmark_training", "benchmark_views"),
+    *("compile_for_tpu", "compile_experiments"),
+)
+
+
+(OF_USERS,) = UserPath.__metadata__
+
+
+def parts(hint):
+    """A type, and all that it is made of and annotated with."""
+    inner = (*typing.get_args(hint), *getattr(hint, "__metadata__", ()))
+    return [hint, *(found for part in inner for found in parts(part))]
+
+
+def settings_of(command):
+    module = importlib.import_module(f"scripts.{command}")
+    own = (value for value in vars(module).values() if dataclasses.is_dataclass(value))
+    return [value for value in own if getattr(value, "__module__", None) == module.__name__]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_path_of_a_command_is_of_the_one_type(command):
+    paths = 0
+    for settings in (*settings_of(command), Runtime):
+        for name, hint in typing.get_type_hints(settings, include_extras=True).items():
+            if Path in parts(hint):
+                assert OF_USERS in parts(hint), f"{settings.__name__}.{name}"
+                paths += settings is not Runtime
+    assert paths
+
+
+def test_tilde_is_the_home_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parsed_path(["~"]) == tmp_path
+    assert parsed_path(["~/a/b"]) == tmp_path / "a" / "b"
+    assert parsed_path(["a/~"]) == Path("a/~")
+    with pytest.raises(ValueError, match="the home directory in '~nobody-here/x' is not known"):
+        parsed_path(["~nobody-here/x"])
+    with pytest.raises(ValueError, match="a path must be UTF-8"):
+        parsed_path([os.fsdecode(b"a\xff")])
+
+
+def test_commands_expand_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    one = ["triangle-scl", "--epochs", "1", "--devices", "1", "--keep", "0"]
+    assert train.main([*one, "--out=~/x", "--profile=~/p", "--data-dir=~/d"]) == 0
+    assert (tmp_path / "x" / "triangle-scl" / "results.json").exists()
+    assert train.main(["cifar100-scl", "--data-dir=~/d"]) == 1
+    assert f"{tmp_path}/d/cifar100" in capsys.readouterr().err
+    assert prepare_data.main(["tiny-imagenet", "--data-dir=~/d", "--archive-dir=~"]) == 1
+    assert f"{tmp_path}/tiny-imagenet-200.zip, does not exist" in capsys.readouterr().err
+    assert verify_theory.main(["--case=~/model.json"]) == 2
+    assert f"{tmp_path}/model.json" in capsys.readouterr().err
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("path", ["~nobody-here/x", os.fsdecode(b"a\xff")])
+def test_a_path_that_cannot_be_is_refused(path, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["triangle-scl", "--out", path])
+    assert stopped.value.code == 2
+    assert "--out" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_a_model_that_are_not_finite_are_null(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(verify_theory, "evaluate", lambda model, digits: {"x": float("nan")})
+    model = {
+        "k": 1,
+        "psi": {"type": "infonce"},
+        "eta": {"type": "exp", "beta": 0},
+        "prior": ["1/2", "1/2"],
+        "class_pmf": [[1, 0], [0, 1]],
+        "features": [[1], [-1]],
+    }
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    assert verify_theory.main(["--case", str(tmp_path / "model.json")]) == 0
+    assert json.loads(capsys.readouterr().out) == {"x": None}

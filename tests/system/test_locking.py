@@ -1,0 +1,72 @@
+"""One process writes in a directory, and notices when the directory is no longer the one it had."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hcl_jax.system.locking import locked
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_directory_is_locked_once(tmp_path):
+    with locked(tmp_path / "a" / "b") as lock:
+        lock.check()
+        with pytest.raises(BlockingIOError, match="another process is writing there"):
+            locked(tmp_path / "a" / "b").__enter__()
+        lock.check()
+        with locked(tmp_path / "other"):
+            pass
+    with locked(tmp_path / "a" / "b"):
+        pass
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from hcl_jax.system.locking import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(BlockingIOError):
+            locked(tmp_path).__enter__()
+        process.kill()
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("change", ["removed", "replaced", "moved"])
+def test_a_lock_that_is_gone_is_noticed(tmp_path, change):
+    place = tmp_path / "run"
+    with locked(place) as lock:
+        if change == "moved":
+            place.rename(tmp_path / "elsewhere")
+            place.mkdir()
+        else:
+            (place / "lock").unlink()
+        if change != "removed":
+            (place / "lock").touch()
+        with pytest.raises(OSError, match="no longer the file that this process locked"):
+            lock.check()
+
+
+WITHOUT_FCNTL = """
+import sys
+sys.modules["fcntl"] = None
+import hcl_jax, hcl_jax.checkpoints, hcl_jax.training, hcl_jax.encoders
+import hcl_jax.system.locking, hcl_jax.system.preemption
+"""
+
+
+def test_the_library_is_imported_where_there_is_no_fcntl():
+    """As on Windows."""
+    subprocess.run([sys.executable, "-c", WITHOUT_FCNTL], cwd=ROOT, check=True)

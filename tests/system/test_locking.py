@@ -55,7 +55,7 @@ def test_a_lock_that_is_gone_is_noticed(tmp_path, change):
             (place / "lock").unlink()
         if change != "removed":
             (place / "lock").touch()
-        with pytest.raises(OSError, match="no longer the file that this process locked"):
+        with pytest.raises(OSError, match="no longer that of this process"):
             lock.check()
 
 

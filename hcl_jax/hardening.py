@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from hcl_jax.validation import check_finite, check_positive, check_scalar
+from hcl_jax.validation import check_finite, check_floating, check_positive, check_scalar
 
 Scalar = Float[Array, ""] | float
 
@@ -44,6 +45,9 @@ class Hardening(NamedTuple):
 
     def log_eta(self, similarities: Float[Array, "*n k"]) -> Float[Array, "*n"]:
         """``log eta(t_1, .., t_k)`` of tuples along the last axis; ``-inf`` where eta is zero."""
+        check_floating("similarities", similarities)
+        if not jnp.ndim(similarities):
+            raise ValueError("similarities must be tuples along the last axis, got one number")
         if self.log_factor is not None:
             return jnp.sum(self.log_factor(similarities), axis=-1)
         assert self.log_joint is not None
@@ -265,7 +269,7 @@ def weighted_exponential(betas: Float[Array, " k"]) -> Hardening:
         whole tuples.
 
     Raises:
-        ValueError: if `betas` is concrete and holds a number that is not finite.
+        ValueError, TypeError: unless `betas` is a vector of real numbers, finite if concrete.
 
     Example:
         >>> import jax.numpy as jnp
@@ -273,6 +277,8 @@ def weighted_exponential(betas: Float[Array, " k"]) -> Hardening:
         1.0
     """
     check_finite("betas", betas)
+    if np.ndim(betas) != 1:
+        raise ValueError(f"betas must be a vector, one for each negative, got {betas}")
     return Hardening(None, Partial(_weighted_exponential_log_joint, betas))
 
 

@@ -6,12 +6,13 @@ gradients for every finite input, zero included, and compute norms in at least f
 """
 
 from collections.abc import Callable
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hcl_jax.precision import at_least_float32
+from hcl_jax.precision import at_least_float32, norms, unit_vectors
+from hcl_jax.validation import check_floating
 
 Normalization = Callable[[Float[Array, "*n dim"]], Float[Array, "*n dim"]]
 
@@ -25,17 +26,20 @@ def unit_ball(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
     Returns:
         Vectors of norm at most one, in the dtype of the input.
 
+    Raises:
+        ValueError, TypeError: unless `projections` are floating point, with a last axis of one
+            entry or more.
+
     Example:
         >>> import jax.numpy as jnp
         >>> unit_ball(jnp.array([[3.0, 4.0], [0.3, 0.4]])).tolist()
         [[0.6000000238418579, 0.800000011920929], [0.30000001192092896, 0.4000000059604645]]
     """
+    _check_vectors(projections)
     vectors = at_least_float32(projections)
-    scale, scaled_norm = _norm(vectors)
-    outside = scale * scaled_norm > 1
-    safe = jnp.where(outside, scaled_norm, 1)
-    normalized = jnp.where(outside, (vectors / scale) / safe, vectors)
-    return normalized.astype(projections.dtype)
+    outside = norms(vectors)[..., None] > 1
+    normalized = jnp.where(outside, unit_vectors(vectors), vectors)
+    return normalized.astype(jnp.result_type(projections))
 
 
 def unit_sphere(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
@@ -47,17 +51,16 @@ def unit_sphere(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
     Returns:
         Vectors of norm one (zero for a zero vector), in the dtype of the input.
 
+    Raises:
+        ValueError, TypeError: as `unit_ball`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> unit_sphere(jnp.array([[0.0, 2.0], [0.0, 0.0]])).tolist()
         [[0.0, 1.0], [0.0, 0.0]]
     """
-    vectors = at_least_float32(projections)
-    scale, scaled_norm = _norm(vectors)
-    nonzero = scaled_norm > 0
-    safe = jnp.where(nonzero, scaled_norm, 1)
-    normalized = jnp.where(nonzero, (vectors / scale) / safe, 0)
-    return normalized.astype(projections.dtype)
+    _check_vectors(projections)
+    return unit_vectors(at_least_float32(projections)).astype(jnp.result_type(projections))
 
 
 def unnormalized(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
@@ -69,25 +72,23 @@ def unnormalized(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
     Returns:
         The same array.
 
+    Raises:
+        ValueError, TypeError: as `unit_ball`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> unnormalized(jnp.array([3.0, 4.0])).tolist()
         [3.0, 4.0]
     """
+    _check_vectors(projections)
     return projections
 
 
-def _norm(
-    vectors: Float[Array, "*n dim"],
-) -> tuple[Float[Array, "*n 1"], Float[Array, "*n 1"]]:
-    """The Euclidean norm as ``scale * norm(vectors / scale)``, so that squares cannot overflow.
-
-    The scale is the largest entry, within what can be inverted. It takes no gradient, which leaves
-    the gradient of the product right because the norm is homogeneous.
-    """
-    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(vectors)), axis=-1, keepdims=True)
-    smallest_normal = float(jnp.finfo(vectors.dtype).tiny)
-    scale = jnp.clip(largest, smallest_normal, 1 / smallest_normal)
-    squared = jnp.sum(jnp.square(vectors / scale), axis=-1, keepdims=True)
-    positive = squared > 0
-    return scale, jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
+def _check_vectors(projections: Any) -> None:
+    """Raises unless projections are floating point along a last axis of at least one entry."""
+    check_floating("projections", projections)
+    shape = jnp.shape(projections)
+    if not shape or not shape[-1]:
+        raise ValueError(
+            f"projections must be vectors along the last axis, of dim >= 1, got shape {shape}"
+        )

@@ -286,7 +286,7 @@ def _ranks(labels: Any, *, are_classes: bool = False) -> Any:
     """
     if is_concrete(labels) and hasattr(labels, "dtype") and not fits_int32(labels):
         if are_classes:
-            check_no_negative_labels(labels)
+            check_no_negative_labels("labels", labels, pairing.WAYS_OUT)
         return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int32)
     return labels
 

@@ -12,12 +12,27 @@ shard against the whole batch), and candidates can travel between devices with t
 `is_positive` and `is_negative` are the rules; `masks` writes them out as two boolean matrices.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from hcl_jax.validation import check_array, check_labels, check_no_negative_labels
+from hcl_jax.validation import (
+    check_array,
+    check_integer,
+    check_labels,
+    check_no_negative_labels,
+    is_concrete,
+)
+
+LARGEST = 2**31 - 1
+"""The largest instance, in int32."""
+
+WAYS_OUT = (
+    "leave rows without a label out, give ucl and hucl other groups, or number the classes by "
+    "numpy.unique(labels, return_inverse=True)[1]"
+)
+"""What to do about rows without a label."""
 
 NOBODY = -1
 """An instance number that no candidate has; an anchor that carries it is not kept from itself."""
@@ -72,8 +87,9 @@ def rows(
         `Rows` with instances ``first, first + 1, ..``.
 
     Raises:
-        ValueError, TypeError: if labels or groups are not integers of shape (n,), or if labels that
-            are groups too are concrete and negative: rows without a class are no class.
+        ValueError, TypeError: if labels or groups are not integers of shape (n,), or `first` is not
+            a non-negative integer that leaves instances in int32; if labels that are groups too are
+            concrete and negative: rows without a class are no class.
 
     Example:
         >>> import jax.numpy as jnp
@@ -84,13 +100,16 @@ def rows(
     length = jnp.shape(labels)[0] if jnp.ndim(labels) else 0
     check_labels("labels", labels, length=length)
     if groups is None:
-        check_no_negative_labels(labels)
+        check_no_negative_labels("labels", labels, WAYS_OUT)
     else:
         check_labels("groups", groups, length=length)
+    check_integer("first", first)
+    if is_concrete(first) and not 0 <= first <= LARGEST - length:
+        raise ValueError(f"first must lie in 0..{LARGEST - length}, got {first}")
     return Rows(
         label=jnp.asarray(labels),
         group=jnp.asarray(labels if groups is None else groups),
-        instance=jnp.arange(length, dtype=jnp.int32) + first,
+        instance=jnp.arange(length, dtype=jnp.int32) + jnp.asarray(first).astype(jnp.int32),
     )
 
 
@@ -115,6 +134,7 @@ def supervised(
         The pairs.
 
     Raises:
+        TypeError: unless anchors and candidates are `Rows`.
         ValueError: if a concrete label is negative, as those of rows without a class often are.
 
     Example:
@@ -124,8 +144,9 @@ def supervised(
         ([[0, 1, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
     """
     others = anchors if candidates is None else candidates
+    _check_rows(anchors=anchors, candidates=others)
     for labels in (anchors.label, others.label):
-        check_no_negative_labels(labels)
+        check_no_negative_labels("labels", labels, WAYS_OUT)
     apart = candidates is not None and not same_batch
     return Pairs(
         Keys(anchors.group, _instance(anchors, itself=self_positives or apart), anchors.label),
@@ -155,6 +176,9 @@ def unsupervised(
     Returns:
         The pairs.
 
+    Raises:
+        TypeError: as `supervised`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> _, negatives = masks(unsupervised(rows(jnp.array([0, 0, 1]))))
@@ -162,6 +186,7 @@ def unsupervised(
         [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
     """
     others = anchors if candidates is None else candidates
+    _check_rows(anchors=anchors, candidates=others)
     apart = candidates is not None and not same_batch
     return Pairs(
         Keys(
@@ -184,12 +209,22 @@ def masks(
     Returns:
         The matrix of positives and the matrix of negatives.
 
+    Raises:
+        TypeError: unless `pairs` are `Pairs`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> pairs = unsupervised(rows(jnp.array([0, 1])), self_positives=True)
         >>> masks(pairs)[0].astype(int).tolist()
         [[1, 0], [0, 1]]
     """
+    if not isinstance(pairs, Pairs):
+        kind = type(pairs).__name__
+        raise TypeError(f"pairs must be Pairs, such as supervised(rows) makes, got a {kind}")
+    _check_keys(**pairs._asdict())
+    for name, keys in pairs._asdict().items():
+        if jnp.ndim(keys.group) != 1:
+            raise ValueError(f"{name} must be rows, got numbers of shape {jnp.shape(keys.group)}")
     anchors = Keys(*(key[:, None] for key in pairs.anchors))
     candidates = Keys(*(key[None, :] for key in pairs.candidates))
     return is_positive(anchors, candidates), is_negative(anchors, candidates)
@@ -205,6 +240,9 @@ def is_positive(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
     Returns:
         Whether each pair is positive.
 
+    Raises:
+        TypeError: unless both are `Keys`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
@@ -212,6 +250,7 @@ def is_positive(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
         >>> is_positive(first, candidates).tolist()
         [False, True, False]
     """
+    _check_keys(anchors=anchors, candidates=candidates)
     return (anchors.group == candidates.group) & (anchors.instance != candidates.instance)
 
 
@@ -225,6 +264,9 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
     Returns:
         Whether each pair is negative.
 
+    Raises:
+        TypeError: unless both are `Keys`.
+
     Example:
         >>> import jax.numpy as jnp
         >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
@@ -232,7 +274,39 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
         >>> is_negative(first, candidates).tolist()
         [False, False, True]
     """
+    _check_keys(anchors=anchors, candidates=candidates)
     return anchors.excluded != candidates.excluded
+
+
+def _check_rows(**named: Any) -> None:
+    """Raises unless all are `Rows` of integers."""
+    for name, found in named.items():
+        if not isinstance(found, Rows):
+            kind = type(found).__name__
+            raise TypeError(f"{name} must be Rows, which rows(labels) makes, got a {kind}")
+        _check_integers(name, found)
+
+
+def _check_keys(**named: Any) -> None:
+    """Raises unless all are `Keys` of integers."""
+    for name, found in named.items():
+        if not isinstance(found, Keys):
+            kind = type(found).__name__
+            raise TypeError(f"{name} must be Keys, such as the anchors of Pairs, got a {kind}")
+        _check_integers(name, found)
+
+
+def _check_integers(name: str, numbers: Rows | Keys) -> None:
+    """Raises unless all fields are integers of the shape of the first."""
+    for field, found in numbers._asdict().items():
+        check_array(f"{field} of {name}", found)
+        if not jnp.issubdtype(jnp.result_type(found), jnp.integer):
+            raise TypeError(f"{field} of {name} must be integers, got {jnp.result_type(found)}")
+        if jnp.shape(found) != jnp.shape(numbers[0]):
+            raise ValueError(
+                f"{name} must have numbers of one shape, got {jnp.shape(numbers[0])} and, for "
+                f"{field}, {jnp.shape(found)}"
+            )
 
 
 def _instance(anchors: Rows, *, itself: bool) -> Int[Array, " n"]:

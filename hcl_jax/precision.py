@@ -1,26 +1,108 @@
-"""Numbers of at least single precision, and the multiplications that keep them so."""
+"""Numbers of at least single precision, multiplications that keep them so, and norms at any scale.
 
+What is squared or summed is so in at least float32, and is divided by a power of two before it is
+squared (`scale_of`), so that neither large nor small numbers leave the range of the dtype.
+"""
+
+import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.lax import PrecisionLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 ROUNDED = (lax.Precision.DEFAULT, "default")
 """Precisions at which matrix units round what they multiply."""
 
 
 def wide_dtype(*values: Any) -> jnp.dtype:
-    """The dtype of arrays (or dtypes) together, float32 where it is narrower."""
-    return jnp.promote_types(jnp.result_type(*values), jnp.float32)
+    """float64 if an array (or dtype) is, else float32; never a dtype that JAX would refuse."""
+    double = any(jnp.result_type(value) == jnp.float64 for value in values)
+    return jnp.dtype(jnp.float64 if double else jnp.float32)
 
 
 def at_least_float32(array: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
     """The array on the device, float32 where it is narrower."""
-    array = jnp.asarray(array)
-    return array.astype(wide_dtype(array))
+    return jnp.asarray(array).astype(wide_dtype(array))
+
+
+def scale_of(
+    array: Float[Array, "*shape"], axis: int | tuple[int, ...] | None = None
+) -> Float[Array, "*scale"]:
+    """The power of two that is nearest to the largest entry along an axis, of at least float32.
+
+    To divide by it is exact and leaves nothing that overflows when squared. It is at least the
+    smallest normal number and at most its inverse, and takes no gradient, which leaves that of
+    ``scale * f(x / scale)`` right where f is homogeneous.
+    """
+    limits = jnp.finfo(array.dtype)
+    largest = jnp.max(jnp.abs(lax.stop_gradient(array)), axis=axis, keepdims=axis is not None)
+    power = lax.reduce_precision(largest, exponent_bits=limits.nexp, mantissa_bits=0)
+    return jnp.clip(power, float(limits.tiny), float(1 / limits.tiny))
+
+
+@jax.jit
+def norms(vectors: Float[Array, "*n dim"]) -> Float[Array, "*n"]:
+    """Euclidean norms along the last axis; the gradient of the norm of zero is zero."""
+    scale = scale_of(vectors, axis=-1)
+    return scale[..., 0] * root(jnp.sum(jnp.square(vectors / scale), axis=-1))
+
+
+@jax.jit
+def unit_vectors(vectors: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
+    """Vectors along the last axis divided by their norms; zero stays zero, with gradient zero."""
+    scaled = vectors / scale_of(vectors, axis=-1)
+    lengths = norms(scaled)[..., None]
+    zero = lengths == 0
+    return jnp.where(zero, 0, scaled / jnp.where(zero, 1, lengths))
+
+
+def root(squares: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Square roots whose gradient at 0 is 0; the double `where` keeps NaN out of it."""
+    zero = squares == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squares)))
+
+
+@jax.jit
+def row_mean(rows: Float[Array, "n *shape"]) -> Float[Array, "*shape"]:
+    """The mean over the first axis, whose rounding hardly grows with the number of rows."""
+    shrink = _shrink(rows)
+    scaled = rows / shrink
+    first = scaled.mean(axis=0)
+    return shrink * (first + (scaled - first[None]).mean(axis=0))
+
+
+@jax.jit
+def segment_means(
+    rows: Float[Array, "n dim"], segments: Int[Array, " n"], sizes: Int[Array, " segments"]
+) -> Float[Array, "segments dim"]:
+    """The mean of the rows of every segment, as `row_mean`; NaN for a segment of size 0.
+
+    The sums are running ones, which are wrong by 1 % after a million rows in float32. Each of two
+    corrections leaves of the error as small a part of itself.
+    """
+    shrink = _shrink(rows)
+    scaled = rows / shrink
+    divisor = sizes.astype(rows.dtype)[:, None]
+
+    def means(rows: Float[Array, "n dim"]) -> Float[Array, "segments dim"]:
+        return jax.ops.segment_sum(rows, segments, len(sizes)) / divisor
+
+    found = means(scaled)
+    for _ in range(2):
+        found = found + means(scaled - found[segments])
+    return shrink * found
+
+
+def _shrink(rows: Float[Array, "n *shape"]) -> Float[Array, ""]:
+    """A power of two to divide rows by before they are summed: 1, unless the sum might overflow."""
+    power = 2.0 ** math.ceil(math.log2(len(rows)))
+    largest = jnp.max(jnp.abs(lax.stop_gradient(rows)))
+    too_large = largest > float(jnp.finfo(rows.dtype).max) / power
+    return jnp.where(too_large, power, 1).astype(rows.dtype)
 
 
 def inner_products(
@@ -35,6 +117,11 @@ def inner_products(
         precision=precision,
         preferred_element_type=wide_dtype(x, y),
     )
+
+
+def exact_product(x: Float[Array, "n inner"], y: Float[Array, "inner m"]) -> Float[Array, "n m"]:
+    """``x @ y`` at full precision, also where matrix units would round by default."""
+    return jnp.matmul(x, y, precision=lax.Precision.HIGHEST)
 
 
 def weighted_sums(

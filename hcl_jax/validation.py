@@ -89,15 +89,35 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> None:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
 
 
-def check_interval(name: str, value: tuple[float, float]) -> None:
-    """Raises ValueError unless `value` is (low, high), finite, with 0 < low <= high."""
-    if len(value) != 2 or not 0 < value[0] <= value[1] < np.inf:
-        raise ValueError(f"{name} must be (low, high) with 0 < low <= high, got {value}")
+def check_integer(name: str, value: Any) -> None:
+    """Raises unless `value` is one integer, traced or concrete."""
+    check_scalar(name, value)
+    if not jnp.issubdtype(jnp.result_type(value), jnp.integer):
+        raise TypeError(f"{name} must be an integer, got {_shown(value)}")
 
 
-def check_probability(name: str, value: float) -> None:
-    """Raises ValueError unless `value` lies between 0 and 1."""
-    if not 0 <= value <= 1:
+def check_function(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {_described(value)}")
+
+
+def check_interval(name: str, value: Any) -> None:
+    """Raises unless `value` is (low, high), finite, with 0 < low <= high."""
+    expected = f"{name} must be (low, high) with 0 < low <= high"
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{expected}, got {value!r}")
+    for bound in value:
+        check_scalar(name, bound)
+    if not 0 < value[0] <= value[1] < np.inf:
+        raise ValueError(f"{expected}, got {value}")
+    check_positive(name, value)
+
+
+def check_probability(name: str, value: Any) -> None:
+    """Raises unless `value` is a number between 0 and 1, if concrete."""
+    check_scalar(name, value)
+    if is_concrete(value) and not 0 <= value <= 1:
         raise ValueError(f"{name} must lie between 0 and 1, got {value}")
 
 
@@ -107,51 +127,58 @@ def check_array(name: str, value: Any) -> None:
     dtype = getattr(value, "dtype", None)
     if dtype is None and not isinstance(value, Number):
         raise TypeError(f"{expected}, got a {type(value).__name__}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{expected}, got a MaskedArray; its method filled makes one")
     try:
         jnp.result_type(value)
     except TypeError:
         raise TypeError(f"{expected}, got dtype {dtype}") from None
 
 
-def check_image(image: Any, *, channels: tuple[int, ...] = ()) -> None:
-    """Raises unless `image` is floating point, (height, width, channel), none of them 0.
-
-    Where `channels` are given, the number of channels must be one of them.
-    """
-    check_array("an image", image)
-    shape, dtype = jnp.shape(image), jnp.result_type(image)
-    if len(shape) != 3 or 0 in shape:
-        raise ValueError(f"an image must have shape (height, width, channel), got shape {shape}")
+def check_floating(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is an array of floating point of 16 bits or more."""
+    check_array(name, value)
+    dtype = jnp.result_type(value)
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            f"an image must be floating point in [0, 1], got dtype {dtype}; "
-            "hcl_jax.augmentation.to_unit_floats converts uint8"
-        )
-    if channels and shape[2] not in channels:
-        expected = " or ".join(map(str, channels))
-        raise ValueError(f"an image must have {expected} channels here, got shape {shape}")
+        raise TypeError(f"{name} must be floating point, got dtype {dtype}")
+    if dtype.itemsize < 2:
+        raise TypeError(f"{name} must be floating point of at least 16 bits, got dtype {dtype}")
+
+
+def check_key(name: str, key: Any) -> None:
+    """Raises unless `key` is one PRNG key, of `jax.random.key` or the older PRNGKey."""
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    old = isinstance(key, (jax.Array, np.ndarray)) and dtype == np.uint32
+    if not (typed or old):
+        found = f"dtype {dtype}" if dtype is not None else _described(key)
+        raise TypeError(f"{name} must be a PRNG key, such as jax.random.key(0), got {found}")
+    shape = () if typed else jax.eval_shape(jax.random.PRNGKey, 0).shape
+    if key.shape != shape:
+        raise ValueError(f"{name} must be a single PRNG key, of shape {shape}, got {key.shape}")
 
 
 def check_embeddings(name: str, embeddings: Any) -> None:
     """Raises unless `embeddings` is floating point, (n, d), n, d >= 1, and finite if concrete."""
     check_array(name, embeddings)
-    shape, dtype = jnp.shape(embeddings), jnp.result_type(embeddings)
+    shape = jnp.shape(embeddings)
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"{name} must have shape (n, dim) with n, dim >= 1, got shape {shape}")
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"{name} must be floating point, got dtype {dtype}")
+    check_floating(name, embeddings)
     check_finite_rows(name, embeddings)
 
 
 def check_finite_rows(name: str, rows: Any) -> None:
-    """Raises ValueError unless all numbers of an array are finite, if concrete; names a row."""
-    if is_concrete(rows) and not _all_finite(rows):
-        array = np.asarray(rows, dtype=np.float64)
-        wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
-        raise ValueError(
-            f"{name} must be finite, but {len(wrong)} of {len(array)} rows are not, "
-            f"the first is row {wrong[0]}"
-        )
+    """Raises ValueError unless an array is finite in JAX's dtype, if concrete; names a row."""
+    if not is_concrete(rows) or _all_finite(_in_floating_point(rows)):
+        return
+    dtype = f" in {jnp.result_type(rows)}" if _all_finite(rows) else ""
+    array = np.asarray(_in_floating_point(rows), np.float64)
+    wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+    raise ValueError(
+        f"{name} must be finite{dtype}, but {len(wrong)} of {len(array)} rows are not, "
+        f"the first is row {wrong[0]}"
+    )
 
 
 def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None = None) -> None:
@@ -169,27 +196,29 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
             f"{name} must fit in int32, the integers of JAX; map other integers, such as hashes, "
             "to ranks first: numpy.unique(values, return_inverse=True)[1]"
         )
-    if num_classes is not None and is_concrete(labels):
-        values = np.asarray(labels)
-        wrong = (values < 0) | (values >= num_classes)
-        if wrong.any():
-            raise ValueError(
-                f"{name} must lie in 0..{num_classes - 1}, got {values[wrong.argmax()]} at "
-                f"position {wrong.argmax()} ({wrong.sum()} out of range)"
-            )
+    if num_classes is not None:
+        check_classes(name, labels, num_classes)
 
 
-def check_no_negative_labels(labels: Any) -> None:
-    """Raises ValueError if concrete labels are negative, as where a row has no label."""
-    if not is_concrete(labels):
-        return
-    negative = np.asarray(labels) < 0
-    if negative.any():
+def check_classes(name: str, labels: Any, num_classes: int) -> None:
+    """Raises ValueError unless concrete integers lie in 0..num_classes-1."""
+    check_no_negative_labels(name, labels)
+    if is_concrete(labels) and (wrong := np.asarray(labels).astype(int) >= num_classes).any():
         raise ValueError(
-            f"labels must not be negative, got {np.asarray(labels)[negative.argmax()]} at position "
-            f"{negative.argmax()} ({negative.sum()} negative); a negative label is no class: leave "
-            "rows without a label out, give ucl and hucl other groups, or number the classes by "
-            "numpy.unique(labels, return_inverse=True)[1]"
+            f"{name} must lie in 0..{num_classes - 1}, got {np.asarray(labels)[wrong.argmax()]} at "
+            f"position {wrong.argmax()} ({wrong.sum()} out of range)"
+        )
+
+
+def check_no_negative_labels(
+    name: str, labels: Any, ways_out: str = "leave rows without a label out"
+) -> None:
+    """Raises ValueError if concrete labels are negative, as where a row has no label."""
+    if is_concrete(labels) and (negative := np.asarray(labels).astype(int) < 0).any():
+        raise ValueError(
+            f"{name} must not be negative, got {np.asarray(labels)[negative.argmax()]} at position "
+            f"{negative.argmax()} ({negative.sum()} negative); a negative label is no class: "
+            f"{ways_out}"
         )
 
 
@@ -235,7 +264,8 @@ def _all_finite(value: Any) -> bool:
 def _in_floating_point(value: Any) -> Any:
     """Concrete numbers as JAX will compute with them."""
     dtype = jax.dtypes.canonicalize_dtype(np.float64)
-    if isinstance(value, jax.Array):
+    narrow = isinstance(value, np.ndarray) and value.dtype.itemsize < 8
+    if isinstance(value, jax.Array) or narrow:
         return value
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(value, np.float64).astype(dtype)

@@ -8,5 +8,6 @@ NEEDED = ("matplotlib", "tensorboardX", "tyro")
 if MISSING := [package for package in NEEDED if find_spec(package) is None]:
     raise ModuleNotFoundError(
         f"the commands need {', '.join(MISSING)}, which the library does not: "
-        "pip install -e '.[scripts]'"
+        "pip install -e '.[scripts]'",
+        name=__name__,  # with which `python -m` says it in one line
     )

@@ -33,6 +33,7 @@ from scripts.benchmarking.contenders import (
     first_device,
     nothing_kept_by_malloc,
     peak_memory,
+    say,
 )
 from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import (
@@ -82,6 +83,7 @@ class LossBenchmark:
             may take TF32, too.
         memory_gib: contenders that need more temporaries are left out.
         torch: whether the PyTorch contenders take part.
+        only: names of the contenders that take part, as the tables have them; by default all.
         machine: how the results name the machine.
         out: the directory of the results.
     """
@@ -99,6 +101,7 @@ class LossBenchmark:
     precision: Literal["HIGHEST", "HIGH", "DEFAULT"] = "HIGHEST"
     memory_gib: float = 12.0
     torch: bool = True
+    only: tuple[str, ...] = ()
     machine: str = MACHINE
     out: UserPath = Path("benchmarks")
 
@@ -124,13 +127,17 @@ def measure(chosen: LossBenchmark) -> Results:
 
 
 def _measure_shape(chosen: LossBenchmark, rows: int, dim: int) -> dict[str, Any]:
+    say(f"{rows} rows, {dim} features")
     generator = np.random.default_rng(rows)
     z = generator.normal(size=(rows, dim)).astype(np.float32)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     labels = generator.integers(0, chosen.classes, rows)
     contenders = _contenders(chosen, z, labels)
     if not contenders:
-        raise CommandError(f"nothing fits {chosen.memory_gib} GiB at {rows} rows; see --memory-gib")
+        raise CommandError(
+            f"no contender at {rows} rows: none is called {chosen.only} or none fits "
+            f"{chosen.memory_gib} GiB; see --only and --memory-gib"
+        )
     tolerance = TOLERANCES["DEFAULT" if chosen.dtype == "bfloat16" else chosen.precision]
     agreement = check_agreement(contenders, tolerance)
     before = cpu_times()
@@ -156,7 +163,14 @@ def _contenders(
     device = first_device(chosen.device)
     precision = jax.lax.Precision[chosen.precision]
     contenders = losses_jax.contenders(
-        z.astype(chosen.dtype), labels, chosen.beta, chosen.draws, device, precision, limit
+        z.astype(chosen.dtype),
+        labels,
+        chosen.beta,
+        chosen.draws,
+        device,
+        precision,
+        limit,
+        chosen.only,
     )
     if not _with_torch(chosen):
         return contenders
@@ -164,9 +178,10 @@ def _contenders(
 
     losses_torch.allow_tf32(chosen.precision != "HIGHEST")
     where = "cuda" if chosen.device == "gpu" else "cpu"
-    return contenders + losses_torch.contenders(
+    others = losses_torch.contenders(
         z, labels, chosen.beta, chosen.draws, where, limit, chosen.anchors
     )
+    return contenders + [c for c in others if not chosen.only or c.name in chosen.only]
 
 
 def _peaks(chosen: LossBenchmark, contenders: Sequence[Contender]) -> dict[str, int | None]:
@@ -191,6 +206,7 @@ def check_agreement(contenders: Sequence[Contender], tolerance: float) -> dict[s
     """
     first, errors = {}, {}
     for contender in contenders:
+        say(f"first call of {contender.name}")
         if contender.mathematics not in ("hscl", "scl"):
             contender.run(False)
             continue
@@ -214,6 +230,7 @@ def _take_turns(
     noisy, begun = 0, time.perf_counter()
     order = np.random.default_rng(0)
     for turn in range(chosen.rounds):
+        say(f"round {turn + 1} of at most {chosen.rounds}")
         before = floor.turn()
         for number in order.permutation(len(contenders)):
             contender = contenders[number]

@@ -10,13 +10,13 @@ data sets' own pages; TensorFlow is not needed.
 import dataclasses
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from hcl_jax.data import Dataset, DatasetError, ImageSet, channel_statistics
+from hcl_jax.data import DatasetError, ImageSet, channel_statistics
 from hcl_jax.data.instructions import import_or_explain
 from hcl_jax.data.tfds_directory import UNLABELLED
 from scripts.data_preparation.unpacking import unpack
@@ -70,15 +70,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepare(settings: Prepare) -> None:
     """Makes the files that the loaders of `hcl_jax` read, unless they are there, and shows them.
 
+    Files that turn out to be bad do not stay if they were made here; what was there before is left
+    to the user.
+
     Raises:
         DatasetError: if the archive is missing or damaged, or a package is missing.
     """
     archive, load = PREPARED[settings.name]
-    if archive.folder is not None:
-        loaded = _load_unpacked(settings, archive, archive.folder, load)
-    else:
+    place = settings.data_dir / (archive.folder or settings.name)
+    was_there = place.is_dir()
+    if archive.folder is None:
         _prepare_records(settings.name, archive, settings.data_dir, settings.archive_dir)
+    elif not was_there:
+        _unpack(settings.name, archive, archive.folder, settings.data_dir, settings.archive_dir)
+    try:
         loaded = load(settings.data_dir)
+    except DatasetError as error:
+        advice = f"remove {place} to have it made anew from {archive.file}"
+        if not was_there:
+            shutil.rmtree(place)
+            advice = f"what was made from {archive.file} was removed again"
+        raise DatasetError(f"{error}; {advice}") from error
     assert isinstance(loaded, ImageSet)
     _show(settings.name, settings.data_dir, loaded)
 
@@ -101,7 +113,10 @@ def _prepare_records(name: str, archive: Archive, data_dir: Path, archive_dir: P
                 download_config=tfds.download.DownloadConfig(manual_dir=archive_dir),
             )
     except Exception as error:  # of the network, the archive, the disk or TFDS
-        raise DatasetError(f"{name} could not be prepared in {data_dir}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise DatasetError(
+            f"{name} could not be prepared in {data_dir} from {archive.file}: {reason}"
+        ) from error
     if UNLABELLED in builder.info.splits:
         count = builder.info.splits[UNLABELLED].num_examples
         print(f"{name} has {count} images without labels, decoded when they are first trained on")
@@ -115,33 +130,17 @@ def _archive_path(name: str, archive: Archive, archive_dir: Path) -> Path:
     return path
 
 
-def _load_unpacked(
-    settings: Prepare, archive: Archive, folder: str, load: Callable[[Path], Dataset | ImageSet]
-) -> Dataset | ImageSet:
-    """Loads a data set from its folder, which is unpacked first where it is missing.
-
-    A folder whose content turns out to be bad does not stay if it was unpacked here; one that was
-    there before is left to the user.
-    """
-    import_or_explain("PIL.Image", f"preparing {settings.name}")
-    place, archive_dir = settings.data_dir / folder, settings.archive_dir
-    was_there = place.is_dir()
-    if not was_there:
-        if archive_dir is None:
-            raise DatasetError(
-                f"{place} does not exist; download {archive.file} and give "
-                "its directory as --archive-dir"
-            )
-        unpack(_archive_path(settings.name, archive, archive_dir), folder, settings.data_dir)
-    try:
-        return load(settings.data_dir)
-    except DatasetError as error:
-        if was_there:
-            advice = f"remove {place} to have it unpacked anew from {archive.file}"
-        else:
-            shutil.rmtree(place)
-            advice = f"what was unpacked from {archive.file} was removed again"
-        raise DatasetError(f"{error}; {advice}") from error
+def _unpack(
+    name: str, archive: Archive, folder: str, data_dir: Path, archive_dir: Path | None
+) -> None:
+    """Unpacks an archive, of which the loader needs no other package than Pillow."""
+    import_or_explain("PIL.Image", f"preparing {name}")
+    if archive_dir is None:
+        raise DatasetError(
+            f"{data_dir / folder} does not exist; download {archive.file} and give "
+            "its directory as --archive-dir"
+        )
+    unpack(_archive_path(name, archive, archive_dir), folder, data_dir)
 
 
 def _show(name: str, data_dir: Path, loaded: ImageSet) -> None:

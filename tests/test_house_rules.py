@@ -33,7 +33,12 @@ LAYERS = {
         "training",
     ),
     "hcl_jax.system": ("atomic_files json_files locking processes", "preemption"),
-    "hcl_jax.geometry": ("_checks", "classes simplex spectrum", "hypersphere", "summary"),
+    "hcl_jax.geometry": (
+        "_checks _pseudo_inverse",
+        "classes simplex",
+        "hypersphere spectrum",
+        "summary",
+    ),
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (
         "splits decoding",
@@ -42,7 +47,7 @@ LAYERS = {
         "tfds_directory",
         "tfds_sets",
     ),
-    "hcl_jax.augmentation": ("pixels transforms", "crops colors blurring", "recipes"),
+    "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (

@@ -72,3 +72,33 @@ def test_zero_stays_zero_with_gradient_zero_on_the_sphere():
 def test_gradients_to_second_order(x64, normalize):
     for vector in ([0.3, 0.2, -0.1], [2.0, -3.0, 0.5]):
         check_grads(lambda v: normalize(jnp.asarray(v)), (jnp.array(vector),), order=2)
+
+
+@pytest.mark.parametrize("normalize", [unit_ball, unit_sphere])
+def test_what_is_not_a_number_stays_so(normalize):
+    """NaN must not look like the zero vector, where an objective is finite."""
+    vectors = jnp.array([[jnp.nan, 1.0], [3.0, 4.0]])
+    found = np.asarray(normalize(vectors))
+    assert np.isnan(found[0]).any()
+    np.testing.assert_allclose(found[1], [0.6, 0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("normalize", [unit_ball, unit_sphere, unnormalized])
+def test_what_is_no_vector_is_refused(unchecked, normalize):
+    for shape in ((), (0,), (3, 0)):
+        with pytest.raises(ValueError, match=r"projections must be vectors .*got shape"):
+            normalize(jnp.ones(shape))
+    for dtype in (jnp.int32, jnp.complex64, bool):
+        with pytest.raises(TypeError, match="projections must be floating point, got dtype"):
+            normalize(jnp.ones((2, 3), dtype))
+    with pytest.raises(TypeError, match="at least 16 bits, got dtype float8_e4m3fn"):
+        normalize(jnp.ones((2, 3), jnp.float8_e4m3fn))
+    for nothing in ([[1.0, 2.0]], None, "text"):
+        with pytest.raises(TypeError, match="projections must be a NumPy or JAX array"):
+            normalize(nothing)
+
+
+@pytest.mark.parametrize("normalize", [unit_ball, unit_sphere, unnormalized])
+def test_numpy_in_double_precision_is_taken_without_a_warning(unchecked, normalize):
+    found = normalize(np.array([[3.0, 4.0]]))
+    assert isinstance(found, np.ndarray) or found.dtype == jnp.float32

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from hcl_jax.augmentation._checks import check_image
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
 from hcl_jax.precision import wide_dtype
-from hcl_jax.validation import check_count, check_image, check_interval
+from hcl_jax.validation import check_count, check_interval, check_key, check_positive, check_scalar
 
 
 def gaussian_blur(
@@ -43,6 +44,7 @@ def gaussian_blur(
     check_interval("sigma", sigma)
 
     def blur_at_random(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+        check_key("key", key)
         drawn = jax.random.uniform(key, (), jnp.float32, minval=sigma[0], maxval=sigma[1])
         return blur(image, drawn, kernel_size)
 
@@ -60,7 +62,7 @@ def blur(
 
     Args:
         image: floating-point image; the arithmetic is at least float32.
-        sigma: standard deviation of the Gaussian in pixels, positive.
+        sigma: standard deviation of the Gaussian in pixels, a positive number.
         kernel_size: side of the kernel in pixels, odd.
 
     Returns:
@@ -68,7 +70,7 @@ def blur(
 
     Raises:
         ValueError, TypeError: if `kernel_size` is not odd and positive, or more than half of it
-            does not fit into the image.
+            does not fit into the image; if `sigma` is not a positive number.
 
     Example:
         >>> import jax.numpy as jnp
@@ -76,6 +78,8 @@ def blur(
         (4, 4, 1)
     """
     check_image(image)
+    check_scalar("sigma", sigma)
+    check_positive("sigma", sigma)
     _check_kernel_size(kernel_size)
     height, width, _ = image.shape
     reach = kernel_size // 2
@@ -86,12 +90,12 @@ def blur(
         )
     dtype = wide_dtype(image)
     offsets = jnp.arange(-reach, reach + 1, dtype=dtype)
-    weights = jax.nn.softmax(-((offsets / sigma.astype(dtype)) ** 2) / 2)
+    weights = jax.nn.softmax(-((offsets / jnp.asarray(sigma, dtype)) ** 2) / 2)
     planes = jnp.moveaxis(image.astype(dtype), -1, 0)
     planes = jnp.pad(planes, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
     planes = _sum(weights[i] * planes[:, i : i + height] for i in range(kernel_size))
     planes = _sum(weights[i] * planes[:, :, i : i + width] for i in range(kernel_size))
-    return jnp.moveaxis(planes, 0, -1).astype(image.dtype)
+    return jnp.moveaxis(planes, 0, -1).astype(jnp.result_type(image))
 
 
 def _sum(terms: Iterable[Float[Array, "c h w"]]) -> Float[Array, "c h w"]:

@@ -5,16 +5,23 @@ counts as gray: saturation and hue leave it unchanged.
 """
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from hcl_jax.augmentation._checks import check_image
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
 from hcl_jax.precision import at_least_float32
-from hcl_jax.validation import check_image, check_non_negative
+from hcl_jax.validation import (
+    check_finite,
+    check_key,
+    check_non_negative,
+    check_scalar,
+    is_concrete,
+)
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 LUMA = (0.2989, 0.587, 0.114)
@@ -106,6 +113,7 @@ def draw_jitter(
         >>> drawn.factors.tolist(), sorted(drawn.order.tolist())
         ([1.0, 1.0, 1.0, 0.0], [0, 1, 2, 3])
     """
+    check_key("key", key)
     _check_strengths(brightness, contrast, saturation, hue)
     strengths = (brightness, contrast, saturation)
     low = np.array([*(max(0.0, 1 - s) for s in strengths), -hue], np.float32)
@@ -136,7 +144,8 @@ def jitter(image: Float[Array, "h w c"], drawn: Jitter) -> Float[Array, "h w c"]
         The changed image, in [0, 1] and in the dtype of `image`.
 
     Raises:
-        ValueError, TypeError: if the image has another shape or is not floating point.
+        ValueError, TypeError: if the image has another shape or is not floating point in [0, 1],
+            or `drawn` is no `Jitter` of finite factors and a permutation.
 
     Example:
         >>> import jax.numpy as jnp
@@ -145,8 +154,9 @@ def jitter(image: Float[Array, "h w c"], drawn: Jitter) -> Float[Array, "h w c"]
         0.5
     """
     check_image(image, channels=(1, 3))
+    _check_drawn(drawn)
     planes = _planes(image)
-    factors, order = drawn.factors.astype(planes.dtype), drawn.order
+    factors, order = jnp.asarray(drawn.factors, planes.dtype), jnp.asarray(drawn.order, jnp.int32)
     hue_at = jnp.argmax(order == HUE)
 
     def before(step: Int[Array, ""], planes: Planes) -> Planes:
@@ -158,7 +168,7 @@ def jitter(image: Float[Array, "h w c"], drawn: Jitter) -> Float[Array, "h w c"]
     planes = jax.lax.fori_loop(0, 3, before, planes)
     planes = _shift_hue(planes, factors[HUE])
     planes = jax.lax.fori_loop(1, 4, after, planes)
-    return jnp.moveaxis(planes, 0, -1).astype(image.dtype)
+    return jnp.moveaxis(planes, 0, -1).astype(jnp.result_type(image))
 
 
 def grayscale(probability: float = 0.2) -> Augmentation:
@@ -193,7 +203,7 @@ def to_grayscale(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         An image of the same shape and dtype.
 
     Raises:
-        ValueError, TypeError: if the image has another shape or is not floating point.
+        ValueError, TypeError: if the image has another shape or is not floating point in [0, 1].
 
     Example:
         >>> import jax.numpy as jnp
@@ -202,15 +212,30 @@ def to_grayscale(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
     """
     check_image(image, channels=(1, 3))
     gray = _gray(_planes(image))
-    return jnp.broadcast_to(gray[..., None], image.shape).astype(image.dtype)
+    return jnp.broadcast_to(gray[..., None], image.shape).astype(jnp.result_type(image))
 
 
 def _check_strengths(brightness: float, contrast: float, saturation: float, hue: float) -> None:
-    check_non_negative("brightness", brightness)
-    check_non_negative("contrast", contrast)
-    check_non_negative("saturation", saturation)
+    strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+    for name, strength in strengths.items():
+        check_scalar(name, strength)
+        check_non_negative(name, strength)
+    check_scalar("hue", hue)
     if not 0 <= hue <= 0.5:
         raise ValueError(f"hue must lie between 0 and 0.5 turns, got {hue}")
+
+
+def _check_drawn(drawn: Any) -> None:
+    """Raises unless it is a `Jitter` of finite factors and an order of the four changes."""
+    if not isinstance(drawn, Jitter):
+        found = type(drawn).__name__
+        raise TypeError(f"drawn must be a Jitter, such as draw_jitter makes, got a {found}")
+    for name, numbers in zip(Jitter._fields, drawn, strict=True):
+        check_finite(name, numbers)
+        if np.shape(numbers) != (4,):
+            raise ValueError(f"{name} must have shape (4,), got {np.shape(numbers)}")
+    if is_concrete(drawn.order) and sorted(np.asarray(drawn.order).tolist()) != [0, 1, 2, 3]:
+        raise ValueError(f"order must be a permutation of 0, 1, 2, 3, got {drawn.order}")
 
 
 def _planes(image: Float[Array, "h w c"]) -> Planes:

@@ -6,15 +6,22 @@ are static and the work is what an accelerator does best.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Int, PRNGKeyArray
 
+from hcl_jax.augmentation._checks import check_image
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
 from hcl_jax.precision import wide_dtype
-from hcl_jax.validation import check_count, check_image, check_interval
+from hcl_jax.validation import (
+    check_count,
+    check_integer,
+    check_interval,
+    check_key,
+    is_concrete,
+)
 
 TRIES = 10
 """Number of boxes that torchvision draws before it falls back to the centre of the image."""
@@ -69,6 +76,7 @@ def random_resized_crop(
     _check_bounds(scale, ratio)
 
     def crop(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "s s c"]:
+        check_key("key", key)
         check_image(image)
         box = random_box(key, image.shape[0], image.shape[1], scale=scale, ratio=ratio)
         return resized_crop(image, box, size)
@@ -110,6 +118,7 @@ def random_box(
         >>> [int(side) for side in box]
         [0, 0, 32, 32]
     """
+    check_key("key", key)
     check_count("height", height)
     check_count("width", width)
     _check_bounds(scale, ratio)
@@ -121,7 +130,8 @@ def random_box(
     sides = jnp.stack([heights, widths])[:, jnp.argmax(fits)].astype(jnp.int32)
     free = jnp.array([height, width], jnp.int32) - sides
     # The product can round up to free + 1 when the draw is the largest below 1.
-    corner = jnp.minimum((uniform[-2:] * (free + 1)).astype(jnp.int32), free)
+    places = (free + 1).astype(uniform.dtype)
+    corner = jnp.minimum((uniform[-2:] * places).astype(jnp.int32), free)
     drawn = jnp.concatenate([corner, sides])
     centre = jnp.array(_centre(height, width, ratio), jnp.int32)
     return Box(*jnp.where(fits.any(), drawn, centre))
@@ -148,19 +158,21 @@ def resized_crop(image: Float[Array, "h w c"], box: Box, size: int) -> Float[Arr
         The resampled box, in the dtype of the image.
 
     Raises:
-        ValueError, TypeError: if the image has another shape or dtype, or `size` is not a positive
-            integer.
+        ValueError, TypeError: if the image has another shape or dtype or is not in [0, 1], `size`
+            is not a positive integer, or `box` is no box inside the image, as far as its numbers
+            are concrete.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> image = jnp.arange(8.0).reshape(2, 4, 1)
+        >>> image = jnp.arange(8.0).reshape(2, 4, 1) / 8
         >>> box = Box(*jnp.array([0, 1, 2, 2]))
         >>> resized_crop(image, box, 2)[..., 0].tolist()
-        [[1.0, 2.0], [5.0, 6.0]]
+        [[0.125, 0.25], [0.625, 0.75]]
     """
     check_image(image)
     check_count("size", size)
     height, width, _ = image.shape
+    _check_box(box, height, width)
     dtype = wide_dtype(image)
     rows = _interpolation(box.top, box.height, height, size, dtype)
     columns = _interpolation(box.left, box.width, width, size, dtype)
@@ -168,7 +180,7 @@ def resized_crop(image: Float[Array, "h w c"], box: Box, size: int) -> Float[Arr
     planes = jnp.moveaxis(image.astype(dtype), -1, 0)
     planes = jnp.einsum("ih,chw->ciw", rows, planes, precision=exact)
     planes = jnp.einsum("ciw,jw->cij", planes, columns, precision=exact)
-    return jnp.moveaxis(planes, 0, -1).astype(image.dtype)
+    return jnp.moveaxis(planes, 0, -1).astype(jnp.result_type(image))
 
 
 def random_crop(size: int, *, padding: int = 4) -> Augmentation:
@@ -195,6 +207,7 @@ def random_crop(size: int, *, padding: int = 4) -> Augmentation:
     check_count("padding", padding, minimum=0)
 
     def crop(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "s s c"]:
+        check_key("key", key)
         check_image(image)
         padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
         height, width, channels = padded.shape
@@ -237,6 +250,20 @@ def horizontal_flip(probability: float = 0.5) -> Augmentation:
     return sometimes(flip, probability)
 
 
+def _check_box(box: Any, height: int, width: int) -> None:
+    """Raises unless it is a `Box` of integers, inside the image where they are concrete."""
+    if not isinstance(box, Box):
+        raise TypeError(f"box must be a Box, such as random_box draws, got a {type(box).__name__}")
+    for name, side in box._asdict().items():
+        check_integer(f"{name} of the box", side)
+    if not all(map(is_concrete, box)):
+        return
+    top, left, box_height, box_width = map(int, box)
+    inside = 0 <= top < top + box_height <= height and 0 <= left < left + box_width <= width
+    if not inside:
+        raise ValueError(f"box must lie inside the image of {height} x {width}, got {box}")
+
+
 def _check_bounds(scale: tuple[float, float], ratio: tuple[float, float]) -> None:
     check_interval("scale", scale)
     check_interval("ratio", ratio)
@@ -264,8 +291,9 @@ def _interpolation(
     start: Int[Array, ""], length: Int[Array, ""], pixels: int, size: int, dtype: DTypeLike
 ) -> Float[Array, "size pixels"]:
     """The matrix of antialiased bilinear interpolation from `length` pixels after `start`."""
+    start, length = jnp.asarray(start, jnp.int32), jnp.asarray(length, jnp.int32)
     stride = length.astype(dtype) / size
-    position = jnp.arange(pixels) - start
+    position = jnp.arange(pixels, dtype=jnp.int32) - start
     centre = (jnp.arange(size, dtype=dtype) + 0.5) * stride
     distance = jnp.abs(position[None, :].astype(dtype) + 0.5 - centre[:, None])
     inside = (position >= 0) & (position < length)

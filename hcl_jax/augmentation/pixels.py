@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
+from hcl_jax.augmentation._checks import check_unit_interval
 from hcl_jax.precision import wide_dtype
-from hcl_jax.validation import check_finite, check_positive
+from hcl_jax.validation import check_array, check_finite, check_floating, check_positive
 
 
 def to_unit_floats(images: Shaped[Array, "*images"]) -> Float[Array, "*images"]:
@@ -20,6 +21,8 @@ def to_unit_floats(images: Shaped[Array, "*images"]) -> Float[Array, "*images"]:
         Floating-point images.
 
     Raises:
+        ValueError: for floating-point images (of three axes or more, such as height, width and
+            channel) that are not in [0, 1], where the numbers are concrete. Vectors need not be.
         TypeError: for any other dtype, whose largest value would be a guess.
 
     Example:
@@ -27,11 +30,16 @@ def to_unit_floats(images: Shaped[Array, "*images"]) -> Float[Array, "*images"]:
         >>> to_unit_floats(jnp.array([0, 255], jnp.uint8)).tolist()
         [0.0, 1.0]
     """
-    if jnp.issubdtype(images.dtype, jnp.floating):
-        return images
-    if images.dtype != jnp.uint8:
-        raise TypeError(f"images must be uint8 or floating point, got dtype {images.dtype}")
-    return images.astype(jnp.float32) / 255
+    check_array("images", images)
+    dtype = jnp.result_type(images)
+    if dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"images must be uint8 or floating point, got dtype {dtype}")
+    check_floating("images", images)
+    if jnp.ndim(images) >= 3:
+        check_unit_interval("images", images)
+    return images
 
 
 def standardize(
@@ -51,7 +59,7 @@ def standardize(
 
     Raises:
         ValueError: if `mean` and `std` do not have one finite number for each channel, or a
-            standard deviation is not positive.
+            standard deviation is not positive; if a pixel is concrete and not finite.
         TypeError: if the images are not floating point.
 
     Example:
@@ -59,17 +67,20 @@ def standardize(
         >>> standardize(jnp.ones((2, 1)), mean=(0.5,), std=(0.25,)).tolist()
         [[2.0], [2.0]]
     """
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise TypeError(f"images must be floating point, got dtype {images.dtype}")
+    check_floating("images", images)
+    if not jnp.ndim(images):
+        raise ValueError("images must have channels along the last axis, got a single number")
+    check_finite("images", images)
     channels = images.shape[-1]
     for name, values in {"mean": mean, "std": std}.items():
+        check_finite(name, values)
         if np.shape(values) != (channels,):
             raise ValueError(
                 f"{name} must have one number for each of {channels} channels, got {values}"
             )
-    check_finite("mean", mean)
     check_positive("std", std)
     shape = (1,) * (images.ndim - 1) + (channels,)
     dtype = wide_dtype(images)
     centred = images.astype(dtype) - np.reshape(mean, shape).astype(dtype)
-    return (centred / np.reshape(std, shape).astype(dtype)).astype(images.dtype)
+    standardized = centred / np.reshape(std, shape).astype(dtype)
+    return standardized.astype(jnp.result_type(images))

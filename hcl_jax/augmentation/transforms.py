@@ -11,7 +11,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from hcl_jax.validation import check_count, check_non_negative, check_probability
+from hcl_jax.augmentation._checks import check_image
+from hcl_jax.precision import wide_dtype
+from hcl_jax.validation import (
+    check_array,
+    check_count,
+    check_floating,
+    check_function,
+    check_integer,
+    check_key,
+    check_non_negative,
+    check_probability,
+    check_scalar,
+)
 
 Augmentation = Callable[[PRNGKeyArray, Float[Array, "*image"]], Float[Array, "*image"]]
 """A pure function ``(key, image) -> image`` of one image, in floating point."""
@@ -55,11 +67,15 @@ def gaussian_noise(variance: float) -> Augmentation:
         >>> gaussian_noise(0.0)(jax.random.key(0), jnp.ones(2)).tolist()
         [1.0, 1.0]
     """
+    check_scalar("variance", variance)
     check_non_negative("variance", variance)
-    scale = variance**0.5
 
     def add_noise(key: PRNGKeyArray, image: Float[Array, "*image"]) -> Float[Array, "*image"]:
-        return image + scale * jax.random.normal(key, image.shape, image.dtype)
+        check_key("key", key)
+        check_floating("an image", image)
+        dtype = jnp.result_type(image)
+        scale = jnp.sqrt(jnp.asarray(variance, wide_dtype(image))).astype(dtype)
+        return image + scale * jax.random.normal(key, image.shape, dtype)
 
     return add_noise
 
@@ -85,6 +101,8 @@ def random_shift(max_pixels: int) -> Augmentation:
     check_count("max_pixels", max_pixels)
 
     def shift(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+        check_key("key", key)
+        check_image(image)
         margin = ((max_pixels, max_pixels), (max_pixels, max_pixels), (0, 0))
         corner = jax.random.randint(key, (2,), 0, 2 * max_pixels + 1)
         start = jnp.concatenate([corner, jnp.zeros(1, corner.dtype)])
@@ -114,9 +132,12 @@ def sometimes(augmentation: Augmentation, probability: float) -> Augmentation:
         >>> sometimes(gaussian_noise(1.0), 0.0)(jax.random.key(0), jnp.ones(2)).tolist()
         [1.0, 1.0]
     """
+    check_function("augmentation", augmentation)
     check_probability("probability", probability)
 
     def apply_or_leave(key: PRNGKeyArray, image: Float[Array, "*image"]) -> Float[Array, "*image"]:
+        check_key("key", key)
+        check_array("an image", image)
         gate, inner = jax.random.split(key)
         changed = augmentation(inner, image)
         if changed.shape != image.shape:
@@ -145,8 +166,11 @@ def compose(*augmentations: Augmentation) -> Augmentation:
         >>> both(jax.random.key(0), jnp.ones((8, 8, 1))).shape
         (8, 8, 1)
     """
+    for number, augmentation in enumerate(augmentations):
+        check_function(f"augmentation {number}", augmentation)
 
     def apply_all(key: PRNGKeyArray, image: Float[Array, "..."]) -> Float[Array, "..."]:
+        check_key("key", key)
         for augmentation, part in zip(
             augmentations, jax.random.split(key, max(1, len(augmentations))), strict=False
         ):
@@ -178,7 +202,8 @@ def views(
         The views, along a new leading axis.
 
     Raises:
-        ValueError, TypeError: if `num_views` is not a positive integer.
+        ValueError, TypeError: if `num_views` is not a positive integer, or another argument is not
+            what it should be; also what the augmentation raises.
 
     Example:
         >>> import jax
@@ -186,7 +211,13 @@ def views(
         >>> views(jax.random.key(0), jnp.ones((5, 3)), gaussian_noise(0.01), 2).shape
         (2, 5, 3)
     """
+    check_key("key", key)
+    check_array("images", images)
+    if not jnp.ndim(images):
+        raise ValueError("images must be a batch along the first axis, got a single number")
+    check_function("augmentation", augmentation)
     check_count("num_views", num_views)
+    check_integer("first", first)
     numbers = first + jnp.arange(len(images))
 
     def view(key: PRNGKeyArray) -> Float[Array, "batch ..."]:

@@ -43,7 +43,7 @@ FOLDER = "tiny-imagenet-200"
 """The folder in the published archive."""
 
 
-def tiny_imagenet(data_dir: Path, *, cache_dir: Path | None = None) -> ImageSet:
+def tiny_imagenet(data_dir: Path | str, *, cache_dir: Path | str | None = None) -> ImageSet:
     """Tiny-ImageNet: 64 x 64 images of 200 classes, 100 000 to train and 10 000 to test.
 
     The first call decodes all images in threads, under a progress bar, and caches them in one file;
@@ -77,6 +77,7 @@ def tiny_imagenet(data_dir: Path, *, cache_dir: Path | None = None) -> ImageSet:
             --archive-dir ARCHIVES
         where ARCHIVES is the directory that holds tiny-imagenet-200.zip
     """
+    data_dir = Path(data_dir)
     folder = data_dir / FOLDER
     if not folder.is_dir():
         raise DatasetError(
@@ -88,7 +89,7 @@ def tiny_imagenet(data_dir: Path, *, cache_dir: Path | None = None) -> ImageSet:
     classes = list_classes(folder)
     names = list_class_names(folder / "words.txt", classes)
     train, test = list_train(folder / "train", classes), list_val(folder / "val", classes)
-    cache = (data_dir / "decoded" if cache_dir is None else cache_dir) / f"{FOLDER}.npz"
+    cache = (data_dir / "decoded" if cache_dir is None else Path(cache_dir)) / f"{FOLDER}.npz"
     images = load_or_decode(
         cache,
         _digest(folder, train, test),

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from hcl_jax.data.splits import Split
+from hcl_jax.validation import check_array
 
 Channels = tuple[float, float, float]
 
@@ -100,7 +101,8 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Channel
         The statistics that `ImageSet.mean` and `ImageSet.std` give, computed from these images.
 
     Raises:
-        ValueError: if there is no image.
+        TypeError: for what is no array, or of another dtype: values in [0, 1] would count as 0.
+        ValueError: for another shape, or if there is no image.
 
     Example:
         >>> import numpy as np
@@ -108,12 +110,18 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Channel
         >>> channel_statistics(np.broadcast_to(black_and_white, (2, 4, 4, 3)))
         ChannelStatistics(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     """
-    if len(images) == 0:
-        raise ValueError("channel_statistics needs at least one image, got none")
+    check_array("images", images)
+    shape, dtype = np.shape(images), images.dtype
+    if dtype != np.uint8:
+        raise TypeError(f"images must have dtype uint8, got {dtype}")
+    if len(shape) != 4 or 0 in shape or shape[3] != 3:
+        raise ValueError(
+            f"images must have shape (n, height, width, 3), none of them 0, got {shape}"
+        )
     count = images[..., 0].size
     totals, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
     for start in range(0, len(images), 128):
-        part = images[start : start + 128].astype(np.uint32)
+        part = np.asarray(images[start : start + 128]).astype(np.uint32)
         # Over the images first, in 32 bits, which runs along the memory.
         totals += part.sum(axis=0, dtype=np.uint32).sum(axis=(0, 1), dtype=np.uint64)
         squares += np.square(part).sum(axis=0, dtype=np.uint32).sum(axis=(0, 1), dtype=np.uint64)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from hcl_jax.data.splits import Split
-from hcl_jax.validation import check_count
+from hcl_jax.validation import check_array, check_count
 
 BUDGET_BYTES = 2 * 2**30
 """2 GiB. CIFAR takes 0.2 GiB, STL-10 0.3, Tiny-ImageNet 1.3; a device of 16 GB keeps seven eighths
@@ -49,7 +49,8 @@ def place_split(
         The split on the host and, if it takes at most the budget, on the device.
 
     Raises:
-        ValueError, TypeError: if the budget is not a non-negative integer.
+        ValueError, TypeError: if the budget is not a non-negative integer, or images and labels are
+            not arrays of one length.
 
     Example:
         >>> import numpy as np
@@ -61,6 +62,7 @@ def place_split(
         True
     """
     check_count("budget_bytes", budget_bytes, minimum=0)
+    _check_split(split)
     fits = split.images.nbytes + split.labels.nbytes <= budget_bytes
     return PlacedSplit(split, put(split) if fits else None)
 
@@ -92,8 +94,8 @@ def chunks(
         An iterator over what `put` returned, chunk after chunk.
 
     Raises:
-        ValueError, TypeError: if an index is out of range or not an integer, or `steps_per_chunk`
-            is not a positive integer.
+        ValueError, TypeError: if an index is out of range or not an integer, `steps_per_chunk` is
+            not a positive integer, or images and labels are not arrays of one length.
 
     Example:
         >>> import numpy as np
@@ -104,12 +106,25 @@ def chunks(
         [[3, 4]]
     """
     check_count("steps_per_chunk", steps_per_chunk)
+    _check_split(split)
     _check_batches(batches, len(split.labels))
     return _chunks(split, batches, steps_per_chunk, put)
 
 
+def _check_split(split: Split) -> None:
+    shapes = []
+    for name, array in zip(("images", "labels"), split, strict=True):
+        check_array(name, array)
+        shapes.append(np.shape(array))
+    if not all(shapes) or shapes[0][0] != shapes[1][0]:
+        raise ValueError(
+            f"images and labels must be of one length, got shapes {shapes[0]} and {shapes[1]}"
+        )
+
+
 def _check_batches(batches: np.ndarray, length: int) -> None:
-    if batches.ndim != 2 or not np.issubdtype(batches.dtype, np.integer):
+    check_array("batches", batches)
+    if np.ndim(batches) != 2 or not np.issubdtype(batches.dtype, np.integer):
         raise TypeError(
             "batches must be integers of shape (steps, batch), "
             f"got shape {batches.shape} and dtype {batches.dtype}"

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax.data.splits import Dataset, Split
-from hcl_jax.validation import check_count, check_non_negative
+from hcl_jax.validation import check_count, check_key, check_non_negative, check_scalar
 
 
 def gaussian_classes(
@@ -48,6 +48,7 @@ def gaussian_classes(
         >>> gaussian_classes(jax.random.key(0), num_classes=10).train.images.shape
         (1280, 64)
     """
+    check_key("key", key)
     _check_counts(
         num_classes=num_classes,
         classes_per_group=classes_per_group,
@@ -55,9 +56,7 @@ def gaussian_classes(
         train_per_class=train_per_class,
         test_per_class=test_per_class,
     )
-    scales = {"group_scale": group_scale, "class_scale": class_scale, "noise": noise}
-    for name, scale in scales.items():
-        check_non_negative(name, scale)
+    _check_scales(group_scale=group_scale, class_scale=class_scale, noise=noise)
     group_key, class_key, train_key, test_key = jax.random.split(key, 4)
     means = _grouped_means(
         (group_key, class_key),
@@ -110,9 +109,9 @@ def gaussian_class_means(
         >>> bool((means[0] == means[1]).all()), bool((means[1] == means[2]).any())
         (True, False)
     """
+    check_key("key", key)
     _check_counts(num_classes=num_classes, dim=dim, classes_per_group=classes_per_group)
-    check_non_negative("group_scale", group_scale)
-    check_non_negative("class_scale", class_scale)
+    _check_scales(group_scale=group_scale, class_scale=class_scale)
     group_key, class_key = jax.random.split(key)
     return _grouped_means(
         (group_key, class_key),
@@ -150,6 +149,7 @@ def three_gaussians(
         >>> three_gaussians(jax.random.key(0)).test.images.shape
         (300, 3072)
     """
+    check_key("key", key)
     _check_counts(dim=dim, train_per_class=train_per_class, test_per_class=test_per_class)
     mean_key, train_key, test_key = jax.random.split(key, 3)
     means = jax.random.uniform(mean_key, (3, dim), minval=-1, maxval=1)
@@ -163,6 +163,12 @@ def three_gaussians(
 def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
         check_count(name, count)
+
+
+def _check_scales(**scales: float) -> None:
+    for name, scale in scales.items():
+        check_scalar(name, scale)
+        check_non_negative(name, scale)
 
 
 def _grouped_means(

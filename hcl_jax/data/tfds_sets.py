@@ -41,7 +41,7 @@ STL10 = ImageSetSpec(
 )
 
 
-def cifar10(data_dir: Path, *, reference_statistics: bool = False) -> ImageSet:
+def cifar10(data_dir: Path | str, *, reference_statistics: bool = False) -> ImageSet:
     """CIFAR-10: 32 x 32 images of ten classes, 50 000 to train and 10 000 to test.
 
     Args:
@@ -68,7 +68,7 @@ def cifar10(data_dir: Path, *, reference_statistics: bool = False) -> ImageSet:
     return _image_set(data_dir, CIFAR10, reference_statistics=reference_statistics)
 
 
-def cifar100(data_dir: Path, *, reference_statistics: bool = False) -> ImageSet:
+def cifar100(data_dir: Path | str, *, reference_statistics: bool = False) -> ImageSet:
     """CIFAR-100: 32 x 32 images of 100 classes in 20 superclasses, 50 000 to train, 10 000 to test.
 
     Args:
@@ -96,7 +96,7 @@ def cifar100(data_dir: Path, *, reference_statistics: bool = False) -> ImageSet:
     return _image_set(data_dir, CIFAR100, reference_statistics=reference_statistics)
 
 
-def stl10(data_dir: Path, *, unlabelled: bool = False) -> ImageSet:
+def stl10(data_dir: Path | str, *, unlabelled: bool = False) -> ImageSet:
     """STL-10: 96 x 96 images of ten classes, 5 000 to train and 8 000 to test.
 
     Args:
@@ -124,14 +124,14 @@ def stl10(data_dir: Path, *, unlabelled: bool = False) -> ImageSet:
     labelled = _image_set(data_dir, STL10)
     if not unlabelled:
         return labelled
-    images = read_unlabelled(data_dir, STL10)
+    images = read_unlabelled(Path(data_dir), STL10)
     return labelled._replace(unlabelled=Split(images, np.full(len(images), NO_CLASS, np.int32)))
 
 
 def _image_set(
-    data_dir: Path, spec: ImageSetSpec, *, reference_statistics: bool = False
+    data_dir: Path | str, spec: ImageSetSpec, *, reference_statistics: bool = False
 ) -> ImageSet:
-    train, test, names = read_labelled(data_dir, spec)
+    train, test, names = read_labelled(Path(data_dir), spec)
     coarse = None
     if "coarse_label" in names:
         coarse = CoarseLabels(

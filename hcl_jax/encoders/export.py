@@ -58,8 +58,8 @@ def export_encoder(
         The metadata, as written.
 
     Raises:
-        ValueError, TypeError: for an unknown platform, or for images that the network does not
-            take.
+        ValueError, TypeError: for an unknown platform, none or one given twice, or for images that
+            the network does not take.
         OSError: if the files cannot be written; earlier ones are left as they were.
 
     Example:
@@ -81,6 +81,8 @@ def export_encoder(
     _check_images(image_shape, image_dtype, preprocess)
     for platform in platforms:
         check_choice("every platform", platform, (*PLATFORMS, "rocm"))
+    if not platforms or len(set(platforms)) != len(platforms):
+        raise ValueError(f"platforms must be different and at least one, got {platforms!r}")
     variables = jax.device_get(variables)
 
     def encode(images: Any) -> tuple[Array, Array]:

@@ -1,16 +1,41 @@
-"""Argument checks that the classifiers share."""
+"""Argument checks that the classifiers share, and the classes of training labels."""
 
-import jax.numpy as jnp
+from typing import Any, NamedTuple
+
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.validation import check_embeddings, check_labels
+from hcl_jax.validation import (
+    check_embeddings,
+    check_labels,
+    check_no_negative_labels,
+    is_concrete,
+)
 
 
-def count_classes(labels: Int[Array, " train"]) -> int:
-    """The largest label plus one; raises ValueError for a negative label."""
-    num_classes = int(jnp.max(labels)) + 1
-    check_labels("the training labels", labels, length=len(labels), num_classes=num_classes)
-    return num_classes
+class Classes(NamedTuple):
+    """The classes that training labels name, whatever their numbers.
+
+    Attributes:
+        labels: the label of each class, in ascending order.
+        ranks: the class of each row: the place of its label among these.
+    """
+
+    labels: Int[np.ndarray, " classes"]
+    ranks: Int[np.ndarray, " train"]
+
+
+def classes_of(labels: Int[Array, " train"]) -> Classes:
+    """The classes of concrete labels; their number is not the largest label plus one."""
+    values, ranks = np.unique(np.asarray(labels), return_inverse=True)
+    return Classes(values, ranks.astype(np.int32))
+
+
+def accuracy(
+    predicted: Int[Array | np.ndarray, " n"], labels: Int[Array, " n"], classes: Classes
+) -> float:
+    """The share of rows whose label is that of the predicted class."""
+    return float(np.mean(classes.labels[np.asarray(predicted)] == np.asarray(labels)))
 
 
 def check_splits(
@@ -19,13 +44,16 @@ def check_splits(
     x: Float[Array, "n dim"],
     y: Int[Array, " n"],
 ) -> None:
-    """Raises unless both splits have one dimension and a label for every row."""
+    """Raises unless both splits have one dimension and, for every row, a class that is known."""
     check_dims(x, train_x)
-    check_labels("the training labels", train_y, length=train_x.shape[0])
-    check_labels("the test labels", y, length=x.shape[0])
+    for name, labels, rows in (("training", train_y, train_x), ("test", y, x)):
+        check_labels(f"the {name} labels", labels, length=rows.shape[0])
+        check_no_negative_labels(f"the {name} labels", labels)
+    if not all(map(is_concrete, (train_x, train_y, x, y))):
+        raise TypeError("an accuracy is a number of Python: call this outside jax.jit and jax.vmap")
 
 
-def check_dims(embeddings: Float[Array, "n dim"], others: Float[Array, "m dim"]) -> None:
+def check_dims(embeddings: Any, others: Any) -> None:
     """Raises unless both are rows of one dimension."""
     check_embeddings("embeddings", embeddings)
     check_embeddings("the means or training embeddings", others)

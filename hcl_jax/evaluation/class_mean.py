@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hcl_jax.evaluation._checks import check_dims
+from hcl_jax.precision import at_least_float32, exact_product, scale_of, wide_dtype
 from hcl_jax.validation import check_count, check_embeddings, check_labels
 
 
@@ -20,7 +21,8 @@ def class_mean_scores(
         means: class means over the training set, one per row.
 
     Returns:
-        A score for each image and class; the class with the largest score is predicted.
+        A score for each image and class, in at least float32, infinite where beyond its range; the
+        class with the largest score is predicted.
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, and on NaN where the numbers are concrete.
@@ -31,7 +33,8 @@ def class_mean_scores(
         [[1.0, 0.0]]
     """
     check_dims(embeddings, means)
-    return jnp.matmul(embeddings, means.T, precision=jax.lax.Precision.HIGHEST)
+    points, centres, scale = _scaled(embeddings, means)
+    return scale * (scale * exact_product(points, centres.T))
 
 
 def nearest_mean_scores(
@@ -59,7 +62,20 @@ def nearest_mean_scores(
         >>> nearest_mean_scores(jnp.array([[2.0, 0.0]]), means).argmax(axis=1).tolist()
         [0]
     """
-    return class_mean_scores(embeddings, means) - 0.5 * jnp.sum(jnp.square(means), axis=1)
+    check_dims(embeddings, means)
+    points, centres, scale = _scaled(embeddings, means)
+    halves = jnp.sum(jnp.square(centres), axis=1) / 2
+    return scale * (scale * (exact_product(points, centres.T) - halves[None]))
+
+
+def _scaled(
+    embeddings: Float[Array, "n dim"], means: Float[Array, "classes dim"]
+) -> tuple[Float[Array, "n dim"], Float[Array, "classes dim"], Float[Array, ""]]:
+    """Both divided by one power of two, which is the third, so that no product overflows."""
+    dtype = wide_dtype(embeddings, means)
+    points, centres = (jnp.asarray(rows).astype(dtype) for rows in (embeddings, means))
+    scale = jnp.maximum(scale_of(points), scale_of(centres))
+    return points / scale, centres / scale, scale
 
 
 def top_k_accuracy(
@@ -69,7 +85,7 @@ def top_k_accuracy(
 
     Args:
         scores: a score for each image and class.
-        labels: the true class of each image.
+        labels: the true class of each image, from 0; images without a class are to be left out.
         k: the number of guesses for each image, at most the number of classes.
 
     Returns:
@@ -77,7 +93,7 @@ def top_k_accuracy(
         score the same and come earlier, so that k guesses are made, never more.
 
     Raises:
-        ValueError, TypeError: on wrong shapes or a k out of range.
+        ValueError, TypeError: on wrong shapes, a k or a label out of range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -90,5 +106,6 @@ def top_k_accuracy(
     check_count("k", k)
     if k > scores.shape[1]:
         raise ValueError(f"k must be at most the {scores.shape[1]} classes, got {k}")
-    _, best = jax.lax.top_k(scores, k)
-    return jnp.mean(jnp.any(best == labels[:, None], axis=1), dtype=scores.dtype)
+    _, best = jax.lax.top_k(at_least_float32(scores), k)
+    hits = jnp.any(best == jnp.asarray(labels).astype(best.dtype)[:, None], axis=1)
+    return jnp.sum(hits, dtype=jnp.int32).astype(wide_dtype(scores)) / len(hits)

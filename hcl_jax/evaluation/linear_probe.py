@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.evaluation._checks import check_splits, count_classes
-from hcl_jax.validation import check_choice
+from hcl_jax.evaluation._checks import Classes, accuracy, check_splits, classes_of
+from hcl_jax.precision import at_least_float32, exact_product, row_mean, scale_of
+from hcl_jax.validation import check_choice, check_positive, check_scalar
 
 
 def linear_probe_accuracy(
@@ -24,23 +25,23 @@ def linear_probe_accuracy(
     """Accuracy of a linear classifier of standardised features.
 
     Ridge regression solves ``(X^T X + regularization) W = X^T Y`` for standardised features X and
-    one-hot targets Y; sums over images are taken on the device, in the precision of the features,
-    and the equations are solved in double precision. Logistic regression is scikit-learn's.
+    one-hot targets Y; sums over images are taken on the device, in at least float32, and the
+    equations are solved in double precision. Logistic regression is scikit-learn's.
 
     Args:
         train_features: features of the training set, one image per row.
-        train_labels: the class of each training image, counted from 0.
+        train_labels: the class of each training image, any integers from 0.
         features: features of test images, one image per row.
-        labels: the class of each test image.
+        labels: the class of each test image; a class that no training image has is an error.
         kind: "ridge" for ridge regression, "logistic" for logistic regression.
         regularization: the positive weight of the squared norm of the coefficients.
 
     Returns:
-        A number in [0, 1].
+        A number in [0, 1]. A single class in training is the one that is predicted.
 
     Raises:
-        ValueError, TypeError: on wrong shapes, NaN, a negative training label (of ridge
-            regression), or an option out of range.
+        ValueError, TypeError: on wrong shapes, NaN, a negative label (rows without one are to be
+            left out), or an option out of range; under `jax.jit`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,41 +50,47 @@ def linear_probe_accuracy(
         1.0
     """
     check_choice("kind", kind, ("ridge", "logistic"))
-    if not regularization > 0:
-        raise ValueError(f"regularization must be positive, got {regularization}")
+    check_scalar("regularization", regularization)
+    check_positive("regularization", regularization)
     check_splits(train_features, train_labels, features, labels)
-    probe = _ridge_accuracy if kind == "ridge" else _logistic_accuracy
-    return probe(train_features, train_labels, features, labels, regularization)
+    classes = classes_of(train_labels)
+    if len(classes.labels) == 1:
+        return accuracy(np.zeros(len(labels), np.int32), labels, classes)
+    predict = _ridge_predictions if kind == "ridge" else _logistic_predictions
+    train, test = at_least_float32(train_features), at_least_float32(features)
+    return accuracy(predict(train, classes, test, regularization), labels, classes)
 
 
-def _ridge_accuracy(
+def _ridge_predictions(
     train_features: Float[Array, "train dim"],
-    train_labels: Int[Array, " train"],
+    classes: Classes,
     features: Float[Array, "n dim"],
-    labels: Int[Array, " n"],
     regularization: float,
-) -> float:
-    """Accuracy of ridge regression on one-hot targets."""
-    num_classes = count_classes(train_labels)
+) -> Int[Array, " n"]:
+    """The classes that ridge regression on one-hot targets predicts."""
     scaling, squares, products, intercept = _normal_equations(
-        train_features, train_labels, num_classes=num_classes
+        train_features, jnp.asarray(classes.ranks), num_classes=len(classes.labels)
     )
     penalized = np.asarray(squares, np.float64) + regularization * np.eye(len(squares))
     weights = np.linalg.solve(penalized, np.asarray(products, np.float64))
-    scores = jnp.matmul(
-        _standardized(features, scaling),
-        jnp.asarray(weights, features.dtype),
-        precision=jax.lax.Precision.HIGHEST,
+    scores = exact_product(
+        _standardized(features, scaling), jnp.asarray(weights.astype(products.dtype))
     )
-    predicted = jnp.argmax(scores + intercept, axis=1)
-    return float(np.mean(np.asarray(predicted) == np.asarray(labels)))
+    return jnp.argmax(scores + intercept[None], axis=1)
 
 
 class _Scaling(NamedTuple):
-    """Mean and standard deviation of every feature; 1 for the deviation of a constant one."""
+    """How every feature is standardised; a constant one becomes zero.
 
+    Attributes:
+        unit: a power of two, by which a feature is divided first.
+        mean: mean of the feature in this unit.
+        inverse: inverse of its standard deviation in this unit; 0 for a constant feature.
+    """
+
+    unit: Float[Array, " dim"]
     mean: Float[Array, " dim"]
-    deviation: Float[Array, " dim"]
+    inverse: Float[Array, " dim"]
 
 
 class _NormalEquations(NamedTuple):
@@ -99,39 +106,39 @@ class _NormalEquations(NamedTuple):
 def _normal_equations(
     features: Float[Array, "n dim"], labels: Int[Array, " n"], *, num_classes: int
 ) -> _NormalEquations:
-    """The normal equations of ridge regression, in the precision of the features."""
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    """The normal equations of ridge regression, in the dtype of the features."""
+    unit = scale_of(features, axis=0)
+    mean = row_mean(features / unit)
+    deviation = jnp.sqrt(row_mean(jnp.square(features / unit - mean[None])))
     constant = deviation <= 8 * jnp.finfo(features.dtype).eps * jnp.abs(mean)
-    scaling = _Scaling(mean, jnp.where(constant, 1, deviation))
-    scaled = jnp.where(constant, 0, _standardized(features, scaling))
+    inverse = jnp.where(constant, 0, 1 / jnp.where(constant, 1, deviation))
+    scaling = _Scaling(unit[0], mean, inverse)
+    scaled = _standardized(features, scaling)
     targets = jax.nn.one_hot(labels, num_classes, dtype=features.dtype)
-    products = jnp.matmul(
-        scaled.T,
-        jnp.concatenate([scaled, targets], axis=1),
-        precision=jax.lax.Precision.HIGHEST,
-    )
+    products = exact_product(scaled.T, jnp.concatenate([scaled, targets], axis=1))
     dim = features.shape[1]
-    return _NormalEquations(scaling, products[:, :dim], products[:, dim:], targets.mean(axis=0))
+    return _NormalEquations(scaling, products[:, :dim], products[:, dim:], row_mean(targets))
 
 
 def _standardized(features: Float[Array, "n dim"], scaling: _Scaling) -> Float[Array, "n dim"]:
     """Features with mean 0 and standard deviation 1 over the training set."""
-    return (features - scaling.mean) / scaling.deviation
+    return (features / scaling.unit[None] - scaling.mean[None]) * scaling.inverse[None]
 
 
-def _logistic_accuracy(
+def _logistic_predictions(
     train_features: Float[Array, "train dim"],
-    train_labels: Int[Array, " train"],
+    classes: Classes,
     features: Float[Array, "n dim"],
-    labels: Int[Array, " n"],
     regularization: float,
-) -> float:
-    """Accuracy of scikit-learn's logistic regression."""
+) -> Int[np.ndarray, " n"]:
+    """The classes that scikit-learn's logistic regression predicts."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    unit = scale_of(train_features, axis=0)
+    train, test = (np.asarray(x / unit, np.float64) for x in (train_features, features))
     classifier = LogisticRegression(C=1 / regularization, max_iter=1000)
     pipeline = make_pipeline(StandardScaler(), classifier)
-    pipeline.fit(np.asarray(train_features, np.float64), np.asarray(train_labels))
-    return float(pipeline.score(np.asarray(features, np.float64), np.asarray(labels)))
+    pipeline.fit(train, classes.ranks)
+    return pipeline.predict(test)

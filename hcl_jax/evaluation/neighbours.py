@@ -4,10 +4,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.evaluation._checks import check_splits, count_classes
+from hcl_jax.evaluation._checks import accuracy, check_splits, classes_of
+from hcl_jax.precision import at_least_float32, exact_product, unit_vectors
 from hcl_jax.validation import check_count
 
 SIMILARITIES = 2**25
@@ -29,16 +29,17 @@ def knn_accuracy(
 
     Args:
         train_embeddings: embeddings of the training set, one per row.
-        train_labels: the class of each training image, counted from 0.
+        train_labels: the class of each training image, any integers from 0.
         embeddings: embeddings of test images, one per row.
-        labels: the class of each test image.
+        labels: the class of each test image; a class that no training image has is an error.
         k: the number of neighbours that vote, at most the size of the training set.
 
     Returns:
         A number in [0, 1].
 
     Raises:
-        ValueError, TypeError: on wrong shapes, NaN, a negative label or a k out of range.
+        ValueError, TypeError: on wrong shapes, NaN, a negative label (rows without one are to be
+            left out) or a k out of range; under `jax.jit`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -50,9 +51,15 @@ def knn_accuracy(
     check_splits(train_embeddings, train_labels, embeddings, labels)
     if k > len(train_labels):
         raise ValueError(f"k must be at most the {len(train_labels)} training images, got {k}")
-    num_classes = count_classes(train_labels)
-    votes = _votes(train_embeddings, train_labels, embeddings, k=k, num_classes=num_classes)
-    return float(np.mean(np.asarray(votes) == np.asarray(labels)))
+    classes = classes_of(train_labels)
+    votes = _votes(
+        at_least_float32(train_embeddings),
+        jnp.asarray(classes.ranks),
+        at_least_float32(embeddings),
+        k=k,
+        num_classes=len(classes.labels),
+    )
+    return accuracy(votes, labels, classes)
 
 
 @functools.partial(jax.jit, static_argnames=("k", "num_classes"))
@@ -65,18 +72,12 @@ def _votes(
     num_classes: int,
 ) -> Int[Array, " n"]:
     """The class that most of the k nearest training points have, for every point."""
-    train = _unit_rows(train)
+    train = unit_vectors(train)
 
     def vote(point: Float[Array, " dim"]) -> Int[Array, ""]:
-        similarities = jnp.matmul(train, point, precision=jax.lax.Precision.HIGHEST)
+        similarities = exact_product(train, point[:, None])[:, 0]
         _, nearest = jax.lax.top_k(similarities, k)
         return jnp.argmax(jnp.bincount(train_labels[nearest], length=num_classes))
 
     at_once = max(1, SIMILARITIES // len(train))
-    return jax.lax.map(vote, _unit_rows(points), batch_size=at_once)
-
-
-def _unit_rows(rows: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
-    """Rows divided by their norms; rows of zeros stay zero."""
-    norms = jnp.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / jnp.where(norms > 0, norms, 1.0)
+    return jax.lax.map(vote, unit_vectors(points), batch_size=at_once)

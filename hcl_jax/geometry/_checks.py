@@ -1,4 +1,4 @@
-"""Argument checks and norms that the metrics share."""
+"""Argument checks that the metrics share, and the sizes of classes."""
 
 import jax
 import jax.numpy as jnp
@@ -6,32 +6,21 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hcl_jax.validation import (
-    check_array,
     check_count,
     check_embeddings,
-    check_finite,
+    check_floating,
     check_labels,
+    check_non_negative,
     is_concrete,
 )
 
 
-def norms(vectors: Float[Array, "*n dim"]) -> Float[Array, "*n"]:
-    """Euclidean norms along the last axis; the gradient of the norm of zero is zero."""
-    return root(jnp.sum(jnp.square(vectors), axis=-1))
-
-
-def root(squares: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Square roots whose gradient at 0 is 0; the double `where` keeps NaN out of it."""
-    zero = squares == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squares)))
-
-
 def check_spectrum(spectrum: Float[Array, " singular"]) -> None:
-    """Raises unless the spectrum is a vector, not empty, and finite if concrete."""
-    check_array("the spectrum", spectrum)
+    """Raises unless it is a vector of floating point, not empty, and, if concrete, of sizes."""
+    check_floating("the spectrum", spectrum)
     if jnp.ndim(spectrum) != 1 or not len(spectrum):
         raise ValueError(f"the spectrum must be a vector, got shape {jnp.shape(spectrum)}")
-    check_finite("the spectrum", spectrum)
+    check_non_negative("the spectrum", spectrum)
 
 
 def check_two_classes(means: Float[Array, "classes dim"]) -> None:
@@ -49,13 +38,18 @@ def check_classes(
     check_embeddings("embeddings", embeddings)
     check_labels("labels", labels, length=embeddings.shape[0], num_classes=num_classes)
     if is_concrete(labels):
-        counts = np.bincount(np.asarray(labels), minlength=num_classes)
+        counts = np.bincount(np.asarray(labels).astype(np.int64), minlength=num_classes)
         if (counts == 0).any():
             empty = np.flatnonzero(counts == 0)
             raise ValueError(
                 f"every class needs a member, but {len(empty)} of {num_classes} classes have none, "
                 f"the first is class {empty[0]}"
             )
+
+
+def class_numbers(labels: Int[Array, " n"]) -> Int[Array, " n"]:
+    """Labels that were checked, in int32: a narrower dtype may not hold the number of classes."""
+    return jnp.asarray(labels).astype(jnp.int32)
 
 
 def class_sizes(labels: Int[Array, " n"], num_classes: int) -> Int[Array, " classes"]:

@@ -15,12 +15,24 @@ from jaxtyping import Array, Float, Int
 from hcl_jax.geometry._checks import (
     check_classes,
     check_two_classes,
+    class_numbers,
     class_sizes,
+)
+from hcl_jax.geometry._pseudo_inverse import pseudo_inverse
+from hcl_jax.precision import (
+    at_least_float32,
+    exact_product,
     norms,
     root,
+    row_mean,
+    scale_of,
+    segment_means,
+    unit_vectors,
 )
-from hcl_jax.precision import at_least_float32
 from hcl_jax.validation import check_embeddings
+
+ROUNDING = 64
+"""Class means differ in a direction if they do by more than this many roundings of the largest."""
 
 
 def class_means(
@@ -47,9 +59,9 @@ def class_means(
         [[2.0], [5.0]]
     """
     check_classes(embeddings, labels, num_classes)
-    embeddings, labels = at_least_float32(embeddings), jnp.asarray(labels)
-    sums = jax.ops.segment_sum(embeddings, labels, num_classes)
-    return sums / class_sizes(labels, num_classes).astype(sums.dtype)[:, None]
+    labels = class_numbers(labels)
+    sizes = class_sizes(labels, num_classes)
+    return segment_means(at_least_float32(embeddings), labels, sizes)
 
 
 def zero_sum(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
@@ -70,7 +82,7 @@ def zero_sum(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         0.5
     """
     check_embeddings("means", means)
-    return norms(at_least_float32(means).mean(axis=0))
+    return norms(row_mean(at_least_float32(means)))
 
 
 def unit_norm(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
@@ -93,7 +105,7 @@ def unit_norm(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         0.75
     """
     check_embeddings("means", means)
-    return jnp.mean(jnp.abs(norms(at_least_float32(means)) - 1))
+    return row_mean(jnp.abs(norms(at_least_float32(means)) - 1))
 
 
 def equal_inner_product(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
@@ -116,7 +128,7 @@ def equal_inner_product(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         True
     """
     check_two_classes(means)
-    return _cosines(at_least_float32(means)).errors.mean()
+    return row_mean(_cosines(at_least_float32(means)).errors)
 
 
 def within_class(
@@ -142,9 +154,10 @@ def within_class(
         >>> within_class(jnp.array([[1.0], [3.0], [5.0]]), jnp.array([0, 0, 1]), 2).item()
         0.5
     """
-    means = class_means(embeddings, labels, num_classes)
-    distances = norms(at_least_float32(embeddings) - means[labels])
-    return class_means(distances[:, None], labels, num_classes).mean()
+    means, labels = class_means(embeddings, labels, num_classes), class_numbers(labels)
+    distances = norms(deviations(embeddings, labels, means))
+    sizes = class_sizes(labels, num_classes)
+    return row_mean(segment_means(distances[:, None], labels, sizes))[0]
 
 
 def nc1(
@@ -159,7 +172,8 @@ def nc1(
 
     Returns:
         A non-negative number; 0 at NC. The between-class covariance has rank at most C - 1, hence
-        the pseudo-inverse.
+        the pseudo-inverse: directions in which the class means differ by no more than rounding
+        (`ROUNDING`) are left out. The gradient takes the number of directions as given.
 
     Raises:
         ValueError, TypeError: as `class_means`.
@@ -171,11 +185,28 @@ def nc1(
         0.0
     """
     means = class_means(embeddings, labels, num_classes)
-    deviations = at_least_float32(embeddings) - means[labels]
-    within = deviations.T @ deviations / len(embeddings)
-    centred = means - means.mean(axis=0)
-    between = centred.T @ centred / num_classes
-    return jnp.trace(within @ jnp.linalg.pinv(between, hermitian=True)) / num_classes
+    around = deviations(embeddings, class_numbers(labels), means)
+    # With M the centred means, pinv(between) = C pinv(M) pinv(M)^T; the scale cancels.
+    scale = jnp.maximum(scale_of(means), scale_of(around))
+    rounding = ROUNDING * jnp.finfo(means.dtype).eps * jnp.max(norms(means / scale))
+    inverse = pseudo_inverse(centred(means / scale), rounding)
+    if num_classes > means.shape[1]:  # the same norms, in fewer columns
+        basis, _ = jnp.linalg.qr(jax.lax.stop_gradient(inverse.T))
+        inverse = exact_product(inverse, basis)
+    ratios = exact_product(around / scale, inverse)
+    return row_mean(jnp.sum(jnp.square(ratios), axis=1))
+
+
+def deviations(
+    embeddings: Float[Array, "n dim"], labels: Int[Array, " n"], means: Float[Array, "classes dim"]
+) -> Float[Array, "n dim"]:
+    """Embeddings minus the mean of their class, in at least float32."""
+    return at_least_float32(embeddings) - means[labels]
+
+
+def centred(means: Float[Array, "classes dim"]) -> Float[Array, "classes dim"]:
+    """The class means minus their mean."""
+    return means - row_mean(means)[None]
 
 
 class NC2(NamedTuple):
@@ -212,14 +243,14 @@ def nc2(means: Float[Array, "classes dim"]) -> NC2:
     """
     check_two_classes(means)
     means = at_least_float32(means)
-    centred = means - means.mean(axis=0)
-    lengths = norms(centred)
-    mean_length = lengths.mean()
-    cosines = _cosines(centred)
+    shape = centred(means / scale_of(means))
+    lengths = norms(shape)
+    mean_length = row_mean(lengths)
+    cosines = _cosines(shape)
     return NC2(
-        equinorm=root(lengths.var()) / jnp.where(mean_length == 0, 1, mean_length),
-        equiangular=root(cosines.values.var()),
-        maximal_angle=cosines.errors.mean(),
+        equinorm=_deviation(lengths) / jnp.where(mean_length == 0, 1, mean_length),
+        equiangular=_deviation(cosines.values),
+        maximal_angle=row_mean(cosines.errors),
     )
 
 
@@ -232,9 +263,12 @@ class _Cosines(NamedTuple):
 
 def _cosines(means: Float[Array, "classes dim"]) -> _Cosines:
     """The C (C - 1) cosines of different means; a mean that is zero has cosine zero."""
-    count = len(means)
-    lengths = norms(means)[:, None]
-    unit = means / jnp.where(lengths > 0, lengths, 1)
-    cosines = jnp.matmul(unit, unit.T, precision=jax.lax.Precision.HIGHEST)
+    count, unit = len(means), unit_vectors(means)
+    cosines = exact_product(unit, unit.T)
     off_diagonal = cosines[~np.eye(count, dtype=bool)]
     return _Cosines(off_diagonal, jnp.abs(off_diagonal + 1 / (count - 1)))
+
+
+def _deviation(values: Float[Array, " n"]) -> Float[Array, ""]:
+    """The standard deviation; its gradient at 0 is 0."""
+    return root(row_mean(jnp.square(values - row_mean(values))))

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.geometry._checks import class_sizes
-from hcl_jax.geometry.classes import class_means
+from hcl_jax.geometry._checks import class_numbers, class_sizes
+from hcl_jax.geometry.classes import class_means, deviations
 from hcl_jax.padding import pad_rows, padding
-from hcl_jax.precision import at_least_float32
-from hcl_jax.validation import check_embeddings, check_positive
+from hcl_jax.precision import at_least_float32, exact_product, row_mean, scale_of
+from hcl_jax.validation import check_embeddings, check_positive, check_scalar
 
 PAIRS = 2**21
 """Distances of embeddings that exist at once: 8 MiB in float32."""
@@ -36,8 +36,8 @@ def alignment(
         num_classes: the number of classes.
 
     Returns:
-        A non-negative number; 0 at NC. An embedding without a positive is left out of the mean,
-        which is 0 if no embedding has one.
+        A non-negative number; 0 at NC, and inf if beyond the largest number of its dtype. An
+        embedding without a positive is left out of the mean, which is 0 if no embedding has one.
 
     Raises:
         ValueError, TypeError: as `class_means`.
@@ -47,29 +47,34 @@ def alignment(
         >>> alignment(jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([0, 0]), 1).item()
         2.0
     """
-    means = class_means(embeddings, labels, num_classes)
-    labels = jnp.asarray(labels)
-    squares = jnp.sum(jnp.square(at_least_float32(embeddings) - means[labels]), axis=1)
+    means, labels = class_means(embeddings, labels, num_classes), class_numbers(labels)
+    around = deviations(embeddings, labels, means)
+    scale = scale_of(around)
+    squares = jnp.sum(jnp.square(around / scale), axis=1)
     members = class_sizes(labels, num_classes)[labels].astype(squares.dtype)
     to_positives = 2 * members / jnp.maximum(members - 1, 1) * squares
-    return jnp.sum(to_positives) / jnp.maximum(jnp.sum(members > 1), 1)
+    counted = jnp.maximum(jnp.sum(members > 1, dtype=jnp.int32), 1).astype(squares.dtype)
+    return scale * (scale * (row_mean(to_positives) * (len(labels) / counted)))
 
 
 def uniformity(embeddings: Float[Array, "n dim"], *, scale: float = 2.0) -> Float[Array, ""]:
     """The log of the mean Gaussian potential of pairs of embeddings; lower is more uniform.
 
     ``log mean_{i != j} exp(-t |z_i - z_j|^2)`` (Wang and Isola, 2020). Time is quadratic in n;
-    memory is linear, in the gradient too.
+    memory is linear, in the gradient too. Squared distances come from inner products of centred
+    embeddings and are exact to the rounding of the largest of them.
 
     Args:
         embeddings: one embedding per row, at least two.
         scale: the positive number t.
 
     Returns:
-        A number that is not positive; 0 if all embeddings are one point.
+        A number that is not positive; 0 if all embeddings are one point, and -inf if beyond the
+        range of its dtype.
 
     Raises:
-        ValueError: for fewer than two embeddings, or a scale that is not positive.
+        ValueError, TypeError: for fewer than two embeddings, or a scale that is not a positive
+            number; on wrong shapes or dtypes, and on NaN where the numbers are concrete.
 
     Example:
         >>> import jax.numpy as jnp
@@ -77,35 +82,43 @@ def uniformity(embeddings: Float[Array, "n dim"], *, scale: float = 2.0) -> Floa
         -8.0
     """
     check_embeddings("embeddings", embeddings)
+    check_scalar("scale", scale)
     check_positive("scale", scale)
     count = len(embeddings)
     if count < 2:
         raise ValueError("uniformity needs at least two embeddings, got one")
     block = min(count, max(1, PAIRS // count))
-    potentials = _log_potentials(at_least_float32(embeddings), scale, block=block)
+    wide = at_least_float32(embeddings)
+    potentials = _log_potentials(wide, jnp.asarray(scale, wide.dtype), block=block)
     return jax.nn.logsumexp(potentials) - math.log(count * (count - 1))
 
 
 @functools.partial(jax.jit, static_argnames="block")
 def _log_potentials(
-    embeddings: Float[Array, "n dim"], scale: Float[Array, ""] | float, *, block: int
+    embeddings: Float[Array, "n dim"], scale: Float[Array, ""], *, block: int
 ) -> Float[Array, " n"]:
     """``log sum_{j != i} exp(-scale |z_i - z_j|^2)`` for every i, by blocks of rows.
 
     The gradient computes the distances of a block again instead of keeping those of all blocks.
     """
     count = len(embeddings)
+    # Distances from the mean are the smaller squares; a power of two keeps them in range.
+    embeddings = embeddings - jax.lax.stop_gradient(row_mean(embeddings))[None]
+    unit = scale_of(embeddings)
+    embeddings = embeddings / unit
+    slope = jnp.maximum(-scale * unit, float(jnp.finfo(embeddings.dtype).min))
     squared_norms = jnp.sum(jnp.square(embeddings), axis=1)
-    indices = jnp.arange(count)
+    indices = jnp.arange(count, dtype=jnp.int32)
 
     @jax.checkpoint
     def of_block(
         rows: tuple[Int[Array, " block"], Float[Array, "block dim"], Float[Array, " block"]],
     ) -> Float[Array, " block"]:
         index, vectors, squares = rows
-        inner = jnp.matmul(vectors, embeddings.T, precision=jax.lax.Precision.HIGHEST)
-        exponents = -scale * jnp.maximum(squares[:, None] + squared_norms - 2 * inner, 0)
-        itself = index[:, None] == indices
+        inner = exact_product(vectors, embeddings.T)
+        distances = jnp.maximum(squares[:, None] + squared_norms[None] - 2 * inner, 0)
+        exponents = slope * (unit * distances)
+        itself = index[:, None] == indices[None]
         return jax.nn.logsumexp(jnp.where(itself, -jnp.inf, exponents), axis=1)
 
     rows = pad_rows((indices, embeddings, squared_norms), padding(count, block))

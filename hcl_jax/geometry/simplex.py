@@ -1,13 +1,15 @@
 """The simplex equiangular tight frame, and the distance to it."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hcl_jax.geometry._checks import norms
-from hcl_jax.precision import at_least_float32
-from hcl_jax.validation import check_count, check_embeddings
+from hcl_jax.geometry._checks import check_two_classes
+from hcl_jax.precision import at_least_float32, exact_product, norms, scale_of
+from hcl_jax.validation import check_count
 
 
 def simplex_etf(num_classes: int, dim: int) -> Float[Array, "classes dim"]:
@@ -32,10 +34,7 @@ def simplex_etf(num_classes: int, dim: int) -> Float[Array, "classes dim"]:
     """
     check_count("num_classes", num_classes, minimum=2)
     check_count("dim", dim)
-    if dim < num_classes - 1:
-        raise ValueError(
-            f"a simplex ETF of {num_classes} classes needs dim >= {num_classes - 1}, got {dim}"
-        )
+    _check_room(num_classes, dim)
     frame = np.zeros((num_classes, dim))
     for k in range(num_classes - 1):
         # Column k: row k takes the rest of its norm, the rows below share the opposite of that.
@@ -66,12 +65,21 @@ def etf_distance(means: Float[Array, "classes dim"]) -> Float[Array, ""]:
         >>> round(etf_distance(0.5 * simplex_etf(4, 3)).item(), 5)
         0.5
     """
-    check_embeddings("means", means)
+    check_two_classes(means)
     means = at_least_float32(means)
     num_classes, dim = means.shape
-    frame = simplex_etf(num_classes, dim).astype(means.dtype)
-    overlap = jnp.matmul(frame.T, means, precision=jax.lax.Precision.HIGHEST)
-    left, _, right = jnp.linalg.svd(overlap)
-    rotation = jax.lax.stop_gradient(left @ right)
-    nearest = jnp.matmul(frame, rotation, precision=jax.lax.Precision.HIGHEST)
-    return norms((means - nearest).ravel()) / jnp.sqrt(jnp.asarray(num_classes, means.dtype))
+    _check_room(num_classes, dim)
+    # The frame is zero beyond its first C - 1 coordinates: that many rows of Q are all that counts.
+    frame = simplex_etf(num_classes, num_classes - 1).astype(means.dtype)
+    overlap = jax.lax.stop_gradient(exact_product(frame.T, means / scale_of(means)))
+    left, _, right = jnp.linalg.svd(overlap, full_matrices=False)
+    nearest = exact_product(frame, exact_product(left, right))
+    return norms((means - nearest).ravel() / math.sqrt(num_classes))
+
+
+def _check_room(num_classes: int, dim: int) -> None:
+    """Raises ValueError unless the dimension has room for a simplex ETF."""
+    if dim < num_classes - 1:
+        raise ValueError(
+            f"a simplex ETF of {num_classes} classes needs dim >= {num_classes - 1}, got {dim}"
+        )

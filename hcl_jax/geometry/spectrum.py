@@ -1,10 +1,12 @@
 """The spectrum of the class means: how many directions they span."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hcl_jax.geometry._checks import check_spectrum, check_two_classes
-from hcl_jax.precision import at_least_float32
+from hcl_jax.geometry.classes import centred
+from hcl_jax.precision import at_least_float32, scale_of
 
 DIRECTION_TOLERANCE = 1e-3
 """A direction counts if its singular value is above this fraction of the largest."""
@@ -20,8 +22,8 @@ def singular_values(means: Float[Array, "classes dim"]) -> Float[Array, " singul
         means: class means, one per row.
 
     Returns:
-        The dim singular values of the ``(dim, dim)`` covariance. At NC in dimension C - 1 all are
-        equal.
+        The dim singular values of the ``(dim, dim)`` covariance, inf where beyond the largest
+        number of their dtype. At NC in dimension C - 1 all are equal.
 
     Raises:
         ValueError: for fewer than two classes.
@@ -32,10 +34,23 @@ def singular_values(means: Float[Array, "classes dim"]) -> Float[Array, " singul
         [2.0, 0.0]
     """
     check_two_classes(means)
+    spectrum, scale = scaled_spectrum(means)
+    return scale * (scale * spectrum)
+
+
+def scaled_spectrum(
+    means: Float[Array, "classes dim"],
+) -> tuple[Float[Array, " singular"], Float[Array, ""]]:
+    """The spectrum of the class means divided by a scale, which keeps it in range; and the scale.
+
+    Of the classes' C singular values the last is zero, as the means are centred.
+    """
     means = at_least_float32(means)
-    centred = means - means.mean(axis=0)
-    values = jnp.square(jnp.linalg.svd(centred, compute_uv=False)) / (len(means) - 1)
-    return jnp.pad(values, (0, max(0, means.shape[1] - len(values))))
+    scale = scale_of(means)
+    with jax.default_matmul_precision("highest"):  # of its derivative
+        values = jnp.linalg.svd(centred(means / scale), compute_uv=False)
+    values = jnp.square(values[: len(means) - 1]) / (len(means) - 1)
+    return jnp.pad(values, (0, means.shape[1] - len(values))), scale
 
 
 def directions(spectrum: Float[Array, " singular"]) -> Int[Array, ""]:
@@ -49,7 +64,8 @@ def directions(spectrum: Float[Array, " singular"]) -> Int[Array, ""]:
         It is C - 1 at NC, and less under dimensional collapse.
 
     Raises:
-        ValueError, TypeError: unless it is a vector, and on NaN where the numbers are concrete.
+        ValueError, TypeError: unless it is a vector of floating point, and, where the numbers are
+            concrete, unless they are finite and not negative.
 
     Example:
         >>> import jax.numpy as jnp
@@ -57,8 +73,8 @@ def directions(spectrum: Float[Array, " singular"]) -> Int[Array, ""]:
         2
     """
     check_spectrum(spectrum)
-    spectrum = jnp.asarray(spectrum)
-    return jnp.sum(spectrum > DIRECTION_TOLERANCE * spectrum.max()).astype(jnp.int32)
+    shares = _scaled(spectrum)
+    return jnp.sum(shares > DIRECTION_TOLERANCE * shares.max(), dtype=jnp.int32)
 
 
 def effective_rank(spectrum: Float[Array, " singular"]) -> Float[Array, ""]:
@@ -81,8 +97,14 @@ def effective_rank(spectrum: Float[Array, " singular"]) -> Float[Array, ""]:
         2.0
     """
     check_spectrum(spectrum)
-    spectrum = jnp.asarray(spectrum)
-    total = spectrum.sum()
-    shares = spectrum / jnp.where(total == 0, 1, total)
+    scaled = _scaled(spectrum)
+    total = scaled.sum()
+    shares = scaled / jnp.where(total == 0, 1, total)
     entropy = -jnp.sum(shares * jnp.log(jnp.where(shares > 0, shares, 1)))
     return jnp.where(total == 0, 0, jnp.exp(entropy))
+
+
+def _scaled(spectrum: Float[Array, " singular"]) -> Float[Array, " singular"]:
+    """The spectrum divided by a power of two, in at least float32."""
+    spectrum = at_least_float32(spectrum)
+    return spectrum / scale_of(spectrum)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from hcl_jax.geometry._checks import check_two_classes
 from hcl_jax.geometry.classes import (
     class_means,
     equal_inner_product,
@@ -20,7 +21,7 @@ from hcl_jax.geometry.classes import (
 )
 from hcl_jax.geometry.hypersphere import alignment
 from hcl_jax.geometry.simplex import etf_distance
-from hcl_jax.geometry.spectrum import directions, effective_rank, singular_values
+from hcl_jax.geometry.spectrum import directions, effective_rank, scaled_spectrum
 
 
 class Geometry(NamedTuple):
@@ -82,7 +83,8 @@ def measure(
         (2, 0.0)
     """
     means = class_means(embeddings, labels, num_classes)
-    spectrum = singular_values(means)
+    check_two_classes(means)
+    spectrum, scale = scaled_spectrum(means)
     has_etf = means.shape[1] >= num_classes - 1
     nc2_parts = nc2(means)
     return Geometry(
@@ -98,5 +100,5 @@ def measure(
         nc2_maximal_angle=nc2_parts.maximal_angle,
         etf_distance=etf_distance(means) if has_etf else jnp.full((), jnp.nan, means.dtype),
         alignment=alignment(embeddings, labels, num_classes),
-        spectrum=spectrum,
+        spectrum=scale * (scale * spectrum),
     )

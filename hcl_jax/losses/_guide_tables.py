@@ -45,7 +45,7 @@ def build(weights: Float[Array, "laws candidates"], begin: Int[Array, " laws"]) 
     cost nothing, a long run of them elsewhere costs the draws comparisons.
     """
     laws, width = weights.shape
-    turned = _cyclic(begin[:, None] + jnp.arange(width, dtype=begin.dtype), width)
+    turned = _cyclic(begin[:, None] + jnp.arange(width, dtype=begin.dtype)[None], width)
     weights = jnp.take_along_axis(weights, turned, axis=1, mode="promise_in_bounds")
     size = 1 << (width - 1).bit_length()
     total = jnp.cumsum(weights, axis=1)

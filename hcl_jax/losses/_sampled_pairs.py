@@ -189,7 +189,8 @@ def fold_pairs(
         anchor_keys = Keys(*(key[row] for key in portion.keys))
         positive_keys = Keys(*(key[positive] for key in candidates.keys))
         valid = (pair < ends[-1]) & is_positive(anchor_keys, positive_keys)
-        number = slot.astype(jnp.uint32)[:, None] * half + jnp.arange(half, dtype=jnp.uint32)
+        halves = jnp.arange(half, dtype=jnp.uint32)[None]
+        number = slot.astype(jnp.uint32)[:, None] * half + halves
         words = random_bits(inputs.key, portion.number[row][:, None], number)
         bits = jnp.concatenate(words, axis=1)[:, : options.num_negatives]
         rows = jnp.broadcast_to(row[:, None], bits.shape)

@@ -84,7 +84,7 @@ def sum_and_weight(
     check_choice("average", average, ("pairs", "anchors"))
     if average == "pairs":
         return losses.total.sum(), losses.positives.sum().astype(losses.total.dtype)
-    per_anchor = losses.total / jnp.maximum(losses.positives, 1)
+    per_anchor = losses.total / jnp.maximum(losses.positives, 1).astype(losses.total.dtype)
     return per_anchor.sum(), losses.defined.sum().astype(losses.total.dtype)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import gc
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -83,6 +84,11 @@ def check_torch() -> None:
         ) from error
 
 
+def say(what: str) -> None:
+    """Prints what is being done, at once, also where the output is a file."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+
 def timed(run: Callable[[], Any]) -> float:
     """Wall seconds of one call: the mean of as many calls as take `TURN` seconds."""
     begun, calls, spent = time.perf_counter(), 0, 0.0
@@ -102,6 +108,7 @@ def take_turns(
     times: dict[str, list[float]] = {name: [] for name in turns}
     begun = time.perf_counter()
     for number in range(1, rounds + 1):
+        say(f"round {number} of at most {rounds}")
         for name, turn in turns.items():
             times[name].append(turn())
         if time.perf_counter() - begun > seconds and number >= LEAST_ROUNDS:

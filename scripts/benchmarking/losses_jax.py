@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax import hscl, scl, ucl
 from hcl_jax.psi import infonce
-from scripts.benchmarking.contenders import Contender, temporaries
+from scripts.benchmarking.contenders import Contender, say, temporaries
 
 MOST_DRAWS = 2**33
 """The sampled estimator is left out where it would draw more: minutes for a single call."""
@@ -30,11 +30,12 @@ def contenders(
     device: Any,
     precision: jax.lax.Precision,
     memory_limit: float,
+    only: Sequence[str] = (),
 ) -> list[Contender]:
     """Everything measured in JAX at one shape, with temporaries within a limit of bytes.
 
     Ours have hardness `beta`, K = `draws`, and multiply in a precision. What writes a matrix of all
-    pairs that exceeds the limit is not even compiled.
+    pairs that exceeds the limit is not even compiled, nor is any but `only` those, if given.
     """
     z, y = jax.device_put((jnp.asarray(embeddings), jnp.asarray(labels)), device)
     hard, plain = (functools.partial(loss, precision=precision) for loss in (hscl, scl))
@@ -67,8 +68,9 @@ def contenders(
     found = [
         _compiled(name, mathematics, loss, hardness, z, y)
         for name, (mathematics, loss, hardness) in measured.items()
+        if not only or name in only
     ]
-    if fits and len(z) % 2 == 0:
+    if not only and fits and len(z) % 2 == 0:
         pairs = jnp.arange(len(z)) // 2
 
         def optax_ntxent(z: Array, pairs: Array, beta: float) -> Array:
@@ -98,6 +100,7 @@ def _compiled(
     y: Int[Array, " n"],
 ) -> Contender:
     """A contender that runs a loss with its gradient, or a multiplication."""
+    say(f"compiling {name}")
     function = loss if "matmuls" in mathematics else jax.value_and_grad(loss)
     compiled = jax.jit(function).lower(z, y, beta).compile()
 

@@ -44,7 +44,7 @@ def test_resized_crop_is_pillows(shape, box, size, channels):
 
 def test_resized_crop_sees_nothing_outside_the_box():
     image = image_of(12, 12)
-    outside = np.full_like(image, 1e6)
+    outside = np.ones_like(image)
     outside[3:8, 2:9] = image[3:8, 2:9]
     box = box_of(3, 2, 5, 7)
     found = [crops.resized_crop(jnp.asarray(i), box, 4) for i in (image, outside)]
@@ -54,9 +54,9 @@ def test_resized_crop_sees_nothing_outside_the_box():
 @pytest.mark.parametrize("size", [9, 36])
 def test_resized_crop_of_a_ramp_is_a_ramp(size):
     """A closed form: away from the edges, at whole strides and where the box is enlarged."""
-    ramp = jnp.broadcast_to(jnp.arange(30.0)[None, :, None], (30, 30, 1))
+    ramp = jnp.broadcast_to(jnp.arange(30.0)[None, :, None] / 32, (30, 30, 1))
     found = crops.resized_crop(ramp, box_of(0, 6, 30, 18), size)[5, :, 0]
-    expected = 6 + (np.arange(size) + 0.5) * 18 / size - 0.5
+    expected = (6 + (np.arange(size) + 0.5) * 18 / size - 0.5) / 32
     np.testing.assert_allclose(found[2:-2], expected[2:-2], rtol=1e-6)
 
 
@@ -155,7 +155,7 @@ def test_random_resized_crop_is_the_drawn_box_resampled():
 
 
 def test_random_crop_takes_every_place_equally_often():
-    image = jnp.arange(1.0, 21).reshape(4, 5, 1)
+    image = jnp.arange(1.0, 21).reshape(4, 5, 1) / 32
     padded = np.pad(np.asarray(image), ((2, 2), (2, 2), (0, 0)))
     windows = [padded[i : i + 5, j : j + 5].tobytes() for i in range(4) for j in range(5)]
     keys = jax.random.split(jax.random.key(0), 4000)
@@ -187,6 +187,10 @@ ERRORS = {
     "share of the image's area, at most 1": lambda: crops.random_resized_crop(8, scale=(0.5, 2.0)),
     r"ratio must be \(low, high\)": lambda: crops.random_resized_crop(8, ratio=(0.0, 1.0)),
     "height must be at least 1": lambda: crops.random_box(jax.random.key(0), 0, 4),
+    r"box must lie inside the image of 4 x 8, got Box\(top=1, left=0, height=4": lambda: (
+        crops.resized_crop(jnp.ones((4, 8, 3)), crops.Box(1, 0, 4, 4), 2)
+    ),
+    "ratio must be finite in float32": lambda: crops.random_resized_crop(8, ratio=(1.0, 1e39)),
     "padding must be at least 0, got -1": lambda: crops.random_crop(4, padding=-1),
     "crop of 9 x 9 does not fit into an image of shape": lambda: crops.random_crop(9, padding=2)(
         jax.random.key(0), jnp.ones((4, 8, 3))

@@ -154,6 +154,8 @@ def test_bytes_become_unit_floats_and_floats_stay():
     for dtype in (jnp.float32, jnp.bfloat16):
         images = batch_of().astype(dtype)
         assert pixels.to_unit_floats(images) is images
+    vectors = 100 * jnp.ones((2, 3))
+    assert pixels.to_unit_floats(vectors) is vectors
     with pytest.raises(TypeError, match="must be uint8 or floating point, got dtype int32"):
         pixels.to_unit_floats(jnp.ones((2, 2), jnp.int32))
 
@@ -189,3 +191,49 @@ def test_standardize_refuses(message):
 def test_bytes_are_not_standardized(unchecked):
     with pytest.raises(TypeError, match="must be floating point, got dtype uint8"):
         pixels.standardize(jnp.ones((2, 3), jnp.uint8), (0.5,) * 3, (1.0,) * 3)
+
+
+OF_IMAGES = {**EVERYTHING, "shift": augmentation.random_shift(1)}
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+@pytest.mark.parametrize("mapped", [False, True])
+def test_images_outside_the_unit_interval_are_refused(name, mapped):
+    """Also where `views` maps over them; what interpolation rounds is no fault."""
+
+    def apply(image):
+        if mapped:
+            return augmentation.views(jax.random.key(0), image[None], OF_IMAGES[name], 2)
+        return OF_IMAGES[name](jax.random.key(0), image)
+
+    image = batch_of(1, 8)[0].at[0, 0, 0].set(1.0)
+    with pytest.raises(
+        ValueError, match=r"an image must lie in \[0, 1\], got values from .* to 255; .*by 255"
+    ):
+        apply(255 * image)
+    with pytest.raises(ValueError, match=r"\[0, 1\], got values from -0.01 to 1;"):
+        apply(image.at[1, 1, 1].set(-0.01))
+    for bad in (jnp.nan, jnp.inf):
+        with pytest.raises(ValueError, match="an image must be finite"):
+            apply(image.at[1, 1, 1].set(bad))
+    if name == "flip":
+        apply(image.at[0, 0, 0].set(1 + 1e-6))
+
+
+def test_traced_images_are_not_looked_at():
+    image = 255 * batch_of(1, 8)[0]
+    assert jax.jit(colors.color_jitter())(jax.random.key(0), image).shape == image.shape
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, np.float64])
+def test_bytes_stored_as_floats_are_not_unit_floats(unchecked, dtype):
+    images = np.asarray(255 * batch_of(2, 4)).astype(dtype)
+    with pytest.raises(ValueError, match=r"images must lie in \[0, 1\], .*divide bytes"):
+        pixels.to_unit_floats(images)
+    with pytest.raises(ValueError, match="images must be finite"):
+        pixels.to_unit_floats(images * np.nan)
+
+
+def test_standardize_refuses_what_is_not_finite():
+    with pytest.raises(ValueError, match="images must be finite"):
+        pixels.standardize(batch_of().at[0, 0, 0, 0].set(jnp.nan), (0.5,) * 3, (1.0,) * 3)

@@ -107,8 +107,9 @@ def test_second_time_decodes_nothing(data_dir, monkeypatch):
     assert [path.name for path in (data_dir / "decoded").iterdir()] == ["tiny-imagenet-200.npz"]
 
 
-def test_cache_directory_can_be_chosen(data_dir, tmp_path):
-    tiny_imagenet(data_dir, cache_dir=tmp_path / "elsewhere" / "deep")
+@pytest.mark.parametrize("kind", [Path, str])
+def test_cache_directory_can_be_chosen(data_dir, tmp_path, kind):
+    tiny_imagenet(kind(data_dir), cache_dir=kind(tmp_path / "elsewhere" / "deep"))
     assert (tmp_path / "elsewhere" / "deep" / "tiny-imagenet-200.npz").is_file()
     assert not (data_dir / "decoded").exists()
 
@@ -506,7 +507,7 @@ def test_a_bad_archive_is_not_in_the_way_of_a_good_one(original, data_dir, capsy
     assert prepare(data_dir) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "n01443537_1.JPEG is damaged" in said
-    assert said.endswith("what was unpacked from tiny-imagenet-200.zip was removed again")
+    assert said.endswith("what was made from tiny-imagenet-200.zip was removed again")
     assert list((data_dir / "data").iterdir()) == []
     zipped(original, data_dir)
     assert prepare(data_dir) == 0
@@ -520,7 +521,7 @@ def test_bad_content_that_was_there_is_left_with_advice(original, data_dir, caps
     assert prepare_data.main(arguments) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     folder = data_dir / "tiny-imagenet-200"
-    assert said.endswith(f"remove {folder} to have it unpacked anew from tiny-imagenet-200.zip")
+    assert said.endswith(f"remove {folder} to have it made anew from tiny-imagenet-200.zip")
     assert image.read_text() == "no image"
 
 

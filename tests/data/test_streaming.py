@@ -199,3 +199,28 @@ def test_errors_come_at_once(split, message):
 def test_batches_of_another_kind(split, batches, unchecked):
     with pytest.raises(TypeError, match="integers of shape"):
         chunks(split, batches, steps_per_chunk=1)
+
+
+ODD = {
+    "batches must be a NumPy or JAX array of numbers, got a list": lambda split: chunks(
+        split, [[0, 1]], steps_per_chunk=1
+    ),
+    "images must be a NumPy or JAX array of numbers, got a list": lambda split: place_split(
+        Split([[1.0]], split.labels)
+    ),
+    "labels must be a NumPy or JAX array of numbers, got a NoneType": lambda split: chunks(
+        Split(split.images, None), batches_of(1), steps_per_chunk=1
+    ),
+    r"of one length, got shapes \(50, 4, 5, 3\) and \(49,\)": lambda split: chunks(
+        Split(split.images, split.labels[1:]), batches_of(1), steps_per_chunk=1
+    ),
+    r"of one length, got shapes \(50, 4, 5, 3\) and \(\)": lambda split: place_split(
+        Split(split.images, np.int32(3))
+    ),
+}
+
+
+@pytest.mark.parametrize("message", ODD)
+def test_what_is_no_split_is_named(split, message, unchecked):
+    with pytest.raises((ValueError, TypeError), match=message):
+        ODD[message](split)

@@ -10,6 +10,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from references.published_archives import (
@@ -316,7 +317,30 @@ def test_wrong_archive_is_refused(tfds, tmp_path):
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "wrong checksum" in done.stderr
+    assert "wrong checksum" in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / "data").rglob("dataset_info.json"))
+
+
+def test_bad_records_that_were_there_are_left_with_advice(cifar100_copy, capsys):
+    truncate(cifar100_copy)
+    data_dir = cifar100_copy.parent.parent
+    assert prepare_data.main(["cifar100", "--data-dir", str(data_dir)]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "cifar100-train.array_record-00000-of-00001 is missing, truncated or damaged" in said
+    advice = f"remove {data_dir / 'cifar100'} to have it made anew from cifar-100-binary.tar.gz"
+    assert said.endswith(advice)
+    assert cifar100_copy.is_dir()
+
+
+def test_a_truncated_archive_is_named(tfds, tmp_path, monkeypatch, capsys):
+    """As if its checksum were the published one."""
+    path = write_archive("cifar10", tmp_path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    accept(monkeypatch, "cifar10", path)
+    arguments = ["cifar10", "--data-dir", str(tmp_path / "data"), "--archive-dir", str(tmp_path)]
+    assert prepare_data.main(arguments) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "from cifar-10-binary.tar.gz: " in said
     assert not list((tmp_path / "data").rglob("dataset_info.json"))
 
 
@@ -453,6 +477,11 @@ def test_records_that_contradict_the_metadata(cifar100_copy, monkeypatch, spec, 
         tfds_directory.read_labelled(cifar100_copy.parent.parent, spec)
 
 
+def test_the_directory_may_be_given_as_text(cifar100_copy):
+    loaded = data.cifar100(str(cifar100_copy.parent.parent))
+    assert len(loaded.train.labels) == COUNTS["train"]
+
+
 def test_highest_version_is_read(cifar100_copy):
     data_dir = cifar100_copy.parent.parent
     shutil.copytree(cifar100_copy, cifar100_copy.parent / "10.0.0")
@@ -515,9 +544,28 @@ def test_statistics_do_not_overflow_or_cancel():
     np.testing.assert_allclose(std, (count - 1) ** 0.5 / count / 255, rtol=1e-12)
 
 
-def test_statistics_need_an_image():
-    with pytest.raises(ValueError, match="at least one image"):
-        data.channel_statistics(np.zeros((0, 2, 2, 3), np.uint8))
+STATISTICS_OF = {
+    r"\(n, height, width, 3\), none of them 0, got \(0, 2, 2, 3\)": np.zeros(
+        (0, 2, 2, 3), np.uint8
+    ),
+    r"none of them 0, got \(2, 0, 2, 3\)": np.zeros((2, 0, 2, 3), np.uint8),
+    r"none of them 0, got \(2, 2, 3\)": np.zeros((2, 2, 3), np.uint8),
+    r"none of them 0, got \(2, 2, 2, 1\)": np.zeros((2, 2, 2, 1), np.uint8),
+    "images must have dtype uint8, got float32": np.ones((2, 2, 2, 3), np.float32),
+    "images must have dtype uint8, got int32": np.ones((2, 2, 2, 3), np.int32),
+    "must be a NumPy or JAX array of numbers, got a list": [[[[0, 0, 0]]]],
+}
+
+
+@pytest.mark.parametrize("message", STATISTICS_OF)
+def test_statistics_are_of_uint8_images(message, unchecked):
+    with pytest.raises((ValueError, TypeError), match=message):
+        data.channel_statistics(STATISTICS_OF[message])
+
+
+def test_statistics_of_images_on_the_device_are_the_same():
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    assert data.channel_statistics(jnp.asarray(images)) == data.channel_statistics(images)
 
 
 def test_reference_statistics_are_those_of_cifar10(intact):

@@ -331,6 +331,8 @@ WRONG_IMAGES = {
     "must be a NumPy or JAX array of numbers, got a list": [[1.0] * 6],
     "must be a NumPy or JAX array of numbers, got a NoneType": None,
     "must be a NumPy or JAX array of numbers, got a str": "image.png",
+    "got a MaskedArray; its method filled makes one": np.ma.masked_less(np.ones((2, 6)), 2),
+    "images must have dtype float32, got key<fry>": jax.random.split(jax.random.key(0), (2, 6)),
     "must be a NumPy or JAX array of numbers, got dtype object": np.ones((2, 6), object),
     "must be a NumPy or JAX array of numbers, got dtype <U1": np.full((2, 6), "x"),
     r"must have shape \(n, 6\), n >= 1, got \(\)$": 1.0,
@@ -343,7 +345,7 @@ WRONG_IMAGES = {
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
 def test_wrong_images_are_refused(artifact, unchecked, message, kind):
     images = WRONG_IMAGES[message]
-    if isinstance(images, np.ndarray) and images.dtype.kind in "fuc" and "float64" not in message:
+    if type(images) is np.ndarray and images.dtype.kind in "fuc" and "float64" not in message:
         images = kind(images)
     with pytest.raises((ValueError, TypeError), match=message):
         load_encoder(artifact)(images)
@@ -358,6 +360,8 @@ def test_an_encoder_is_a_function_that_jit_takes(artifact):
 WRONG_EXPORTS = {
     "images of uint8 need a preprocess": {"image_dtype": "uint8"},
     "every platform must be one of 'cpu', 'cuda', 'tpu', 'rocm', got 'gpu'": {"platforms": ["gpu"]},
+    r"platforms must be different and at least one, got \(\)": {"platforms": ()},
+    r"platforms must be different and at least one, got \['cpu', 'c": {"platforms": ["cpu", "cpu"]},
     "every entry of image_shape must be at least 1, got 0": {"image_shape": (0,)},
     r"images must have shape \(batch, 6\), got \(n, 5\)": {"image_shape": (5,)},
     "images must be floating point, got dtype uint8": {

@@ -1,5 +1,6 @@
 """Accuracies against loops and at the edges."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -145,8 +146,27 @@ ERRORS = {
     "k must be at most the 60 training images": lambda z, y: evaluation.knn_accuracy(
         z, y, z, y, k=61
     ),
-    "the training labels must lie in 0..3, got -1": lambda z, y: evaluation.knn_accuracy(
-        z, y.at[3].set(-1), z, y
+    r"training labels must not be negative, got -1 at position 3 \(1 negative\).*: leave rows": (
+        lambda z, y: evaluation.knn_accuracy(z, y.at[3].set(-1), z, y)
+    ),
+    "the test labels must not be negative, got -1 at position 4": (
+        lambda z, y: evaluation.knn_accuracy(z, y, z, y.at[4].set(-1))
+    ),
+    "the training labels must not be negative, got -7": lambda z, y: (
+        evaluation.linear_probe_accuracy(z, y.at[3].set(-7), z, y)
+    ),
+    "the test labels must not be negative": lambda z, y: evaluation.linear_probe_accuracy(
+        z, y, z, y.at[3].set(-1), kind="logistic"
+    ),
+    "^labels must not be negative, got -1 .*leave rows without a label out": lambda z, y: (
+        evaluation.top_k_accuracy(jnp.ones((60, 4)), y.at[3].set(-1))
+    ),
+    "call this outside jax.jit": lambda z, y: jax.jit(evaluation.knn_accuracy)(z, y, z, y),
+    "embeddings must be floating point, got dtype int32": lambda z, y: evaluation.knn_accuracy(
+        z.astype(int), y, z.astype(int), y
+    ),
+    "embeddings must be floating point of at least 16 bits, got dtype float8": lambda z, y: (
+        evaluation.class_mean_scores(z.astype(jnp.float8_e4m3fn), z)
     ),
     "kind must be one of": lambda z, y: evaluation.linear_probe_accuracy(z, y, z, y, kind="svm"),
     "regularization must be positive": lambda z, y: evaluation.linear_probe_accuracy(
@@ -167,3 +187,90 @@ ERRORS = {
 def test_errors(unchecked, message):
     with pytest.raises((ValueError, TypeError), match=message):
         ERRORS[message](jnp.asarray(POINTS), jnp.asarray(LABELS))
+
+
+def clusters(rows, classes, dim, *, length, spread=0.1):
+    """Well separated directions of a length, in turn, and their labels."""
+    rng = np.random.default_rng(4)
+    means, _ = np.linalg.qr(rng.normal(size=(dim, dim)))
+    labels = np.arange(rows) % classes
+    points = means[labels] + spread * rng.normal(size=(rows, dim))
+    return length * points / np.linalg.norm(points, axis=1, keepdims=True), labels
+
+
+@pytest.mark.parametrize(
+    ("dtype", "length"),
+    [("float16", 274), ("float16", 6e4), ("bfloat16", 1e30), ("float32", 1e30), ("float32", 1e-30)],
+)
+@pytest.mark.parametrize("kind", ["knn", "ridge", "logistic", "class mean", "nearest mean"])
+def test_accuracy_depends_on_neither_dtype_nor_scale(kind, dtype, length):
+    points, labels = clusters(200, 10, 12, length=length)
+    points, labels = jnp.asarray(points, dtype), jnp.asarray(labels)
+    if kind == "knn":
+        found = evaluation.knn_accuracy(points, labels, points, labels, k=5)
+    elif kind in ("ridge", "logistic"):
+        found = evaluation.linear_probe_accuracy(points, labels, points, labels, kind=kind)
+    elif abs(np.log10(length)) > 15:
+        return  # inner products are beyond the range
+    else:
+        means = jnp.stack([points[labels == c].astype(jnp.float32).mean(0) for c in range(10)])
+        of_means = evaluation.class_mean_scores, evaluation.nearest_mean_scores
+        scores = of_means[kind == "nearest mean"](points, means.astype(dtype))
+        assert scores.dtype == jnp.float32
+        found = evaluation.top_k_accuracy(scores, labels)
+    assert found == 1.0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_ridge_probe_of_many_narrow_rows(dtype):
+    points, labels = clusters(70_000, 10, 12, length=1, spread=0.25)
+    points, labels = jnp.asarray(points, dtype), jnp.asarray(labels)
+    parts = points, labels, points[:5000], labels[:5000]
+    exact = (part.astype(jnp.float32) if part.ndim == 2 else part for part in parts)
+    found = evaluation.linear_probe_accuracy(*parts)
+    assert found == evaluation.linear_probe_accuracy(*exact)
+    assert 0.9 < found < 1
+
+
+def test_scores_beyond_the_range_are_infinite_not_nan():
+    z = 2.0**100 * jnp.asarray([[1.0, 1.0], [1.0, -1.0]])
+    for scores in (evaluation.class_mean_scores, evaluation.nearest_mean_scores):
+        assert not jnp.isnan(scores(z, z)).any()
+    np.testing.assert_allclose(evaluation.class_mean_scores(z, z)[0, 1], 0)
+
+
+@pytest.mark.parametrize("kind", ["knn", "ridge", "logistic"])
+def test_the_largest_label_is_not_the_number_of_classes(kind):
+    """One number for each label up to the largest would be gigabytes."""
+    points, ranks = clusters(1000, 4, 6, length=1)
+    labels = jnp.asarray(np.array([3, 900, 4_532_105, 2**31 - 1])[ranks], jnp.int32)
+    points = jnp.asarray(points, jnp.float32)
+    split = points, labels, points[:50], labels[:50].at[0].set(17)
+    if kind == "knn":
+        assert evaluation.knn_accuracy(*split) == 49 / 50, "label 17 is in no training image"
+    else:
+        assert evaluation.linear_probe_accuracy(*split, kind=kind) == 49 / 50
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic"])
+def test_probe_of_one_class_predicts_it(kind):
+    z, labels = jnp.asarray(POINTS), jnp.asarray(LABELS)
+    found = evaluation.linear_probe_accuracy(z, jnp.full(60, 2), z, labels, kind=kind)
+    assert found == np.mean(LABELS == 2)
+
+
+def test_numpy_in_double_precision_is_taken_without_a_warning(unchecked):
+    """Warnings are errors here."""
+    points = POINTS.astype(np.float64)
+    scores = evaluation.nearest_mean_scores(points, MEANS)
+    found = evaluation.top_k_accuracy(scores, LABELS.astype(np.int64))
+    assert found.dtype == np.float32
+    assert evaluation.top_k_accuracy(np.eye(4), np.arange(4)) == 1
+    assert evaluation.linear_probe_accuracy(points, LABELS, points, LABELS) > 0.5
+    assert evaluation.knn_accuracy(points, LABELS.astype(np.uint64), points, LABELS) > 0.5
+
+
+def test_double_precision_stays_double(x64):
+    scores = evaluation.class_mean_scores(jnp.asarray(POINTS, jnp.float64), jnp.asarray(MEANS))
+    assert scores.dtype == jnp.float64
+    assert evaluation.top_k_accuracy(scores, jnp.asarray(LABELS)).dtype == jnp.float64

@@ -247,3 +247,189 @@ def test_half_precision_means_have_a_spectrum():
     exact = np.linalg.eigvalsh(np.cov(np.asarray(means, dtype=float).T))[::-1]
     assert spectrum.dtype == jnp.float32
     np.testing.assert_allclose(spectrum, exact, atol=1e-5)
+
+
+SCALED = np.random.default_rng(5).normal(size=(12, 6)).astype(np.float32)
+IN_TURN = np.arange(12, dtype=np.int32) % 4
+DEGREES = {
+    "zero_sum": 1,
+    "within_class": 1,
+    "equal_inner_product": 0,
+    "directions": 0,
+    "effective_rank": 0,
+    "nc1": 0,
+    "nc2_equinorm": 0,
+    "nc2_equiangular": 0,
+    "nc2_maximal_angle": 0,
+    "alignment": 2,
+    "spectrum": 2,
+}
+
+
+@pytest.mark.parametrize("exponent", [-80, -50, 50, 100])
+def test_no_metric_depends_on_the_unit_of_length(exponent):
+    """Powers of two change no digit, so that what is homogeneous is so to the last bit."""
+    plain = geometry.measure(jnp.asarray(SCALED), jnp.asarray(IN_TURN), 4)
+    scale = np.float32(2.0**exponent)
+    scaled = geometry.measure(jnp.asarray(SCALED * scale), jnp.asarray(IN_TURN), 4)
+    for name, degree in DEGREES.items():
+        expected = np.asarray(getattr(plain, name), np.float64) * 2.0 ** (exponent * degree)
+        with np.errstate(over="ignore", under="ignore"):
+            expected = expected.astype(np.float32)
+        np.testing.assert_array_equal(getattr(scaled, name), expected, err_msg=name)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_distances_from_unit_length_at_any_length(size):
+    means = jnp.asarray(SCALED[:4] * np.float32(size))
+    wide = np.asarray(means, np.float64)
+    norms = np.linalg.norm(wide, axis=1)
+    np.testing.assert_allclose(geometry.unit_norm(means), abs(norms - 1).mean(), rtol=1e-6)
+    frame = np.asarray(geometry.simplex_etf(4, 6), np.float64)
+    rotation, _ = scipy.linalg.orthogonal_procrustes(frame, wide / size)
+    expected = np.linalg.norm(wide - frame @ rotation) / np.linalg.norm(frame)
+    np.testing.assert_allclose(geometry.etf_distance(means), expected, rtol=1e-5)
+
+
+def log_mean_potential(embeddings, scale=2.0):
+    wide = np.asarray(embeddings, np.float64)
+    squares = np.square(wide[:, None] - wide[None]).sum(-1)[~np.eye(len(wide), dtype=bool)]
+    return math.log(np.exp(-scale * squares).mean())
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_narrow_embeddings_are_measured_in_float32(dtype):
+    unit = SCALED / np.linalg.norm(SCALED, axis=1, keepdims=True)
+    z = jnp.asarray(unit, dtype)
+    found = geometry.uniformity(z)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, log_mean_potential(z), rtol=1e-6)
+    exact = geometry.measure(z.astype(jnp.float32), jnp.asarray(IN_TURN), 4)
+    for one, other in zip(geometry.measure(z, jnp.asarray(IN_TURN), 4), exact, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("length", [1.0, 300.0, 1e4])
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_uniformity_of_one_point_is_zero_wherever_it_is(dtype, length):
+    row = SCALED[0] / np.linalg.norm(SCALED[0]) * length
+    z = jnp.asarray(np.broadcast_to(row, (300, 6)), dtype)
+    np.testing.assert_allclose(geometry.uniformity(z), 0, atol=1e-6)
+
+
+def test_uniformity_beyond_the_range_is_minus_infinity_not_nan():
+    z = jnp.asarray([[1e30, 0.0], [-1e30, 0.0], [0.0, 1e-30]])
+    assert geometry.uniformity(z) == -jnp.inf
+    assert jnp.isfinite(jax.grad(geometry.uniformity)(1e-15 * z)).all()
+
+
+def test_alignment_of_long_float16_rows():
+    unit = SCALED / np.linalg.norm(SCALED, axis=1, keepdims=True)
+    z = jnp.asarray(300 * unit, jnp.float16)
+    wide = np.asarray(z, np.float64)
+    expected = np.mean(
+        [
+            np.square(wide[i] - wide[j]).sum()
+            for i, j in itertools.permutations(range(12), 2)
+            if IN_TURN[i] == IN_TURN[j]
+        ]
+    )
+    assert expected > np.finfo(np.float16).max
+    found = geometry.alignment(z, jnp.asarray(IN_TURN), 4)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def nearly_flat(dim):
+    """Four classes of three members whose means span three directions, the weakest 0.03 long."""
+    rng = np.random.default_rng(7)
+    directions = np.array([[1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]).T * [0.5, 0.5, 0.015]
+    z = directions[IN_TURN] + 0.003 * rng.normal(size=(12, 3))
+    return np.pad(z, ((0, 0), (0, dim - 3)))
+
+
+@pytest.mark.parametrize("dim", [3, 128, 512, 2048])
+def test_nc1_does_not_depend_on_coordinates_that_are_zero(dim):
+    z = nearly_flat(3)
+    means = np.array([z[IN_TURN == c].mean(axis=0) for c in range(4)])
+    around, centred = z - means[IN_TURN], means - means.mean(axis=0)
+    inverse = np.linalg.inv(centred.T @ centred / 4)
+    expected = np.trace(around.T @ around / 12 @ inverse) / 4
+    np.testing.assert_allclose(np.linalg.svd(centred)[1][2], 0.03, rtol=0.1)
+    found = geometry.nc1(jnp.asarray(nearly_flat(dim), jnp.float32), jnp.asarray(IN_TURN), 4)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+@pytest.mark.parametrize(("num_classes", "dim"), [(5, 12), (30, 12)])
+def test_nc1_leaves_out_what_is_rounding(num_classes, dim, offset):
+    """Class means in two directions, seen from all sides: the other ten are not divided by."""
+    rng = np.random.default_rng(8)
+    labels = np.arange(4 * num_classes) % num_classes
+    plane = rng.normal(size=(num_classes, 2))[labels] + 0.1 * rng.normal(size=(len(labels), 2))
+    turned, _ = np.linalg.qr(rng.normal(size=(dim, dim)))
+    z = np.pad(plane, ((0, 0), (0, dim - 2))) @ turned + offset
+
+    def nc1_of(z):
+        means = np.array([z[labels == c].mean(axis=0) for c in range(num_classes)])
+        around, centred = z - means[labels], means - means.mean(axis=0)
+        inverse = np.linalg.pinv(centred.T @ centred / num_classes, rcond=1e-9)
+        return np.trace(around.T @ around / len(z) @ inverse) / num_classes
+
+    found = geometry.nc1(jnp.asarray(z, jnp.float32), jnp.asarray(labels), num_classes)
+    np.testing.assert_allclose(found, nc1_of(plane), rtol=2e-3)
+
+
+def test_means_of_many_rows_are_exact_to_rounding():
+    """A running sum in float32 is wrong by 1 %."""
+    z = jnp.full((2**20, 1), 0.1)
+    labels = jnp.zeros(2**20, jnp.int32).at[0].set(1)
+    np.testing.assert_allclose(geometry.class_means(z, labels, 2), z[:2], rtol=1e-6)
+    assert geometry.within_class(z, labels, 2) < 1e-7
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint32])
+def test_labels_of_any_integers(unchecked, dtype):
+    labels = IN_TURN.astype(dtype)
+    plain = geometry.measure(jnp.asarray(SCALED), jnp.asarray(IN_TURN), 4)
+    found = geometry.measure(SCALED, labels, 4)
+    jax.tree.map(np.testing.assert_array_equal, found, plain)
+
+
+def test_more_classes_than_a_label_of_one_byte_counts(unchecked):
+    """200 classes, of labels up to 199 in uint8, beside a class size that int8 does not hold."""
+    labels = np.arange(400).astype(np.uint8) % 200
+    z = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    found = geometry.class_means(jnp.asarray(z), jnp.asarray(labels), 200)
+    expected = [z[labels == c].mean(axis=0) for c in range(200)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_spectrum_is_floating_point_and_not_negative(unchecked):
+    for metric in (geometry.directions, geometry.effective_rank):
+        with pytest.raises(ValueError, match="the spectrum must not be negative"):
+            metric(jnp.asarray([1.0, -0.5]))
+        with pytest.raises(TypeError, match="the spectrum must be floating point, got dtype int32"):
+            metric(jnp.arange(3))
+        for size in (1e-36, 1e38):
+            found = metric(jnp.asarray([1.0, 1.0, 1e-5, 0.0]) * size)
+            np.testing.assert_allclose(found, 2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", OF_EMBEDDINGS)
+def test_rows_without_a_label_are_to_be_left_out(unchecked, name):
+    labels = jnp.asarray(IN_TURN).at[3].set(-1)
+    with pytest.raises(
+        ValueError, match=r"^labels must not be negative, got -1 at position 3 .*leave rows without"
+    ):
+        getattr(geometry, name)(jnp.asarray(SCALED), labels, 4)
+
+
+def test_numbers_that_float32_does_not_hold_are_refused(unchecked):
+    z = SCALED.astype(np.float64)
+    z[2, 1] = 1e300
+    with pytest.raises(
+        ValueError, match=r"finite in float32, but 1 of 12 rows are not, the first is row 2"
+    ):
+        geometry.measure(z, IN_TURN, 4)

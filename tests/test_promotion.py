@@ -1,0 +1,77 @@
+"""Every public function promotes neither ranks nor dtypes of arrays on its own."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from references.public_calls import CALLS, KEY, PAIRS, READS_FILES, Z, public_functions
+
+from hcl_jax import hardening, losses, psi
+
+
+def test_every_public_function_has_a_call():
+    assert sorted(CALLS) == sorted(public_functions())
+    assert len(CALLS) > 70
+    assert all(name.split(".")[0] in ("data", "encoders") for name in READS_FILES)
+
+
+def numbers_of(result):
+    """All numbers in a result, or in a hardening or loss function that is one."""
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(result) if hasattr(leaf, "dtype")]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_works_under_strict_promotion_and_gives_the_same(name):
+    function, arguments = CALLS[name]
+    expected = numbers_of(function(**arguments))
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        found = numbers_of(function(**arguments))
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        if one.dtype.kind in "biuf":
+            np.testing.assert_array_equal(one, other)
+            assert np.isfinite(one).all()
+
+
+NARROW = [
+    name
+    for name, call in CALLS.items()
+    if name.split(".")[0] in ("augmentation", "evaluation", "geometry", "normalization", "hucl")
+    and any(getattr(value, "dtype", None) == np.float32 for value in call.arguments.values())
+]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_dtypes_work_under_strict_promotion(name, dtype):
+    function, arguments = CALLS[name]
+    narrow = {
+        key: value.astype(dtype) if getattr(value, "dtype", None) == np.float32 else value
+        for key, value in arguments.items()
+    }
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        function(**narrow)
+
+
+FORMS = {
+    "dense": functools.partial(losses.contrastive_loss, implementation="dense"),
+    "blockwise": functools.partial(losses.contrastive_loss, implementation="blockwise"),
+    "samples": functools.partial(
+        functools.partial(losses.sampled_contrastive_loss, KEY),
+        num_negatives=3,
+        stop_gradient_hardening=False,
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("loss", [psi.infonce(alpha=0.5, q="k"), psi.triplet_sum()])
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_of_losses_work_under_strict_promotion(form, loss, dtype):
+    def mean(z):
+        options = {"psi": loss, "hardening": hardening.exponential(2.0)}
+        return losses.average_loss(FORMS[form](z, PAIRS, **options), "anchors")
+
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        assert np.isfinite(np.asarray(jax.grad(mean)(Z.astype(dtype)), np.float32)).all()

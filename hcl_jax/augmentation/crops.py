@@ -237,8 +237,8 @@ def horizontal_flip(probability: float = 0.5) -> Augmentation:
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
-        >>> horizontal_flip(1.0)(jax.random.key(0), jnp.array([[[1.0], [2.0]]]))[0, :, 0].tolist()
-        [2.0, 1.0]
+        >>> horizontal_flip(1.0)(jax.random.key(0), jnp.array([[[1.0], [0.5]]]))[0, :, 0].tolist()
+        [0.5, 1.0]
     """
 
     def flip(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:

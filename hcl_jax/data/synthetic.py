@@ -1,11 +1,13 @@
 """Gaussian latent classes, drawn on the device."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax.data.splits import Dataset, Split
-from hcl_jax.validation import check_count, check_key, check_non_negative, check_scalar
+from hcl_jax.validation import check_count, check_key, check_non_negative, check_scalar, is_concrete
 
 
 def gaussian_classes(
@@ -170,11 +172,12 @@ def _check_counts(**counts: int) -> tuple[int, ...]:
     return tuple(check_count(name, count) for name, count in counts.items())
 
 
-def _check_scales(**scales: float) -> tuple[Float[Array, ""], ...]:
+def _check_scales(**scales: Any) -> tuple[Any, ...]:
+    """The scales, floats where they are concrete: an int may be beyond what JAX holds."""
     for name, scale in scales.items():
         check_scalar(name, scale)
         check_non_negative(name, scale)
-    return tuple(jnp.asarray(scale, jnp.result_type(float)) for scale in scales.values())
+    return tuple(float(x) if is_concrete(x) else x for x in scales.values())
 
 
 def _grouped_means(
@@ -183,8 +186,8 @@ def _grouped_means(
     classes_per_group: int,
     dim: int,
     *,
-    group_scale: Float[Array, ""],
-    class_scale: Float[Array, ""],
+    group_scale: float,
+    class_scale: float,
 ) -> Float[Array, "classes dim"]:
     """A random centre for each group and a random offset from it for each class."""
     group_key, class_key = keys
@@ -198,7 +201,7 @@ def _points_around(
     key: PRNGKeyArray,
     means: Float[Array, "classes dim"],
     per_class: int,
-    noise: Float[Array, ""] | float,
+    noise: float,
 ) -> Split:
     """As many points of each class, ordered by class, with Gaussian noise around its mean."""
     labels = jnp.repeat(jnp.arange(len(means), dtype=jnp.int32), per_class)

@@ -225,7 +225,7 @@ def _check_combination(
             f"got num_negatives={num_negatives!r} and {'no key' if key is None else 'a key'}"
         )
     if num_negatives is not None:
-        check_samples_estimator(hardening)
+        check_samples_estimator(hardening, key)
     elif collectives.axis_name is None:
         check_weights_estimator(psi, hardening, implementation)
     else:

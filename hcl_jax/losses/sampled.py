@@ -5,6 +5,8 @@ probabilities proportional to eta, and pays ``psi_K`` of the draws. This is what
 does; its expectation tends to the weights estimator, `contrastive_loss`, as K grows, from below.
 """
 
+from typing import Any
+
 from jax import lax
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -18,7 +20,10 @@ from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import log_factor_of
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi
-from hcl_jax.validation import check_precision
+from hcl_jax.validation import check_key, check_precision
+
+MOST_DRAWS = 2**33
+"""Draws of one anchor that have bits of their own: each of 2^32 counters gives two words."""
 
 
 def sampled_contrastive_loss(
@@ -55,7 +60,8 @@ def sampled_contrastive_loss(
         in reverse mode, with respect to the embeddings.
 
     Raises:
-        ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, or K < 1.
+        ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, K < 1, or so many draws
+            for one anchor that its random bits would repeat.
         NotImplementedError: if differentiated twice, or with respect to a number of psi or
             hardening.
 
@@ -72,7 +78,7 @@ def sampled_contrastive_loss(
         [0.12690000236034393, 0.12690000236034393, 0.12690000236034393, 0.12690000236034393]
     """
     psi, hardening = psi_and_hardening(psi, hardening, anchors, num_negatives)
-    check_samples_estimator(hardening)
+    check_samples_estimator(hardening, key)
     check_precision(precision)
     check_rows(anchors, pairs, candidates)
     return samples_estimator(
@@ -88,8 +94,9 @@ def sampled_contrastive_loss(
     )
 
 
-def check_samples_estimator(hardening: Hardening) -> None:
-    """Raises unless `samples_estimator` is defined for this hardening."""
+def check_samples_estimator(hardening: Hardening, key: Any) -> None:
+    """Raises unless `samples_estimator` is defined for this hardening and this key."""
+    check_key("key", key)
     if not hardening.is_product:
         raise ValueError(
             "the samples estimator needs a product hardening: under a joint one the draws of a "
@@ -111,6 +118,13 @@ def samples_estimator(
 ) -> AnchorLosses:
     """`sampled_contrastive_loss` of arguments that have been checked."""
     candidates = anchors if candidates is None else candidates
+    if len(candidates) * num_negatives > MOST_DRAWS:
+        raise ValueError(
+            f"num_negatives={num_negatives} with {len(candidates)} candidates may need more than "
+            f"{MOST_DRAWS} draws for one anchor, whose random bits would repeat; at most "
+            f"{MOST_DRAWS // len(candidates)} are served, and the weights estimator (no "
+            "num_negatives) is the limit of infinitely many"
+        )
     rows = rows_at_once(len(anchors), len(candidates))
     options = SamplingOptions(num_negatives, stop_gradient_hardening, rows, precision)
     inputs = SamplingInputs(log_factor_of(hardening), psi, key, pairs)

@@ -180,7 +180,7 @@ def sharded_sampled_contrastive_loss(
         [[0.12690000236034393, 0.12690000236034393], [0.12690000236034393, 0.12690000236034393]]
     """
     psi, hardening = psi_and_hardening(psi, hardening, embeddings, num_negatives)
-    check_samples_estimator(hardening)
+    check_samples_estimator(hardening, key)
     check_precision(precision)
     check_shard(embeddings, pairs)
     return sharded_samples_estimator(

@@ -177,7 +177,7 @@ def parsed_records(written: bytes, file: Path) -> list[dict[str, Any]]:
     return records
 
 
-def read_embeddings(path: Path) -> dict[str, np.ndarray]:
+def read_embeddings(path: Path, experiment: Experiment) -> dict[str, np.ndarray]:
     """The arrays of embeddings.npz, with the seeds along the leading axis of all but the labels.
 
     Raises:
@@ -196,9 +196,10 @@ def read_embeddings(path: Path) -> dict[str, np.ndarray]:
     arrays = {name: found[name] for name in found if isinstance(found[name], np.ndarray)}
     shapes = {name: array.shape for name, array in arrays.items() if array.dtype.kind in "fiu"}
     match [shapes.get(name) for name in ARRAYS]:
-        case [(s, n, d), (t, m, e), (u, _, f), (i,), (j,)] if (
-            (s, d) == (t, e) == (u, f) and (n, m) == (i, j) and len(found) == len(ARRAYS)
-        ):
+        case [(s, n, d), (t, m, e), (u, _, f), (i,), (j,)] if (s, d) == (t, e) == (u, f) == (
+            len(experiment.seeds),
+            experiment.embedding_dim,
+        ) and (n, m, len(found)) == (i, j, len(ARRAYS)):
             return arrays
     raise RunDirectoryError(
         f"{file} is damaged: it does not hold the arrays of a run, but {shapes}"

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.random import threefry_2x32
+from references.loss_cases import batch
 from scipy import stats
 
-from hcl_jax import hardening, pairs, psi
+from hcl_jax import hardening, hscl, pairs, psi
 from hcl_jax.losses import _guide_tables, _sampled_pairs, sampled_contrastive_loss
 from hcl_jax.losses._guide_tables import random_bits
 
@@ -240,3 +241,17 @@ def test_the_score_function_is_unbiased():
     many = jnp.stack([gradient(jax.random.key(seed), z) for seed in range(1500)])
     error = (many.mean(0) - exact) / (many.std(0) / np.sqrt(len(many)) + 1e-6)
     assert jnp.abs(error).max() < 5
+
+
+def test_what_is_no_key_is_refused(unchecked):
+    z, labels, _ = batch(8)
+    for key in (0, None, jnp.zeros(2), jax.random.split(jax.random.key(0), 3)):
+        with pytest.raises((TypeError, ValueError), match="key"):
+            hscl(z, labels, beta=1.0, num_negatives=3, key=key)
+
+
+def test_more_draws_than_counters_are_refused():
+    """Bits are made from 32-bit counters of an anchor's draws, which must not begin anew."""
+    z, labels, _ = batch(8)
+    with pytest.raises(ValueError, match=r"num_negatives=1073741825 with 8 candidates.*1073741824"):
+        hscl(z, labels, beta=1.0, num_negatives=2**30 + 1, key=jax.random.key(0))

@@ -319,3 +319,10 @@ def test_train_command(tmp_path, capsys):
     assert (path / "metrics.png").stat().st_size > 5000
     assert train.main([*changes, "--epochs", "1", "--out", str(tmp_path)]) == 1
     assert "epochs: the directory has 2, asked was 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_promotes_nothing_by_itself(tmp_path):
+    command = ["triangle-hscl5-near_nc", "--epochs", "1", "--fit-epochs", "1", *ONE, "--probes"]
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        assert train.main([*command, "--out", str(tmp_path)]) == 0

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Int
 
 from hcl_jax.validation import (
     check_array,
+    check_choice,
     check_integer,
     check_labels,
     check_no_negative_labels,
@@ -145,6 +146,7 @@ def supervised(
     """
     others = anchors if candidates is None else candidates
     _check_rows(anchors=anchors, candidates=others)
+    _check_flags(same_batch=same_batch, self_positives=self_positives)
     for labels in (anchors.label, others.label):
         check_no_negative_labels("labels", labels, WAYS_OUT)
     apart = candidates is not None and not same_batch
@@ -187,6 +189,9 @@ def unsupervised(
     """
     others = anchors if candidates is None else candidates
     _check_rows(anchors=anchors, candidates=others)
+    _check_flags(
+        same_batch=same_batch, self_positives=self_positives, self_negatives=self_negatives
+    )
     apart = candidates is not None and not same_batch
     return Pairs(
         Keys(
@@ -294,6 +299,12 @@ def _check_keys(**named: Any) -> None:
             kind = type(found).__name__
             raise TypeError(f"{name} must be Keys, such as the anchors of Pairs, got a {kind}")
         _check_integers(name, found)
+
+
+def _check_flags(**flags: bool) -> None:
+    """Raises ValueError unless all are True or False."""
+    for name, flag in flags.items():
+        check_choice(name, flag, (False, True))
 
 
 def _check_integers(name: str, numbers: Rows | Keys) -> None:

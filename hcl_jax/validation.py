@@ -6,7 +6,7 @@ exist yet, so there the value checks pass without a word.
 """
 
 import sys
-from numbers import Number
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -81,12 +81,16 @@ def check_scalar(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a single number, got shape {np.shape(value)}")
 
 
-def check_count(name: str, value: int, *, minimum: int = 1) -> None:
-    """Raises unless `value` is a Python or numpy integer of at least `minimum`."""
+def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
+    """The Python integer; raises unless `value` is one, or one of NumPy, of at least `minimum`.
+
+    Arithmetic with a narrow integer of NumPy, such as a uint8, would wrap around.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+        raise ValueError(f"{name} must be at least {minimum}, got {_shown(value)}")
+    return int(value)
 
 
 def check_integer(name: str, value: Any) -> None:
@@ -114,18 +118,21 @@ def check_interval(name: str, value: Any) -> None:
     check_positive(name, value)
 
 
-def check_probability(name: str, value: Any) -> None:
-    """Raises unless `value` is a number between 0 and 1, if concrete."""
+def check_probability(name: str, value: Any) -> Any:
+    """The probability, a float if concrete; raises unless it is a number between 0 and 1."""
     check_scalar(name, value)
-    if is_concrete(value) and not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+    if not is_concrete(value):
+        return value
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {_shown(value)}")
+    return float(value)
 
 
 def check_array(name: str, value: Any) -> None:
-    """Raises TypeError unless `value` is an array of numbers, or a number."""
+    """Raises TypeError unless `value` is an array of numbers."""
     expected = f"{name} must be a NumPy or JAX array of numbers"
     dtype = getattr(value, "dtype", None)
-    if dtype is None and not isinstance(value, Number):
+    if dtype is None or not (hasattr(value, "__array__") or hasattr(value, "__jax_array__")):
         raise TypeError(f"{expected}, got a {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{expected}, got a MaskedArray; its method filled makes one")
@@ -232,6 +239,15 @@ def fits_int32(integers: Any) -> bool:
     return values.size == 0 or bool(values.min() >= limits.min and values.max() <= limits.max)
 
 
+def check_path(name: str, value: Any) -> Path:
+    """The path; raises unless it is a `Path` or a string that names something."""
+    if not isinstance(value, (str, Path)):
+        raise TypeError(f"{name} must be a path, got {_described(value)}")
+    if not Path(value).name:
+        raise ValueError(f"{name} must be a path with a name, got {str(value)!r}")
+    return Path(value)
+
+
 def check_precision(value: Any) -> None:
     """Raises ValueError unless `value` is what `jax.lax.dot_general` takes for a precision."""
     names = ("default", "high", "highest")
@@ -246,7 +262,7 @@ def check_precision(value: Any) -> None:
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, (str, int, float, np.generic, type(None))) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 

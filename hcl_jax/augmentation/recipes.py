@@ -44,7 +44,7 @@ def simclr(
         >>> views(jax.random.key(0), jnp.ones((4, 32, 32, 3)), simclr(32), 2).shape
         (2, 4, 32, 32, 3)
     """
-    check_count("size", size)
+    size = check_count("size", size)
     check_scalar("strength", strength)
     check_non_negative("strength", strength)
     if strength > 2.5:

@@ -163,6 +163,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return parsed_records(file.read_bytes(), file)
 
 
+def read_finished_metrics(path: Path, experiment: Experiment) -> list[dict[str, Any]]:
+    """All evaluations of a finished run, as many of every seed.
+
+    Raises:
+        RunDirectoryError: as `read_metrics`, or if an evaluation is missing.
+    """
+    records = read_metrics(path)
+    found = [(record["epoch"], record["seed"]) for record in records]
+    epochs = dict.fromkeys(epoch for epoch, _ in found)
+    complete = [(epoch, seed) for epoch in epochs for seed in experiment.seeds]
+    if found != complete or experiment.epochs not in epochs:
+        raise RunDirectoryError(
+            f"{path / METRICS} does not have evaluations of every seed up to epoch "
+            f"{experiment.epochs}"
+        )
+    return records
+
+
 def parsed_records(written: bytes, file: Path) -> list[dict[str, Any]]:
     """The evaluations in the content of metrics.jsonl; RunDirectoryError names a wrong line."""
     *lines, _ = written.split(b"\n")

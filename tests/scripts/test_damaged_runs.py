@@ -150,6 +150,16 @@ def test_damaged_metrics_are_named(out, capsys):
         assert f"{file}, line 1, is" in said(capsys)
 
 
+def test_missing_evaluations_are_named(out, capsys):
+    file = out / RUN / "metrics.jsonl"
+    first, last = file.read_text().splitlines(keepends=True)
+    for lines in ("", "[]", first, first + last[:-1], first + first + last):
+        file.write_text(lines)
+        assert train.main([*COMMAND, "--out", str(out)]) == 1
+        expected = f"{file} does not have evaluations of every seed up to epoch 1"
+        assert said(capsys) == expected
+
+
 def test_null_is_a_number_that_was_not_finite(out, capsys):
     for name in ("metrics.jsonl", "results.json"):
         file = out / RUN / name

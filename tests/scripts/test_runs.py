@@ -19,7 +19,7 @@ from scripts import reproduce, train
 from scripts.experiments import datasets, program
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
-from scripts.runs import run_directory
+from scripts.runs import figures, run_directory, tables
 from scripts.runs.exit_status import NonFiniteError
 from scripts.runs.loop import run
 from scripts.runs.run_directory import open_run
@@ -162,6 +162,20 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(tmp_path, monkeypatch):
     for name in ("gradient_norm", "parameter_norm", "projection_norm", "pairs"):
         assert len(diagnostic[name]) == 2
         assert min(diagnostic[name]) > 0
+
+
+def test_tables_and_figures_take_null_for_a_number_that_was_not_finite(finished):
+    _, (one, other) = finished
+    spoiled = one | {"equal_inner_product": None, "top1": None, "spectrum": [1.0, None]}
+    table = tables.geometry_table([spoiled, other])
+    assert "nan ± nan" in table
+    assert "nan" not in tables.geometry_table([one, other])
+    assert "nan" in tables.normalization_table([spoiled])
+    for figure in (
+        figures.geometry_figure("null", {"HSCL 5": [spoiled]}),
+        figures.normalization_figure([spoiled]),
+    ):
+        figure.canvas.draw()
 
 
 def test_a_torn_last_line_is_left_out_and_a_torn_middle_named(finished, tmp_path):

@@ -99,26 +99,29 @@ def check_same_experiment(path: Path, experiment: Experiment, *, longer: bool = 
     differing = [name for name in sorted({*found, *asked}) if found.get(name) != asked.get(name)]
     if not differing:
         return False
-    can_continue = differing == ["epochs"] and not experiment.length_matters
     shorter = type(found.get("epochs")) is int and found["epochs"] < experiment.epochs
-    if longer and can_continue and shorter:
+    can_continue = differing == ["epochs"] and shorter and not experiment.length_matters
+    if longer and can_continue:
         return True
     differences = "; ".join(
         f"{name}: the directory has {found.get(name)!r}, asked was {asked.get(name)!r}"
         for name in differing
     )
-    if can_continue and shorter:
+    hint = "choose another directory with --out"
+    if can_continue:
         hint = "--continue trains it for longer"
-    elif longer and differing == ["epochs"]:
-        hint = (
-            f"it cannot be continued, as the learning rate of the {experiment.schedule} schedule "
-            f"depends on the number of epochs; choose another directory"
-            if experiment.length_matters
-            else "--continue trains for longer only; choose another directory"
-        )
-    else:
-        hint = "choose another directory"
+    elif longer and experiment.length_matters:
+        hint = f"{why_not_continued(experiment)}; {hint}"
+    elif longer and not shorter:
+        hint = f"--continue trains for longer only; {hint}"
     raise RunDirectoryError(f"{path} holds a run of another experiment ({differences}); {hint}")
+
+
+def why_not_continued(experiment: Experiment) -> str:
+    """Why an experiment whose length matters is not made longer."""
+    return (
+        f"the learning rate of the {experiment.schedule} schedule depends on the number of epochs"
+    )
 
 
 def as_json(experiment: Experiment) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from hcl_jax.validation import (
     check_array,
     check_choice,
     check_integer,
+    check_integers,
     check_labels,
     check_no_negative_labels,
     is_concrete,
@@ -310,9 +311,7 @@ def _check_flags(**flags: bool) -> None:
 def _check_integers(name: str, numbers: Rows | Keys) -> None:
     """Raises unless all fields are integers of the shape of the first."""
     for field, found in numbers._asdict().items():
-        check_array(f"{field} of {name}", found)
-        if not jnp.issubdtype(jnp.result_type(found), jnp.integer):
-            raise TypeError(f"{field} of {name} must be integers, got {jnp.result_type(found)}")
+        check_integers(f"{field} of {name}", found)
         if jnp.shape(found) != jnp.shape(numbers[0]):
             raise ValueError(
                 f"{name} must have numbers of one shape, got {jnp.shape(numbers[0])} and, for "

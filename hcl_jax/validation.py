@@ -72,6 +72,8 @@ def check_real(name: str, value: Any) -> None:
         jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
     ):
         raise TypeError(f"{name} must be of real numbers, got dtype {dtype}")
+    if dtype is not None and not _has_jax_dtype(value):
+        raise TypeError(f"{name} must be of real numbers of JAX, got dtype {dtype}")
 
 
 def check_scalar(name: str, value: Any) -> None:
@@ -94,10 +96,24 @@ def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
 
 
 def check_integer(name: str, value: Any) -> None:
-    """Raises unless `value` is one integer, traced or concrete."""
+    """Raises unless `value` is one integer, traced or concrete, that fits in int32."""
     check_scalar(name, value)
-    if not jnp.issubdtype(jnp.result_type(value), jnp.integer):
-        raise TypeError(f"{name} must be an integer, got {_shown(value)}")
+    if isinstance(value, float):
+        raise TypeError(f"{name} must be an integer, got {value}")
+    if not isinstance(value, int):
+        check_integers(name, value)
+    if is_concrete(value) and not -(2**31) <= int(value) < 2**31:
+        raise ValueError(f"{name} must fit in int32, got {_shown(value)}")
+
+
+def check_integers(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is an array of integers of 8 bits or more."""
+    check_array(name, value)
+    dtype = jnp.result_type(value)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, got dtype {dtype}")
+    if jnp.iinfo(dtype).bits < 8:
+        raise TypeError(f"{name} must be integers of at least 8 bits, got dtype {dtype}")
 
 
 def check_function(name: str, value: Any) -> None:
@@ -136,10 +152,8 @@ def check_array(name: str, value: Any) -> None:
         raise TypeError(f"{expected}, got a {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{expected}, got a MaskedArray; its method filled makes one")
-    try:
-        jnp.result_type(value)
-    except TypeError:
-        raise TypeError(f"{expected}, got dtype {dtype}") from None
+    if not _has_jax_dtype(value):
+        raise TypeError(f"{expected}, got dtype {dtype}")
 
 
 def check_floating(name: str, value: Any) -> None:
@@ -191,13 +205,12 @@ def check_finite_rows(name: str, rows: Any) -> None:
 def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None = None) -> None:
     """Raises unless `labels` are integers (length,), in 0..num_classes-1 where that is given."""
     check_array(name, labels)
-    shape, dtype = jnp.shape(labels), jnp.result_type(labels)
+    shape = jnp.shape(labels)
     if shape != (length,):
         raise ValueError(
             f"{name} must have shape ({length},), one for each embedding, got shape {shape}"
         )
-    if not jnp.issubdtype(dtype, jnp.integer):
-        raise TypeError(f"{name} must be integers, got dtype {dtype}")
+    check_integers(name, labels)
     if is_concrete(labels) and not fits_int32(labels):
         raise ValueError(
             f"{name} must fit in int32, the integers of JAX; map other integers, such as hashes, "
@@ -264,6 +277,15 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     if not isinstance(value, (str, int, float, np.generic, type(None))) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def _has_jax_dtype(array: Any) -> bool:
+    """Whether JAX has arrays of its dtype; not of objects, texts or bytes in another order."""
+    try:
+        jnp.result_type(array)
+    except TypeError:
+        return False
+    return True
 
 
 def _all_finite(value: Any) -> bool:

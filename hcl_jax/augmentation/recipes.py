@@ -4,7 +4,7 @@ from hcl_jax.augmentation.blurring import gaussian_blur
 from hcl_jax.augmentation.colors import color_jitter, grayscale
 from hcl_jax.augmentation.crops import horizontal_flip, random_resized_crop
 from hcl_jax.augmentation.transforms import Augmentation, compose
-from hcl_jax.validation import check_count, check_non_negative, check_scalar
+from hcl_jax.validation import check_choice, check_count, check_non_negative, check_scalar
 
 
 def simclr(
@@ -47,6 +47,7 @@ def simclr(
     size = check_count("size", size)
     check_scalar("strength", strength)
     check_non_negative("strength", strength)
+    check_choice("blur", blur, (False, True))
     if strength > 2.5:
         raise ValueError(f"strength must be at most 2.5, got {strength}")
     colors = 0.8 * strength

@@ -129,7 +129,7 @@ def changed_result(change):
         (changed_result({"epoch": 7}), "does not have the last evaluation of every seed"),
         (changed_result({"loss": "low"}), "entry 1, is no evaluation: see loss"),
         (changed_result({"top1": "gone"}), "entry 1, is no evaluation: see top1"),
-        (changed_result({"data": "mnist"}), "entry 1, is no evaluation: see data"),
+        (changed_result({"data": "nowhere"}), "entry 1, is no evaluation: see data"),
         (changed_result({"spectrum": []}), "entry 1, is no evaluation: see spectrum"),
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hcl_jax.pairs import Rows
-from hcl_jax.precision import at_least_float32
+from hcl_jax.precision import at_least_float32, norms
 from hcl_jax.validation import is_concrete
 
 PACKAGE = str(Path(__file__).parent)
@@ -51,7 +51,7 @@ def warn_outside_ball(embeddings: Float[Array, "n dim"]) -> None:
     if not is_concrete(embeddings):
         return
     with jax.ensure_compile_time_eval():  # concrete, but maybe a constant of a traced loop
-        largest = float(jnp.max(jnp.linalg.norm(at_least_float32(embeddings), axis=1)))
+        largest = float(jnp.max(norms(at_least_float32(embeddings))))
     if largest > 1 + NORM_TOLERANCE:
         _warn(
             f"embeddings have norms up to {largest:.4g}, and the losses are meant for the unit "

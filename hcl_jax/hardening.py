@@ -124,7 +124,8 @@ def threshold(level: Scalar) -> Hardening:
 
 def _threshold_log_factor(level: Scalar, similarities: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """``log 1[t >= level]``."""
-    return jnp.where(similarities >= level, 0, -jnp.inf).astype(similarities.dtype)
+    reached = similarities >= jnp.asarray(level, similarities.dtype)
+    return jnp.where(reached, 0, -jnp.inf).astype(similarities.dtype)
 
 
 def relu_power(shift: Scalar = 1.0, power: Scalar = 1.0) -> Hardening:

@@ -19,7 +19,9 @@ from jaxtyping import Array, Bool, Int
 
 from hcl_jax.validation import (
     check_array,
+    check_choice,
     check_integer,
+    check_integers,
     check_labels,
     check_no_negative_labels,
     is_concrete,
@@ -145,6 +147,7 @@ def supervised(
     """
     others = anchors if candidates is None else candidates
     _check_rows(anchors=anchors, candidates=others)
+    _check_flags(same_batch=same_batch, self_positives=self_positives)
     for labels in (anchors.label, others.label):
         check_no_negative_labels("labels", labels, WAYS_OUT)
     apart = candidates is not None and not same_batch
@@ -187,6 +190,9 @@ def unsupervised(
     """
     others = anchors if candidates is None else candidates
     _check_rows(anchors=anchors, candidates=others)
+    _check_flags(
+        same_batch=same_batch, self_positives=self_positives, self_negatives=self_negatives
+    )
     apart = candidates is not None and not same_batch
     return Pairs(
         Keys(
@@ -296,12 +302,16 @@ def _check_keys(**named: Any) -> None:
         _check_integers(name, found)
 
 
+def _check_flags(**flags: bool) -> None:
+    """Raises ValueError unless all are True or False."""
+    for name, flag in flags.items():
+        check_choice(name, flag, (False, True))
+
+
 def _check_integers(name: str, numbers: Rows | Keys) -> None:
     """Raises unless all fields are integers of the shape of the first."""
     for field, found in numbers._asdict().items():
-        check_array(f"{field} of {name}", found)
-        if not jnp.issubdtype(jnp.result_type(found), jnp.integer):
-            raise TypeError(f"{field} of {name} must be integers, got {jnp.result_type(found)}")
+        check_integers(f"{field} of {name}", found)
         if jnp.shape(found) != jnp.shape(numbers[0]):
             raise ValueError(
                 f"{name} must have numbers of one shape, got {jnp.shape(numbers[0])} and, for "

@@ -55,7 +55,7 @@ def norms(vectors: Float[Array, "*n dim"]) -> Float[Array, "*n"]:
 def unit_vectors(vectors: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
     """Vectors along the last axis divided by their norms; zero stays zero, with gradient zero."""
     scaled = vectors / scale_of(vectors, axis=-1)
-    lengths = norms(scaled)[..., None]
+    lengths = root(jnp.sum(jnp.square(scaled), axis=-1, keepdims=True))
     zero = lengths == 0
     return jnp.where(zero, 0, scaled / jnp.where(zero, 1, lengths))
 

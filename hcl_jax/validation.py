@@ -6,7 +6,7 @@ exist yet, so there the value checks pass without a word.
 """
 
 import sys
-from numbers import Number
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -72,6 +72,8 @@ def check_real(name: str, value: Any) -> None:
         jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
     ):
         raise TypeError(f"{name} must be of real numbers, got dtype {dtype}")
+    if dtype is not None and not _has_jax_dtype(value):
+        raise TypeError(f"{name} must be of real numbers of JAX, got dtype {dtype}")
 
 
 def check_scalar(name: str, value: Any) -> None:
@@ -81,19 +83,37 @@ def check_scalar(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a single number, got shape {np.shape(value)}")
 
 
-def check_count(name: str, value: int, *, minimum: int = 1) -> None:
-    """Raises unless `value` is a Python or numpy integer of at least `minimum`."""
+def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
+    """The Python integer; raises unless `value` is one, or one of NumPy, of at least `minimum`.
+
+    Arithmetic with a narrow integer of NumPy, such as a uint8, would wrap around.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+        raise ValueError(f"{name} must be at least {minimum}, got {_shown(value)}")
+    return int(value)
 
 
 def check_integer(name: str, value: Any) -> None:
-    """Raises unless `value` is one integer, traced or concrete."""
+    """Raises unless `value` is one integer, traced or concrete, that fits in int32."""
     check_scalar(name, value)
-    if not jnp.issubdtype(jnp.result_type(value), jnp.integer):
-        raise TypeError(f"{name} must be an integer, got {_shown(value)}")
+    if isinstance(value, float):
+        raise TypeError(f"{name} must be an integer, got {value}")
+    if not isinstance(value, int):
+        check_integers(name, value)
+    if is_concrete(value) and not -(2**31) <= int(value) < 2**31:
+        raise ValueError(f"{name} must fit in int32, got {_shown(value)}")
+
+
+def check_integers(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is an array of integers of 8 bits or more."""
+    check_array(name, value)
+    dtype = jnp.result_type(value)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, got dtype {dtype}")
+    if jnp.iinfo(dtype).bits < 8:
+        raise TypeError(f"{name} must be integers of at least 8 bits, got dtype {dtype}")
 
 
 def check_function(name: str, value: Any) -> None:
@@ -114,25 +134,26 @@ def check_interval(name: str, value: Any) -> None:
     check_positive(name, value)
 
 
-def check_probability(name: str, value: Any) -> None:
-    """Raises unless `value` is a number between 0 and 1, if concrete."""
+def check_probability(name: str, value: Any) -> Any:
+    """The probability, a float if concrete; raises unless it is a number between 0 and 1."""
     check_scalar(name, value)
-    if is_concrete(value) and not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+    if not is_concrete(value):
+        return value
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {_shown(value)}")
+    return float(value)
 
 
 def check_array(name: str, value: Any) -> None:
-    """Raises TypeError unless `value` is an array of numbers, or a number."""
+    """Raises TypeError unless `value` is an array of numbers."""
     expected = f"{name} must be a NumPy or JAX array of numbers"
     dtype = getattr(value, "dtype", None)
-    if dtype is None and not isinstance(value, Number):
+    if dtype is None or not (hasattr(value, "__array__") or hasattr(value, "__jax_array__")):
         raise TypeError(f"{expected}, got a {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{expected}, got a MaskedArray; its method filled makes one")
-    try:
-        jnp.result_type(value)
-    except TypeError:
-        raise TypeError(f"{expected}, got dtype {dtype}") from None
+    if not _has_jax_dtype(value):
+        raise TypeError(f"{expected}, got dtype {dtype}")
 
 
 def check_floating(name: str, value: Any) -> None:
@@ -184,13 +205,12 @@ def check_finite_rows(name: str, rows: Any) -> None:
 def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None = None) -> None:
     """Raises unless `labels` are integers (length,), in 0..num_classes-1 where that is given."""
     check_array(name, labels)
-    shape, dtype = jnp.shape(labels), jnp.result_type(labels)
+    shape = jnp.shape(labels)
     if shape != (length,):
         raise ValueError(
             f"{name} must have shape ({length},), one for each embedding, got shape {shape}"
         )
-    if not jnp.issubdtype(dtype, jnp.integer):
-        raise TypeError(f"{name} must be integers, got dtype {dtype}")
+    check_integers(name, labels)
     if is_concrete(labels) and not fits_int32(labels):
         raise ValueError(
             f"{name} must fit in int32, the integers of JAX; map other integers, such as hashes, "
@@ -232,6 +252,15 @@ def fits_int32(integers: Any) -> bool:
     return values.size == 0 or bool(values.min() >= limits.min and values.max() <= limits.max)
 
 
+def check_path(name: str, value: Any) -> Path:
+    """The path; raises unless it is a `Path` or a string that names something."""
+    if not isinstance(value, (str, Path)):
+        raise TypeError(f"{name} must be a path, got {_described(value)}")
+    if not Path(value).name:
+        raise ValueError(f"{name} must be a path with a name, got {str(value)!r}")
+    return Path(value)
+
+
 def check_precision(value: Any) -> None:
     """Raises ValueError unless `value` is what `jax.lax.dot_general` takes for a precision."""
     names = ("default", "high", "highest")
@@ -246,8 +275,17 @@ def check_precision(value: Any) -> None:
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, (str, int, float, np.generic, type(None))) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def _has_jax_dtype(array: Any) -> bool:
+    """Whether JAX has arrays of its dtype; not of objects, texts or bytes in another order."""
+    try:
+        jnp.result_type(array)
+    except TypeError:
+        return False
+    return True
 
 
 def _all_finite(value: Any) -> bool:

@@ -82,7 +82,7 @@ def export(settings: Export, out: Path) -> None:
     if finished_results(settings.run, experiment) is None:
         raise RunDirectoryError(f"{settings.run} is not finished; its command resumes it")
     variables = trained_variables(settings.run, experiment, number)
-    arrays = read_embeddings(settings.run)
+    arrays = read_embeddings(settings.run, experiment)
     chosen = arrays | {name: arrays[name][number] for name in ARRAYS_OF_SEEDS}
     defaults, program = experiment.defaults, program_of(experiment)
     out.mkdir(parents=True, exist_ok=True)

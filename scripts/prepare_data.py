@@ -19,6 +19,7 @@ import tyro
 from hcl_jax.data import DatasetError, ImageSet, channel_statistics
 from hcl_jax.data.instructions import import_or_explain
 from hcl_jax.data.tfds_directory import UNLABELLED
+from scripts.data_preparation.idx_copies import copy_idx_files
 from scripts.data_preparation.unpacking import unpack
 from scripts.experiments.datasets import DATASETS, Archive
 from scripts.experiments.options import one_of
@@ -49,7 +50,7 @@ class Prepare:
         name: which data set.
         data_dir: where it is prepared, and later read from.
         archive_dir: a directory that holds the original archive; without it, the archive is
-            downloaded to `data_dir/downloads`. Tiny-ImageNet is not downloaded.
+            downloaded to `data_dir/downloads`. Tiny-ImageNet and MNIST's kind are not downloaded.
     """
 
     name: tyro.conf.Positional[Annotated[str, one_of(PREPARED)]]
@@ -81,6 +82,9 @@ def prepare(settings: Prepare) -> None:
     was_there = place.is_dir()
     if archive.folder is None:
         _prepare_records(settings.name, archive, settings.data_dir, settings.archive_dir)
+    elif not was_there and archive.idx_set is not None:
+        archive_dir = _given(settings.archive_dir, archive, place)
+        copy_idx_files(archive.idx_set, archive_dir, settings.data_dir)
     elif not was_there:
         _unpack(settings.name, archive, archive.folder, settings.data_dir, settings.archive_dir)
     try:
@@ -135,12 +139,18 @@ def _unpack(
 ) -> None:
     """Unpacks an archive, of which the loader needs no other package than Pillow."""
     import_or_explain("PIL.Image", f"preparing {name}")
+    archive_dir = _given(archive_dir, archive, data_dir / folder)
+    unpack(_archive_path(name, archive, archive_dir), folder, data_dir)
+
+
+def _given(archive_dir: Path | None, archive: Archive, place: Path) -> Path:
+    """The directory of an archive that is not downloaded."""
     if archive_dir is None:
         raise DatasetError(
-            f"{data_dir / folder} does not exist; download {archive.file} and give "
-            "its directory as --archive-dir"
+            f"{place} does not exist; download {archive.file} and give the directory as "
+            "--archive-dir"
         )
-    unpack(_archive_path(name, archive, archive_dir), folder, data_dir)
+    return archive_dir
 
 
 def _show(name: str, data_dir: Path, loaded: ImageSet) -> None:

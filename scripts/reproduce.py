@@ -27,7 +27,7 @@ from scripts.runs.loop import run
 from scripts.runs.progress import progress_bar
 from scripts.runs.provenance import environment
 from scripts.runs.run_directory import write_json, write_summary
-from scripts.runs.run_files import read_metrics
+from scripts.runs.run_files import read_finished_metrics
 from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import ONE_DEVICE
 from scripts.runs.tables import geometry_table, normalization_table
@@ -116,7 +116,7 @@ def write_figures(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
     for data, title in TITLES.items():
         for supervised, word in ((True, "supervised"), (False, "unsupervised")):
             metrics = {
-                experiment.method: read_metrics(out / experiment.name)
+                experiment.method: read_finished_metrics(out / experiment.name, experiment)
                 for experiment in getattr(plan, data)
                 if experiment.is_supervised == supervised
             }

@@ -26,7 +26,7 @@ from scripts.runs.exit_status import NonFiniteError, RefusedError, run_job
 from scripts.runs.loop import run
 from scripts.runs.progress import progress_bar
 from scripts.runs.run_directory import write_summary
-from scripts.runs.run_files import read_metrics
+from scripts.runs.run_files import read_finished_metrics
 from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import Runtime
 from scripts.runs.tables import geometry_table
@@ -117,7 +117,7 @@ def write_report(
     write_summary(out, results)
     sections = []
     for group, members in _groups(experiments).items():
-        metrics = {name: read_metrics(out / name) for name in members}
+        metrics = {name: read_finished_metrics(out / name, e) for name, e in members.items()}
         last = [r for name, e in members.items() for r in metrics[name] if r["epoch"] == e.epochs]
         paper = {e.method: row for e in members.values() if (row := paper_values(e)) is not None}
         sections.append(f"## {group}\n\n{geometry_table(last, paper=paper)}\n")

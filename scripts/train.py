@@ -29,7 +29,7 @@ from scripts.runs import markdown
 from scripts.runs.exit_status import run_job
 from scripts.runs.loop import run
 from scripts.runs.progress import progress_bar
-from scripts.runs.run_files import read_metrics
+from scripts.runs.run_files import read_finished_metrics
 from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import Runtime
 
@@ -99,7 +99,7 @@ def draw(experiment: Experiment, path: Path) -> None:
     title = f"{experiment.method}, {experiment.data}, {experiment.normalization}"
     paper = paper_values(experiment)
     by_method = {} if paper is None else {experiment.method: paper}
-    metrics = {experiment.method: read_metrics(path)}
+    metrics = {experiment.method: read_finished_metrics(path, experiment)}
     figures.save(figures.geometry_figure(title, metrics, paper=by_method), path, "metrics")
 
 

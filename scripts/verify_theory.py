@@ -71,7 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if settings.case is not None:
         return evaluate_file(settings.case, settings.digits, normalize=settings.normalize)
-    return verify(settings.effort, settings.report)
+    from scripts.runs.exit_status import RefusedError, refusing_unknown_platforms
+
+    try:
+        with refusing_unknown_platforms():
+            return verify(settings.effort, settings.report)
+    except RefusedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return RefusedError.status
 
 
 def _conflict(settings: VerifyTheory) -> str | None:

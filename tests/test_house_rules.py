@@ -43,7 +43,7 @@ LAYERS = {
     "hcl_jax.data": (
         "splits decoding",
         "bundled synthetic image_sets image_lists instructions streaming",
-        "array_records image_folder",
+        "array_records image_folder idx_files",
         "tfds_directory",
         "tfds_sets",
     ),
@@ -120,7 +120,7 @@ LAYERS = {
         "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),
-    "scripts.data_preparation": ("tfds_builders unpacking",),
+    "scripts.data_preparation": ("idx_copies tfds_builders unpacking",),
     "scripts.theory_report": (
         "findings section heartbeat",
         "html model_sections optimum_figures optimum_tables",

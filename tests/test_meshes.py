@@ -1,5 +1,7 @@
 """Arrays spread over a mesh have the loss of one device, without a word from the user."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,9 +20,21 @@ FORMS = {
 }
 
 
-@pytest.fixture(params=[AxisType.Explicit, AxisType.Auto], ids=lambda kind: kind.name)
-def mesh(request):
-    return jax.make_mesh((4,), ("data",), axis_types=(request.param,), devices=jax.devices()[:4])
+CASES = [(AxisType.Explicit, hcl_jax.hscl, form) for form in FORMS]
+CASES += [(AxisType.Auto, hcl_jax.hucl, "blockwise")]
+OTHER_CASES = [
+    case
+    for case in itertools.product(AxisType, (hcl_jax.hscl, hcl_jax.hucl), FORMS)
+    if case not in CASES and case[0] is not AxisType.Manual
+]
+
+
+def shown(value):
+    return getattr(value, "name", None) or getattr(value, "__name__", value)
+
+
+def mesh_of(kind):
+    return jax.make_mesh((4,), ("data",), axis_types=(kind,), devices=jax.devices()[:4])
 
 
 def spread(mesh):
@@ -30,9 +44,10 @@ def spread(mesh):
     ]
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("loss", [hcl_jax.hscl, hcl_jax.hucl])
-def test_a_mesh_changes_no_value_and_no_gradient(mesh, form, loss):
+@pytest.mark.parametrize(("kind", "loss", "form"), CASES, ids=shown)
+def test_a_mesh_changes_no_value_and_no_gradient(kind, loss, form):
+    mesh = mesh_of(kind)
+
     def value(z, y):
         return loss(z, y, beta=2.0, **FORMS[form])
 
@@ -47,8 +62,14 @@ def test_a_mesh_changes_no_value_and_no_gradient(mesh, form, loss):
         np.testing.assert_allclose(jax.jit(value)(z, y), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "loss", "form"), OTHER_CASES, ids=shown)
+def test_a_mesh_changes_nothing_in_every_way(kind, loss, form):
+    test_a_mesh_changes_no_value_and_no_gradient(kind, loss, form)
+
+
 def test_the_gradient_is_spread_like_the_embeddings():
-    mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
+    mesh = mesh_of(AxisType.Explicit)
     z, y = spread(mesh)
     gradient = jax.jit(jax.grad(lambda z: hcl_jax.hscl(z, y, beta=2.0)))(z)
     assert gradient.sharding.spec == PartitionSpec("data", None)

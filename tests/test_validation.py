@@ -116,3 +116,77 @@ def test_the_numbers_of_psi_and_hardening_are_single(unchecked, name):
     with pytest.raises(TypeError, match=f"{name} must be a real number"):
         SCALARS[name](None)
     SCALARS[name](np.float32(0.5))
+
+
+NOT_ARRAYS = {
+    "got a float": 0.5,
+    "got a list": [1.0],
+    "got a ShapeDtypeStruct": jax.ShapeDtypeStruct((2,), np.float32),
+    "got a MaskedArray": np.ma.masked_less(np.ones(2), 2),
+    "got dtype >f4": np.ones(2, ">f4"),
+    "got dtype object": np.ones(2, object),
+    r"got dtype datetime64\[s\]": np.zeros(2, "datetime64[s]"),
+}
+
+
+@pytest.mark.parametrize("found", NOT_ARRAYS)
+def test_what_is_no_array_of_jax_is_refused(found):
+    with pytest.raises(TypeError, match=f"z must be a NumPy or JAX array of numbers, {found}"):
+        validation.check_array("z", NOT_ARRAYS[found])
+
+
+def test_counts_become_integers_of_python():
+    """-np.uint8(3) is 253."""
+    count = validation.check_count("size", np.uint8(3))
+    assert type(count) is int
+    for wrong in (True, 3.0, np.float32(3), None, "3", jnp.int32(3)):
+        with pytest.raises(TypeError, match="size must be an integer"):
+            validation.check_count("size", wrong)
+
+
+REFUSALS = {
+    "first must be an integer, got 0.5": lambda: validation.check_integer("first", 0.5),
+    "first must fit in int32": lambda: validation.check_integer("first", 2**31),
+    "first must be integers, got dtype float32": (
+        lambda: validation.check_integer("first", np.float32(1))
+    ),
+    "labels must be integers of at least 8 bits, got dtype int4": (
+        lambda: validation.check_integers("labels", jnp.zeros(2, jnp.int4))
+    ),
+    "order must be of real numbers of JAX, got dtype >i4": (
+        lambda: validation.check_real("order", np.zeros(2, ">i4"))
+    ),
+    "flag must be one of False, True": lambda: validation.check_choice(
+        "flag", np.array([True, False]), (False, True)
+    ),
+    "key must be a PRNG key, such as .*, got a int": lambda: validation.check_key("key", 3),
+    "key must be a PRNG key, such as .*, got dtype float32": (
+        lambda: validation.check_key("key", jnp.zeros(2))
+    ),
+    r"key must be a single PRNG key, of shape \(\), got \(2,\)": (
+        lambda: validation.check_key("key", jax.random.split(jax.random.key(0)))
+    ),
+    "directory must be a path, got None": lambda: validation.check_path("directory", None),
+    "directory must be a path with a name": lambda: validation.check_path("directory", ""),
+    "augmentation must be a function, got None": (
+        lambda: validation.check_function("augmentation", None)
+    ),
+    "scale must be .low, high. with 0 < low <= high, got None": (
+        lambda: validation.check_interval("scale", None)
+    ),
+    "probability must be a real number, got 'often'": (
+        lambda: validation.check_probability("probability", "often")
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSALS)
+def test_odd_arguments_are_refused_by_name(message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        REFUSALS[message]()
+
+
+def test_keys_of_both_kinds_pass():
+    validation.check_key("key", jax.random.key(0))
+    validation.check_key("key", jax.random.PRNGKey(0))
+    jax.jit(lambda key: validation.check_key("key", key))(jax.random.key(0))

@@ -40,7 +40,7 @@ def gaussian_blur(
         >>> gaussian_blur(3)(jax.random.key(0), jnp.ones((8, 8, 3))).shape
         (8, 8, 3)
     """
-    _check_kernel_size(kernel_size)
+    kernel_size = _check_kernel_size(kernel_size)
     check_interval("sigma", sigma)
 
     def blur_at_random(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
@@ -80,7 +80,7 @@ def blur(
     check_image(image)
     check_scalar("sigma", sigma)
     check_positive("sigma", sigma)
-    _check_kernel_size(kernel_size)
+    kernel_size = _check_kernel_size(kernel_size)
     height, width, _ = image.shape
     reach = kernel_size // 2
     if reach >= min(height, width):
@@ -103,7 +103,8 @@ def _sum(terms: Iterable[Float[Array, "c h w"]]) -> Float[Array, "c h w"]:
     return functools.reduce(operator.add, terms)
 
 
-def _check_kernel_size(kernel_size: int) -> None:
-    check_count("kernel_size", kernel_size)
+def _check_kernel_size(kernel_size: int) -> int:
+    kernel_size = check_count("kernel_size", kernel_size)
     if kernel_size % 2 == 0:
         raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+    return kernel_size

@@ -72,7 +72,7 @@ def random_resized_crop(
         >>> random_resized_crop(16)(jax.random.key(0), jnp.ones((32, 24, 3))).shape
         (16, 16, 3)
     """
-    check_count("size", size)
+    size = check_count("size", size)
     _check_bounds(scale, ratio)
 
     def crop(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "s s c"]:
@@ -119,8 +119,7 @@ def random_box(
         [0, 0, 32, 32]
     """
     check_key("key", key)
-    check_count("height", height)
-    check_count("width", width)
+    height, width = check_count("height", height), check_count("width", width)
     _check_bounds(scale, ratio)
     uniform = jax.random.uniform(key, (2 * TRIES + 2,), jnp.float32)
     area = height * width * _between(scale, uniform[:TRIES])
@@ -170,7 +169,7 @@ def resized_crop(image: Float[Array, "h w c"], box: Box, size: int) -> Float[Arr
         [[0.125, 0.25], [0.625, 0.75]]
     """
     check_image(image)
-    check_count("size", size)
+    size = check_count("size", size)
     height, width, _ = image.shape
     _check_box(box, height, width)
     dtype = wide_dtype(image)
@@ -203,8 +202,8 @@ def random_crop(size: int, *, padding: int = 4) -> Augmentation:
         >>> random_crop(32)(jax.random.key(0), jnp.ones((32, 32, 3))).shape
         (32, 32, 3)
     """
-    check_count("size", size)
-    check_count("padding", padding, minimum=0)
+    size = check_count("size", size)
+    padding = check_count("padding", padding, minimum=0)
 
     def crop(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "s s c"]:
         check_key("key", key)
@@ -238,8 +237,8 @@ def horizontal_flip(probability: float = 0.5) -> Augmentation:
     Example:
         >>> import jax
         >>> import jax.numpy as jnp
-        >>> horizontal_flip(1.0)(jax.random.key(0), jnp.array([[[1.0], [2.0]]]))[0, :, 0].tolist()
-        [2.0, 1.0]
+        >>> horizontal_flip(1.0)(jax.random.key(0), jnp.array([[[1.0], [0.5]]]))[0, :, 0].tolist()
+        [0.5, 1.0]
     """
 
     def flip(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:

@@ -81,6 +81,6 @@ def standardize(
     check_positive("std", std)
     shape = (1,) * (images.ndim - 1) + (channels,)
     dtype = wide_dtype(images)
-    centred = images.astype(dtype) - np.reshape(mean, shape).astype(dtype)
+    centred = jnp.asarray(images, dtype) - np.reshape(mean, shape).astype(dtype)
     standardized = centred / np.reshape(std, shape).astype(dtype)
     return standardized.astype(jnp.result_type(images))

@@ -4,7 +4,7 @@ from hcl_jax.augmentation.blurring import gaussian_blur
 from hcl_jax.augmentation.colors import color_jitter, grayscale
 from hcl_jax.augmentation.crops import horizontal_flip, random_resized_crop
 from hcl_jax.augmentation.transforms import Augmentation, compose
-from hcl_jax.validation import check_count, check_non_negative, check_scalar
+from hcl_jax.validation import check_choice, check_count, check_non_negative, check_scalar
 
 
 def simclr(
@@ -44,9 +44,10 @@ def simclr(
         >>> views(jax.random.key(0), jnp.ones((4, 32, 32, 3)), simclr(32), 2).shape
         (2, 4, 32, 32, 3)
     """
-    check_count("size", size)
+    size = check_count("size", size)
     check_scalar("strength", strength)
     check_non_negative("strength", strength)
+    check_choice("blur", blur, (False, True))
     if strength > 2.5:
         raise ValueError(f"strength must be at most 2.5, got {strength}")
     colors = 0.8 * strength

@@ -98,7 +98,7 @@ def random_shift(max_pixels: int) -> Augmentation:
         >>> random_shift(1)(jax.random.key(0), jnp.ones((8, 8, 1))).shape
         (8, 8, 1)
     """
-    check_count("max_pixels", max_pixels)
+    max_pixels = check_count("max_pixels", max_pixels)
 
     def shift(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         check_key("key", key)
@@ -133,7 +133,7 @@ def sometimes(augmentation: Augmentation, probability: float) -> Augmentation:
         [1.0, 1.0]
     """
     check_function("augmentation", augmentation)
-    check_probability("probability", probability)
+    probability = check_probability("probability", probability)
 
     def apply_or_leave(key: PRNGKeyArray, image: Float[Array, "*image"]) -> Float[Array, "*image"]:
         check_key("key", key)
@@ -216,7 +216,7 @@ def views(
     if not jnp.ndim(images):
         raise ValueError("images must be a batch along the first axis, got a single number")
     check_function("augmentation", augmentation)
-    check_count("num_views", num_views)
+    num_views = check_count("num_views", num_views)
     check_integer("first", first)
     numbers = first + jnp.arange(len(images))
 

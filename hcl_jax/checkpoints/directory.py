@@ -28,6 +28,7 @@ from hcl_jax.checkpoints.tree_spec import ArraySpec
 from hcl_jax.system.atomic_files import remove, sync_directory
 from hcl_jax.system.json_files import JsonError, json_bytes, read_json
 from hcl_jax.system.locking import DirectoryLock, locked
+from hcl_jax.validation import check_path
 
 ARRAYS = "arrays"
 CONTENT = "checkpoint.json"
@@ -68,7 +69,7 @@ class CheckpointDirectory:
     """The checkpoints of one run on the disk."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+        self.path = check_path("directory", path).absolute()
         self._lock: DirectoryLock | None = None
 
     def steps(self) -> list[int]:

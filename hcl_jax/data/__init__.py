@@ -1,6 +1,7 @@
-"""Data sets as arrays: synthetic, bundled, prepared by TFDS, or folders of images."""
+"""Data sets as arrays: synthetic, bundled, prepared by TFDS, idx files, or folders of images."""
 
 from hcl_jax.data.bundled import digits
+from hcl_jax.data.idx_files import FASHION_MNIST, KMNIST, MNIST, fashion_mnist, kmnist, mnist
 from hcl_jax.data.image_folder import TINY_IMAGENET, tiny_imagenet
 from hcl_jax.data.image_sets import (
     REFERENCE_STATISTICS,
@@ -18,6 +19,9 @@ from hcl_jax.data.tfds_sets import CIFAR10, CIFAR100, STL10, cifar10, cifar100, 
 __all__ = [
     "CIFAR10",
     "CIFAR100",
+    "FASHION_MNIST",
+    "KMNIST",
+    "MNIST",
     "REFERENCE_STATISTICS",
     "STL10",
     "TINY_IMAGENET",
@@ -34,8 +38,11 @@ __all__ = [
     "cifar10",
     "cifar100",
     "digits",
+    "fashion_mnist",
     "gaussian_class_means",
     "gaussian_classes",
+    "kmnist",
+    "mnist",
     "place_split",
     "stl10",
     "three_gaussians",

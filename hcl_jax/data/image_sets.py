@@ -9,7 +9,7 @@ from jaxtyping import Int, UInt8
 from hcl_jax.data.splits import Split
 from hcl_jax.validation import check_array
 
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]
 
 
 class CoarseLabels(NamedTuple):
@@ -27,7 +27,7 @@ class CoarseLabels(NamedTuple):
 
 
 class ImageSet(NamedTuple):
-    """A training and a test split of uint8 images (n, height, width, 3) on the host.
+    """A training and a test split of uint8 images (n, height, width, channel) on the host.
 
     Attributes:
         train: training images and their int32 labels.
@@ -89,13 +89,13 @@ REFERENCE_STATISTICS = ChannelStatistics((0.4914, 0.4822, 0.4465), (0.2023, 0.19
 images of the standard deviation within one image, which is smaller than that of the whole set."""
 
 
-def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> ChannelStatistics:
+def channel_statistics(images: UInt8[np.ndarray, "n height width channel"]) -> ChannelStatistics:
     """Mean and standard deviation of each channel over all pixels of all images, divided by 255.
 
     Sums are exact integers, so that the order of the images does not matter.
 
     Args:
-        images: uint8 images, at least one.
+        images: uint8 images of one channel or three, at least one.
 
     Returns:
         The statistics that `ImageSet.mean` and `ImageSet.std` give, computed from these images.
@@ -114,12 +114,12 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Channel
     shape, dtype = np.shape(images), images.dtype
     if dtype != np.uint8:
         raise TypeError(f"images must have dtype uint8, got {dtype}")
-    if len(shape) != 4 or 0 in shape or shape[3] != 3:
+    if len(shape) != 4 or 0 in shape or shape[3] not in (1, 3):
         raise ValueError(
-            f"images must have shape (n, height, width, 3), none of them 0, got {shape}"
+            f"images must have shape (n, height, width, 1 or 3), none of them 0, got {shape}"
         )
     count = images[..., 0].size
-    totals, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
+    totals, squares = np.zeros(shape[3], np.uint64), np.zeros(shape[3], np.uint64)
     for start in range(0, len(images), 128):
         part = np.asarray(images[start : start + 128]).astype(np.uint32)
         # Over the images first, in 32 bits, which runs along the memory.
@@ -131,4 +131,4 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width 3"]) -> Channel
         (count * int(square) - int(total) ** 2) ** 0.5 / count / 255
         for total, square in zip(totals, squares, strict=True)
     ]
-    return ChannelStatistics((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+    return ChannelStatistics(tuple(mean), tuple(std))

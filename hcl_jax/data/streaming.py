@@ -112,6 +112,8 @@ def chunks(
 
 
 def _check_split(split: Split) -> None:
+    if not isinstance(split, Split):
+        raise TypeError(f"split must be a Split, got a {type(split).__name__}")
     shapes = []
     for name, array in zip(("images", "labels"), split, strict=True):
         check_array(name, array)

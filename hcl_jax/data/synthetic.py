@@ -1,11 +1,13 @@
 """Gaussian latent classes, drawn on the device."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax.data.splits import Dataset, Split
-from hcl_jax.validation import check_count, check_key, check_non_negative, check_scalar
+from hcl_jax.validation import check_count, check_key, check_non_negative, check_scalar, is_concrete
 
 
 def gaussian_classes(
@@ -49,14 +51,16 @@ def gaussian_classes(
         (1280, 64)
     """
     check_key("key", key)
-    _check_counts(
+    num_classes, classes_per_group, dim, train_per_class, test_per_class = _check_counts(
         num_classes=num_classes,
         classes_per_group=classes_per_group,
         dim=dim,
         train_per_class=train_per_class,
         test_per_class=test_per_class,
     )
-    _check_scales(group_scale=group_scale, class_scale=class_scale, noise=noise)
+    group_scale, class_scale, noise = _check_scales(
+        group_scale=group_scale, class_scale=class_scale, noise=noise
+    )
     group_key, class_key, train_key, test_key = jax.random.split(key, 4)
     means = _grouped_means(
         (group_key, class_key),
@@ -110,8 +114,10 @@ def gaussian_class_means(
         (True, False)
     """
     check_key("key", key)
-    _check_counts(num_classes=num_classes, dim=dim, classes_per_group=classes_per_group)
-    _check_scales(group_scale=group_scale, class_scale=class_scale)
+    num_classes, dim, classes_per_group = _check_counts(
+        num_classes=num_classes, dim=dim, classes_per_group=classes_per_group
+    )
+    group_scale, class_scale = _check_scales(group_scale=group_scale, class_scale=class_scale)
     group_key, class_key = jax.random.split(key)
     return _grouped_means(
         (group_key, class_key),
@@ -150,7 +156,9 @@ def three_gaussians(
         (300, 3072)
     """
     check_key("key", key)
-    _check_counts(dim=dim, train_per_class=train_per_class, test_per_class=test_per_class)
+    dim, train_per_class, test_per_class = _check_counts(
+        dim=dim, train_per_class=train_per_class, test_per_class=test_per_class
+    )
     mean_key, train_key, test_key = jax.random.split(key, 3)
     means = jax.random.uniform(mean_key, (3, dim), minval=-1, maxval=1)
     return Dataset(
@@ -160,15 +168,16 @@ def three_gaussians(
     )
 
 
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        check_count(name, count)
+def _check_counts(**counts: int) -> tuple[int, ...]:
+    return tuple(check_count(name, count) for name, count in counts.items())
 
 
-def _check_scales(**scales: float) -> None:
+def _check_scales(**scales: Any) -> tuple[Any, ...]:
+    """The scales, floats where they are concrete: an int may be beyond what JAX holds."""
     for name, scale in scales.items():
         check_scalar(name, scale)
         check_non_negative(name, scale)
+    return tuple(float(x) if is_concrete(x) else x for x in scales.values())
 
 
 def _grouped_means(
@@ -189,7 +198,10 @@ def _grouped_means(
 
 
 def _points_around(
-    key: PRNGKeyArray, means: Float[Array, "classes dim"], per_class: int, noise: float
+    key: PRNGKeyArray,
+    means: Float[Array, "classes dim"],
+    per_class: int,
+    noise: float,
 ) -> Split:
     """As many points of each class, ordered by class, with Gaussian noise around its mean."""
     labels = jnp.repeat(jnp.arange(len(means), dtype=jnp.int32), per_class)

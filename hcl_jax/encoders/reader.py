@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from hcl_jax.system.json_files import JsonError, parse_json
-from hcl_jax.validation import check_array, check_finite_rows
+from hcl_jax.validation import check_array, check_finite_rows, check_path
 
 FORMAT = 1
 """The version of the layout of both files."""
@@ -128,7 +128,7 @@ def load_encoder(path: Path | str) -> Encoder:
         >>> load_encoder(path)(jax.numpy.ones((3, 4))).embeddings.shape
         (3, 2)
     """
-    path = Path(path)
+    path = check_path("path", path)
     metadata = _read_metadata(metadata_path(path))
     artifact = _read(path)
     if len(artifact) != metadata["bytes"]:
@@ -195,7 +195,7 @@ def metadata_path(path: Path | str) -> Path:
         >>> metadata_path("run/encoder.jaxexport").name
         'encoder.jaxexport.json'
     """
-    path = Path(path)
+    path = check_path("path", path)
     return path.with_name(path.name + ".json")
 
 

@@ -103,7 +103,7 @@ def top_k_accuracy(
     """
     check_embeddings("scores", scores)
     check_labels("labels", labels, length=scores.shape[0], num_classes=scores.shape[1])
-    check_count("k", k)
+    k = check_count("k", k)
     if k > scores.shape[1]:
         raise ValueError(f"k must be at most the {scores.shape[1]} classes, got {k}")
     _, best = jax.lax.top_k(at_least_float32(scores), k)

@@ -47,7 +47,7 @@ def knn_accuracy(
         >>> knn_accuracy(points, labels, points, labels, k=1)
         1.0
     """
-    check_count("k", k)
+    k = check_count("k", k)
     check_splits(train_embeddings, train_labels, embeddings, labels)
     if k > len(train_labels):
         raise ValueError(f"k must be at most the {len(train_labels)} training images, got {k}")

@@ -32,8 +32,8 @@ def simplex_etf(num_classes: int, dim: int) -> Float[Array, "classes dim"]:
         >>> simplex_etf(2, 1).tolist()
         [[1.0], [-1.0]]
     """
-    check_count("num_classes", num_classes, minimum=2)
-    check_count("dim", dim)
+    num_classes = check_count("num_classes", num_classes, minimum=2)
+    dim = check_count("dim", dim)
     _check_room(num_classes, dim)
     frame = np.zeros((num_classes, dim))
     for k in range(num_classes - 1):

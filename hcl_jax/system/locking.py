@@ -26,7 +26,9 @@ class DirectoryLock:
         with contextlib.suppress(OSError):
             if _identity(self._path) == self._identity:
                 return
-        reason = "is no longer the file that this process locked: the disk or directory was removed"
+        reason = (
+            "the lock there is no longer that of this process: was the disk or directory removed?"
+        )
         raise OSError(errno.ESTALE, reason, str(self._path))
 
 

@@ -17,6 +17,7 @@ from hcl_jax.data import (
     ImageSetSpec,
     Split,
 )
+from hcl_jax.data.idx_files import IdxSet
 from hcl_jax.data.image_folder import FOLDER
 from scripts.experiments.networks import HeadName, NetworkName
 from scripts.experiments.options import ViewsName, one_of
@@ -29,13 +30,15 @@ class Archive(NamedTuple):
     """The published archive of a data set, from which `scripts.prepare_data` prepares it.
 
     Attributes:
-        file: name of the archive.
+        file: name of the archive, or what to call its files.
         folder: the folder that it unpacks to; None where `scripts.data_preparation` has a builder
             of the same name as the data set, which downloads it.
+        idx_set: what is known of its files, where it is one of idx files rather than an archive.
     """
 
     file: str
     folder: str | None = None
+    idx_set: IdxSet | None = None
 
 
 class DatasetDefaults(NamedTuple):
@@ -89,6 +92,22 @@ def _image_set(
     )
 
 
+def _small_images(load: Callable[[Path], ImageSet], idx_set: IdxSet) -> DatasetDefaults:
+    """A data set of small gray images, with a network that two cores train in minutes."""
+    spec = idx_set.spec
+    return DatasetDefaults(
+        load,
+        image_shape=spec.image_shape,
+        num_classes=spec.num_classes,
+        network="convnet",
+        head="linear",
+        views="shift",
+        batch_size=512,
+        statistics=spec.statistics,
+        archive=Archive("the four idx files", folder=spec.name, idx_set=idx_set),
+    )
+
+
 _STL10 = _image_set(data.stl10, data.STL10, Archive("stl10_binary.tar.gz"), batch_size=256)
 
 DATASETS: Mapping[str, DatasetDefaults] = {
@@ -122,6 +141,9 @@ DATASETS: Mapping[str, DatasetDefaults] = {
         views="noise",
         batch_size=150,
     ),
+    "mnist": _small_images(data.mnist, data.MNIST),
+    "fashion_mnist": _small_images(data.fashion_mnist, data.FASHION_MNIST),
+    "kmnist": _small_images(data.kmnist, data.KMNIST),
     "cifar10": _image_set(data.cifar10, data.CIFAR10, Archive("cifar-10-binary.tar.gz")),
     "cifar100": _image_set(data.cifar100, data.CIFAR100, Archive("cifar-100-binary.tar.gz")),
     "stl10": _STL10,

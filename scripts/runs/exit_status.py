@@ -1,7 +1,8 @@
 """Why a command stops before its end, and the exit status it has then."""
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hcl_jax.checkpoints import CheckpointError
@@ -34,6 +35,17 @@ class PreemptedError(CommandError):
     status = 143
 
 
+@contextlib.contextmanager
+def refusing_unknown_platforms() -> Iterator[None]:
+    """Makes JAX's error about a platform that it does not have a RefusedError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith(NO_BACKEND):
+            raise
+        raise RefusedError(str(error).splitlines()[0]) from error
+
+
 def run_job(job: Callable[[], None], out: Path, *, if_interrupted: str | None = None) -> int:
     """Runs the job of a command; returns the exit status, and says in one line why it failed.
 
@@ -47,7 +59,8 @@ def run_job(job: Callable[[], None], out: Path, *, if_interrupted: str | None = 
         together; 130 after Ctrl-C; 143 after a signal that asked to stop.
     """
     try:
-        job()
+        with refusing_unknown_platforms():
+            job()
     except KeyboardInterrupt:
         left = if_interrupted or f"what was measured so far is in {out}"
         return _failed(f"interrupted; {left}", 130)
@@ -60,10 +73,6 @@ def run_job(job: Callable[[], None], out: Path, *, if_interrupted: str | None = 
     except OSError as error:
         where = error.filename or out
         return _failed(f"cannot read or write {where}: {error.strerror or error}", 1)
-    except RuntimeError as error:
-        if not str(error).startswith(NO_BACKEND):
-            raise
-        return _failed(str(error).splitlines()[0], RefusedError.status)
     return 0
 
 

@@ -173,7 +173,7 @@ def _spectra(axis: Axes, metrics: Mapping[str, Sequence[Record]]) -> None:
 
 
 def _disc(axis: Axes, experiment: Experiment, path: Path) -> None:
-    arrays = read_embeddings(path)
+    arrays = read_embeddings(path, experiment)
     embeddings, labels = arrays["test_embeddings"][0], arrays["test_labels"]
     means = arrays["class_means"][0]
     axis.add_artist(patches.Circle((0, 0), 1, fill=False, color="lightgrey"))

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hcl_jax.system.atomic_files import atomic_open, atomic_write, remove_partial_files
+from hcl_jax.system.atomic_files import atomic_open, atomic_write, remove, remove_partial_files
 from hcl_jax.system.json_files import json_bytes, json_text, parse_json
 from hcl_jax.system.locking import DirectoryLock, locked
 from hcl_jax.system.processes import is_first, processes_where
@@ -159,7 +159,7 @@ class RunDirectory:
         from tensorboardX import SummaryWriter
 
         for events in self.path.glob("events.out.*"):
-            events.unlink()
+            remove(events)
         self._tensorboard = SummaryWriter(str(self.path))
 
     def _add_to_tensorboard(self, record: Mapping[str, Any]) -> None:

@@ -99,26 +99,29 @@ def check_same_experiment(path: Path, experiment: Experiment, *, longer: bool = 
     differing = [name for name in sorted({*found, *asked}) if found.get(name) != asked.get(name)]
     if not differing:
         return False
-    can_continue = differing == ["epochs"] and not experiment.length_matters
     shorter = type(found.get("epochs")) is int and found["epochs"] < experiment.epochs
-    if longer and can_continue and shorter:
+    can_continue = differing == ["epochs"] and shorter and not experiment.length_matters
+    if longer and can_continue:
         return True
     differences = "; ".join(
         f"{name}: the directory has {found.get(name)!r}, asked was {asked.get(name)!r}"
         for name in differing
     )
-    if can_continue and shorter:
+    hint = "choose another directory with --out"
+    if can_continue:
         hint = "--continue trains it for longer"
-    elif longer and differing == ["epochs"]:
-        hint = (
-            f"it cannot be continued, as the learning rate of the {experiment.schedule} schedule "
-            f"depends on the number of epochs; choose another directory"
-            if experiment.length_matters
-            else "--continue trains for longer only; choose another directory"
-        )
-    else:
-        hint = "choose another directory"
+    elif longer and experiment.length_matters:
+        hint = f"{why_not_continued(experiment)}; {hint}"
+    elif longer and not shorter:
+        hint = f"--continue trains for longer only; {hint}"
     raise RunDirectoryError(f"{path} holds a run of another experiment ({differences}); {hint}")
+
+
+def why_not_continued(experiment: Experiment) -> str:
+    """Why an experiment whose length matters is not made longer."""
+    return (
+        f"the learning rate of the {experiment.schedule} schedule depends on the number of epochs"
+    )
 
 
 def as_json(experiment: Experiment) -> dict[str, Any]:
@@ -163,6 +166,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return parsed_records(file.read_bytes(), file)
 
 
+def read_finished_metrics(path: Path, experiment: Experiment) -> list[dict[str, Any]]:
+    """All evaluations of a finished run, as many of every seed.
+
+    Raises:
+        RunDirectoryError: as `read_metrics`, or if an evaluation is missing.
+    """
+    records = read_metrics(path)
+    found = [(record["epoch"], record["seed"]) for record in records]
+    epochs = dict.fromkeys(epoch for epoch, _ in found)
+    complete = [(epoch, seed) for epoch in epochs for seed in experiment.seeds]
+    if found != complete or experiment.epochs not in epochs:
+        raise RunDirectoryError(
+            f"{path / METRICS} does not have evaluations of every seed up to epoch "
+            f"{experiment.epochs}"
+        )
+    return records
+
+
 def parsed_records(written: bytes, file: Path) -> list[dict[str, Any]]:
     """The evaluations in the content of metrics.jsonl; RunDirectoryError names a wrong line."""
     *lines, _ = written.split(b"\n")
@@ -177,7 +198,7 @@ def parsed_records(written: bytes, file: Path) -> list[dict[str, Any]]:
     return records
 
 
-def read_embeddings(path: Path) -> dict[str, np.ndarray]:
+def read_embeddings(path: Path, experiment: Experiment) -> dict[str, np.ndarray]:
     """The arrays of embeddings.npz, with the seeds along the leading axis of all but the labels.
 
     Raises:
@@ -196,9 +217,10 @@ def read_embeddings(path: Path) -> dict[str, np.ndarray]:
     arrays = {name: found[name] for name in found if isinstance(found[name], np.ndarray)}
     shapes = {name: array.shape for name, array in arrays.items() if array.dtype.kind in "fiu"}
     match [shapes.get(name) for name in ARRAYS]:
-        case [(s, n, d), (t, m, e), (u, _, f), (i,), (j,)] if (
-            (s, d) == (t, e) == (u, f) and (n, m) == (i, j) and len(found) == len(ARRAYS)
-        ):
+        case [(s, n, d), (t, m, e), (u, _, f), (i,), (j,)] if (s, d) == (t, e) == (u, f) == (
+            len(experiment.seeds),
+            experiment.embedding_dim,
+        ) and (n, m, len(found)) == (i, j, len(ARRAYS)):
             return arrays
     raise RunDirectoryError(
         f"{file} is damaged: it does not hold the arrays of a run, but {shapes}"

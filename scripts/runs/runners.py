@@ -10,6 +10,7 @@ from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
 from scripts.runs.exit_status import RefusedError
 from scripts.runs.progress import steps_per_epoch
+from scripts.runs.run_files import why_not_continued
 from scripts.runs.runtime import Runtime
 
 
@@ -17,9 +18,12 @@ def refuse_what_does_not_fit(experiments: Iterable[Experiment], runtime: Runtime
     """Says at once what would be found out when the turn of an experiment comes.
 
     Raises:
-        RefusedError: if a batch does not fit the data or the devices, or a network the data.
+        RefusedError: if a batch does not fit the data or the devices, or a network the data; if it
+            is to be continued, and would have been another run from its beginning.
     """
     for experiment in experiments:
+        if runtime.continues and experiment.length_matters:
+            raise RefusedError(f"--continue does not fit: {why_not_continued(experiment)}")
         runner_of(experiment, runtime)
 
 

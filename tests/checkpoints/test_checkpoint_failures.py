@@ -150,9 +150,7 @@ def test_a_directory_that_is_replaced_under_a_run_is_noticed(tmp_path):
         save_and_wait(checkpoints, 1, SMALL, {})
         place.rename(tmp_path / "unmounted")
         place.mkdir()
-        with pytest.raises(
-            CheckpointError, match=r"step 2 .* no longer the file that this process"
-        ):
+        with pytest.raises(CheckpointError, match=r"step 2 .* no longer that of this process"):
             save_and_wait(checkpoints, 2, SMALL, {})
     assert not list(place.iterdir())
     assert_small_is_whole(tmp_path / "unmounted")
@@ -167,7 +165,7 @@ def test_a_directory_that_is_replaced_during_a_save_is_noticed(tmp_path, monkeyp
 
     with Checkpoints(place) as checkpoints:
         monkeypatch.setattr(checksums, "write", replace_and_write)
-        with pytest.raises(CheckpointError, match="no longer the file that this process locked"):
+        with pytest.raises(CheckpointError, match="no longer that of this process"):
             save_and_wait(checkpoints, 1, SMALL, {})
         assert checkpoints.steps() == []
 

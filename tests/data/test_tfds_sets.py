@@ -545,12 +545,12 @@ def test_statistics_do_not_overflow_or_cancel():
 
 
 STATISTICS_OF = {
-    r"\(n, height, width, 3\), none of them 0, got \(0, 2, 2, 3\)": np.zeros(
+    r"\(n, height, width, 1 or 3\), none of them 0, got \(0, 2, 2, 3\)": np.zeros(
         (0, 2, 2, 3), np.uint8
     ),
     r"none of them 0, got \(2, 0, 2, 3\)": np.zeros((2, 0, 2, 3), np.uint8),
     r"none of them 0, got \(2, 2, 3\)": np.zeros((2, 2, 3), np.uint8),
-    r"none of them 0, got \(2, 2, 2, 1\)": np.zeros((2, 2, 2, 1), np.uint8),
+    r"none of them 0, got \(2, 2, 2, 4\)": np.zeros((2, 2, 2, 4), np.uint8),
     "images must have dtype uint8, got float32": np.ones((2, 2, 2, 3), np.float32),
     "images must have dtype uint8, got int32": np.ones((2, 2, 2, 3), np.int32),
     "must be a NumPy or JAX array of numbers, got a list": [[[[0, 0, 0]]]],

@@ -335,7 +335,7 @@ WRONG_IMAGES = {
     "images must have dtype float32, got key<fry>": jax.random.split(jax.random.key(0), (2, 6)),
     "must be a NumPy or JAX array of numbers, got dtype object": np.ones((2, 6), object),
     "must be a NumPy or JAX array of numbers, got dtype <U1": np.full((2, 6), "x"),
-    r"must have shape \(n, 6\), n >= 1, got \(\)$": 1.0,
+    "must be a NumPy or JAX array of numbers, got a float": 1.0,
     "finite, but 1 of 3 rows are not, the first is row 1": with_row_1_set_to(np.nan),
     "but 1 of 3 rows are not, the first is row 1$": with_row_1_set_to(-np.inf),
 }

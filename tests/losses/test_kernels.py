@@ -41,9 +41,11 @@ def compare(loss, places, cases, rtol):
     [
         (hardening.exponential, True),
         (hardening.exponential, False),
-        (lambda beta: hardening.sigmoid(1.0 + beta, 0.1), False),
         (lambda beta: hardening.threshold(0.02 * beta), True),
-        (lambda beta: hardening.no_hardening(), False),
+        pytest.param(
+            lambda beta: hardening.sigmoid(1.0 + beta, 0.1), False, marks=pytest.mark.slow
+        ),
+        pytest.param(lambda beta: hardening.no_hardening(), False, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.usefixtures("x64")

@@ -66,7 +66,7 @@ def test_dense_is_not():
     assert large > 12 * small
 
 
-@pytest.mark.parametrize("exchange", ["gather", "ring"])
+@pytest.mark.parametrize("exchange", [pytest.param("gather", marks=pytest.mark.slow), "ring"])
 def test_shards_are_linear(exchange):
     mesh = jax.make_mesh((8,), ("devices",), axis_types=(AxisType.Auto,))
     spec = PartitionSpec("devices")

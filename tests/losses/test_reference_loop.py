@@ -66,7 +66,7 @@ def recorded_draws(monkeypatch, key, z, everyone):
     return draws
 
 
-@pytest.mark.parametrize("supervised", [True, False])
+@pytest.mark.parametrize("supervised", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_same_draws_same_loss_and_gradient(x64, monkeypatch, supervised):
     z, key = embeddings(), jax.random.key(7)
     rows = pairs.rows(jnp.asarray(LABELS))

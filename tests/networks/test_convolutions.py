@@ -105,7 +105,7 @@ def test_shapes_and_dtypes_that_do_not_fit_are_refused():
         convolve(maps, kernel.astype(jnp.bfloat16), 1, ((1, 1), (1, 1)))
 
 
-@pytest.mark.parametrize(("side", "least"), [(32, 40), (8, 20)])
+@pytest.mark.parametrize(("side", "least"), [pytest.param(32, 40, marks=pytest.mark.slow), (8, 20)])
 def test_an_epoch_on_cpus_has_fast_convolutions_only(side, least):
     """At 8 x 8 the last convolutions have a kernel larger than their outputs."""
     program = Program(resnet(3, depth=18, width=4), optax.adam(1e-3), batch_size=4)

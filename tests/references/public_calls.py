@@ -27,13 +27,11 @@ from hcl_jax import (
     parallel,
     psi,
 )
-from hcl_jax.checkpoints import tree_spec
 
 PACKAGES = (
     "hcl_jax",
     "hcl_jax.augmentation",
     "hcl_jax.checkpoints",
-    "hcl_jax.checkpoints.tree_spec",
     "hcl_jax.data",
     "hcl_jax.encoders",
     "hcl_jax.evaluation",
@@ -143,7 +141,6 @@ SMALL = {"dim": 3, "train_per_class": 2, "test_per_class": 2}
 GROUPED = {"num_classes": 4, "classes_per_group": 2, "group_scale": 3.0, "class_scale": 0.5}
 STRENGTHS = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 TREE = {"kernel": Z}
-SPECS = tree_spec.specs_of(TREE)
 noise, flip = augmentation.gaussian_noise(0.01), augmentation.horizontal_flip(0.5)
 
 SPECIAL = {
@@ -212,11 +209,6 @@ SPECIAL = {
     ),
     "checkpoints.restore_latest": Call(
         checkpoints.restore_latest, {"directory": Path("no-such-run"), "like": TREE}
-    ),
-    "checkpoints.tree_spec.named_leaves": Call(tree_spec.named_leaves, {"tree": TREE}),
-    "checkpoints.tree_spec.specs_of": Call(tree_spec.specs_of, {"leaves": TREE}),
-    "checkpoints.tree_spec.differences": Call(
-        tree_spec.differences, {"found": SPECS, "expected": SPECS}
     ),
     "data.channel_statistics": Call(data.channel_statistics, {"images": BYTES}),
     "data.chunks": Call(

@@ -76,8 +76,8 @@ def test_an_unknown_name_says_what_it_is_like(capsys):
 
 
 def test_a_pattern_without_experiments_is_refused(tmp_path, capsys):
-    assert sweep.main(["mnist-*", "--out", str(tmp_path)]) == 2
-    assert "no experiment fits 'mnist-*'" in capsys.readouterr().err
+    assert sweep.main(["qmnist-*", "--out", str(tmp_path)]) == 2
+    assert "no experiment fits 'qmnist-*'" in capsys.readouterr().err
 
 
 def test_a_sweep_resumes_and_reports(tmp_path, capsys, monkeypatch):

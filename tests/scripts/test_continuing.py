@@ -98,6 +98,7 @@ def test_what_was_measured_stays_where_the_long_run_would_not_measure(short):
     [
         ({"epochs": 5}, USUAL, r"epochs: the directory has 3, asked was 5\); --continue trains it"),
         ({"epochs": 2}, CONTINUE, "--continue trains for longer only"),
+        ({"epochs": 2}, USUAL, r"asked was 2\); choose another directory with --out"),
         ({"epochs": 5, "learning_rate": 1.0}, CONTINUE, "learning_rate: .*; choose another"),
     ],
 )
@@ -116,6 +117,14 @@ def test_a_schedule_that_depends_on_the_length_is_not_continued(tmp_path):
         with pytest.raises(RunDirectoryError, match=hint) as caught:
             run_quietly(longer, tmp_path, runtime)
         assert "--continue" not in str(caught.value)
+
+
+def test_the_commands_refuse_to_continue_such_a_schedule(tmp_path, capsys):
+    words = ["triangle-scl", "--schedule", "cosine", "--epochs", "2", "--continue"]
+    assert train.main([*words, "--devices", "1", "--out", str(tmp_path / "runs")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "the learning rate of the cosine schedule depends on the number of epochs" in line
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_without_checkpoints_is_not_continued(tmp_path):

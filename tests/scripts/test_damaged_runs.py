@@ -129,7 +129,7 @@ def changed_result(change):
         (changed_result({"epoch": 7}), "does not have the last evaluation of every seed"),
         (changed_result({"loss": "low"}), "entry 1, is no evaluation: see loss"),
         (changed_result({"top1": "gone"}), "entry 1, is no evaluation: see top1"),
-        (changed_result({"data": "mnist"}), "entry 1, is no evaluation: see data"),
+        (changed_result({"data": "nowhere"}), "entry 1, is no evaluation: see data"),
         (changed_result({"spectrum": []}), "entry 1, is no evaluation: see spectrum"),
     ],
 )
@@ -148,6 +148,16 @@ def test_damaged_metrics_are_named(out, capsys):
         file.write_bytes(line + b"\n")
         assert train.main([*COMMAND, "--out", str(out)]) == 1
         assert f"{file}, line 1, is" in said(capsys)
+
+
+def test_missing_evaluations_are_named(out, capsys):
+    file = out / RUN / "metrics.jsonl"
+    first, last = file.read_text().splitlines(keepends=True)
+    for lines in ("", "[]", first, first + last[:-1], first + first + last):
+        file.write_text(lines)
+        assert train.main([*COMMAND, "--out", str(out)]) == 1
+        expected = f"{file} does not have evaluations of every seed up to epoch 1"
+        assert said(capsys) == expected
 
 
 def test_null_is_a_number_that_was_not_finite(out, capsys):
@@ -179,6 +189,7 @@ def pickled(arrays):
         lambda arrays: arrays | {"train_labels": arrays["train_labels"][1:]},
         lambda arrays: arrays | {"test_labels": np.array(["a"] * len(arrays["test_labels"]))},
         lambda arrays: dict.fromkeys(arrays, np.zeros(3)),
+        lambda arrays: {k: v[:0] if "labels" not in k else v for k, v in arrays.items()},
     ],
 )
 def test_embeddings_that_are_not_those_of_a_run_are_named(

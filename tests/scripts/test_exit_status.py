@@ -16,6 +16,7 @@ from scripts import (
     compile_for_tpu,
     sweep,
     train,
+    verify_theory,
 )
 from scripts.benchmarking import tpu_compilation
 from scripts.runs.exit_status import (
@@ -56,6 +57,26 @@ def test_an_error_is_one_line_and_a_status(error, status, tmp_path, capsys):
 def test_other_errors_are_not_hidden(tmp_path):
     with pytest.raises(ZeroDivisionError):
         run_job(lambda: print(1 / 0), tmp_path)
+
+    def job():
+        raise RuntimeError("another error of JAX")
+
+    with pytest.raises(RuntimeError, match="another error of JAX"):
+        run_job(job, tmp_path)
+
+
+NO_PLATFORM = "Unable to initialize backend 'nonsense': not in the list of known backends"
+
+
+def test_a_platform_that_jax_does_not_have_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
+    def job(*_, **__):
+        raise RuntimeError(f"{NO_PLATFORM}\nand more lines")
+
+    assert run_job(job, tmp_path) == 2
+    assert capsys.readouterr().err == f"\n{NO_PLATFORM}\n"
+    monkeypatch.setattr(verify_theory, "run", job)
+    assert verify_theory.main(["--quick"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {NO_PLATFORM}"
 
 
 def test_a_sweep_with_a_value_that_does_not_fit_is_refused(tmp_path, capsys):

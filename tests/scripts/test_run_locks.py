@@ -82,7 +82,7 @@ def test_a_run_whose_directory_goes_away_stops(tmp_path, monkeypatch, keep):
         (path / "checkpoints").mkdir(parents=True)
 
     before_epoch(monkeypatch, 2, replace)
-    with pytest.raises(OSError, match="no longer the file that this process locked"):
+    with pytest.raises(OSError, match="no longer that of this process"):
         run_quietly(SHORT, path, Runtime(devices=1, keep=keep))
     assert [file for file in path.rglob("*") if file.is_file()] == []
     assert [record["epoch"] for record in read_metrics(moved)] == [0, 1]

@@ -19,7 +19,7 @@ from scripts import reproduce, train
 from scripts.experiments import datasets, program
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
-from scripts.runs import run_directory
+from scripts.runs import figures, run_directory, tables
 from scripts.runs.exit_status import NonFiniteError
 from scripts.runs.loop import run
 from scripts.runs.run_directory import open_run
@@ -164,6 +164,20 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(tmp_path, monkeypatch):
         assert min(diagnostic[name]) > 0
 
 
+def test_tables_and_figures_take_null_for_a_number_that_was_not_finite(finished):
+    _, (one, other) = finished
+    spoiled = one | {"equal_inner_product": None, "top1": None, "spectrum": [1.0, None]}
+    table = tables.geometry_table([spoiled, other])
+    assert "nan ± nan" in table
+    assert "nan" not in tables.geometry_table([one, other])
+    assert "nan" in tables.normalization_table([spoiled])
+    for figure in (
+        figures.geometry_figure("null", {"HSCL 5": [spoiled]}),
+        figures.normalization_figure([spoiled]),
+    ):
+        figure.canvas.draw()
+
+
 def test_a_torn_last_line_is_left_out_and_a_torn_middle_named(finished, tmp_path):
     path, (one, other) = tmp_path / "metrics.jsonl", finished[1]
     lines = [json.dumps(record) for record in (one, other)]
@@ -270,7 +284,7 @@ def test_the_plan_covers_the_paper():
     [
         ({"objective": "SCL", "beta": 2.0}, "SCL has no hard negatives.*use HSCL"),
         ({"beta": -1.0}, "beta must not be negative, got -1.0"),
-        ({"data": "mnist"}, "data must be one of 'grouped', 'digits', 'triangle', .* got 'mnist'"),
+        ({"data": "nowhere"}, "data must be one of 'grouped', 'digits', 'triangle', .* got 'nowhere'"),
         ({"parts": 0}, "parts must be at least 1"),
         ({"warmup_epochs": 80}, "warmup_epochs must be below the 80 epochs, got 80"),
         ({"weight_decay": -1.0}, "weight_decay must not be negative"),
@@ -319,3 +333,10 @@ def test_train_command(tmp_path, capsys):
     assert (path / "metrics.png").stat().st_size > 5000
     assert train.main([*changes, "--epochs", "1", "--out", str(tmp_path)]) == 1
     assert "epochs: the directory has 2, asked was 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_promotes_nothing_by_itself(tmp_path):
+    command = ["triangle-hscl5-near_nc", "--epochs", "1", "--fit-epochs", "1", *ONE, "--probes"]
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        assert train.main([*command, "--out", str(tmp_path)]) == 0

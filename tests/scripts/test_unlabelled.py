@@ -71,7 +71,9 @@ def losses(path):
     return [record["loss"] for record in read_metrics(path)]
 
 
-@pytest.mark.parametrize(("objective", "beta"), [("UCL", 0.0), ("HUCL", 5.0)])
+@pytest.mark.parametrize(
+    ("objective", "beta"), [pytest.param("UCL", 0.0, marks=pytest.mark.slow), ("HUCL", 5.0)]
+)
 def test_training_sees_the_unlabelled_images_and_evaluation_the_labelled(
     tmp_path, load, objective, beta
 ):

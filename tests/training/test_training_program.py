@@ -158,8 +158,8 @@ def steps(program, objective):
     return state.variables.params, infos.loss
 
 
-@pytest.mark.parametrize("beta", [0.0, 5.0])
-@pytest.mark.parametrize("positives", ["class", "views"])
+@pytest.mark.parametrize("beta", [pytest.param(0.0, marks=pytest.mark.slow), 5.0])
+@pytest.mark.parametrize("positives", [pytest.param("class", marks=pytest.mark.slow), "views"])
 def test_a_batch_in_parts_is_the_whole_batch(beta, positives):
     """Exact for a contrastive loss: features of the whole batch come first."""
     model = networks.mlp(8, 3, depth=2, width=16)
@@ -171,6 +171,7 @@ def test_a_batch_in_parts_is_the_whole_batch(beta, positives):
         chex.assert_trees_all_close(found, expected, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_gradients_of_parts_is_another():
     """What accumulating gradients the usual way would do."""
     model = networks.mlp(8, 3, depth=2, width=16)

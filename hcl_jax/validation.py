@@ -246,7 +246,8 @@ def fits_int32(integers: Any) -> bool:
     """Whether JAX, which has integers of 32 bits unless 64 are turned on, holds concrete ones."""
     dtype = np.dtype(integers.dtype)
     has_64_bits = jax.dtypes.canonicalize_dtype(np.int64).itemsize == 8
-    if dtype.itemsize < 8 or has_64_bits or not jnp.issubdtype(dtype, jnp.integer):
+    narrow = dtype.itemsize < 8 and dtype != np.uint32
+    if narrow or has_64_bits or not jnp.issubdtype(dtype, jnp.integer):
         return True
     values, limits = np.asarray(integers), np.iinfo(np.int32)
     return values.size == 0 or bool(values.min() >= limits.min and values.max() <= limits.max)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import hcl_jax
 from hcl_jax import pairs
 
 LABELS = jnp.array([0, 0, 1, 1, 1])
@@ -130,3 +131,19 @@ def test_errors(unchecked):
         pairs.rows(jnp.array([0.0, 1.0]))
     with pytest.raises(ValueError, match=r"groups must have shape \(5,\)"):
         pairs.rows(LABELS, groups=jnp.array([0]))
+
+
+def test_unsigned_integers_that_int32_takes_for_negative_are_refused(unchecked):
+    """2**32 - 1 in uint32 is the -1 of int32 where keys of two sets are compared."""
+    labels = np.array([0, 2**32 - 1], np.uint32)
+    with pytest.raises(ValueError, match="labels must fit in int32"):
+        pairs.rows(labels)
+    with pytest.raises(ValueError, match="groups must fit in int32"):
+        pairs.rows(np.arange(2), groups=jnp.asarray(labels))
+
+
+@pytest.mark.parametrize("loss", [hcl_jax.scl, hcl_jax.ucl])
+def test_the_objectives_take_any_unsigned_integers(unchecked, loss):
+    z = jnp.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-1.0, 0.0]])
+    labels = jnp.array([2**32 - 1, 2**32 - 1, 5, 5], jnp.uint32)
+    assert loss(z, labels) == loss(z, jnp.array([1, 1, 0, 0]))

@@ -198,6 +198,16 @@ def _sigmoid_log_factor(
     )
 
 
+MONOTONE = (
+    jnp.zeros_like,
+    _exponential_log_factor,
+    _threshold_log_factor,
+    _relu_power_log,
+    _sigmoid_log_factor,
+)
+"""Functions that are monotone in the similarity: constant if equal at both ends of an interval."""
+
+
 def sum_relu_power(shift: Scalar, power: Scalar) -> Hardening:
     """``eta = max(0, shift + t_1 + .. + t_k)^power``: the weight of a tuple depends on its sum.
 

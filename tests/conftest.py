@@ -23,6 +23,13 @@ with install_import_hook(["hcl_jax"], CHECKER):
     import hcl_jax  # noqa: F401  (imported here so that its signatures are checked in every test)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Frees what a file of tests compiled: kept, the programs of all files take gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """Runs one test in float64."""

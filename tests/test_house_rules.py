@@ -60,7 +60,8 @@ LAYERS = {
     ),
     "hcl_jax.losses._blockwise": (
         "block tiles options exchange",
-        "negatives gradients positives",
+        "negatives positives",
+        "gradients",
         "vjp",
         "loss sharded pallas",
     ),

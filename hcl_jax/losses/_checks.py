@@ -5,7 +5,13 @@ from typing import Any
 from hcl_jax.hardening import Hardening
 from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi
-from hcl_jax.validation import check_embeddings, check_labels
+from hcl_jax.validation import (
+    check_embeddings,
+    check_function,
+    check_labels,
+    check_positive,
+    check_scalar,
+)
 
 
 def check_rows(anchors: Any, pairs: Any, candidates: Any = None) -> None:
@@ -34,17 +40,33 @@ def check_shard(embeddings: Any, pairs: Any) -> None:
 
 
 def check_psi(psi: Any) -> None:
-    """Raises TypeError unless `psi` is a `Psi`."""
+    """Raises unless `psi` is a `Psi` of functions, and its temperature is positive if concrete."""
     if not isinstance(psi, Psi):
         raise TypeError(f"psi must be a Psi, such as hcl_jax.psi.infonce(), got {_found(psi)}")
+    check_function("of_differences of psi", psi.of_differences)
+    for name in ("link", "term"):
+        if getattr(psi, name) is not None:
+            check_function(f"{name} of psi", getattr(psi, name))
+    if psi.link is not None and psi.term is not None:
+        raise ValueError("psi must have a link (InfoNCE) or a term (separable losses), got both")
+    check_scalar("temperature of psi", psi.temperature)
+    check_positive("temperature of psi", psi.temperature)
 
 
 def check_hardening(hardening: Any) -> None:
-    """Raises TypeError unless `hardening` is a `Hardening`."""
+    """Raises unless `hardening` is a `Hardening` of one function."""
     if not isinstance(hardening, Hardening):
         raise TypeError(
             "hardening must be a Hardening, such as hcl_jax.hardening.exponential(5.0), "
             f"got {_found(hardening)}"
+        )
+    functions = {name: f for name, f in hardening._asdict().items() if f is not None}
+    for name, function in functions.items():
+        check_function(f"{name} of the hardening", function)
+    if len(functions) != 1:
+        found = "both" if functions else "neither"
+        raise ValueError(
+            f"a Hardening must have a log_factor (a product) or a log_joint, got {found}"
         )
 
 

@@ -5,11 +5,13 @@ function is none, and one that closes over traced numbers hides them from JAX's 
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
@@ -20,6 +22,16 @@ from hcl_jax.padding import varying_like
 from hcl_jax.precision import wide_dtype
 from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation import check_count
+
+NOT_TRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+"""What JAX raises where a function needs the values of its arguments."""
+
+SHIPPED_OF_JAX = (jnp.zeros_like, jnp.positive)
+"""Functions of JAX that this package puts into a `Psi` or a `Hardening`."""
 
 
 def psi_and_hardening(
@@ -36,32 +48,42 @@ def psi_and_hardening(
     hardening = no_hardening() if hardening is None else hardening
     check_psi(psi)
     check_hardening(hardening)
-    log_factor = _as_pytree(hardening.log_factor, embeddings, ())
+    if num_negatives is not None:
+        check_count("num_negatives", num_negatives)
+    take = partial(_as_pytree, embeddings=embeddings)
+    log_factor = take("log_factor of the hardening", hardening.log_factor)
     hardening = Hardening(log_factor, _unused(hardening.log_joint))
     if num_negatives is None:
-        link = _as_pytree(psi.link, embeddings, (), ())
-        term = _as_pytree(psi.term, embeddings, ())
+        link = take("link of psi", psi.link, count=1)
+        term = take("term of psi", psi.term)
         return Psi(_unused(psi.of_differences), link, psi.temperature, term), hardening
-    check_count("num_negatives", num_negatives)
-    of_differences = _as_pytree(psi.of_differences, embeddings, (num_negatives,))
+    of_differences = take("of_differences of psi", psi.of_differences, draws=num_negatives)
     return Psi(of_differences, _unused(psi.link), psi.temperature, _unused(psi.term)), hardening
 
 
-def _as_pytree(function: Any, embeddings: Any, *shapes: tuple[int, ...]) -> Any:
-    """A plain function as a `Partial`, with the traced numbers that it closes over as arguments.
+def _as_pytree(
+    name: str, function: Any, *, embeddings: Any, count: int = 0, draws: int | None = None
+) -> Any:
+    """A function of somebody's own as a `Partial` that checks what it returns.
 
-    It is a function of numbers like similarities of the embeddings, elementwise where a shape is
-    (), or of vectors row by row where it is (k,). Anything but a plain function is returned as is.
+    It is a function of numbers like similarities of the embeddings, elementwise and with `count`
+    more arguments, or of vectors of `draws` row by row. The traced numbers that a plain function
+    closes over become arguments. A function of this package is returned as is, and so is None.
     """
-    if not _is_plain(function):
+    if function is None or _is_shipped(function):
         return function
+    check = _Check(name, draws is not None)
+    if not _is_plain(function):
+        return Partial(check, function)
+    checked = Partial(check, Partial(function))
     given = getattr(embeddings, "dtype", jnp.float32)
     floating = jnp.issubdtype(given, jnp.floating)
     dtype = wide_dtype(given) if floating else jnp.float32  # others are yet to be refused
+    shapes = [() if draws is None else (draws,), *[()] * count]
     examples = tuple(varying_like(jnp.zeros(shape, dtype), embeddings) for shape in shapes)
-    closed = jax.make_jaxpr(function)(*examples)
+    closed = jax.make_jaxpr(checked)(*examples)
     if not any(isinstance(value, jax.core.Tracer) for value in closed.consts):
-        return Partial(function)
+        return checked
     signature = ",".join("(k)" if shape else "()" for shape in shapes) + "->()"
     return Partial(_Opened(closed.jaxpr, signature, dtype), examples, *closed.consts)
 
@@ -74,6 +96,40 @@ def _unused(function: Any) -> Any:
 def _is_plain(function: Any) -> bool:
     """Whether it is a function that is no pytree."""
     return callable(function) and jax.tree_util.all_leaves([function])
+
+
+def _is_shipped(function: Any) -> bool:
+    """Whether it is a function of `hcl_jax.psi` or `hcl_jax.hardening`, which needs no check."""
+    if not isinstance(function, Partial):
+        return False
+    module = getattr(function.func, "__module__", None)
+    return function.func in SHIPPED_OF_JAX or module in (Hardening.__module__, Psi.__module__)
+
+
+class _Check(NamedTuple):
+    """Calls a function of somebody's own and holds it to one number for each, of the same dtype."""
+
+    name: str
+    by_rows: bool
+
+    def __call__(self, function: Any, first: Any, *others: Any) -> Float[Array, "*n"]:
+        try:
+            found = function(first, *others)
+        except NOT_TRACEABLE as error:
+            raise TypeError(
+                f"{self.name} must be written with jax.numpy, without math, numpy or branches on "
+                f"its arguments, as JAX traces it: {str(error).splitlines()[0]}"
+            ) from error
+        shape = first.shape[:-1] if self.by_rows else first.shape
+        rule = "one number for each row" if self.by_rows else "as many numbers as it gets"
+        dtype = getattr(found, "dtype", None)
+        if dtype is None or np.shape(found) != shape or not jnp.issubdtype(dtype, jnp.floating):
+            got = type(found).__name__ if dtype is None else f"{dtype}{list(np.shape(found))}"
+            raise TypeError(
+                f"{self.name} must return {rule}, floating point of shape {shape} for shape "
+                f"{first.shape}, got {got}"
+            )
+        return found.astype(first.dtype)
 
 
 class _Opened:

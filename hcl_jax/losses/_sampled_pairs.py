@@ -93,7 +93,7 @@ class NegativeWeights(NamedTuple):
         similarities: similarities to all candidates.
         drawable: the negatives of positive weight.
         weights: weights proportional to the probabilities, 0 elsewhere.
-        unknown: whether a similarity to a negative is NaN, and so the loss of the anchor.
+        unknown: whether a similarity to a negative or its eta is NaN, and so the anchor's loss.
     """
 
     similarities: Float[Array, "rows candidates"]
@@ -154,7 +154,7 @@ def negative_weights(
     similarities = inner_products(portion.features, candidates.features, options.precision)
     log_eta = inputs.log_factor(similarities)
     negatives = masks(Pairs(portion.keys, candidates.keys))[1]
-    unknown = negatives & jnp.isnan(similarities)
+    unknown = negatives & (jnp.isnan(similarities) | jnp.isnan(log_eta))
     log_eta = jnp.where(unknown, -jnp.inf, log_eta)
     drawable = negatives & (log_eta != -jnp.inf)
     largest = jnp.max(jnp.where(drawable, log_eta, -jnp.inf), axis=1, keepdims=True)

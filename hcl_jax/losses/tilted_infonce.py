@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from hcl_jax.hardening import Hardening, no_hardening
+from hcl_jax.hardening import MONOTONE, Hardening, no_hardening
 from hcl_jax.psi import Psi, Scalar, infonce
 
 LogFactor = Callable[[Float[Array, "*n"]], Float[Array, "*n"]]
@@ -33,6 +33,11 @@ class TiltedInfoNCE(NamedTuple):
     def has_no_hardening(self) -> bool:
         """Whether eta is one, which is known before any number is."""
         return isinstance(self.log_factor, Partial) and self.log_factor.func is jnp.zeros_like
+
+    @property
+    def is_monotone(self) -> bool:
+        """Whether eta is known to be monotone; somebody's own function need not be."""
+        return isinstance(self.log_factor, Partial) and self.log_factor.func in MONOTONE
 
 
 def tilted_infonce(psi: Psi | None = None, hardening: Hardening | None = None) -> TiltedInfoNCE:

@@ -1,5 +1,7 @@
 """Functions of a user's own in a `Psi` or a `Hardening`, and what can be differentiated how."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -228,3 +230,128 @@ def test_stopped_hardening_stops_embeddings_and_not_beta():
     slope = (loss(2 + step, True) - loss(2 - step, True)) / (2 * step)
     for stopped in (True, False):
         np.testing.assert_allclose(jax.grad(loss)(2.0, stopped), slope, rtol=1e-3)
+
+
+NOT_MONOTONE = {
+    "even, flat at both ends": lambda t: 4 * t**2,
+    "even, falling": lambda t: -4 * t**2,
+    "waves": lambda t: 3 * jnp.sin(7 * t),
+    "peak far above both ends": lambda t: 200 * jnp.exp(-(t**2) / 0.1),
+}
+
+
+@pytest.mark.parametrize("detached", [True, False])
+@pytest.mark.parametrize("name", NOT_MONOTONE)
+def test_functions_that_are_not_monotone_are_the_same_blockwise(x64, name, detached):
+    z = np.asarray(Z, np.float64)
+
+    def loss(z, form):
+        eta = hardening.Hardening(NOT_MONOTONE[name], None)
+        return FORMS[form](z, hardening=eta, stop_gradient_hardening=detached)
+
+    wanted = jax.value_and_grad(loss)(z, "dense")
+    found = jax.value_and_grad(loss)(z, "blockwise")
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-12)
+    scale = float(jnp.abs(wanted[1]).max())
+    np.testing.assert_allclose(found[1], wanted[1], atol=1e-10 * scale)
+
+
+@pytest.mark.parametrize("beta", [-8.0, -60.0])
+def test_falling_sigmoids_have_the_same_gradient_blockwise(beta):
+    """log eta + s / temperature then rises and falls, and is above its values at both ends."""
+
+    def loss(z, form):
+        return FORMS[form](z, hardening=hardening.sigmoid(beta, 0.1), temperature=0.1)
+
+    wanted = jax.grad(loss)(Z, "dense")
+    found = jax.grad(loss)(Z, "blockwise")
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * float(jnp.abs(wanted).max()))
+
+
+WRONG = {
+    "python number": (lambda t: 0.0, "floating point of shape"),
+    "nothing": (lambda t: None, "got NoneType"),
+    "sum": (lambda t: t.sum(), "as many numbers as it gets"),
+    "other shape": (lambda t: jnp.zeros(3), r"got float32\[3\]"),
+    "integers": (lambda t: (t > 0).astype(jnp.int32), "got int32"),
+    "complex": (lambda t: t + 1j, "got complex64"),
+    "math": (math.exp, "must be written with jax.numpy"),
+    "numpy": (np.exp, "must be written with jax.numpy"),
+    "branch": (lambda t: t if t > 0 else 2 * t, "must be written with jax.numpy"),
+    "pytree": (Partial(lambda t: t.sum()), "as many numbers as it gets"),
+}
+
+
+@pytest.mark.parametrize("form", ["dense", "blockwise", "samples"])
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_functions_of_similarities_are_named(unchecked, form, name):
+    function, message = WRONG[name]
+    with pytest.raises(TypeError, match=f"log_factor of the hardening .*{message}"):
+        FORMS[form](Z, hardening=hardening.Hardening(function))
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG if name != "branch"])
+def test_wrong_functions_of_differences_are_named(unchecked, name):
+    function, _ = WRONG[name]
+    sampled = psi.Psi(lambda v: jnp.zeros(v.shape))
+    separable = psi.Psi(lambda v: v.sum(-1), term=function)
+    with pytest.raises(TypeError, match="term of psi must"):
+        FORMS["dense"](Z, hardening=SHIPPED, psi=separable)
+    with pytest.raises(
+        TypeError, match="of_differences of psi must return one number for each row"
+    ):
+        FORMS["samples"](Z, hardening=SHIPPED, psi=sampled)
+
+
+@pytest.mark.parametrize("form", ["dense", "blockwise"])
+def test_a_link_returns_a_number_for_each_pair(unchecked, form):
+    with pytest.raises(TypeError, match="link of psi must return as many numbers as it gets"):
+        FORMS[form](Z, hardening=SHIPPED, psi=own_psi()._replace(link=lambda x, count: x.sum()))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"temperature": 0.0}, "temperature of psi must be positive, got 0.0"),
+        ({"temperature": "1"}, "temperature of psi must be a real number"),
+        ({"temperature": jnp.ones(2)}, "temperature of psi must be a single number"),
+        ({"link": "exp"}, "link of psi must be a function"),
+        ({"of_differences": None}, "of_differences of psi must be a function"),
+        ({"term": jnp.abs}, r"must have a link \(InfoNCE\) or a term .*, got both"),
+    ],
+)
+def test_a_psi_of_wrong_parts_is_refused(unchecked, parts, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        FORMS["dense"](Z, hardening=SHIPPED, psi=own_psi()._replace(**parts))
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ((None, None), "must have a log_factor .* got neither"),
+        ((tripled, tripled), "must have a log_factor .* got both"),
+        (("exp", None), "log_factor of the hardening must be a function, got 'exp'"),
+    ],
+)
+def test_a_hardening_of_wrong_parts_is_refused(unchecked, functions, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        FORMS["dense"](Z, hardening=hardening.Hardening(*functions))
+
+
+@pytest.mark.parametrize("form", ["dense", "blockwise", "samples"])
+def test_numbers_of_another_floating_point_are_converted(form):
+    def narrow(t):
+        return (3 * t).astype(jnp.bfloat16)
+
+    def rounded(t):
+        return narrow(t).astype(jnp.float32)
+
+    found, wanted = (
+        FORMS[form](Z, hardening=hardening.Hardening(eta)) for eta in (narrow, rounded)
+    )
+    assert found == wanted
+
+
+@pytest.mark.parametrize("form", ["dense", "blockwise", "samples"])
+def test_nan_of_a_hardening_is_seen(form):
+    assert jnp.isnan(FORMS[form](Z, hardening=hardening.Hardening(lambda t: t * jnp.nan)))

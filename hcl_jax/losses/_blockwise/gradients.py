@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from hcl_jax.losses._blockwise.block import RowBlock, SoftmaxCoefficients, along, negative_mask
+from hcl_jax.losses._blockwise.negatives import LARGEST_EXPONENT
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.tiles import (
     Index,
@@ -62,7 +63,7 @@ def tile_gradient(
         constant: Float[Array, ""] | None,
     ) -> Float[Array, "n m"]:
         if constant is not None:
-            exponents = jnp.minimum(exponents - constant, 0)  # rounding may exceed the bound
+            exponents = jnp.minimum(exponents - constant, LARGEST_EXPONENT)  # those outside `where`
         else:  # an anchor's own sum bounds its negatives' terms, but not those of other pairs
             exponents = jnp.minimum(exponents - along(own_shift, axis), 0)
         return jnp.where(where, along(factor, axis), 0) * jnp.exp(exponents)

@@ -13,6 +13,7 @@ see `hcl_jax.losses._blockwise.loss`. Two ways to keep the exponentials in range
   in portions, from other devices too.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -36,6 +37,9 @@ from hcl_jax.precision import inner_products, wide_dtype
 
 SMALLEST_SUM = 2.0**-80
 """Below this a sum of exponentials less a constant may have lost terms to underflow."""
+
+LARGEST_EXPONENT = 60.0
+"""Exponents less a constant are at most so large where sums of them are in range."""
 
 
 class LogSums(NamedTuple):
@@ -127,7 +131,10 @@ def symmetric_sums(
 def exponent_bounds(
     infonce: TiltedInfoNCE, x: Float[Array, "n dim"], y: Float[Array, "m dim"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Bounds of ``k`` and of ``log eta``, monotone functions; 0 for one that is not finite."""
+    """Constants near the largest ``k`` and ``log eta``; 0 for one that is not finite.
+
+    Bounds of monotone functions. Others may exceed them, which `in_range` allows within limits.
+    """
     extremes = _extreme_similarities(x, y)
     tilted, plain = jnp.max(infonce.log_tilted(extremes)), jnp.max(infonce.log_factor(extremes))
     return jnp.where(jnp.isfinite(tilted), tilted, 0), jnp.where(jnp.isfinite(plain), plain, 0)
@@ -136,10 +143,12 @@ def exponent_bounds(
 def eta_is_constant(
     infonce: TiltedInfoNCE, x: Float[Array, "n dim"], y: Float[Array, "m dim"]
 ) -> Bool[Array, ""]:
-    """Whether eta, being monotone, is one positive constant over all similarities of x and y.
+    """Whether eta is known to be one positive constant over all similarities of x and y.
 
     So it is at beta = 0, which is known only when the numbers are.
     """
+    if not infonce.is_monotone:
+        return jnp.array(False)
     log_eta = infonce.log_factor(_extreme_similarities(x, y))
     return (log_eta[0] == log_eta[1]) & jnp.isfinite(log_eta[0])
 
@@ -151,7 +160,7 @@ def in_range(sums: NegativeSums, count: Int[Array, " n"], flat: Bool[Array, ""])
     """
 
     def fine(total: Float[Array, " n"]) -> Bool[Array, " n"]:
-        return (total >= SMALLEST_SUM) & (total < jnp.inf)
+        return (total >= SMALLEST_SUM) & (total < math.exp(LARGEST_EXPONENT))
 
     exact = fine(sums.tilted.total) & (flat | fine(sums.plain.total))
     return jnp.all(exact | (count == 0))

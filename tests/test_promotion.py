@@ -21,7 +21,16 @@ def numbers_of(result):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(result) if hasattr(leaf, "dtype")]
 
 
-@pytest.mark.parametrize("name", CALLS)
+QUICK = ("normalization.unit_ball", "geometry.nc1", "evaluation.knn_accuracy", "hucl")
+"""Of the functions, those tried in the default run; compiling for all of them takes minutes."""
+
+
+def slow_unless(quick, case):
+    """A case of a test, which is left to the slow run unless it is quick."""
+    return pytest.param(*case, marks=() if quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [slow_unless(name in QUICK, (name,)) for name in CALLS])
 def test_works_under_strict_promotion_and_gives_the_same(name):
     function, arguments = CALLS[name]
     expected = numbers_of(function(**arguments))
@@ -42,8 +51,14 @@ NARROW = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        slow_unless(name in QUICK and dtype == "bfloat16", (name, dtype))
+        for name in NARROW
+        for dtype in ("bfloat16", "float16")
+    ],
+)
 def test_narrow_dtypes_work_under_strict_promotion(name, dtype):
     function, arguments = CALLS[name]
     narrow = {
@@ -65,8 +80,14 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize("loss", [psi.infonce(alpha=0.5, q="k"), psi.triplet_sum()])
+@pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.slow), "float32"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        psi.infonce(alpha=0.5, q="k"),
+        pytest.param(psi.triplet_sum(), marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_of_losses_work_under_strict_promotion(form, loss, dtype):
     def mean(z):

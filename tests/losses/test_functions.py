@@ -74,9 +74,12 @@ FORMS = {
     "samples over devices": over_devices(num_negatives=3, key=KEY),
 }
 OTHERS = ("two sets", "gathered", "ring", "samples over devices")
+EVERY_FORM = [
+    pytest.param(form, marks=pytest.mark.slow if form in OTHERS else ()) for form in FORMS
+]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EVERY_FORM)
 def test_plain_functions_are_as_good_as_shipped_ones(form):
     def value(z, eta, function):
         return FORMS[form](z, hardening=eta, psi=function)
@@ -87,7 +90,7 @@ def test_plain_functions_are_as_good_as_shipped_ones(form):
     np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EVERY_FORM)
 def test_closures_over_traced_numbers(form):
     """One compilation serves every number, as with a `Partial` of it."""
     traces = []
@@ -198,7 +201,11 @@ FORWARD = {
 @pytest.mark.parametrize(
     ("form", "mode"),
     [(form, mode) for form in ("blockwise", "samples") for mode in FORWARD]
-    + [(form, mode) for form in OTHERS for mode in ("jvp under jit", "hessian")],
+    + [
+        pytest.param(form, mode, marks=pytest.mark.slow)
+        for form in OTHERS
+        for mode in ("jvp under jit", "hessian")
+    ],
 )
 def test_forward_mode_and_second_derivatives_are_refused_in_our_words(form, mode):
     with pytest.raises(NotImplementedError, match="can be differentiated once, in reverse mode"):

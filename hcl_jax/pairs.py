@@ -31,8 +31,8 @@ LARGEST = 2**31 - 1
 """The largest instance, in int32."""
 
 WAYS_OUT = (
-    "leave rows without a label out, give ucl and hucl other groups, or number the classes by "
-    "numpy.unique(labels, return_inverse=True)[1]"
+    "leave rows without a label out, give ucl and hucl other groups, or, where these are classes, "
+    "number them by numpy.unique(labels, return_inverse=True)[1]"
 )
 """What to do about rows without a label."""
 

@@ -12,6 +12,7 @@ shard against the whole batch), and candidates can travel between devices with t
 `is_positive` and `is_negative` are the rules; `masks` writes them out as two boolean matrices.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -286,19 +287,20 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
 
 def _check_rows(**named: Any) -> None:
     """Raises unless all are `Rows` of integers."""
-    for name, found in named.items():
-        if not isinstance(found, Rows):
-            kind = type(found).__name__
-            raise TypeError(f"{name} must be Rows, which rows(labels) makes, got a {kind}")
-        _check_integers(name, found)
+    _check_kind(Rows, "which rows(labels) makes", named)
 
 
 def _check_keys(**named: Any) -> None:
     """Raises unless all are `Keys` of integers."""
+    _check_kind(Keys, "such as the anchors of Pairs", named)
+
+
+def _check_kind(kind: type[Rows] | type[Keys], origin: str, named: Mapping[str, Any]) -> None:
+    """Raises unless all are of this kind, and of integers."""
     for name, found in named.items():
-        if not isinstance(found, Keys):
-            kind = type(found).__name__
-            raise TypeError(f"{name} must be Keys, such as the anchors of Pairs, got a {kind}")
+        if not isinstance(found, kind):
+            expected = f"{name} must be {kind.__name__}, {origin}"
+            raise TypeError(f"{expected}, got a {type(found).__name__}")
         _check_integers(name, found)
 
 

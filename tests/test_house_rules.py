@@ -120,7 +120,7 @@ LAYERS = {
         "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),
-    "scripts.data_preparation": ("idx_copies tfds_builders unpacking",),
+    "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
         "findings section heartbeat",
         "html model_sections optimum_figures optimum_tables",

@@ -27,8 +27,6 @@ SIDE = 28
 MAGIC_UINT8 = 0x0800
 """Magic number of unsigned bytes, without the number of dimensions."""
 
-SPLITS = ("train", "test")
-
 
 class IdxSet(NamedTuple):
     """What is known of a data set of idx files before they are read.
@@ -176,14 +174,14 @@ def kmnist(data_dir: Path | str) -> ImageSet:
     return read_idx_set(Path(data_dir), KMNIST)
 
 
-def read_idx_set(data_dir: Path, idx_set: IdxSet, *, folder: Path | None = None) -> ImageSet:
-    """The images of a set in `data_dir`, or in another folder, all of them checked.
+def read_idx_set(data_dir: Path, idx_set: IdxSet) -> ImageSet:
+    """The images of a set in `data_dir`, all of them checked.
 
     Raises:
         DatasetError: if a file is missing or damaged, or holds something else than it should.
     """
     spec = idx_set.spec
-    directory = data_dir / spec.name if folder is None else folder
+    directory = data_dir / spec.name
     splits = []
     for number, prefix in enumerate(idx_set.prefixes):
         count = sum(idx_set.counts[number])
@@ -225,8 +223,7 @@ def _read(
     content = _decompressed(path, 4 * (1 + len(shape)) + math.prod(shape))
     array = _parse(path, content, shape)
     expected = idx_set.digests.get(name)
-    found = hashlib.sha256(content).hexdigest()
-    if expected is not None and found != expected:
+    if expected is not None and (found := hashlib.sha256(content).hexdigest()) != expected:
         raise DatasetError(
             f"{path} is damaged, or not of {idx_set.spec.name}: the SHA-256 of its decompressed "
             f"content is {found}, expected {expected}"

@@ -1,11 +1,10 @@
 """Unpacks the zip archive of a data set, after a look at what it says of itself."""
 
-import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
 from hcl_jax.data import DatasetError
+from scripts.data_preparation.whole_folders import whole_folder
 
 MAX_BYTES = 700 * 2**20
 """Tiny-ImageNet takes about 240 MiB."""
@@ -25,17 +24,12 @@ def unpack(path: Path, folder: str, data_dir: Path) -> None:
     Raises:
         DatasetError: if the archive is damaged, encrypted, too large, or without that folder.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=data_dir, prefix="incomplete-"))
     try:
-        with zipfile.ZipFile(path) as file:
+        with whole_folder(data_dir / folder) as unpacked, zipfile.ZipFile(path) as file:
             _check_members(file.infolist(), folder)
-            file.extractall(temporary)
-        (temporary / folder).rename(data_dir / folder)
+            file.extractall(unpacked.parent)
     except Exception as error:  # zipfile, its decompressors and the disk each raise their own
         raise DatasetError(f"{path} cannot be unpacked to {data_dir}: {error}") from error
-    finally:
-        shutil.rmtree(temporary)
 
 
 def _check_members(members: list[zipfile.ZipInfo], folder: str) -> None:

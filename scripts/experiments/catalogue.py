@@ -41,8 +41,11 @@ SMALL_SETS: Mapping[DataName, Mapping[str, Any]] = {
 }
 """The data sets that need no preparation, and how long and with what rate they are trained."""
 
-GRAY_SETS: tuple[DataName, ...] = ("fashion_mnist", "mnist", "kmnist")
-"""Small real images, with a network that two cores train."""
+GRAY_SETS: Mapping[DataName, Mapping[str, Any]] = {
+    data: {"epochs": 20, "evaluations": 20, "probes": True}
+    for data in ("fashion_mnist", "mnist", "kmnist")
+}
+"""Small real images, with a network that two cores train, and how they are trained."""
 
 HARDENING_STUDY: Mapping[HardeningName, tuple[float, ...]] = {
     "relu_power": (2.0, 5.0, 10.0, 30.0),
@@ -115,13 +118,7 @@ def _word(value: Any) -> str:
 
 def small_experiment(data: DataName, method: Method, **changes: Any) -> Experiment:
     """An experiment on a small data set, in its usual settings except for the changes."""
-    settings = {**SMALL_SETS[data], **changes}
-    return Experiment(data=data, objective=method.objective, beta=method.beta, **settings)
-
-
-def gray_experiment(data: DataName, method: Method, **changes: Any) -> Experiment:
-    """An experiment on small gray photographs or characters, in its usual settings."""
-    settings = {"epochs": 20, "evaluations": 20, "probes": True, **changes}
+    settings = {**{**SMALL_SETS, **GRAY_SETS}[data], **changes}
     return Experiment(data=data, objective=method.objective, beta=method.beta, **settings)
 
 
@@ -133,7 +130,7 @@ def _normalizations_and_initializations() -> Named:
         words += [normalization] if normalization != "unit_ball" else []
         words += [initialization] if initialization != "random" else []
         changes = {"normalization": normalization, "initialization": initialization}
-        make = gray_experiment if data in GRAY_SETS else paper_experiment
+        make = small_experiment if data in GRAY_SETS else paper_experiment
         yield "-".join(words), make(data, method, **changes)
 
 

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 
@@ -72,40 +72,28 @@ class DatasetDefaults(NamedTuple):
 
 
 def _image_set(
-    load: Callable[[Path], ImageSet],
-    spec: ImageSetSpec,
-    archive: Archive,
-    *,
-    batch_size: int = 512,
+    load: Callable[[Path], ImageSet], spec: ImageSetSpec, archive: Archive, **changes: Any
 ) -> DatasetDefaults:
-    """An image data set, used as the paper uses CIFAR-100."""
-    return DatasetDefaults(
+    """An image data set, used as the paper uses CIFAR-100 except for the changes."""
+    defaults = DatasetDefaults(
         load,
         image_shape=spec.image_shape,
         num_classes=spec.num_classes,
         network="resnet50",
         head="paper",
         views="simclr",
-        batch_size=batch_size,
+        batch_size=512,
         statistics=spec.statistics,
         archive=archive,
     )
+    return defaults._replace(**changes)
 
 
 def _small_images(load: Callable[[Path], ImageSet], idx_set: IdxSet) -> DatasetDefaults:
     """A data set of small gray images, with a network that two cores train in minutes."""
-    spec = idx_set.spec
-    return DatasetDefaults(
-        load,
-        image_shape=spec.image_shape,
-        num_classes=spec.num_classes,
-        network="convnet",
-        head="linear",
-        views="shift",
-        batch_size=512,
-        statistics=spec.statistics,
-        archive=Archive("the four idx files", folder=spec.name, idx_set=idx_set),
-    )
+    archive = Archive("the four idx files", folder=idx_set.spec.name, idx_set=idx_set)
+    small = {"network": "convnet", "head": "linear", "views": "shift"}
+    return _image_set(load, idx_set.spec, archive, **small)
 
 
 _STL10 = _image_set(data.stl10, data.STL10, Archive("stl10_binary.tar.gz"), batch_size=256)

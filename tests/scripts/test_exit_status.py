@@ -130,6 +130,19 @@ def test_a_sweep_in_which_one_does_not_fit_is_refused_at_once(tmp_path, capsys, 
     assert not (tmp_path / "runs").exists()
 
 
+def refused(command, arguments, out, capsys):
+    """What a command says that ends with status 2 before it makes its directory."""
+    try:
+        status = command.main([*arguments, "--out", str(out)])
+    except SystemExit as stopped:
+        status = stopped.code
+    assert status == 2
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "Traceback" not in said
+    assert not out.exists()
+    return said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -149,15 +162,7 @@ def test_a_sweep_in_which_one_does_not_fit_is_refused_at_once(tmp_path, capsys, 
     ],
 )
 def test_a_value_that_cannot_be_is_refused(arguments, message, tmp_path, capsys):
-    try:
-        status = train.main(["grouped-hscl5", *arguments, "--out", str(tmp_path / "runs")])
-    except SystemExit as stopped:
-        status = stopped.code
-    assert status == 2
-    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert message in said
-    assert "Traceback" not in said
-    assert not (tmp_path / "runs").exists()
+    assert message in refused(train, ["grouped-hscl5", *arguments], tmp_path / "runs", capsys)
 
 
 @pytest.mark.parametrize(
@@ -171,14 +176,7 @@ def test_a_value_that_cannot_be_is_refused(arguments, message, tmp_path, capsys)
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_a_sweep(arguments, message, tmp_path, capsys):
-    try:
-        status = sweep.main(["grouped-scl", *arguments, "--out", str(tmp_path / "runs")])
-    except SystemExit as stopped:
-        status = stopped.code
-    assert status == 2
-    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert message in said
-    assert not (tmp_path / "runs").exists()
+    assert message in refused(sweep, ["grouped-scl", *arguments], tmp_path / "runs", capsys)
 
 
 def test_a_sweep_shows_its_options(capsys):

@@ -34,10 +34,10 @@ LAYERS = {
     ),
     "hcl_jax.system": ("atomic_files json_files locking processes", "preemption"),
     "hcl_jax.geometry": (
-        "_checks _pseudo_inverse",
+        "_checks _pseudo_inverse shrunk_frames",
         "classes simplex",
         "hypersphere spectrum",
-        "summary",
+        "escape summary",
     ),
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (

@@ -13,6 +13,8 @@ of all metrics take the derivative of a norm and of a standard deviation to be 0
     simplex.py       the simplex ETF and the distance to it
     hypersphere.py   alignment and uniformity
     summary.py       `measure`: all metrics but uniformity at once
+    escape.py        how fast class means leave dimensional collapse, in theory
+    shrunk_frames.py the hardness up to which NC is the optimum of HUCL, and the optimum beyond
 """
 
 from hcl_jax.geometry.classes import (
@@ -25,7 +27,9 @@ from hcl_jax.geometry.classes import (
     within_class,
     zero_sum,
 )
+from hcl_jax.geometry.escape import escape_matrix, escape_rate
 from hcl_jax.geometry.hypersphere import alignment, uniformity
+from hcl_jax.geometry.shrunk_frames import HUCLOptimum, hucl_optimum, hucl_threshold
 from hcl_jax.geometry.simplex import etf_distance, simplex_etf
 from hcl_jax.geometry.spectrum import (
     DIRECTION_TOLERANCE,
@@ -39,12 +43,17 @@ __all__ = [
     "DIRECTION_TOLERANCE",
     "NC2",
     "Geometry",
+    "HUCLOptimum",
     "alignment",
     "class_means",
     "directions",
     "effective_rank",
     "equal_inner_product",
+    "escape_matrix",
+    "escape_rate",
     "etf_distance",
+    "hucl_optimum",
+    "hucl_threshold",
     "measure",
     "nc1",
     "nc2",

@@ -151,6 +151,9 @@ SPECIAL = {
     "hscl": Call(hcl_jax.hscl, {**BATCH, "beta": 2.0}),
     "ucl": Call(hcl_jax.ucl, BATCH),
     "hucl": Call(hcl_jax.hucl, {**BATCH, "beta": 2.0}),
+    "supcon": Call(hcl_jax.supcon, {**BATCH, "temperature": 0.5}),
+    "nt_xent": Call(hcl_jax.nt_xent, {**BATCH, "temperature": 0.5}),
+    "clip": Call(hcl_jax.clip, {"images": Z, "texts": Z, "temperature": 0.5}),
     "objective": Call(
         hcl_jax.objective, {**BATCH, "supervised": True, "hardening": hardening.exponential(2.0)}
     ),

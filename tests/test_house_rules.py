@@ -37,8 +37,9 @@ LAYERS = {
     "hcl_jax.geometry": (
         "_checks _pseudo_inverse",
         "classes simplex",
-        "hypersphere spectrum",
+        "hypersphere spectrum separation",
         "summary",
+        "accumulator",
     ),
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (

@@ -12,9 +12,12 @@ of all metrics take the derivative of a norm and of a standard deviation to be 0
     spectrum.py      how many directions the class means span
     simplex.py       the simplex ETF and the distance to it
     hypersphere.py   alignment and uniformity
-    summary.py       `measure`: all metrics but uniformity at once
+    separation.py    the class-distance normalised variance
+    summary.py       `measure`: the metrics that runs record, at once
+    accumulator.py   `Accumulator`: nearly the same of embeddings that come in batches
 """
 
+from hcl_jax.geometry.accumulator import Accumulator, StreamedGeometry
 from hcl_jax.geometry.classes import (
     NC2,
     class_means,
@@ -26,6 +29,7 @@ from hcl_jax.geometry.classes import (
     zero_sum,
 )
 from hcl_jax.geometry.hypersphere import alignment, uniformity
+from hcl_jax.geometry.separation import cdnv
 from hcl_jax.geometry.simplex import etf_distance, simplex_etf
 from hcl_jax.geometry.spectrum import (
     DIRECTION_TOLERANCE,
@@ -38,8 +42,11 @@ from hcl_jax.geometry.summary import Geometry, measure
 __all__ = [
     "DIRECTION_TOLERANCE",
     "NC2",
+    "Accumulator",
     "Geometry",
+    "StreamedGeometry",
     "alignment",
+    "cdnv",
     "class_means",
     "directions",
     "effective_rank",

@@ -303,7 +303,7 @@ SPECIAL = {
 }
 OF_MEANS = ("equal_inner_product", "etf_distance", "nc2", "singular_values", "unit_norm")
 OF_MEANS += ("zero_sum",)
-OF_CLASSES = ("alignment", "class_means", "measure", "nc1", "within_class")
+OF_CLASSES = ("alignment", "cdnv", "class_means", "measure", "nc1", "within_class")
 GEOMETRY = {
     **{name: {"means": MEANS} for name in OF_MEANS},
     **dict.fromkeys(OF_CLASSES, CLASSIFIED),

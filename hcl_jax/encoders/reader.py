@@ -8,7 +8,8 @@ Where this package is not installed, JAX (with flatbuffers) alone runs the first
     features, embeddings = exported.call(images)
 
 An encoder is a program (StableHLO) that runs with the rights of whoever loads it. The checksum in
-the JSON file finds damage; it is no signature, and whoever forges one file can forge both.
+the JSON file finds damage; it is no signature, and whoever forges one file can forge both. MLIR's
+reader trusts what it reads: forged bytes can end the process rather than raise an error.
 """
 
 import hashlib
@@ -101,8 +102,8 @@ class Encoder(NamedTuple):
 def load_encoder(path: Path | str) -> Encoder:
     """Reads a trained encoder from the files that `hcl_jax.encoders.export.export_encoder` wrote.
 
-    Load only what comes from somebody you trust: an encoder is a program, and its checksum is no
-    signature.
+    Load only what comes from somebody you trust: an encoder is a program, its checksum is no
+    signature, and forged bytes can end the process.
 
     Args:
         path: path of the artifact; its metadata are expected beside it, see `metadata_path`.

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -300,22 +299,10 @@ def test_a_forged_function_is_one_error_that_names_the_file(copy):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_forged_bytes_are_one_error_or_other_weights(copy, seed):
-    content, rng = bytearray(copy.read_bytes()), np.random.default_rng(seed)
-    for place in rng.integers(0, len(content), 1 + seed):
-        content[place] ^= 1 << rng.integers(8)
-    forge(copy, content)
-    try:
-        found = str(load_encoder(copy)(some_images(2, (6,), "float32")).embeddings.shape)
-    except EncoderError as error:
-        found = str(error)
-    assert found == "(2, 3)" or re.fullmatch(r".*encoder\.jaxexport.*", found)
-
-
 def test_loading_says_that_an_encoder_is_a_program():
     for text in (reader.__doc__, load_encoder.__doc__, (ROOT / "docs/training.md").read_text()):
         assert "is a program" in text
+        assert "end the process" in " ".join(text.split())
         assert "no signature" in " ".join(text.split()).replace("no\nsignature", "no signature")
 
 

@@ -151,6 +151,9 @@ SPECIAL = {
     "hscl": Call(hcl_jax.hscl, {**BATCH, "beta": 2.0}),
     "ucl": Call(hcl_jax.ucl, BATCH),
     "hucl": Call(hcl_jax.hucl, {**BATCH, "beta": 2.0}),
+    "supcon": Call(hcl_jax.supcon, {**BATCH, "temperature": 0.5}),
+    "nt_xent": Call(hcl_jax.nt_xent, {**BATCH, "temperature": 0.5}),
+    "clip": Call(hcl_jax.clip, {"images": Z, "texts": Z, "temperature": 0.5}),
     "objective": Call(
         hcl_jax.objective, {**BATCH, "supervised": True, "hardening": hardening.exponential(2.0)}
     ),
@@ -302,7 +305,7 @@ OF_MEANS = ("equal_inner_product", "etf_distance", "nc2", "singular_values", "un
 OF_MEANS += ("zero_sum",)
 ESCAPING = {"class_means": MEANS, "supervised": False, "beta": 2.0, "temperature": 0.5}
 ESCAPING |= {"per_class": 3}
-OF_CLASSES = ("alignment", "class_means", "measure", "nc1", "within_class")
+OF_CLASSES = ("alignment", "cdnv", "class_means", "measure", "nc1", "within_class")
 GEOMETRY = {
     **{name: {"means": MEANS} for name in OF_MEANS},
     **dict.fromkeys(OF_CLASSES, CLASSIFIED),

@@ -126,10 +126,10 @@ def hucl_optimum(
     gap = collapsed
     if scaled > 0:
         gap = min(collapsed, temperature * _scaled_gap(rho, scaled))
-    depth = gap / temperature
-    others = 1 / (1 + math.exp(min(scaled * depth, 700)) / rho)  # the share of other classes
-    mean = 1 + others * math.expm1(-depth)
-    return HUCLOptimum(gap, math.sqrt(gap / collapsed), math.log(alpha + q * mean))
+    others = rho * math.exp(-scaled * (gap / temperature))  # their weight, the own class's being 1
+    mean = q * (1 + others * math.exp(-gap / temperature)) / (1 + others)
+    loss = math.log1p(alpha - 1 + mean) if alpha > 0.5 else math.log(alpha + mean)
+    return HUCLOptimum(gap, math.sqrt(gap / collapsed), loss)
 
 
 def _scaled_gap(rho: float, scaled: float) -> float:

@@ -1,20 +1,49 @@
 """Threshold and optimum of HUCL in float64, against balls and the shipped loss."""
 
 import functools
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from flint import arb, ctx
 
 from hcl_jax import geometry, hucl, psi
 from hcl_jax.geometry import hucl_optimum, hucl_threshold, shrunk_frames
+from theory.model.psi_kinds import InfoNCE
+from theory.model.rationals import ball
+from theory.model.simplex import nc_gap
+from theory.optimum.profile import ProfileParameters, limit_minimum, limit_threshold, taylor
 
 
 @pytest.mark.parametrize("x", [0.0, 1e-300, 1e-5, 0.3, 1.0, 40.0, 1e9, 1e300])
 def test_the_function_of_lambert_is_that_of_scipy(x):
     np.testing.assert_allclose(shrunk_frames._lambert_w(x), scipy.special.lambertw(x), rtol=1e-15)
+
+
+@pytest.mark.parametrize("per_class", [None, 2, 10])
+@pytest.mark.parametrize("temperature", [10.0, 1.0, 0.1, 0.02])
+@pytest.mark.parametrize("num_classes", [2, 10, 1000])
+def test_threshold_and_optimum_are_those_of_the_balls(num_classes, temperature, per_class):
+    """To a few roundings, of which a low temperature T makes 1 / T."""
+    psi_of_balls = InfoNCE(tau=Fraction(temperature))
+    profile = ProfileParameters(num_classes, None, psi_of_balls, per_class)
+    rounding = 4e-16 * (1 + 1 / temperature)
+    with ctx.workprec(200):
+        threshold = float(limit_threshold(profile))
+        found = hucl_threshold(num_classes, temperature, per_class=per_class)
+        np.testing.assert_allclose(found, threshold, rtol=rounding)
+        for beta in (1.5 * found, 20 * found + 5):
+            gap, norm, loss = hucl_optimum(num_classes, beta, temperature, per_class=per_class)
+            least = limit_minimum(profile, arb(beta))
+            np.testing.assert_allclose(gap, float(least.delta), rtol=rounding)
+            np.testing.assert_allclose(loss, float(least.value), rtol=rounding)
+            np.testing.assert_allclose(norm**2, gap * (num_classes - 1) / num_classes, rtol=1e-15)
+        collapsed = taylor(profile, arb(found / 2), ball(nc_gap(num_classes)), terms=1)[0]
+        at_nc = hucl_optimum(num_classes, found / 2, temperature, per_class=per_class).loss
+        np.testing.assert_allclose(at_nc, float(collapsed), rtol=rounding)
 
 
 @pytest.mark.parametrize(

@@ -218,11 +218,13 @@ def _check(
 ) -> None:
     """Raises unless the arguments of `escape_matrix` are in their ranges."""
     check_two_classes(class_means)
-    if is_concrete(class_means) and (zero := ~np.asarray(class_means).any(axis=1)).any():
-        raise ValueError(
-            f"every class mean needs a direction, but {zero.sum()} of {len(zero)} are zero, the "
-            f"first is that of class {zero.argmax()}"
-        )
+    if is_concrete(class_means):
+        zero = np.flatnonzero(~np.any(np.asarray(class_means), axis=1))
+        if len(zero):
+            raise ValueError(
+                f"every class mean needs a direction, but {len(zero)} of {len(class_means)} are "
+                f"zero, the first is that of class {zero[0]}"
+            )
     check_choice("supervised", supervised, (False, True))
     check_choice("stop_gradient_hardening", stop_gradient_hardening, (False, True))
     for name, number in (("beta", beta), ("alpha", alpha), ("temperature", temperature), ("q", q)):

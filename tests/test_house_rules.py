@@ -76,7 +76,7 @@ LAYERS = {
         "updates",
         "runner",
     ),
-    "theory": ("checking model", "optimum exact", "evaluation free_features", "claims"),
+    "theory": ("checking model", "optimum exact escape", "evaluation free_features", "claims"),
     "theory.checking": ("verdicts", "claim", "tally", "z_scores"),
     "theory.model": (
         "rationals multisets gaussian_model",
@@ -91,6 +91,7 @@ LAYERS = {
         "floor floor_by_slope profile",
         "floor_of_models threshold",
     ),
+    "theory.escape": ("matrix", "frames paley"),
     "theory.exact": ("balls bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),

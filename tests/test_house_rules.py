@@ -96,9 +96,9 @@ LAYERS = {
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),
     "scripts": (
-        "paths theory_report data_preparation",
+        "paths data_preparation",
         "experiments",
-        "runs",
+        "runs theory_report",
         "benchmarking",
         "reproduce train sweep export prepare_data verify_theory "
         "benchmark_losses benchmark_training benchmark_views compile_for_tpu compile_experiments",
@@ -126,7 +126,7 @@ LAYERS = {
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
         "findings section heartbeat",
-        "html model_sections optimum_figures optimum_tables",
+        "html escape_sections model_sections optimum_figures optimum_tables",
         "sections",
     ),
 }

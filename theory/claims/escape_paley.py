@@ -193,7 +193,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        name="the bound of critical frames is attained by Paley frames",
+        name="Paley frames attain the bound of critical ones",
         statement="-lambda_min(S) = (C-1)/(C-1-r) B",
         reference="docs/escape.md, Theorem A (iii)",
         hypotheses="SCL and HSCL, detached weights, p in {5, 13, 17, 29, 37, 101}",

@@ -92,7 +92,7 @@ LAYERS = {
         "floor_of_models threshold",
     ),
     "theory.escape": ("matrix", "frames paley"),
-    "theory.exact": ("balls bounds float64 tuple_laws", "lower_bounds"),
+    "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),
     "scripts": (

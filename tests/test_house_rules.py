@@ -32,6 +32,7 @@ LAYERS = {
         "objectives",
         "named_losses parallel",
         "training",
+        "measure",
     ),
     "hcl_jax.system": ("atomic_files json_files locking processes", "preemption"),
     "hcl_jax.geometry": (
@@ -70,6 +71,18 @@ LAYERS = {
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
     "hcl_jax.encoders": ("reader", "export"),
     "hcl_jax.parallel": ("global_loss",),
+    "hcl_jax.measure": (
+        "extras",
+        "arrays",
+        "tables",
+        "choosing",
+        "passes objective verdict",
+        "findings",
+        "text pictures",
+        "page",
+        "command",
+        "__main__",
+    ),
     "hcl_jax.training": (
         "program targets microbatches",
         "states batch_loss embedding",

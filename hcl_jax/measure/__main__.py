@@ -2,7 +2,7 @@
 
 import sys
 
-from hcl_jax.measure import main
+from hcl_jax.measure.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,6 +21,9 @@ SAMPLE = 4096
 BINS = 60
 """Of the histograms of angles, from 0 to 180 degrees."""
 
+BLOCK = 256
+"""Rows that are compared with all others at once."""
+
 METRICS = {
     "zero_sum": "norm of the mean of class means",
     "unit_norm": "deviation of their norms from 1",
@@ -216,10 +219,13 @@ def _angles(
         angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
         return np.histogram(angles, edges)[0].astype(float)
 
-    for i in range(len(rows) - 1):
-        cosines, same = rows[i + 1 :] @ rows[i], labels[i + 1 :] == labels[i]
-        within += counts(cosines[same])
-        between += counts(cosines[~same])
+    for start in range(0, len(rows), BLOCK):
+        block = slice(start, start + BLOCK)
+        cosines = rows[block] @ rows[start:].T
+        pairs = np.triu(np.ones(cosines.shape, bool), 1)
+        same = labels[block, None] == labels[None, start:]
+        within += counts(cosines[pairs & same])
+        between += counts(cosines[pairs & ~same])
     upper = np.triu_indices(len(means), 1)
     parts = (counts((means @ means.T)[upper]), within, between)
     return Angles(*(part / max(part.sum(), 1) for part in parts))

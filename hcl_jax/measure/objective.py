@@ -9,7 +9,7 @@ and no loss in the unit ball is below the least one.
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +87,9 @@ class LossFindings(NamedTuple):
         return self.loss - self.least
 
 
-def checked(name: Name | None, beta: float | None, temperature: float, batch: int | None) -> Any:
+def checked(
+    name: Name | None, beta: float | None, temperature: float, batch: int | None
+) -> Asked | None:
     """What was asked for, or None; raises InputError where it does not fit together."""
     if name is None:
         if beta is not None or batch is not None:

@@ -63,7 +63,7 @@ def first_pass(
         state, rows = _first(state, *chunk[1:], normalize=normalize)
         low, high = np.searchsorted(wanted, [chunk.start, chunk.start + len(chunk.rows)])
         kept.append(np.asarray(rows)[wanted[low:high] - chunk.start])
-    return state.finish(), np.concatenate(kept)
+    return _finish(state), np.concatenate(kept)
 
 
 def second_pass(
@@ -76,7 +76,11 @@ def second_pass(
     )
     for chunk in _chunks(source, "distances"):
         totals = _second(totals, *chunk[1:], means, normalize=normalize)
+        totals.hits.block_until_ready()  # else chunks would be waiting in memory
     return totals
+
+
+_finish = jax.jit(Accumulator.finish)
 
 
 @partial(jax.jit, static_argnames="normalize", donate_argnums=0)
@@ -135,6 +139,7 @@ def _chunks(source: Source, what: str) -> Iterator[Chunk]:
                 rows = np.zeros((size, dim))
                 rows[: len(part)] = part
             _check_finite(rows, where, start, source.name)
+            rows[~where] = 0
             yield Chunk(start, rows, np.maximum(labels, 0), where)
             advance(len(part))
             start = stop

@@ -98,8 +98,8 @@ def loss_lines(found: LossFindings) -> list[str]:
         )
     if found.escape is not None:
         lines.append(
-            f"  on the sphere class means leave their collapse at the rate {found.escape:.3g} (the "
-            "fastest direction they do not use; 0 if nothing grows)"
+            f"  on the sphere class means grow into a direction that they do not use at the rate "
+            f"{found.escape:.3g}"
         )
     return lines
 

@@ -161,9 +161,11 @@ def shared_directions(
 def _shared_words(groups: tuple[tuple[int, ...], ...], names: tuple[str, ...]) -> str:
     if not groups:
         return "; no two classes share one"
-    shown = [", ".join(names[c] for c in group[:8]) for group in groups[:8]]
-    cut = [text + (", .." if len(group) > 8 else "") for text, group in zip(shown, groups)]  # noqa: B905
-    return f"; classes that share one: {'; '.join(cut)}{'; ..' if len(groups) > 8 else ''}"
+    shown = [
+        f"{', '.join(names[c] for c in group[:8])}{', ..' if len(group) > 8 else ''}"
+        for group in groups[:8]
+    ]
+    return f"; classes that share one: {'; '.join(shown)}{'; ..' if len(groups) > 8 else ''}"
 
 
 def _evidence(shape: Shape) -> tuple[Evidence, ...]:

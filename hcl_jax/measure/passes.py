@@ -63,7 +63,7 @@ def first_pass(
         state, rows = _first(state, *chunk[1:], normalize=normalize)
         low, high = np.searchsorted(wanted, [chunk.start, chunk.start + len(chunk.rows)])
         kept.append(np.asarray(rows)[wanted[low:high] - chunk.start])
-    return _finish(state), np.concatenate(kept)
+    return state.finish(), np.concatenate(kept)
 
 
 def second_pass(
@@ -78,9 +78,6 @@ def second_pass(
         totals = _second(totals, *chunk[1:], means, normalize=normalize)
         totals.hits.block_until_ready()  # else chunks would be waiting in memory
     return totals
-
-
-_finish = jax.jit(Accumulator.finish)
 
 
 @partial(jax.jit, static_argnames="normalize", donate_argnums=0)

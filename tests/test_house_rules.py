@@ -23,8 +23,9 @@ LAYERS = {
     "": ("hcl_jax", "theory", "scripts"),
     "hcl_jax": (
         "validation padding precision system",
-        "views_axis pairs hardening psi normalization geometry evaluation data augmentation "
+        "pair_rules views_axis hardening psi normalization geometry evaluation data augmentation "
         "networks checkpoints",
+        "pairs",
         "losses encoders",
         "collectives batch_warnings meshes",
         "conventions",
@@ -64,6 +65,7 @@ LAYERS = {
         "block tiles options exchange",
         "negatives positives",
         "gradients",
+        "numbers",
         "vjp",
         "loss sharded pallas",
     ),

@@ -36,10 +36,10 @@ LAYERS = {
     ),
     "hcl_jax.system": ("atomic_files json_files locking processes", "preemption"),
     "hcl_jax.geometry": (
-        "_checks _pseudo_inverse",
+        "_checks _pseudo_inverse shrunk_frames",
         "classes simplex",
         "hypersphere spectrum separation",
-        "summary",
+        "escape summary",
         "accumulator",
     ),
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
@@ -78,7 +78,7 @@ LAYERS = {
         "updates",
         "runner",
     ),
-    "theory": ("checking model", "optimum exact", "evaluation free_features", "claims"),
+    "theory": ("checking model", "optimum exact escape", "evaluation free_features", "claims"),
     "theory.checking": ("verdicts", "claim", "tally", "z_scores"),
     "theory.model": (
         "rationals multisets gaussian_model",
@@ -93,13 +93,14 @@ LAYERS = {
         "floor floor_by_slope profile",
         "floor_of_models threshold",
     ),
+    "theory.escape": ("matrix", "frames paley"),
     "theory.exact": ("balls bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),
     "scripts": (
-        "paths theory_report data_preparation",
+        "paths data_preparation",
         "experiments",
-        "runs",
+        "runs theory_report",
         "benchmarking",
         "reproduce train sweep export prepare_data verify_theory "
         "benchmark_losses benchmark_training benchmark_views compile_for_tpu compile_experiments",
@@ -127,7 +128,7 @@ LAYERS = {
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
         "findings section heartbeat",
-        "html model_sections optimum_figures optimum_tables",
+        "html escape_sections model_sections optimum_figures optimum_tables",
         "sections",
     ),
 }

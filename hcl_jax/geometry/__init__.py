@@ -15,6 +15,8 @@ of all metrics take the derivative of a norm and of a standard deviation to be 0
     separation.py    the class-distance normalised variance
     summary.py       `measure`: the metrics that runs record, at once
     accumulator.py   `Accumulator`: nearly the same of embeddings that come in batches
+    escape.py        how fast class means leave dimensional collapse, in theory
+    shrunk_frames.py the hardness up to which NC is the optimum of HUCL, and the optimum beyond
 """
 
 from hcl_jax.geometry.accumulator import Accumulator, StreamedGeometry
@@ -28,8 +30,10 @@ from hcl_jax.geometry.classes import (
     within_class,
     zero_sum,
 )
+from hcl_jax.geometry.escape import escape_matrix, escape_rate
 from hcl_jax.geometry.hypersphere import alignment, uniformity
 from hcl_jax.geometry.separation import cdnv
+from hcl_jax.geometry.shrunk_frames import HUCLOptimum, hucl_optimum, hucl_threshold
 from hcl_jax.geometry.simplex import etf_distance, simplex_etf
 from hcl_jax.geometry.spectrum import (
     DIRECTION_TOLERANCE,
@@ -44,6 +48,7 @@ __all__ = [
     "NC2",
     "Accumulator",
     "Geometry",
+    "HUCLOptimum",
     "StreamedGeometry",
     "alignment",
     "cdnv",
@@ -51,7 +56,11 @@ __all__ = [
     "directions",
     "effective_rank",
     "equal_inner_product",
+    "escape_matrix",
+    "escape_rate",
     "etf_distance",
+    "hucl_optimum",
+    "hucl_threshold",
     "measure",
     "nc1",
     "nc2",

@@ -213,7 +213,7 @@ def test_imports_flow_one_way(module):
     [
         ("hcl_jax.losses.dense", "hcl_jax.pairs", False),
         ("hcl_jax.pairs", "hcl_jax.losses.dense", True),
-        ("hcl_jax.pairs", "hcl_jax.psi", True),
+        ("hcl_jax.hardening", "hcl_jax.psi", True),
         ("hcl_jax.losses", "hcl_jax.losses.dense", False),
         ("hcl_jax.losses.dense", "hcl_jax.losses", True),
         ("hcl_jax.losses.contrastive", "hcl_jax.losses._blockwise.loss", False),

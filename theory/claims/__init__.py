@@ -2,6 +2,10 @@
 
 from theory.checking import Claim
 from theory.claims import (
+    escape_flow,
+    escape_paley,
+    escape_theorem_a,
+    escape_theorem_b,
     evaluators,
     free_features_optima,
     free_features_training,
@@ -45,6 +49,10 @@ CLAIMS: tuple[Claim, ...] = (
     *theorem4_branch_and_bound.CLAIMS,
     *theorem_c_batches.CLAIMS,
     *proposition6_sphere.CLAIMS,
+    *escape_theorem_a.CLAIMS,
+    *escape_theorem_b.CLAIMS,
+    *escape_paley.CLAIMS,
+    *escape_flow.CLAIMS,
     *free_features_optima.CLAIMS,
     *proposition5_detached_gradient.CLAIMS,
     *free_features_training.CLAIMS,

@@ -173,7 +173,7 @@ def _compare_batches(
             features = _shaken(rng, _optimum(classes, members, beta, psi))
         else:
             scale = rng.choice((Fraction(1, 2), Fraction(1), Fraction(3)))
-            rows = ball_features(rng, classes, classes * members, rng.choice((1, 2, 4)))
+            rows = ball_features(rng, classes, members, rng.choice((1, 2, 4)))
             features = tuple(tuple(scale * x for x in row) for row in rows)
         loss = hucl_of_batch(features, members, beta=beta, psi=psi)
         tally.at_least(loss, floor(features, members, beta, psi))
@@ -212,7 +212,7 @@ def _compare_with_nc(effort: Effort, shares: Sequence[Fraction], radius: Fractio
             features = _shaken(rng, tuple(tuple(shrink * x for x in row) for row in collapsed))
             features = tuple(_into_ball(tuple(radius * x for x in row), radius) for row in features)
         else:
-            features = ball_features(rng, classes, classes * members, classes)
+            features = ball_features(rng, classes, members, classes)
         loss = hucl_of_batch(features, members, beta=beta, psi=psi)
         tally.at_least(loss, hucl_of_batch(collapsed, members, beta=beta, psi=psi))
         tally.models += 1

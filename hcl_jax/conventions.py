@@ -49,6 +49,8 @@ class Conventions:
         self_positives: whether an anchor is its own positive.
         self_negatives: whether, in UCL and HUCL, an anchor is among its own negatives. Members of
             its class always are. In SCL and HSCL negatives are of other classes, whatever this is.
+        ignored_negatives: whether rows without a label, see `ignore_label` of `hcl_jax.pairs.rows`,
+            are negatives of all anchors. They are neither anchors nor positives.
         stop_gradient_hardening: whether the hardening weights are constants with respect to the
             embeddings, as in the reference code. Hardness (beta) keeps its gradient, and the value
             does not depend on it.
@@ -69,6 +71,7 @@ class Conventions:
 
     self_positives: bool = False
     self_negatives: bool = False
+    ignored_negatives: bool = False
     stop_gradient_hardening: bool = True
     average: Average = "pairs"
     num_negatives: int | None = None
@@ -76,7 +79,8 @@ class Conventions:
     precision: PrecisionLike = jax.lax.Precision.HIGHEST
 
     def __post_init__(self) -> None:
-        for name in ("self_positives", "self_negatives", "stop_gradient_hardening"):
+        flags = ("self_positives", "self_negatives", "ignored_negatives", "stop_gradient_hardening")
+        for name in flags:
             check_choice(name, getattr(self, name), (False, True))
         check_choice("average", self.average, ("pairs", "anchors"))
         check_precision(self.precision)
@@ -153,7 +157,7 @@ def batch_losses(
     )
     _check_combination(psi, hardening, conventions, key, collectives)
     check_embeddings("embeddings", embeddings)
-    for name, numbers in zip(("labels", "groups", "instances"), rows, strict=True):
+    for name, numbers in zip(("labels", "groups", "instances"), rows[:3], strict=True):
         check_labels(name, numbers, length=embeddings.shape[0])
     pairs = _pairs(rows, objective.supervised, conventions)
     compute = partial(_losses, conventions=conventions, collectives=collectives)
@@ -198,12 +202,13 @@ def _losses(
 
 def _pairs(rows: Rows, supervised: Bool[Array, ""] | bool, conventions: Conventions) -> Pairs:
     """Supervised or unsupervised pairs; which of them may be traced."""
-    of_classes = partial(pairing.supervised, rows, self_positives=conventions.self_positives)
+    options = {
+        "self_positives": conventions.self_positives,
+        "ignored_negatives": conventions.ignored_negatives,
+    }
+    of_classes = partial(pairing.supervised, rows, **options)
     of_everyone = partial(
-        pairing.unsupervised,
-        rows,
-        self_positives=conventions.self_positives,
-        self_negatives=conventions.self_negatives,
+        pairing.unsupervised, rows, self_negatives=conventions.self_negatives, **options
     )
     if is_concrete(supervised):
         return of_classes() if supervised else of_everyone()

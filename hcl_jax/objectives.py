@@ -33,6 +33,7 @@ from hcl_jax.options import Options, Scalar, conventions_of, psi_of
 from hcl_jax.validation import (
     check_no_negative_labels,
     check_non_negative,
+    check_weights,
     fits_int32,
     is_concrete,
 )
@@ -194,12 +195,20 @@ def objective(
     """
     conventions = conventions_of(options, supervised=supervised)
     embeddings, of_rows = without_views_axis(
-        embeddings, labels=labels, groups=options.get("groups")
+        embeddings,
+        labels=labels,
+        groups=options.get("groups"),
+        weights=options.get("weights"),
     )
+    if of_rows["weights"] is not None:
+        check_weights(of_rows["weights"], length=len(embeddings))
     groups = _ranks(of_rows["groups"])
-    labels = _ranks(of_rows["labels"], are_classes=supervised or groups is None)
+    ignore_label = options.get("ignore_label")
+    labels = of_rows["labels"]
+    if ignore_label is None:
+        labels = _ranks(labels, are_classes=supervised or groups is None)
     first = collectives.index() * sum(np.shape(labels)[:1])
-    rows = pairing.rows(labels, groups=groups, first=first)
+    rows = pairing.rows(labels, groups=groups, first=first, ignore_label=ignore_label)
     losses = batch_losses(
         embeddings,
         rows,
@@ -215,8 +224,14 @@ def objective(
             supervised,
             self_positives=conventions.self_positives,
             self_negatives=conventions.self_negatives,
+            ignored_negatives=conventions.ignored_negatives,
         )
-    return average_loss(losses, conventions.average, axis_name=collectives.axis_name)
+    return average_loss(
+        losses,
+        conventions.average,
+        weights=of_rows["weights"],
+        axis_name=collectives.axis_name,
+    )
 
 
 def _ranks(labels: Any, *, are_classes: bool = False) -> Any:

@@ -6,6 +6,7 @@ from hcl_jax.hardening import Hardening
 from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi
 from hcl_jax.validation import (
+    check_booleans,
     check_embeddings,
     check_function,
     check_labels,
@@ -80,8 +81,15 @@ def _check_pairs(pairs: Any) -> None:
 
 def _check_keys(name: str, keys: Keys, length: int) -> None:
     """Raises unless there is one integer of every kind for each embedding."""
-    for key in keys:
-        check_labels(f"the pair keys of the {name}", key, length=length)
+    for field, key in keys._asdict().items():
+        if field not in ("in_positives", "in_negatives"):
+            check_labels(f"the pair keys of the {name}", key, length=length)
+        elif key is not None:
+            check_booleans(f"{field} of the {name}", key)
+            if key.shape != (length,):
+                raise ValueError(
+                    f"{field} of the {name} must have shape ({length},), got {key.shape}"
+                )
 
 
 def _found(value: Any) -> str:

@@ -55,15 +55,15 @@ def sharded_contrastive_loss(
 
     Returns:
         The losses of this device's anchors; average them with `average_loss`
-        and its `axis_name`.
+        and its `axis_name`. Of the gradient with respect to numbers of psi and hardening, such as
+        temperature, every device has a part: add them up, as those of shared parameters.
         Memory: that of the blockwise form, and the rows of all devices (gather) or two shards
         (ring).
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a psi that is not InfoNCE, a joint
             hardening, or an unknown exchange.
-        NotImplementedError: if differentiated twice, or with respect to a number of psi or
-            hardening.
+        NotImplementedError: if differentiated twice, or in forward mode.
 
     Example:
         >>> import jax

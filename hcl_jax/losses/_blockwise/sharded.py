@@ -30,6 +30,15 @@ from hcl_jax.losses._blockwise.negatives import (
     empty_sums,
     statistics,
 )
+from hcl_jax.losses._blockwise.numbers import (
+    Differentiated,
+    Values,
+    empty,
+    number_gradients,
+    numbers_of_negatives,
+    numbers_of_positives,
+    sum_of_products,
+)
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import (
     PositiveSums,
@@ -78,7 +87,8 @@ def sharded_losses(
     options: ShardOptions,
 ) -> AnchorLosses:
     """The losses of the rows of this device, with the candidates of all."""
-    return _sharded(options, LossInputs(infonce, pairs), (embeddings,))
+    inputs = LossInputs(varying_like(infonce, embeddings), pairs)
+    return _sharded(options, inputs, (embeddings,))
 
 
 def _sharded_forward(
@@ -147,10 +157,56 @@ def _sharded_backward(
     start = varying_like(jnp.zeros(features.shape, residuals.slope.dtype), rows)
     offer = (rows, coefficients, terms)
     gradient = for_each_shard(exchange, axis_name, offer, add_gradient, start)
-    return (gradient[ranks].astype(features.dtype),)
+    return (gradient[ranks],)
 
 
-_sharded = differentiable_once(_sharded_forward, _sharded_backward)
+def _sharded_numbers(
+    options: tuple[ShardOptions, tuple[bool, ...]],
+    inputs: LossInputs,
+    embeddings: Embeddings,
+    residuals: Residuals,
+    weight: Float[Array, " n"],
+    gradients: Embeddings,
+) -> LossInputs:
+    """The part of this device, whose sum over devices is the gradient with respect to numbers."""
+    (tiles, exchange, axis_name), wanted = options
+    (features,) = embeddings
+    order, _, rows = sort_rows(features, inputs.pairs)
+    weight = weight[order]
+    coefficients = softmax_coefficients(residuals, weight)
+    anchors = (rows, anchor_terms(residuals.statistics, weight))
+    padded, block = weighted_blocks((rows, coefficients), tiles)
+    offer = (rows.features, rows.as_candidate)
+
+    def of_negatives(numbers: Differentiated) -> Values:
+        def add(total: Values, visiting: Visitors) -> Values:
+            others, length = whole_blocks(rows_in_one_role(*visiting), tiles)
+            found = numbers_of_negatives(numbers, padded, others, (block, length), tiles)
+            return jax.tree.map(jnp.add, total, found)
+
+        start = empty(numbers, (weight, features))
+        return for_each_shard(exchange, axis_name, offer, add, start)
+
+    def of_positives(numbers: Differentiated) -> Values:
+        def add(total: Values, visiting: Visitors) -> Values:
+            candidates = rows_in_one_role(*_by_group(exchange, visiting, visiting[1]))
+            found = numbers_of_positives(numbers, anchors, candidates, tiles.precision)
+            return jax.tree.map(jnp.add, total, found)
+
+        start = empty(numbers, (weight, features))
+        return for_each_shard(exchange, axis_name, offer, add, start)
+
+    infonce = number_gradients(
+        inputs.differentiated(wanted),
+        tiles.detached,
+        of_negatives=of_negatives,
+        of_positives=of_positives,
+        products=lambda: sum_of_products(gradients[0], features) / 2,
+    )
+    return inputs._replace(infonce=infonce, pairs=None)
+
+
+_sharded = differentiable_once(_sharded_forward, _sharded_backward, _sharded_numbers)
 
 
 def _by_group(exchange: Exchange, visiting: T, keys: Keys) -> T:

@@ -33,6 +33,7 @@ LAYERS = {
         "objectives",
         "named_losses parallel",
         "training",
+        "measure",
     ),
     "hcl_jax.system": ("atomic_files json_files locking processes", "preemption"),
     "hcl_jax.geometry": (
@@ -72,6 +73,18 @@ LAYERS = {
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
     "hcl_jax.encoders": ("reader", "export"),
     "hcl_jax.parallel": ("global_loss",),
+    "hcl_jax.measure": (
+        "extras",
+        "arrays",
+        "tables",
+        "choosing",
+        "passes objective verdict",
+        "findings",
+        "text pictures",
+        "page",
+        "command",
+        "__main__",
+    ),
     "hcl_jax.training": (
         "program targets microbatches",
         "states batch_loss embedding",
@@ -94,7 +107,7 @@ LAYERS = {
         "floor_of_models threshold",
     ),
     "theory.escape": ("matrix", "frames paley"),
-    "theory.exact": ("balls bounds float64 tuple_laws", "lower_bounds"),
+    "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),
     "scripts": (

@@ -107,7 +107,7 @@ LAYERS = {
         "broken_hypotheses",
     ),
     "theory.optimum": (
-        "collapsed_loss",
+        "collapsed_loss random_batches",
         "floor floor_by_slope profile",
         "floor_of_models threshold",
     ),

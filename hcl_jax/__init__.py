@@ -3,7 +3,9 @@
 from hcl_jax import evaluation, geometry, hardening, losses, normalization, pairs, parallel, psi
 from hcl_jax.batch_warnings import BatchWarning
 from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, batch_losses
-from hcl_jax.objectives import Options, hscl, hucl, objective, scl, ucl
+from hcl_jax.named_losses import clip, nt_xent, supcon
+from hcl_jax.objectives import hscl, hucl, objective, scl, ucl
+from hcl_jax.options import Options
 
 __version__ = "0.1.0"
 
@@ -14,6 +16,7 @@ __all__ = [
     "Objective",
     "Options",
     "batch_losses",
+    "clip",
     "evaluation",
     "geometry",
     "hardening",
@@ -21,10 +24,12 @@ __all__ = [
     "hucl",
     "losses",
     "normalization",
+    "nt_xent",
     "objective",
     "pairs",
     "parallel",
     "psi",
     "scl",
+    "supcon",
     "ucl",
 ]

@@ -17,80 +17,36 @@ They drop into any training loop:
     >>> value, gradient = jax.value_and_grad(hscl)(embeddings, labels, beta=5.0)
 """
 
-import dataclasses
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import jax.numpy as jnp
 import numpy as np
-from jax.lax import PrecisionLike
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from hcl_jax import pairs as pairing
 from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
 from hcl_jax.collectives import SINGLE, Collectives
-from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, batch_losses
+from hcl_jax.conventions import Objective, batch_losses
 from hcl_jax.hardening import Hardening, exponential, no_hardening
-from hcl_jax.losses import Average, Implementation, average_loss
-from hcl_jax.psi import Psi, infonce
+from hcl_jax.losses import average_loss
+from hcl_jax.options import Options, Scalar, conventions_of, psi_of
 from hcl_jax.validation import (
-    check_choice,
     check_no_negative_labels,
     check_non_negative,
     fits_int32,
     is_concrete,
 )
-
-Scalar = Float[Array, ""] | float
-
-
-class Options(TypedDict, total=False):
-    """The options shared by the four objectives, so that one can stand in for another.
-
-    Attributes:
-        temperature: divisor of the differences of similarities inside InfoNCE; default 1. Hardening
-            acts on similarities before the temperature, as in the paper.
-        psi: another loss function than InfoNCE (then `temperature` is to be left out).
-        groups: integers (n,); rows with equal numbers are positives. Default: the labels. For two
-            views of each image pass the number of the image.
-        key: randomness for the samples estimator, which needs `num_negatives` as well.
-        self_positives: see `hcl_jax.Conventions`; default False.
-        self_negatives: see `hcl_jax.Conventions`; default False. True is for UCL and HUCL only.
-        stop_gradient_hardening: see `hcl_jax.Conventions`; default True.
-        average: see `hcl_jax.Conventions`; default "pairs".
-        num_negatives: see `hcl_jax.Conventions`; default None, the weights estimator.
-        implementation: see `hcl_jax.Conventions`; default None.
-        precision: see `hcl_jax.Conventions`; default `jax.lax.Precision.HIGHEST`.
-        quiet: whether to say nothing of a batch without any loss, or of embeddings outside the unit
-            ball (`hcl_jax.BatchWarning`); default False. Traced numbers are never looked at.
-        reference_conventions: whether the defaults of the options above are those of the authors'
-            code (`REFERENCE_CONVENTIONS`); an option that is given counts all the same. (The code
-            also draws ``num_negatives=256``; without it the result is the limit of infinitely
-            many.) Default False.
-    """
-
-    temperature: Scalar
-    psi: Psi | None
-    groups: Int[Array, " n"] | None
-    key: PRNGKeyArray | None
-    self_positives: bool
-    self_negatives: bool
-    stop_gradient_hardening: bool
-    average: Average
-    num_negatives: int | None
-    implementation: Implementation | None
-    precision: PrecisionLike
-    quiet: bool
-    reference_conventions: bool
+from hcl_jax.views_axis import without_views_axis
 
 
 def scl(
-    embeddings: Float[Array, "n dim"], labels: Int[Array, " n"], **options: Unpack[Options]
+    embeddings: Float[Array, "n *views dim"], labels: Int[Array, " n"], **options: Unpack[Options]
 ) -> Float[Array, ""]:
     """Supervised contrastive learning: positives of the class, negatives of other classes.
 
     Args:
-        embeddings: normalised embeddings, one a row.
-        labels: the class of each row.
+        embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
+        labels: the class of each row, or of each image.
         **options: see `Options`.
 
     Returns:
@@ -110,7 +66,7 @@ def scl(
 
 
 def hscl(
-    embeddings: Float[Array, "n dim"],
+    embeddings: Float[Array, "n *views dim"],
     labels: Int[Array, " n"],
     *,
     beta: Scalar,
@@ -119,8 +75,8 @@ def hscl(
     """Hard supervised contrastive learning: `scl` with exponentially tilted negatives.
 
     Args:
-        embeddings: normalised embeddings, one a row.
-        labels: the class of each row.
+        embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
+        labels: the class of each row, or of each image.
         beta: the hardness, non-negative; 0 gives `scl`.
         **options: see `Options`.
 
@@ -142,12 +98,12 @@ def hscl(
 
 
 def ucl(
-    embeddings: Float[Array, "n dim"], labels: Int[Array, " n"], **options: Unpack[Options]
+    embeddings: Float[Array, "n *views dim"], labels: Int[Array, " n"], **options: Unpack[Options]
 ) -> Float[Array, ""]:
     """Unsupervised contrastive learning: negatives are everyone, the anchor's class included.
 
     Args:
-        embeddings: normalised embeddings, one a row.
+        embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
         labels: the latent class of each row; it picks the positives unless `groups` is given.
         **options: see `Options`.
 
@@ -167,7 +123,7 @@ def ucl(
 
 
 def hucl(
-    embeddings: Float[Array, "n dim"],
+    embeddings: Float[Array, "n *views dim"],
     labels: Int[Array, " n"],
     *,
     beta: Scalar,
@@ -176,7 +132,7 @@ def hucl(
     """Hard unsupervised contrastive learning: `ucl` with exponentially tilted negatives.
 
     Args:
-        embeddings: normalised embeddings, one a row.
+        embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
         labels: the latent class of each row; it picks the positives unless `groups` is given.
         beta: the hardness, non-negative; 0 gives `ucl`.
         **options: see `Options`.
@@ -199,7 +155,7 @@ def hucl(
 
 
 def objective(
-    embeddings: Float[Array, "n dim"],
+    embeddings: Float[Array, "n *views dim"],
     labels: Int[Array, " n"],
     *,
     supervised: bool,
@@ -210,8 +166,9 @@ def objective(
     """Any of the four, with any hardening function, on one device or several.
 
     Args:
-        embeddings: normalised embeddings, one a row; on several devices, the rows of this device.
-        labels: the class of each row.
+        embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim);
+            on several devices, those of this device.
+        labels: the class of each row, or of each image.
         supervised: whether negatives are of other classes (True) or everyone.
         hardening: a product hardening function, see `hcl_jax.hardening`.
         collectives: where the rows of the batch are; by default all on this device. See
@@ -235,15 +192,18 @@ def objective(
         >>> round(float(loss), 4)
         0.5414
     """
-    conventions = _conventions(options, supervised=supervised)
-    groups = _ranks(options.get("groups"))
-    labels = _ranks(labels, are_classes=supervised or groups is None)
+    conventions = conventions_of(options, supervised=supervised)
+    embeddings, of_rows = without_views_axis(
+        embeddings, labels=labels, groups=options.get("groups")
+    )
+    groups = _ranks(of_rows["groups"])
+    labels = _ranks(of_rows["labels"], are_classes=supervised or groups is None)
     first = collectives.index() * sum(np.shape(labels)[:1])
     rows = pairing.rows(labels, groups=groups, first=first)
     losses = batch_losses(
         embeddings,
         rows,
-        Objective(supervised, hardening, _psi(options)),
+        Objective(supervised, hardening, psi_of(options)),
         conventions,
         key=options.get("key"),
         collectives=collectives,
@@ -259,26 +219,6 @@ def objective(
     return average_loss(losses, conventions.average, axis_name=collectives.axis_name)
 
 
-def _conventions(options: Options, *, supervised: bool) -> Conventions:
-    """The conventions that options ask for: those that are given, then those of a preset."""
-    unknown = set(options) - set(Options.__annotations__)
-    if unknown:
-        raise TypeError(
-            f"unknown options {sorted(unknown)}; known are {list(Options.__annotations__)}"
-        )
-    if supervised and options.get("self_negatives", False):
-        raise ValueError(
-            "self_negatives=True has no meaning for SCL and HSCL, whose negatives are of other "
-            "classes than the anchor"
-        )
-    preset = options.get("reference_conventions", False)
-    for name in ("reference_conventions", "quiet"):
-        check_choice(name, options.get(name, False), (False, True))
-    names = {field.name for field in dataclasses.fields(Conventions)}
-    given: Any = {name: value for name, value in options.items() if name in names}
-    return dataclasses.replace(REFERENCE_CONVENTIONS if preset else Conventions(), **given)
-
-
 def _ranks(labels: Any, *, are_classes: bool = False) -> Any:
     """Concrete integers; their ranks, by which equal stay equal, if int32 cannot hold them.
 
@@ -289,15 +229,3 @@ def _ranks(labels: Any, *, are_classes: bool = False) -> Any:
             check_no_negative_labels("labels", labels, pairing.WAYS_OUT)
         return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int32)
     return labels
-
-
-def _psi(options: Options) -> Psi | None:
-    """The loss function that options ask for; None for InfoNCE with all numbers 1."""
-    psi = options.get("psi")
-    if psi is not None and "temperature" in options:
-        raise ValueError(
-            "give the temperature to psi itself: temperature and psi exclude each other"
-        )
-    if psi is None and "temperature" in options:
-        return infonce(temperature=options["temperature"])
-    return psi

@@ -5,7 +5,7 @@ squared (`scale_of`), so that neither large nor small numbers leave the range of
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,29 @@ def segment_means(
     for _ in range(2):
         found = found + means(scaled - found[segments])
     return shrink * found
+
+
+class Compensated(NamedTuple):
+    """A running sum in two numbers, which add up to it.
+
+    Attributes:
+        total: the sum, rounded.
+        rest: what the total has lost by rounding.
+    """
+
+    total: Float[Array, "*shape"]
+    rest: Float[Array, "*shape"]
+
+    def plus(self, term: Float[Array, "*shape"]) -> "Compensated":
+        """The sum with one more term: what the total loses is found exactly (Knuth's two-sum)."""
+        total = self.total + term
+        gained = total - self.total
+        lost = (self.total - (total - gained)) + (term - gained)
+        return Compensated(total, self.rest + lost)
+
+    def times(self, factor: Float[Array, "*factor"]) -> "Compensated":
+        """The sum times a power of two."""
+        return Compensated(self.total * factor, self.rest * factor)
 
 
 def _shrink(rows: Float[Array, "n *shape"]) -> Float[Array, ""]:

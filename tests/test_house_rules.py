@@ -24,21 +24,23 @@ LAYERS = {
     "": ("hcl_jax", "theory", "scripts"),
     "hcl_jax": (
         "validation padding precision system",
-        "pairs hardening psi normalization geometry evaluation data augmentation networks "
-        "checkpoints",
+        "views_axis pairs hardening psi normalization geometry evaluation data augmentation "
+        "networks checkpoints",
         "losses encoders",
         "collectives batch_warnings meshes",
         "conventions",
+        "options",
         "objectives",
-        "parallel",
+        "named_losses parallel",
         "training",
     ),
     "hcl_jax.system": ("atomic_files json_files locking processes", "preemption"),
     "hcl_jax.geometry": (
-        "_checks _pseudo_inverse",
+        "_checks _pseudo_inverse shrunk_frames",
         "classes simplex",
-        "hypersphere spectrum",
-        "summary",
+        "hypersphere spectrum separation",
+        "escape summary",
+        "accumulator",
     ),
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (

@@ -12,9 +12,14 @@ of all metrics take the derivative of a norm and of a standard deviation to be 0
     spectrum.py      how many directions the class means span
     simplex.py       the simplex ETF and the distance to it
     hypersphere.py   alignment and uniformity
-    summary.py       `measure`: all metrics but uniformity at once
+    separation.py    the class-distance normalised variance
+    summary.py       `measure`: the metrics that runs record, at once
+    accumulator.py   `Accumulator`: nearly the same of embeddings that come in batches
+    escape.py        how fast class means leave dimensional collapse, in theory
+    shrunk_frames.py the hardness up to which NC is the optimum of HUCL, and the optimum beyond
 """
 
+from hcl_jax.geometry.accumulator import Accumulator, StreamedGeometry
 from hcl_jax.geometry.classes import (
     NC2,
     class_means,
@@ -25,7 +30,10 @@ from hcl_jax.geometry.classes import (
     within_class,
     zero_sum,
 )
+from hcl_jax.geometry.escape import escape_matrix, escape_rate
 from hcl_jax.geometry.hypersphere import alignment, uniformity
+from hcl_jax.geometry.separation import cdnv
+from hcl_jax.geometry.shrunk_frames import HUCLOptimum, hucl_optimum, hucl_threshold
 from hcl_jax.geometry.simplex import etf_distance, simplex_etf
 from hcl_jax.geometry.spectrum import (
     DIRECTION_TOLERANCE,
@@ -38,13 +46,21 @@ from hcl_jax.geometry.summary import Geometry, measure
 __all__ = [
     "DIRECTION_TOLERANCE",
     "NC2",
+    "Accumulator",
     "Geometry",
+    "HUCLOptimum",
+    "StreamedGeometry",
     "alignment",
+    "cdnv",
     "class_means",
     "directions",
     "effective_rank",
     "equal_inner_product",
+    "escape_matrix",
+    "escape_rate",
     "etf_distance",
+    "hucl_optimum",
+    "hucl_threshold",
     "measure",
     "nc1",
     "nc2",

@@ -186,15 +186,24 @@ def nc1(
     """
     means = class_means(embeddings, labels, num_classes)
     around = deviations(embeddings, class_numbers(labels), means)
-    # With M the centred means, pinv(between) = C pinv(M) pinv(M)^T; the scale cancels.
     scale = jnp.maximum(scale_of(means), scale_of(around))
-    rounding = ROUNDING * jnp.finfo(means.dtype).eps * jnp.max(norms(means / scale))
-    inverse = pseudo_inverse(centred(means / scale), rounding)
-    if num_classes > means.shape[1]:  # the same norms, in fewer columns
-        basis, _ = jnp.linalg.qr(jax.lax.stop_gradient(inverse.T))
-        inverse = exact_product(inverse, basis)
+    inverse = inverse_of_centred(means / scale)
     ratios = exact_product(around / scale, inverse)
     return row_mean(jnp.sum(jnp.square(ratios), axis=1))
+
+
+def inverse_of_centred(means: Float[Array, "classes dim"]) -> Float[Array, "dim columns"]:
+    """``pinv(M)``, M the centred means, up to a rotation of its columns.
+
+    The pseudo-inverse of the covariance between classes is ``C pinv(M) pinv(M)^T``, so that NC1 is
+    the mean of ``|(z - mu)^T pinv(M)|^2`` over rows.
+    """
+    rounding = ROUNDING * jnp.finfo(means.dtype).eps * jnp.max(norms(means))
+    inverse = pseudo_inverse(centred(means), rounding)
+    if len(means) > means.shape[1]:  # the same norms, in fewer columns
+        basis, _ = jnp.linalg.qr(jax.lax.stop_gradient(inverse.T))
+        inverse = exact_product(inverse, basis)
+    return inverse
 
 
 def deviations(

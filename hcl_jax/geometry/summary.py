@@ -63,7 +63,8 @@ def measure(
 ) -> Geometry:
     """The metrics of embeddings and their classes, those whose cost is linear in n.
 
-    `uniformity`, which compares all pairs of embeddings, is not among them.
+    `uniformity`, which compares all pairs of embeddings, is not among them, nor is `cdnv`, which
+    runs do not record.
 
     Args:
         embeddings: one embedding per row.
@@ -83,22 +84,29 @@ def measure(
         (2, 0.0)
     """
     means = class_means(embeddings, labels, num_classes)
+    return Geometry(
+        **metrics_of_means(means),
+        within_class=within_class(embeddings, labels, num_classes),
+        nc1=nc1(embeddings, labels, num_classes),
+        alignment=alignment(embeddings, labels, num_classes),
+    )
+
+
+def metrics_of_means(means: Float[Array, "classes dim"]) -> dict[str, Array]:
+    """The fields of `Geometry` that the class means determine."""
     check_two_classes(means)
     spectrum, scale = scaled_spectrum(means)
-    has_etf = means.shape[1] >= num_classes - 1
+    has_etf = means.shape[1] >= len(means) - 1
     nc2_parts = nc2(means)
-    return Geometry(
-        zero_sum=zero_sum(means),
-        unit_norm=unit_norm(means),
-        equal_inner_product=equal_inner_product(means),
-        within_class=within_class(embeddings, labels, num_classes),
-        directions=directions(spectrum),
-        effective_rank=effective_rank(spectrum),
-        nc1=nc1(embeddings, labels, num_classes),
-        nc2_equinorm=nc2_parts.equinorm,
-        nc2_equiangular=nc2_parts.equiangular,
-        nc2_maximal_angle=nc2_parts.maximal_angle,
-        etf_distance=etf_distance(means) if has_etf else jnp.full((), jnp.nan, means.dtype),
-        alignment=alignment(embeddings, labels, num_classes),
-        spectrum=scale * (scale * spectrum),
-    )
+    return {
+        "zero_sum": zero_sum(means),
+        "unit_norm": unit_norm(means),
+        "equal_inner_product": equal_inner_product(means),
+        "directions": directions(spectrum),
+        "effective_rank": effective_rank(spectrum),
+        "nc2_equinorm": nc2_parts.equinorm,
+        "nc2_equiangular": nc2_parts.equiangular,
+        "nc2_maximal_angle": nc2_parts.maximal_angle,
+        "etf_distance": etf_distance(means) if has_etf else jnp.full((), jnp.nan, means.dtype),
+        "spectrum": scale * (scale * spectrum),
+    }

@@ -23,11 +23,11 @@ from hcl_jax import objectives
 from hcl_jax.collectives import over_axis
 from hcl_jax.hardening import Hardening
 from hcl_jax.losses import Exchange
-from hcl_jax.objectives import Options
+from hcl_jax.options import Options
 
 
 def objective(
-    embeddings: Float[Array, "n dim"],
+    embeddings: Float[Array, "n *views dim"],
     labels: Int[Array, " n"],
     *,
     axis_name: str,
@@ -39,14 +39,15 @@ def objective(
     """`hcl_jax.objective` of the global batch, called on every device with its own rows.
 
     Args:
-        embeddings: normalised embeddings of this device, one a row; every device has as many.
-        labels: the class of each row of this device.
+        embeddings: normalised embeddings of this device, one a row, or the views of each image:
+            (n, views, dim); every device has as many.
+        labels: the class of each row, or image, of this device.
         axis_name: name of the axis of the devices, as given to `jax.pmap` or to the mesh.
         supervised: whether negatives are of other classes (True) or everyone.
         hardening: a product hardening function.
         exchange: how the candidates of other devices arrive, "gather" or "ring"; by default the
             choice of `hcl_jax.losses.choose_exchange`.
-        **options: see `hcl_jax.objectives.Options`; the same `key` is to be given on every device,
+        **options: see `hcl_jax.Options`; the same `key` is to be given on every device,
             which then draws with a key of its own.
 
     Returns:

@@ -52,6 +52,16 @@ def temperature_table(effort: Effort = Effort.FULL) -> Table:
     return Table(["C", "temperature", "beta_c", "beta_c times temperature"], rows)
 
 
+def batch_table(effort: Effort = Effort.FULL) -> Table:
+    """beta_c for k = infinity in balanced batches of m members a class, and in the population."""
+    sizes = (2, 3, 5, 10, 26, 51, None)
+    rows = []
+    for num_classes in (2, 10, 100)[: effort.choose(2, 3, 3)]:
+        found = (threshold(ProfileParameters(num_classes, None, per_class=m)) for m in sizes)
+        rows.append([str(num_classes), *(f"{bracket.middle:.5f}" for bracket in found)])
+    return Table(["C", *(f"m={m}" for m in sizes[:-1]), "population"], rows)
+
+
 def optimum_table(effort: Effort) -> Table:
     """Prediction and outcome, a row for every problem and objective of the claim."""
     rows = []
@@ -153,6 +163,12 @@ SECTIONS = (
         "beta_c at lower temperatures, k = infinity",
         "Below temperature 1 NC stops being optimal at ever smaller hardness.",
         table=temperature_table,
+    ),
+    Section(
+        "beta_c of balanced batches, k = infinity, temperature 1",
+        "m members of each class, and an anchor is not its own negative, as is the default of the "
+        "library's losses (Theorem C of docs/hucl_optimum.md).",
+        table=batch_table,
     ),
     Section(
         "Minimisation over free features against the theorems",

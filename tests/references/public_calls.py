@@ -151,6 +151,9 @@ SPECIAL = {
     "hscl": Call(hcl_jax.hscl, {**BATCH, "beta": 2.0}),
     "ucl": Call(hcl_jax.ucl, BATCH),
     "hucl": Call(hcl_jax.hucl, {**BATCH, "beta": 2.0}),
+    "supcon": Call(hcl_jax.supcon, {**BATCH, "temperature": 0.5}),
+    "nt_xent": Call(hcl_jax.nt_xent, {**BATCH, "temperature": 0.5}),
+    "clip": Call(hcl_jax.clip, {"images": Z, "texts": Z, "temperature": 0.5}),
     "objective": Call(
         hcl_jax.objective, {**BATCH, "supervised": True, "hardening": hardening.exponential(2.0)}
     ),
@@ -300,11 +303,16 @@ SPECIAL = {
 }
 OF_MEANS = ("equal_inner_product", "etf_distance", "nc2", "singular_values", "unit_norm")
 OF_MEANS += ("zero_sum",)
-OF_CLASSES = ("alignment", "class_means", "measure", "nc1", "within_class")
+ESCAPING = {"class_means": MEANS, "supervised": False, "beta": 2.0, "temperature": 0.5}
+ESCAPING |= {"per_class": 3}
+OF_CLASSES = ("alignment", "cdnv", "class_means", "measure", "nc1", "within_class")
 GEOMETRY = {
     **{name: {"means": MEANS} for name in OF_MEANS},
     **dict.fromkeys(OF_CLASSES, CLASSIFIED),
     **{name: {"spectrum": jnp.asarray([1.0, 0.5])} for name in ("directions", "effective_rank")},
+    **dict.fromkeys(("escape_matrix", "escape_rate"), ESCAPING),
+    "hucl_optimum": {"num_classes": 10, "beta": 2.0, "temperature": 1.0, "per_class": 2},
+    "hucl_threshold": {"num_classes": 10, "temperature": 1.0, "per_class": 2},
     "simplex_etf": {"num_classes": 3, "dim": 4},
     "uniformity": {"embeddings": Z, "scale": 2.0},
 }

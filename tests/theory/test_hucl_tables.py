@@ -3,7 +3,7 @@
 import pytest
 
 from scripts.theory_report import optimum_figures, optimum_tables
-from scripts.theory_report.optimum_tables import temperature_table
+from scripts.theory_report.optimum_tables import batch_table, temperature_table
 from scripts.theory_report.sections import SECTIONS
 from theory.checking import Effort
 
@@ -32,9 +32,18 @@ def test_figures_show_something(section):
 
 
 def test_every_section_has_a_figure_or_a_table():
-    assert len(TABLES) + len(FIGURES) == len(SECTIONS) == 15
+    assert len(TABLES) + len(FIGURES) == len(SECTIONS) == 16
     assert OPTIMUM < set(SECTIONS)
 
 
 def test_table_of_temperatures():
     assert temperature_table().rows[0] == ["10", "1", "1.41132", "1.41132"]
+
+
+def test_table_of_batches():
+    """Three rows of an independent computation."""
+    assert batch_table().rows == [
+        ["2", "0.32119", "0.28839", "0.27043", "0.25993", "0.25439", "0.25281", "0.25122"],
+        ["10", "1.75187", "1.60467", "1.51559", "1.45988", "1.42926", "1.42036", "1.41132"],
+        ["100", "3.59031", "3.37780", "3.24523", "3.16051", "3.11328", "3.09945", "3.08538"],
+    ]

@@ -23,6 +23,7 @@ from theory.claims import (
     theorem4_tangents,
     theorem4_threshold,
     theorem4_unimodality,
+    theorem_c_batches,
 )
 
 CLAIMS: tuple[Claim, ...] = (
@@ -42,6 +43,7 @@ CLAIMS: tuple[Claim, ...] = (
     *theorem4_threshold.CLAIMS,
     *theorem4_tangents.CLAIMS,
     *theorem4_branch_and_bound.CLAIMS,
+    *theorem_c_batches.CLAIMS,
     *proposition6_sphere.CLAIMS,
     *free_features_optima.CLAIMS,
     *proposition5_detached_gradient.CLAIMS,

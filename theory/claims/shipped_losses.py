@@ -19,7 +19,8 @@ from flint import arb
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax.hardening import Hardening, exponential
-from hcl_jax.objectives import Options, objective
+from hcl_jax.objectives import objective
+from hcl_jax.options import Options
 from hcl_jax.psi import Psi
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.checking.z_scores import judged, z_score

@@ -4,13 +4,15 @@
 InfoNCE joins ``k = infinity``, where the value is
 
     L_oo(delta) = log(alpha + q a(delta)),
-    a(delta) = (1 + (C-1) e^{-(beta + 1/tau) delta}) / (1 + (C-1) e^{-beta delta}),
+    a(delta) = (1 + rho e^{-(beta + 1/tau) delta}) / (1 + rho e^{-beta delta}),
 
-and the closed forms of its minimum. Neural collapse (NC) in the unit ball is the gap
-``delta = C / (C - 1)``.
+and the closed forms of its minimum. Here rho is how many negatives are of other classes for one of
+the own: C - 1 for the population, m (C - 1) / (m - 1) in a balanced batch (Theorem C of
+`docs/hucl_optimum.md`). Neural collapse (NC) in the unit ball is the gap ``delta = C / (C - 1)``.
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import NamedTuple
 
 from flint import arb, arb_series
@@ -28,16 +30,29 @@ class ProfileParameters(NamedTuple):
         num_classes: C, at least 2.
         k: the number of negatives; None stands for infinitely many.
         psi: InfoNCE with its alpha, q and temperature.
+        per_class: the number m of members of each class in a balanced batch, in which an anchor is
+            not its own negative, for ``k = infinity``; None for the population.
     """
 
     num_classes: int
     k: int | None
     psi: InfoNCE = InfoNCE()
+    per_class: int | None = None
 
     def __str__(self) -> str:
         weight = "k" if self.psi.q is None else str(self.psi.q)
         negatives = "oo" if self.k is None else str(self.k)
-        return f"C={self.num_classes} k={negatives} q={weight} tau={self.psi.tau}"
+        batch = "" if self.per_class is None else f" m={self.per_class}"
+        return f"C={self.num_classes} k={negatives} q={weight} tau={self.psi.tau}{batch}"
+
+    @property
+    def others(self) -> Fraction:
+        """rho, the number of negatives of other classes for one of the own."""
+        if self.per_class is None:
+            return Fraction(self.num_classes - 1)
+        if self.k is not None or self.per_class < 2:
+            raise ValueError(f"batches need k = infinity and two members of each class, got {self}")
+        return Fraction(self.per_class * (self.num_classes - 1), self.per_class - 1)
 
 
 def taylor(profile: ProfileParameters, beta: arb, delta: arb, *, terms: int = 3) -> tuple[arb, ...]:
@@ -45,13 +60,18 @@ def taylor(profile: ProfileParameters, beta: arb, delta: arb, *, terms: int = 3)
 
     Raises ValueError for ``k = infinity`` with ``q = k``, which has no limit.
     """
-    num_classes, k, psi = profile
-    if k is not None:
+    others = ball(profile.others)
+    if profile.k is not None:
         return collapsed_taylor(
-            delta, num_classes=num_classes, k=k, psi=psi, beta=beta, terms=terms
+            delta,
+            num_classes=profile.num_classes,
+            k=profile.k,
+            psi=profile.psi,
+            beta=beta,
+            terms=terms,
         )
     alpha, q, rate = _limit_parameters(profile)
-    variable, others = arb_series([delta, 1], terms), num_classes - 1
+    variable = arb_series([delta, 1], terms)
     tilted = (variable * (-(beta + rate))).exp() * others + 1
     series = (tilted / ((variable * (-beta)).exp() * others + 1) * q + alpha).log()
     return tuple(series[i] for i in range(terms))
@@ -66,7 +86,7 @@ def limit_minimum(profile: ProfileParameters, beta: arb) -> Minimum:
     """The minimum over ``delta >= 0`` for ``k = infinity``, in closed form up to one root.
 
     With ``d = delta / tau`` and ``b = beta tau`` the minimiser is the unique root of
-    ``(b + 1) e^{-d} + (C - 1) e^{-(b + 1) d} = b``, and the minimum is
+    ``(b + 1) e^{-d} + rho e^{-(b + 1) d} = b``, and the minimum is
     ``log(alpha + q a*)`` with ``a* = (1 + 1/b) e^{-d}``. Raises ValueError if k is finite or beta
     not positive.
     """
@@ -74,7 +94,7 @@ def limit_minimum(profile: ProfileParameters, beta: arb) -> Minimum:
         raise ValueError(f"the closed form needs k = infinity and beta > 0, got {profile}, {beta}")
     alpha, q, rate = _limit_parameters(profile)
     scaled = beta / rate
-    root = _root(lambda gap: _excess(profile.num_classes, scaled, gap))
+    root = _root(lambda gap: _excess(ball(profile.others), scaled, gap))
     return Minimum(root / rate, (alpha + q * (1 + 1 / scaled) * (-root).exp()).log())
 
 
@@ -85,7 +105,7 @@ def limit_threshold(profile: ProfileParameters) -> arb:
     """
     _, _, rate = _limit_parameters(profile)
     gap = ball(nc_gap(profile.num_classes)) * rate
-    return _root(lambda scaled: _excess(profile.num_classes, scaled, gap)) * rate
+    return _root(lambda scaled: _excess(ball(profile.others), scaled, gap)) * rate
 
 
 def _limit_parameters(profile: ProfileParameters) -> tuple[arb, arb, arb]:
@@ -96,12 +116,10 @@ def _limit_parameters(profile: ProfileParameters) -> tuple[arb, arb, arb]:
     return ball(psi.alpha), ball(psi.q), 1 / ball(psi.tau)
 
 
-def _excess(num_classes: int, scaled_beta: arb, gap: arb) -> arb:
+def _excess(others: arb, scaled_beta: arb, gap: arb) -> arb:
     """Decreasing in both arguments; positive left of the minimiser."""
     return (
-        (scaled_beta + 1) * (-gap).exp()
-        + (num_classes - 1) * (-(scaled_beta + 1) * gap).exp()
-        - scaled_beta
+        (scaled_beta + 1) * (-gap).exp() + others * (-(scaled_beta + 1) * gap).exp() - scaled_beta
     )
 
 

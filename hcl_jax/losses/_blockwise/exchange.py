@@ -76,6 +76,7 @@ def for_each_shard(
         arriving = jax.tree.map(lambda x: lax.ppermute(x, axis_name, onwards), visiting)
         return (visit(state, visiting), arriving), None
 
+    own = varying_like(own, own)
     start = (varying_like(state, own), own)
     (state, last), _ = lax.scan(hop, start, length=size - 1)
     return visit(state, last)

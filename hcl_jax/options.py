@@ -1,0 +1,86 @@
+"""The options of the losses of a batch, and what they come to."""
+
+import dataclasses
+from typing import Any, TypedDict
+
+from jax.lax import PrecisionLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions
+from hcl_jax.losses import Average, Implementation
+from hcl_jax.psi import Psi, infonce
+from hcl_jax.validation import check_choice
+
+Scalar = Float[Array, ""] | float
+
+
+class Options(TypedDict, total=False):
+    """The options shared by the four objectives, so that one can stand in for another.
+
+    Attributes:
+        temperature: divisor of the differences of similarities inside InfoNCE; default 1. Hardening
+            acts on similarities before the temperature, as in the paper.
+        psi: another loss function than InfoNCE (then `temperature` is to be left out).
+        groups: integers (n,); rows with equal numbers are positives. Default: the labels. For two
+            views of each image pass the number of the image.
+        key: randomness for the samples estimator, which needs `num_negatives` as well.
+        self_positives: see `hcl_jax.Conventions`; default False.
+        self_negatives: see `hcl_jax.Conventions`; default False. True is for UCL and HUCL only.
+        stop_gradient_hardening: see `hcl_jax.Conventions`; default True.
+        average: see `hcl_jax.Conventions`; default "pairs".
+        num_negatives: see `hcl_jax.Conventions`; default None, the weights estimator.
+        implementation: see `hcl_jax.Conventions`; default None.
+        precision: see `hcl_jax.Conventions`; default `jax.lax.Precision.HIGHEST`.
+        quiet: whether to say nothing of a batch without any loss, or of embeddings outside the unit
+            ball (`hcl_jax.BatchWarning`); default False. Traced numbers are never looked at.
+        reference_conventions: whether the defaults of the options above are those of the authors'
+            code (`REFERENCE_CONVENTIONS`); an option that is given counts all the same. (The code
+            also draws ``num_negatives=256``; without it the result is the limit of infinitely
+            many.) Default False.
+    """
+
+    temperature: Scalar
+    psi: Psi | None
+    groups: Int[Array, " n"] | None
+    key: PRNGKeyArray | None
+    self_positives: bool
+    self_negatives: bool
+    stop_gradient_hardening: bool
+    average: Average
+    num_negatives: int | None
+    implementation: Implementation | None
+    precision: PrecisionLike
+    quiet: bool
+    reference_conventions: bool
+
+
+def conventions_of(options: Options, *, supervised: bool) -> Conventions:
+    """The conventions that options ask for: those that are given, then those of a preset."""
+    unknown = set(options) - set(Options.__annotations__)
+    if unknown:
+        raise TypeError(
+            f"unknown options {sorted(unknown)}; known are {list(Options.__annotations__)}"
+        )
+    if supervised and options.get("self_negatives", False):
+        raise ValueError(
+            "self_negatives=True has no meaning for SCL and HSCL, whose negatives are of other "
+            "classes than the anchor"
+        )
+    preset = options.get("reference_conventions", False)
+    for name in ("reference_conventions", "quiet"):
+        check_choice(name, options.get(name, False), (False, True))
+    names = {field.name for field in dataclasses.fields(Conventions)}
+    given: Any = {name: value for name, value in options.items() if name in names}
+    return dataclasses.replace(REFERENCE_CONVENTIONS if preset else Conventions(), **given)
+
+
+def psi_of(options: Options) -> Psi | None:
+    """The loss function that options ask for; None for InfoNCE with all numbers 1."""
+    psi = options.get("psi")
+    if psi is not None and "temperature" in options:
+        raise ValueError(
+            "give the temperature to psi itself: temperature and psi exclude each other"
+        )
+    if psi is None and "temperature" in options:
+        return infonce(temperature=options["temperature"])
+    return psi

@@ -1,0 +1,41 @@
+"""Batches with an axis of views, ``(batch, views, dim)``, as rows, all of an image in turn."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hcl_jax.validation import check_array, is_concrete
+
+
+def without_views_axis(
+    embeddings: Float[Array, "n *views dim"], **of_images: Any
+) -> tuple[Float[Array, "rows dim"], dict[str, Any]]:
+    """One embedding a row, and what is known of images, once for each view; None stays None.
+
+    Embeddings that are rows already are returned as they are, and so is what is known of them.
+    """
+    check_array("embeddings", embeddings)
+    shape = jnp.shape(embeddings)
+    if len(shape) != 3:
+        return embeddings, of_images
+    batch, views, dim = shape
+    repeated = {name: _repeated(name, value, batch, views) for name, value in of_images.items()}
+    return jnp.asarray(embeddings).reshape(batch * views, dim), repeated
+
+
+def _repeated(name: str, value: Any, batch: int, views: int) -> Any:
+    """A number of each image, `views` times; concrete numbers stay concrete."""
+    if value is None:
+        return None
+    check_array(name, value)
+    if jnp.shape(value) != (batch,):
+        raise ValueError(
+            f"{name} must have shape ({batch},), one for each image of embeddings "
+            f"(batch, views, dim), got shape {jnp.shape(value)}"
+        )
+    if not is_concrete(value):
+        return jnp.repeat(value, views)
+    with jax.ensure_compile_time_eval():
+        return jnp.repeat(value, views)

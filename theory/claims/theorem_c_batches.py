@@ -1,0 +1,321 @@
+"""Theorem C: the optimum of HUCL in a balanced batch that leaves an anchor out of its negatives.
+
+Everything of Theorem 4 holds for the weights estimator with ``rho = m (C - 1) / (m - 1)`` in place
+of C - 1. Batches are evaluated from the definition, in balls, at rational embeddings.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from flint import arb, fmpq
+
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
+from theory.model.latent_classes import Matrix
+from theory.model.psi_kinds import InfoNCE
+from theory.model.random_models import Rng, ball_features
+from theory.model.rationals import ball, exact, rational
+from theory.model.simplex import exact_simplex, nc_gap, square_root
+from theory.optimum.profile import ProfileParameters, limit_minimum, limit_threshold, slope_at_nc
+
+SEED = 34
+BETAS = (Fraction(1, 4), Fraction(1), Fraction(3), Fraction(10))
+LOSSES = (
+    InfoNCE(),
+    InfoNCE(tau=Fraction(1, 2)),
+    InfoNCE(alpha=Fraction(0)),
+    InfoNCE(Fraction(1, 3), Fraction(2)),
+)
+SHAPES = ((2, 2), (2, 3), (3, 2), (4, 3), (5, 2))
+MARGIN = arb("1e-30")
+
+
+def hucl_of_batch(
+    features: Matrix,
+    members: int,
+    *,
+    beta: Fraction,
+    psi: InfoNCE,
+    self_positives: bool = False,
+) -> arb:
+    """The weights estimator of HUCL, classes being runs of `members` rows."""
+    tilt, inverse, count = ball(beta), 1 / ball(psi.tau), len(features)
+    gram = [[_product(x, y) for y in features] for x in features]
+    losses = []
+    for i, row in enumerate(gram):
+        negatives = [arb(t) for j, t in enumerate(row) if j != i]
+        weight = sum(((tilt * t).exp() for t in negatives), arb(0))
+        tilted = sum((((tilt + inverse) * t).exp() for t in negatives), arb(0)) / weight
+        own = range(i - i % members, i - i % members + members)
+        positives = [row[p] for p in own if p != i or self_positives]
+        values = [
+            (ball(psi.alpha) + ball(psi.weight(1)) * tilted * (-inverse * s).exp()).log()
+            for s in positives
+        ]
+        losses.append(sum(values, arb(0)) / len(values))
+    return sum(losses, arb(0)) / count
+
+
+def floor_of_batch(features: Matrix, members: int, beta: Fraction, psi: InfoNCE) -> arb:
+    """The least HUCL of Theorem C for a batch of that many classes."""
+    profile = ProfileParameters(len(features) // members, None, psi, members)
+    return limit_minimum(profile, ball(beta)).value
+
+
+@in_balls()
+def floor_of_random_batches(effort: Effort) -> Measurement:
+    """HUCL of batches of any norm, half of them near the optimum, against the floor."""
+    return _compare_batches(effort, floor_of_batch)
+
+
+@in_balls()
+def floor_of_the_population(effort: Effort) -> Measurement:
+    """Asks the floor of Theorem 4, with C - 1 for rho, of the same batches."""
+
+    def population(features: Matrix, members: int, beta: Fraction, psi: InfoNCE) -> arb:
+        profile = ProfileParameters(len(features) // members, None, psi)
+        return limit_minimum(profile, ball(beta)).value
+
+    return _compare_batches(effort, population)
+
+
+@in_balls()
+def floor_with_self_positives(effort: Effort) -> Measurement:
+    """The floor where the anchor is among its positives: a component of its own pays there."""
+    tally = Tally()
+    for classes, members in SHAPES[: effort.choose(2, 4, 5)]:
+        for beta in BETAS[1:]:
+            frame = _with_own_components(_optimum(classes, members, beta, InfoNCE()), members)
+            loss = hucl_of_batch(frame, members, beta=beta, psi=InfoNCE(), self_positives=True)
+            tally.at_least(loss, floor_of_batch(frame, members, beta, InfoNCE()))
+            tally.models += 1
+    return tally.measurement()
+
+
+@in_balls()
+def frames_attain(effort: Effort) -> Measurement:
+    """Shrunk frames have HUCL equal to the floor, also where each row has a dimension of its own.
+
+    So the optimum of a batch, unlike that of the population, is not unique.
+    """
+    return _compare_frames(effort, at_nc=False)
+
+
+@in_balls()
+def nc_attains(effort: Effort) -> Measurement:
+    """Asks the same of NC beyond beta_c."""
+    return _compare_frames(effort, at_nc=True)
+
+
+@in_balls()
+def nc_wins_below(effort: Effort) -> Measurement:
+    """HUCL of batches in the unit ball against that of NC, at 0.9 and 0.999 beta_c."""
+    return _compare_with_nc(effort, (Fraction(9, 10), Fraction(999, 1000)), Fraction(1))
+
+
+@in_balls()
+def nc_wins_above(effort: Effort) -> Measurement:
+    """Asks the same at 1.2 and 2 beta_c."""
+    return _compare_with_nc(effort, (Fraction(12, 10), Fraction(2)), Fraction(1))
+
+
+@in_balls()
+def nc_wins_outside(effort: Effort) -> Measurement:
+    """Asks the same at a tenth of beta_c of batches in the ball of radius 5/4."""
+    return _compare_with_nc(effort, (Fraction(1, 10),), Fraction(5, 4))
+
+
+@in_balls(bits=220)
+def threshold_in_closed_form(effort: Effort) -> Measurement:
+    """beta_c by the function of Lambert, and the sign of the slope at NC to either side of it."""
+    return _compare_thresholds(effort, lambda profile: profile)
+
+
+@in_balls(bits=220)
+def threshold_of_the_population(effort: Effort) -> Measurement:
+    """Asks the signs of the batch at the beta_c of the population."""
+    return _compare_thresholds(effort, lambda profile: profile._replace(per_class=None))
+
+
+def lambert_threshold(profile: ProfileParameters) -> arb:
+    """``beta_c = (1/A + W(rho e^{-1/A} / A)) / delta0`` with ``A = (e^D - 1) / D``."""
+    gap, tau = ball(nc_gap(profile.num_classes)), ball(profile.psi.tau)
+    inverse = gap / tau / (gap / tau).expm1()
+    return (inverse + (ball(profile.others) * inverse * (-inverse).exp()).lambertw()) / gap
+
+
+def _compare_thresholds(
+    effort: Effort, asked: Callable[[ProfileParameters], ProfileParameters]
+) -> Measurement:
+    """Records the closed form of the profile that is asked, and the slopes around it of a batch."""
+    tally = Tally()
+    for classes in (2, 3, 10, 100, 1000)[: effort.choose(3, 5, 5)]:
+        for members in (2, 3, 10, 51):
+            for tau in (Fraction(1), Fraction(1, 2), Fraction(1, 10)):
+                profile = ProfileParameters(classes, None, InfoNCE(tau=tau), members)
+                beta = lambert_threshold(asked(profile))
+                tally.equal(beta, limit_threshold(asked(profile)))
+                tally.at_least(arb(0), slope_at_nc(profile, beta * (1 - MARGIN)))
+                tally.at_least(slope_at_nc(profile, beta * (1 + MARGIN)), arb(0))
+                tally.models += 1
+    return tally.measurement()
+
+
+def _compare_batches(
+    effort: Effort, floor: Callable[[Matrix, int, Fraction, InfoNCE], arb]
+) -> Measurement:
+    """Records whether random batches lie above a floor."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for number in range(effort.choose(20, 200, 2000)):
+        classes, members = rng.choice(SHAPES)
+        beta, psi = rng.choice(BETAS), rng.choice(LOSSES)
+        if number % 2:
+            features = _shaken(rng, _optimum(classes, members, beta, psi))
+        else:
+            scale = rng.choice((Fraction(1, 2), Fraction(1), Fraction(3)))
+            rows = ball_features(rng, classes, classes * members, rng.choice((1, 2, 4)))
+            features = tuple(tuple(scale * x for x in row) for row in rows)
+        loss = hucl_of_batch(features, members, beta=beta, psi=psi)
+        tally.at_least(loss, floor(features, members, beta, psi))
+        tally.models += 1
+    return tally.measurement()
+
+
+def _compare_frames(effort: Effort, *, at_nc: bool) -> Measurement:
+    """Records whether the optimal frames, or NC, have the loss of the floor."""
+    tally = Tally()
+    for classes, members in SHAPES[: effort.choose(2, 4, 5)]:
+        for beta in BETAS[2:]:
+            frame = _optimum(classes, members, beta, InfoNCE())
+            if at_nc:
+                frame = _repeated(exact_simplex(classes), members)
+            for features in (frame, _with_own_components(frame, members)):
+                loss = hucl_of_batch(features, members, beta=beta, psi=InfoNCE())
+                tally.equal(loss, floor_of_batch(features, members, beta, InfoNCE()))
+                tally.models += 1
+    return tally.measurement()
+
+
+def _compare_with_nc(effort: Effort, shares: Sequence[Fraction], radius: Fraction) -> Measurement:
+    """Records whether random batches in a ball, most of them near NC, have a larger HUCL than NC.
+
+    The others near NC are turned, shrunk or spread within classes.
+    """
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for number in range(effort.choose(24, 200, 2000)):
+        classes, members = rng.choice(SHAPES)
+        profile = ProfileParameters(classes, None, rng.choice(LOSSES), members)
+        beta = exact("beta", float(lambert_threshold(profile))) * rng.choice(shares)
+        psi, collapsed = profile.psi, _repeated(exact_simplex(classes), members)
+        if number % 4:
+            shrink = 1 - Fraction(rng.choice((0, 0, 1, 20)), 100)
+            features = _shaken(rng, tuple(tuple(shrink * x for x in row) for row in collapsed))
+            features = tuple(_into_ball(tuple(radius * x for x in row), radius) for row in features)
+        else:
+            features = ball_features(rng, classes, classes * members, classes)
+        loss = hucl_of_batch(features, members, beta=beta, psi=psi)
+        tally.at_least(loss, hucl_of_batch(collapsed, members, beta=beta, psi=psi))
+        tally.models += 1
+    return tally.measurement()
+
+
+def _into_ball(row: Sequence[Fraction], radius: Fraction) -> tuple[Fraction, ...]:
+    """The row, divided by its norm over the radius (rounded up) if that is above 1."""
+    square = sum((x * x for x in row), Fraction(0)) / radius**2
+    norm = max(Fraction(1), square_root(square) + Fraction(1, 10**79))
+    return tuple(x / norm for x in row)
+
+
+def _optimum(classes: int, members: int, beta: Fraction, psi: InfoNCE) -> Matrix:
+    """The shrunk frame of Theorem C, every row as often as its class has members."""
+    least = limit_minimum(ProfileParameters(classes, None, psi, members), ball(beta))
+    mantissa, exponent = least.delta.mid().man_exp()
+    gap = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+    radius = square_root(gap / nc_gap(classes))
+    frame = tuple(tuple(radius * x for x in row) for row in exact_simplex(classes))
+    return _repeated(frame, members)
+
+
+def _repeated(frame: Matrix, members: int) -> Matrix:
+    """Every row as often as its class has members."""
+    return tuple(row for row in frame for _ in range(members))
+
+
+def _with_own_components(rows: Matrix, members: int) -> Matrix:
+    """Rows that have 1/4 more in a dimension of their own."""
+    count = len(rows)
+    return tuple(
+        (*row, *(Fraction(int(i == j), 4) for j in range(count))) for i, row in enumerate(rows)
+    )
+
+
+def _shaken(rng: Rng, rows: Matrix) -> Matrix:
+    """Rows moved by between a tenth and a hundred thousandth."""
+    shake = Fraction(1, 10 ** rng.randint(1, 5))
+    return tuple(tuple(x + shake * Fraction(rng.randint(-9, 9), 10) for x in row) for row in rows)
+
+
+def _product(x: Sequence[Fraction], y: Sequence[Fraction]) -> fmpq:
+    """The inner product."""
+    return rational(sum((a * b for a, b in zip(x, y, strict=True)), Fraction(0)))
+
+
+CLAIMS = (
+    Claim(
+        name="the floor of HUCL in balanced batches",
+        statement="the weights estimator of HUCL over a balanced batch is at least the minimum "
+        "over delta >= 0 of log(alpha + q (1 + rho e^{-(b+1)d}) / (1 + rho e^{-bd})), "
+        "rho = m (C-1) / (m-1)",
+        reference="docs/hucl_optimum.md, Theorem C",
+        hypotheses="m >= 2 members of every class, positives and negatives other than the anchor, "
+        "InfoNCE, exponential tilting with beta > 0; embeddings of any norm in any dimension",
+        evidence=Evidence.PROVED,
+        measure=floor_of_random_batches,
+        controls=(
+            Control("x+ may be x", "positives other than the anchor", floor_with_self_positives),
+            Control(
+                "the floor of the population",
+                "negatives other than the anchor",
+                floor_of_the_population,
+            ),
+        ),
+    ),
+    Claim(
+        name="frames attain the floor of batches",
+        statement="a shrunk simplex ETF has HUCL equal to the floor of its batch, and so it has "
+        "with a component of its own for every embedding: the optimum is not unique",
+        reference="docs/hucl_optimum.md, Theorem C",
+        hypotheses="InfoNCE, alpha = q = tau = 1, beta = 3 and 10, C in {2..5}, m in {2, 3}",
+        evidence=Evidence.CERTIFIED,
+        measure=frames_attain,
+        controls=(Control("NC", "beta at most beta_c", nc_attains),),
+    ),
+    Claim(
+        name="NC minimises HUCL of balanced batches up to beta_c",
+        statement="below beta_c no batch in the unit ball has a smaller HUCL than NC",
+        reference="docs/hucl_optimum.md, Theorem C",
+        hypotheses="as for the floor, and the unit ball",
+        evidence=Evidence.PROVED,
+        measure=nc_wins_below,
+        controls=(
+            Control("beta above beta_c", "beta at most beta_c", nc_wins_above),
+            Control("norm 5/4", "unit ball", nc_wins_outside),
+        ),
+    ),
+    Claim(
+        name="the HUCL threshold of balanced batches",
+        statement="the slope of the profile at NC changes sign within a relative 1e-30 of "
+        "beta_c = ((C-1)/C) (1/A + W(rho e^{-1/A}/A)), A = (e^D - 1)/D, D = C / ((C-1) tau)",
+        reference="docs/hucl_optimum.md, Theorem C",
+        hypotheses="k = oo, C in {2, 3, 10, 100, 1000}, m in {2, 3, 10, 51}, tau in {1, 1/2, 1/10}",
+        evidence=Evidence.CERTIFIED,
+        measure=threshold_in_closed_form,
+        controls=(
+            Control(
+                "beta_c of the population",
+                "the own class weighs m - 1, the others m",
+                threshold_of_the_population,
+            ),
+        ),
+    ),
+)

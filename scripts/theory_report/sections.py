@@ -1,5 +1,15 @@
 """The sections of the report, in order; further ones are added here."""
 
-from scripts.theory_report import model_sections, optimum_figures, optimum_tables
+from scripts.theory_report import (
+    escape_sections,
+    model_sections,
+    optimum_figures,
+    optimum_tables,
+)
 
-SECTIONS = (*model_sections.SECTIONS, *optimum_figures.SECTIONS, *optimum_tables.SECTIONS)
+SECTIONS = (
+    *model_sections.SECTIONS,
+    *escape_sections.SECTIONS,
+    *optimum_figures.SECTIONS,
+    *optimum_tables.SECTIONS,
+)

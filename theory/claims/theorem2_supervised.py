@@ -23,7 +23,7 @@ from theory.model.broken_hypotheses import (
 )
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid
 from theory.model.kinds import PsiKind
-from theory.model.psi_kinds import InfoNCE, Linear, TripletSum
+from theory.model.psi_kinds import InfoNCE, Linear, SquaredHinge, TripletMax, TripletSum
 from theory.model.random_models import (
     collapsed_features,
     collapsed_model,
@@ -125,6 +125,37 @@ def hardening_repairs_linear(effort: Effort) -> Measurement:
 
 
 @in_balls()
+def flat_losses_only_at_collapse(effort: Effort) -> Measurement:
+    """SCL > bound off NC for hinges of margin C/(C-1), and for the hardest of two with margin 2."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for number in range(effort.choose(12, 80, 400)):
+        classes, k = rng.choice(((2, 1), (2, 2), (3, 1), (3, 2)))
+        gap = nc_gap(classes)
+        psi = rng.choice((TripletSum(gap), TripletMax(gap), SquaredHinge(gap)))
+        if number % 3 == 0:
+            k, psi = 2, TripletMax(TWO)
+        features = rng.choice((near_collapse, collapsed_features))
+        sizes = (classes, 2, classes - 1)
+        SCL.is_exceeded(
+            tally, random_model(rng, balanced=True, psi=psi, k=k, features=features, sizes=sizes)
+        )
+    almost = ((Fraction(99, 100),), (Fraction(-99, 100),))
+    SCL.is_exceeded(tally, collapsed_model(almost, psi=TripletSum(TWO)))
+    for features in (SQUARE, TWO_PAIRS):
+        SCL.is_exceeded(tally, collapsed_model(features, psi=TripletMax(TWO), k=2))
+    return tally.measurement()
+
+
+@in_balls()
+def smaller_margin(effort: Effort) -> Measurement:
+    """Asks the same of a hinge of margin 1 and points at +-99/100, where every v is -1.9602."""
+    tally = Tally()
+    almost = ((Fraction(99, 100),), (Fraction(-99, 100),))
+    SCL.is_exceeded(tally, collapsed_model(almost, psi=TripletSum(ONE)))
+    return tally.measurement()
+
+
+@in_balls()
 def different_class_means(effort: Effort) -> Measurement:
     """Anchors at +1 and negatives at -1, whatever the class: every v is -2."""
     tally = Tally()
@@ -191,6 +222,19 @@ CLAIMS = (
                 _attained_elsewhere(InfoNCE(alpha=Fraction(0))),
             ),
             Control("hinge, margin 2", "strict psi", _attained_elsewhere(TripletSum(TWO))),
+        ),
+    ),
+    Claim(
+        name="losses that are not strict, attained by NC alone",
+        statement="SCL is above the bound away from neural collapse for hinges of margin C/(C-1), "
+        "whose bound is 0, and for the hardest of k >= 2 negatives with a margin of at least 2.",
+        reference="docs/theory.md, Theorem 2",
+        hypotheses="those of Theorem 2; no strict psi",
+        evidence=Evidence.PROVED,
+        measure=flat_losses_only_at_collapse,
+        controls=(
+            Control("margin 1 for C = 2", "margin at least C/(C-1)", smaller_margin),
+            Control("the hardest of one negative", "k >= 2", _attained_elsewhere(TripletMax(TWO))),
         ),
     ),
     Claim(

@@ -1,0 +1,1 @@
+"""Tools for the escape from dimensional collapse, in ball arithmetic."""

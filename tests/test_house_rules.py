@@ -92,7 +92,12 @@ LAYERS = {
         "updates",
         "runner",
     ),
-    "theory": ("checking model", "optimum exact escape", "evaluation free_features", "claims"),
+    "theory": (
+        "checking model open_questions",
+        "optimum exact escape",
+        "evaluation free_features",
+        "claims",
+    ),
     "theory.checking": ("verdicts", "claim", "tally", "z_scores"),
     "theory.model": (
         "rationals multisets gaussian_model",

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions
+from hcl_jax.conventions import REFERENCE_CONVENTIONS, Bank, Conventions
 from hcl_jax.losses import Average, Implementation
 from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation import check_choice
@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
             default False.
         weights: non-negative weights (n,) of the rows as anchors in the mean, see
             `hcl_jax.losses.average_loss`; default all 1. For classes give ``of_classes[labels]``.
+        bank: candidates that are no anchors, see `hcl_jax.Bank`; default none.
         key: randomness for the samples estimator, which needs `num_negatives` as well.
         self_positives: see `hcl_jax.Conventions`; default False.
         self_negatives: see `hcl_jax.Conventions`; default False. True is for UCL and HUCL only.
@@ -52,6 +53,7 @@ class Options(TypedDict, total=False):
     ignore_label: int | None
     ignored_negatives: bool
     weights: Float[Array, " n"] | None
+    bank: Bank | None
     key: PRNGKeyArray | None
     self_positives: bool
     self_negatives: bool

@@ -25,12 +25,14 @@ class Rows(NamedTuple):
             other views of the same image, the number of the image.
         instance: a number of its own for each row of the global batch, non-negative.
         labelled: which rows have a label; None if all have.
+        grouped: which rows have a group, so that they can be positives; None if all have.
     """
 
     label: Int[Array, " n"]
     group: Int[Array, " n"]
     instance: Int[Array, " n"]
     labelled: Bool[Array, " n"] | None = None
+    grouped: Bool[Array, " n"] | None = None
 
 
 class Keys(NamedTuple):
@@ -74,6 +76,7 @@ def masks(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from hcl_jax.pairs import rows, unsupervised
         >>> pairs = unsupervised(rows(jnp.array([0, 1])), self_positives=True)
         >>> masks(pairs)[0].astype(int).tolist()
         [[1, 0], [0, 1]]
@@ -104,9 +107,11 @@ def is_positive(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
         TypeError: unless both are `Keys`.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
+        >>> from hcl_jax.pairs import rows, supervised
         >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
-        >>> first = Keys(*(key[:1] for key in anchors))
+        >>> first = jax.tree.map(lambda key: key[:1], anchors)
         >>> is_positive(first, candidates).tolist()
         [False, True, False]
     """
@@ -129,9 +134,11 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
         TypeError: unless both are `Keys`.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
+        >>> from hcl_jax.pairs import rows, supervised
         >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
-        >>> first = Keys(*(key[:1] for key in anchors))
+        >>> first = jax.tree.map(lambda key: key[:1], anchors)
         >>> is_negative(first, candidates).tolist()
         [False, False, True]
     """
@@ -171,7 +178,7 @@ def _check_kind(kind: type[Rows] | type[Keys], origin: str, named: Mapping[str, 
 def _check_integers(name: str, numbers: Rows | Keys) -> None:
     """Raises unless all fields are integers of the shape of the first, or whether rows count."""
     for field, found in numbers._asdict().items():
-        if field in ("labelled", "in_positives", "in_negatives"):
+        if field in ("labelled", "grouped", "in_positives", "in_negatives"):
             if found is None:
                 continue
             check_booleans(f"{field} of {name}", found)

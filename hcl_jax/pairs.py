@@ -36,6 +36,7 @@ __all__ = [
     "Rows",
     "is_negative",
     "is_positive",
+    "joined",
     "masks",
     "rows",
     "supervised",
@@ -51,6 +52,9 @@ WAYS_OUT = (
     "numpy.unique(labels, return_inverse=True)[1]"
 )
 """What to do about rows without a label."""
+
+NO_CLASS = -(2**31)
+"""The label of candidates that are negatives of every class."""
 
 NOBODY = -1
 """An instance number that no candidate has; an anchor that carries it is not kept from itself."""
@@ -107,6 +111,42 @@ def rows(
         instance=jnp.arange(length, dtype=jnp.int32) + jnp.asarray(first).astype(jnp.int32),
         labelled=labelled,
     )
+
+
+def joined(batch: Rows, stored: Rows) -> Rows:
+    """Describes the rows of a batch and, after them, other candidates, such as those of a bank.
+
+    Args:
+        batch: rows of a batch.
+        stored: other rows, with instances that the batch does not have.
+
+    Returns:
+        All of them, as candidates of the rows of the batch with ``same_batch=True``.
+
+    Raises:
+        TypeError: unless both are `Rows`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> batch = rows(jnp.array([0, 1]))
+        >>> everyone = joined(batch, rows(jnp.array([1]), first=2))
+        >>> masks(supervised(batch, everyone, same_batch=True))[0].astype(int).tolist()
+        [[0, 0, 0], [0, 0, 1]]
+    """
+    check_rows(batch=batch, stored=stored)
+    marks = ("labelled", "grouped")
+    missing = {name: [getattr(side, name) is None for side in (batch, stored)] for name in marks}
+    sides = [
+        side._replace(
+            **{
+                name: jnp.ones(len(side.label), bool)
+                for name in marks
+                if getattr(side, name) is None and not all(missing[name])
+            }
+        )
+        for side in (batch, stored)
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *sides)
 
 
 def supervised(
@@ -219,14 +259,20 @@ def _taking_part(
     side: Rows, ignored_negatives: bool
 ) -> tuple[Bool[Array, " n"] | None, Bool[Array, " n"] | None]:
     """Which rows take part in positive, and which in negative pairs."""
-    return side.labelled, None if ignored_negatives else side.labelled
+    in_positives = side.labelled
+    if side.grouped is not None:
+        in_positives = side.grouped if in_positives is None else in_positives & side.grouped
+    return in_positives, None if ignored_negatives else side.labelled
 
 
 def _check_classes(labels: Any, labelled: Any) -> None:
     """Raises ValueError if a concrete label is negative and of a row that has one."""
     if is_concrete(labels) and is_concrete(labelled):
         classes = np.asarray(labels)
-        classes = classes if labelled is None else np.where(labelled, classes, 0)
+        have_one = classes != NO_CLASS
+        if labelled is not None:
+            have_one &= np.asarray(labelled)
+        classes = np.where(have_one, classes, 0)
         check_no_negative_labels("labels", classes, WAYS_OUT)
 
 

@@ -170,9 +170,8 @@ def _one_set_numbers(
 ) -> LossInputs:
     """The gradient with respect to temperature, beta and other numbers."""
     order, _, rows = sort_rows(embeddings[0], inputs.pairs)
-    both = (rows, rows)
-    products = partial(sum_of_products, gradients[0], embeddings[0])
-    return _numbers(options, inputs, both, residuals, weight[order], lambda: products() / 2)
+    products = partial(sum_of_products, gradients, embeddings)
+    return _numbers(options, inputs, (rows, rows), residuals, weight[order], products)
 
 
 _one_set = differentiable_once(_one_set_forward, _one_set_backward, _one_set_numbers)
@@ -232,7 +231,7 @@ def _two_sets_numbers(
 ) -> LossInputs:
     """The gradient with respect to temperature, beta and other numbers."""
     orders, both = _sort_two_sets(embeddings, inputs.pairs)
-    products = partial(sum_of_products, gradients[0], embeddings[0])
+    products = partial(sum_of_products, gradients, embeddings)
     return _numbers(options, inputs, both, residuals, weight[orders[0]], products)
 
 

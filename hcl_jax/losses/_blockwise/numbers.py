@@ -13,10 +13,10 @@ forward pass leaves, as those of the gradient of the embeddings do; nothing else
 **The temperature alone** needs no pass where eta takes similarities as constants, or is one. The
 loss then depends on s and t through ``s / t`` only, and by the chain rule
 
-    d L / d t = -(1 / t) sum_ij G_ij s_ij = -(1 / t) sum_i x_i . (G Y)_i,
+    d L / d t = -(1 / t) sum_ij G_ij s_ij = -(1 / t) sum_i x_i . (G Y)_i
+              = -(1 / t) sum_j y_j . (G^T X)_j,
 
-the inner products of the anchors with their gradient, which is known (`of_temperature`). Where
-anchors are the candidates, the gradient is ``(G + G^T) Z`` and the sum is twice as large.
+inner products of embeddings with their gradients, which are known (`sum_of_products`).
 """
 
 from collections.abc import Callable
@@ -32,6 +32,7 @@ from hcl_jax.losses._blockwise.gradients import WeightedRows, all_tiles
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import over_positives
 from hcl_jax.losses._blockwise.tiles import Index, block_of, fold
+from hcl_jax.losses._differentiable_once import Embeddings
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import varying_like
 from hcl_jax.precision import inner_products
@@ -189,11 +190,14 @@ def numbers_of_positives(
     return over_positives(add, empty(numbers, anchors[1].offset), anchors, candidates, precision)
 
 
-def sum_of_products(
-    gradient: Float[Array, "n dim"], features: Float[Array, "n dim"]
-) -> Float[Array, ""]:
-    """``sum_i x_i . g_i``."""
-    return jnp.sum(gradient * features.astype(gradient.dtype))
+def sum_of_products(gradients: Embeddings, embeddings: Embeddings) -> Float[Array, ""]:
+    """``sum_ij G_ij s_ij``: half the inner products of all embeddings with their gradients.
+
+    Each entry of G is in the gradient of an anchor and in that of a candidate.
+    """
+    pairs = zip(gradients, embeddings, strict=True)
+    products = [jnp.sum(gradient * rows.astype(gradient.dtype)) for gradient, rows in pairs]
+    return sum(products[1:], start=products[0]) / 2
 
 
 def _softmax(

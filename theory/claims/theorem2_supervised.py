@@ -10,12 +10,22 @@ from fractions import Fraction
 
 from flint import fmpq
 
-from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.exact.bounds import supervised_bound
+from theory.checking import (
+    Claim,
+    Control,
+    Effort,
+    Evidence,
+    Measurement,
+    Tally,
+    Verdict,
+    in_balls,
+)
+from theory.exact.bounds import supervised_bound, unsupervised_bound
 from theory.exact.lower_bounds import LowerBound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
 from theory.model.broken_hypotheses import (
     longer_features,
+    positives_are_anchors,
     psi_that_falls,
     saturating_psi,
     softened,
@@ -32,6 +42,7 @@ from theory.model.random_models import (
     psi_choices,
     random_model,
     some_psi,
+    turned_collapse,
 )
 from theory.model.simplex import nc_gap
 
@@ -46,10 +57,25 @@ BOTH = LowerBound(supervised_bound, ("scl", "hscl"))
 @in_balls()
 def on_random_models(effort: Effort) -> Measurement:
     """Balanced models in the unit ball, half of them near neural collapse."""
-    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    rng, tally, flat = random.Random(SEED), Tally(seed=SEED), 0
     for i in range(effort.choose(30, 250, 2000)):
         features = near_collapse if i % 2 else None
-        BOTH.is_met(tally, random_model(rng, balanced=True, features=features))
+        model = random_model(rng, balanced=True, features=features)
+        equal = tally.verdicts[Verdict.EQUAL]
+        BOTH.is_met(tally, model)
+        flat += (tally.verdicts[Verdict.EQUAL] - equal) * (model.psi.kink is not None)
+    return tally.measurement(**{"equal because psi is flat there": flat})
+
+
+@in_balls()
+def with_dependent_views(effort: Effort) -> Measurement:
+    """SCL where x+ depends on x: any joint law, and x+ = x, near NC and anywhere in the ball."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for i in range(effort.choose(20, 150, 1000)):
+        features = near_collapse if i % 2 else None
+        SCL.is_met(tally, random_model(rng, balanced=True, joint=True, features=features))
+    for classes, k in ((2, 1), (2, 2), (3, 1)):
+        SCL.is_met(tally, positives_are_anchors(num_classes=classes, k=k))
     return tally.measurement()
 
 
@@ -88,11 +114,11 @@ TWO_PAIRS = ((ONE,), (ONE,), (-ONE,), (-ONE,))
 
 @in_balls()
 def only_at_collapse(effort: Effort) -> Measurement:
-    """SCL > bound strictly away from NC for strict psi, however near."""
+    """SCL > bound strictly away from NC for strict psi, however near, on the sphere too."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
-    for _ in range(effort.choose(10, 100, 600)):
+    for _ in range(effort.choose(15, 150, 900)):
         psi = some_psi(rng, strict=True)
-        features = rng.choice((near_collapse, collapsed_features))
+        features = rng.choice((near_collapse, turned_collapse, collapsed_features))
         model = random_model(rng, balanced=True, psi=psi, features=features, sizes=(3, 2, 2))
         SCL.is_exceeded(tally, model)
     for features in (SQUARE, TWO_PAIRS):
@@ -134,7 +160,7 @@ def flat_losses_only_at_collapse(effort: Effort) -> Measurement:
         psi = rng.choice((TripletSum(gap), TripletMax(gap), SquaredHinge(gap)))
         if number % 3 == 0:
             k, psi = 2, TripletMax(TWO)
-        features = rng.choice((near_collapse, collapsed_features))
+        features = rng.choice((near_collapse, turned_collapse, collapsed_features))
         sizes = (classes, 2, classes - 1)
         SCL.is_exceeded(
             tally, random_model(rng, balanced=True, psi=psi, k=k, features=features, sizes=sizes)
@@ -194,6 +220,21 @@ CLAIMS = (
                 "anchors at +1, negatives at -1",
                 "shared class means of anchors and negatives",
                 different_class_means,
+            ),
+        ),
+    ),
+    Claim(
+        name="SCL needs no conditional independence",
+        statement="The bound of SCL holds whatever the joint law of x and x+ in a class.",
+        reference=BOUND,
+        hypotheses="those of Theorem 2; x and x+ need not be independent given the label",
+        evidence=Evidence.PROVED,
+        measure=with_dependent_views,
+        controls=(
+            Control(
+                "UCL with x+ = x",
+                "negatives of other classes",
+                LowerBound(unsupervised_bound, ("ucl_joint",)).on(positives_are_anchors),
             ),
         ),
     ),

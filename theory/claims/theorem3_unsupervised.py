@@ -35,6 +35,7 @@ from theory.model.random_models import (
     psi_choices,
     random_model,
     some_psi,
+    turned_collapse,
     uniform,
 )
 from theory.model.rationals import rational
@@ -84,12 +85,17 @@ def at_collapse_unbalanced(effort: Effort) -> Measurement:
 
 @in_balls()
 def only_at_collapse(effort: Effort) -> Measurement:
-    """UCL > bound strictly away from NC for strict psi."""
+    """UCL > bound strictly away from NC for strict psi, on the sphere too."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
-    for _ in range(effort.choose(10, 100, 600)):
-        psi = some_psi(rng, strict=True)
+    for _ in range(effort.choose(12, 120, 700)):
+        psi, classes = some_psi(rng, strict=True), rng.choice((3, 3, 4))
         model = random_model(
-            rng, balanced=True, joint=False, psi=psi, features=near_collapse, sizes=(3, 2, 2)
+            rng,
+            balanced=True,
+            joint=False,
+            psi=psi,
+            features=rng.choice((near_collapse, turned_collapse)),
+            sizes=(classes, 2, classes - 1),
         )
         UCL.is_exceeded(tally, model)
     return tally.measurement()

@@ -1,6 +1,7 @@
 """Rules nobody has to remember: imports flow one way, what is exported is documented alike."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -170,10 +171,17 @@ SOURCES = {
 FOLDERS = {module_name(path) for path in SOURCES.values() if path.name == "__init__.py"}
 
 
+@functools.cache
+def tree_of(module):
+    """The syntax tree of a module, read once."""
+    return ast.parse(SOURCES[module].read_text())
+
+
+@functools.cache
 def imports_of(module):
     """The project's modules that a module imports, wherever in the file."""
     found = set()
-    for node in ast.walk(ast.parse(SOURCES[module].read_text())):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -350,7 +358,7 @@ def test_keys_come_first_and_options_by_keyword(function):
 
 def definitions(module):
     """The functions and classes of a module, with the name of what is exported of it."""
-    for node in ast.parse(SOURCES[module].read_text()).body:
+    for node in tree_of(module).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name, node
         if isinstance(node, ast.ClassDef):

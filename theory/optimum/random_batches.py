@@ -60,8 +60,8 @@ def shrinking_window(num_classes: int, negatives: int, inside: arb, *, narrow: a
     beyond = 2 * inside
     while not slope_at_nc(num_classes, negatives, beyond) < 0:
         beyond = 2 * beyond
-    opened, closed = bisect(arb(0)), bisect(beyond)
-    return Window(opened[::-1], closed)
+    within, before = bisect(arb(0))
+    return Window((before, within), bisect(beyond))
 
 
 def is_never_positive(num_classes: int, negatives: int, end: arb) -> bool:

@@ -86,7 +86,7 @@ def run(
         progress.update(num_steps(experiment, runtime))
         return results
     runner = runner_of(experiment, runtime)
-    loaded = load_dataset(experiment.data, runtime.data_dir)
+    loaded = load_dataset(experiment.source, runtime.data_dir)
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(open_run(path, experiment, longer=runtime.continues))
         data = place_dataset(loaded, runner, runtime.resident_bytes)

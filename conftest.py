@@ -1,6 +1,12 @@
-"""Modules whose optional packages are not installed are left out of the collection of doctests."""
+"""Modules whose optional packages are not installed are left out of the collection of doctests.
+
+tyro is imported before the first doctest: it puts all builtins into a set, and a doctest leaves the
+last value that it showed among them, be it a list.
+"""
 
 from importlib.util import find_spec
+
+import tyro  # noqa: F401
 
 NEEDS = {
     "scripts/benchmarking/losses_torch.py": "torch",

@@ -2,8 +2,14 @@
 
 from hcl_jax import evaluation, geometry, hardening, losses, normalization, pairs, parallel, psi
 from hcl_jax.batch_warnings import BatchWarning
-from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective, batch_losses
-from hcl_jax.named_losses import clip, nt_xent, supcon
+from hcl_jax.conventions import (
+    REFERENCE_CONVENTIONS,
+    Bank,
+    Conventions,
+    Objective,
+    batch_losses,
+)
+from hcl_jax.named_losses import clip, nscl, nt_xent, supcon
 from hcl_jax.objectives import hscl, hucl, objective, scl, ucl
 from hcl_jax.options import Options
 
@@ -11,6 +17,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "REFERENCE_CONVENTIONS",
+    "Bank",
     "BatchWarning",
     "Conventions",
     "Objective",
@@ -24,6 +31,7 @@ __all__ = [
     "hucl",
     "losses",
     "normalization",
+    "nscl",
     "nt_xent",
     "objective",
     "pairs",

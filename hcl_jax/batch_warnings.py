@@ -26,23 +26,33 @@ class BatchWarning(UserWarning):
 
 
 def warn_without_loss(
-    rows: Rows, supervised: Any, *, self_positives: bool, self_negatives: bool
+    rows: Rows,
+    supervised: Any,
+    *,
+    self_positives: bool,
+    self_negatives: bool,
+    ignored_negatives: bool = False,
 ) -> None:
     """Warns if, by concrete labels, no anchor has a positive, or none has a negative."""
-    if not (is_concrete(rows.label) and is_concrete(rows.group) and is_concrete(supervised)):
+    if not all(map(is_concrete, (rows.label, rows.group, rows.labelled, supervised))):
         return
-    count, groups = len(rows.group), np.unique(np.asarray(rows.group))
+    kept = slice(None) if rows.labelled is None else np.asarray(rows.labelled)
+    labels, groups = np.asarray(rows.label)[kept], np.asarray(rows.group)[kept]
+    count, groups = len(groups), np.unique(groups)
+    if count == 0:
+        _warn("no row of this batch has a label, so the loss is 0")
+        return
     if len(groups) == count and not self_positives:
         _warn(
             f"no anchor of this batch has a positive, as the labels or groups of all {count} rows "
             "differ, so the loss is 0"
         )
-    elif supervised and len(np.unique(np.asarray(rows.label))) == 1:
+    elif supervised and len(np.unique(labels)) == 1 and not ignored_negatives:
         _warn(
             f"no anchor of this batch has a negative, as all {count} labels are the same, so the "
             "loss is 0"
         )
-    elif not supervised and count == 1 and not self_negatives:
+    elif not supervised and count == 1 and not (self_negatives or ignored_negatives):
         _warn("no anchor of this batch has a negative, as it is a single row, so the loss is 0")
 
 

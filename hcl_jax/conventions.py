@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 from jax.lax import PrecisionLike
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from hcl_jax import pairs as pairing
 from hcl_jax.collectives import SINGLE, Collectives
@@ -49,6 +49,8 @@ class Conventions:
         self_positives: whether an anchor is its own positive.
         self_negatives: whether, in UCL and HUCL, an anchor is among its own negatives. Members of
             its class always are. In SCL and HSCL negatives are of other classes, whatever this is.
+        ignored_negatives: whether rows without a label, see `ignore_label` of `hcl_jax.pairs.rows`,
+            are negatives of all anchors. They are neither anchors nor positives.
         stop_gradient_hardening: whether the hardening weights are constants with respect to the
             embeddings, as in the reference code. Hardness (beta) keeps its gradient, and the value
             does not depend on it.
@@ -69,6 +71,7 @@ class Conventions:
 
     self_positives: bool = False
     self_negatives: bool = False
+    ignored_negatives: bool = False
     stop_gradient_hardening: bool = True
     average: Average = "pairs"
     num_negatives: int | None = None
@@ -76,7 +79,8 @@ class Conventions:
     precision: PrecisionLike = jax.lax.Precision.HIGHEST
 
     def __post_init__(self) -> None:
-        for name in ("self_positives", "self_negatives", "stop_gradient_hardening"):
+        flags = ("self_positives", "self_negatives", "ignored_negatives", "stop_gradient_hardening")
+        for name in flags:
             check_choice(name, getattr(self, name), (False, True))
         check_choice("average", self.average, ("pairs", "anchors"))
         check_precision(self.precision)
@@ -110,6 +114,22 @@ class Objective(NamedTuple):
     psi: Psi | None = None
 
 
+class Bank(NamedTuple):
+    """More candidates, which are no anchors: a memory bank, or negatives that were looked for.
+
+    Attributes:
+        embeddings: normalised embeddings; on several devices, the part of this device, which has as
+            many as every other.
+        labels: the class of each; None for negatives of all anchors.
+        groups: positives are of equal groups, see `hcl_jax.pairs.rows`. Without groups they are of
+            equal labels where the batch has no groups either, and else positives of nobody.
+    """
+
+    embeddings: Float[Array, "m dim"]
+    labels: Int[Array, " m"] | None = None
+    groups: Int[Array, " m"] | None = None
+
+
 def batch_losses(
     embeddings: Float[Array, "n dim"],
     rows: Rows,
@@ -118,6 +138,7 @@ def batch_losses(
     *,
     key: PRNGKeyArray | None = None,
     collectives: Collectives = SINGLE,
+    bank: tuple[Float[Array, "m dim"], Rows] | None = None,
 ) -> AnchorLosses:
     """The loss of every anchor of a batch: the one door through which every objective is computed.
 
@@ -130,6 +151,8 @@ def batch_losses(
         key: randomness for the samples estimator, the same on every device; None for the weights
             estimator.
         collectives: where the rows of the batch are.
+        bank: embeddings that are candidates and no anchors, and what pairs them: rows that are
+            numbered after those of the whole batch.
 
     Returns:
         The loss of each row as an anchor, to be averaged by `hcl_jax.losses.average_loss`.
@@ -153,15 +176,31 @@ def batch_losses(
     )
     _check_combination(psi, hardening, conventions, key, collectives)
     check_embeddings("embeddings", embeddings)
-    for name, numbers in zip(("labels", "groups", "instances"), rows, strict=True):
-        check_labels(name, numbers, length=embeddings.shape[0])
-    pairs = _pairs(rows, objective.supervised, conventions)
+    _check_numbers(rows, length=embeddings.shape[0])
+    stored = None
+    if bank is not None:
+        check_embeddings("embeddings of the bank", bank[0])
+        _check_numbers(bank[1], length=bank[0].shape[0], of=" of the bank")
+        if bank[0].shape[1] != embeddings.shape[1]:
+            raise ValueError(
+                f"embeddings and those of the bank must have one dimension, got "
+                f"{embeddings.shape[1]} and {bank[0].shape[1]}"
+            )
+        stored = jnp.asarray(bank[0])
+    pairs = _pairs(rows, None if bank is None else bank[1], objective.supervised, conventions)
     compute = partial(_losses, conventions=conventions, collectives=collectives)
-    return with_auto_axes(compute, jnp.asarray(embeddings), pairs, psi, hardening, key)
+    return with_auto_axes(compute, jnp.asarray(embeddings), stored, pairs, psi, hardening, key)
+
+
+def _check_numbers(rows: Rows, *, length: int, of: str = "") -> None:
+    """Raises unless there are integers of every kind for each of so many rows."""
+    for name, numbers in zip(("labels", "groups", "instances"), rows[:3], strict=True):
+        check_labels(f"{name}{of}", numbers, length=length)
 
 
 def _losses(
     embeddings: Float[Array, "n dim"],
+    bank: Float[Array, "m dim"] | None,
     pairs: Pairs,
     psi: Psi,
     hardening: Hardening,
@@ -177,33 +216,50 @@ def _losses(
         "stop_gradient_hardening": conventions.stop_gradient_hardening,
         "precision": conventions.precision,
     }
+    candidates = None
+    if bank is not None and collectives.axis_name is None:
+        candidates = jnp.concatenate([embeddings, bank])
     if key is not None:
         terms["num_negatives"] = conventions.num_negatives
         if collectives.axis_name is None:
-            return samples_estimator(key, embeddings, pairs, None, **terms)
+            return samples_estimator(key, embeddings, pairs, candidates, **terms)
         return sharded_samples_estimator(
-            key, embeddings, pairs, axis_name=collectives.axis_name, **terms
+            key, embeddings, pairs, axis_name=collectives.axis_name, bank=bank, **terms
         )
     if collectives.axis_name is None:
         implementation = conventions.implementation
-        return weights_estimator(embeddings, pairs, None, implementation=implementation, **terms)
+        return weights_estimator(
+            embeddings, pairs, candidates, implementation=implementation, **terms
+        )
     return sharded_weights_estimator(
         embeddings,
         pairs,
         axis_name=collectives.axis_name,
         exchange=collectives.exchange,
+        bank=bank,
         **terms,
     )
 
 
-def _pairs(rows: Rows, supervised: Bool[Array, ""] | bool, conventions: Conventions) -> Pairs:
+def _pairs(
+    rows: Rows, stored: Rows | None, supervised: Bool[Array, ""] | bool, conventions: Conventions
+) -> Pairs:
     """Supervised or unsupervised pairs; which of them may be traced."""
-    of_classes = partial(pairing.supervised, rows, self_positives=conventions.self_positives)
+    candidates = None
+    if stored is not None:
+        candidates = pairing.joined(rows, stored)
+    options = {
+        "same_batch": candidates is not None,
+        "self_positives": conventions.self_positives,
+        "ignored_negatives": conventions.ignored_negatives,
+    }
+    of_classes = partial(pairing.supervised, rows, candidates, **options)
     of_everyone = partial(
         pairing.unsupervised,
         rows,
-        self_positives=conventions.self_positives,
+        candidates,
         self_negatives=conventions.self_negatives,
+        **options,
     )
     if is_concrete(supervised):
         return of_classes() if supervised else of_everyone()

@@ -1,4 +1,4 @@
-r"""Losses by the names that others know: SupCon, NT-Xent and CLIP's, each a corner of one loss.
+r"""Losses by the names that others know: SupCon, NT-Xent, NSCL and CLIP's, corners of one loss.
 
 With ``s_ij`` the similarity of rows i and j and t the temperature, anchor i and its positive p lose
 
@@ -7,6 +7,7 @@ With ``s_ij`` the similarity of rows i and j and t the temperature, anchor i and
     ===========  =====================================================  ======================
     `supcon`     ``-log( e^{s_ip/t} / sum_{a != i} e^{s_ia/t} )``       positives, then anchors
     `nt_xent`    ``-log( e^{s_ip/t} / (e^{s_ip/t} + sum_N e^{s_in/t}))``  pairs
+    `nscl`       ``-log( e^{s_ip/t} / sum_N e^{s_in/t} )``, p a view      pairs
     `clip`       ``-log( e^{s_ip/t} / sum_j e^{s_ij/t} )``, two sets    anchors of both sets
     ===========  =====================================================  ======================
 
@@ -112,6 +113,46 @@ def nt_xent(
     return _of_classes(embeddings, labels, True, hardening, collectives, options)
 
 
+def nscl(
+    embeddings: Float[Array, "n *views dim"],
+    labels: Int[Array, " n"],
+    *,
+    hardening: Hardening | None = None,
+    collectives: Collectives = SINGLE,
+    **options: Unpack[Options],
+) -> Float[Array, ""]:
+    """NSCL: ``mean_{(i, p)} -log(e^{s_ip/t} / sum_{n in N(i)} e^{s_in/t})``, p a view of i's image.
+
+    It is `scl` with groups and ``psi=infonce(alpha=0, q="k", temperature=t)``: positives are the
+    other views of an image, and negatives N the rows of other classes, which labels are needed for.
+    Source: arXiv 2506.04411, negatives-only supervised contrastive learning.
+
+    Args:
+        embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
+        labels: the class of each row, or of each image.
+        hardening: how hard negatives weigh, as in `supcon`.
+        collectives: where the rows of the batch are, as in `supcon`.
+        **options: see `Options`, but for psi; `groups` are the numbers of the images, which are
+            needed unless views are given; `temperature` is 0.07 where it is not given.
+
+    Returns:
+        The mean loss over all pairs.
+
+    Raises:
+        ValueError, TypeError: as `scl`, and for a `psi`, or neither groups nor views.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> views = jnp.array([[[1.0], [1.0]], [[-1.0], [-1.0]]])
+        >>> round(float(nscl(views, jnp.array([0, 1]), temperature=1.0)), 6)  # log(2 e^-2)
+        -1.306853
+    """
+    options = _preset(options, alpha=0.0, average="pairs")
+    if options.get("groups") is None:
+        options["groups"] = _images(embeddings, collectives, "groups")
+    return _of_classes(embeddings, labels, True, hardening, collectives, options)
+
+
 def clip(
     images: Float[Array, "n dim"],
     texts: Float[Array, "n dim"],
@@ -180,13 +221,7 @@ def _of_classes(
 ) -> Float[Array, ""]:
     """The objective of a batch, whose images are classes of their own where there are no labels."""
     if labels is None:
-        if jnp.ndim(embeddings) != 3:
-            raise ValueError(
-                "give labels, or embeddings (batch, views, dim), in which every image is a class; "
-                f"got no labels and embeddings of shape {jnp.shape(embeddings)}"
-            )
-        batch = len(embeddings)
-        labels = jnp.arange(batch, dtype=jnp.int32) + collectives.index() * batch
+        labels = _images(embeddings, collectives, "labels")
     return objective(
         embeddings,
         labels,
@@ -195,6 +230,17 @@ def _of_classes(
         collectives=collectives,
         **options,
     )
+
+
+def _images(embeddings: Any, collectives: Collectives, name: str) -> Int[Array, " n"]:
+    """The numbers of the images of a batch with an axis of views, in the place of what is named."""
+    if jnp.ndim(embeddings) != 3:
+        raise ValueError(
+            f"give {name}, or embeddings (batch, views, dim), whose images are numbered; got no "
+            f"{name} and embeddings of shape {jnp.shape(embeddings)}"
+        )
+    batch = len(embeddings)
+    return jnp.arange(batch, dtype=jnp.int32) + collectives.index() * batch
 
 
 def _preset(options: Options, *, alpha: Scalar, average: str) -> Options:

@@ -26,13 +26,16 @@ from jaxtyping import Array, Float, Int
 from hcl_jax import pairs as pairing
 from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
 from hcl_jax.collectives import SINGLE, Collectives
-from hcl_jax.conventions import Objective, batch_losses
+from hcl_jax.conventions import Bank, Objective, batch_losses
 from hcl_jax.hardening import Hardening, exponential, no_hardening
 from hcl_jax.losses import average_loss
 from hcl_jax.options import Options, Scalar, conventions_of, psi_of
+from hcl_jax.pairs import Rows
 from hcl_jax.validation import (
+    check_embeddings,
     check_no_negative_labels,
     check_non_negative,
+    check_weights,
     fits_int32,
     is_concrete,
 )
@@ -194,12 +197,20 @@ def objective(
     """
     conventions = conventions_of(options, supervised=supervised)
     embeddings, of_rows = without_views_axis(
-        embeddings, labels=labels, groups=options.get("groups")
+        embeddings,
+        labels=labels,
+        groups=options.get("groups"),
+        weights=options.get("weights"),
     )
+    if of_rows["weights"] is not None:
+        check_weights(of_rows["weights"], length=len(embeddings))
     groups = _ranks(of_rows["groups"])
-    labels = _ranks(of_rows["labels"], are_classes=supervised or groups is None)
+    ignore_label = options.get("ignore_label")
+    labels = of_rows["labels"]
+    if ignore_label is None:
+        labels = _ranks(labels, are_classes=supervised or groups is None)
     first = collectives.index() * sum(np.shape(labels)[:1])
-    rows = pairing.rows(labels, groups=groups, first=first)
+    rows = pairing.rows(labels, groups=groups, first=first, ignore_label=ignore_label)
     losses = batch_losses(
         embeddings,
         rows,
@@ -207,16 +218,47 @@ def objective(
         conventions,
         key=options.get("key"),
         collectives=collectives,
+        bank=_stored(options, rows, collectives),
     )
     if not options.get("quiet", False) and collectives.axis_name is None:
         warn_outside_ball(jnp.asarray(embeddings))
-        warn_without_loss(
-            rows,
-            supervised,
-            self_positives=conventions.self_positives,
-            self_negatives=conventions.self_negatives,
-        )
-    return average_loss(losses, conventions.average, axis_name=collectives.axis_name)
+        if options.get("bank") is None:
+            warn_without_loss(
+                rows,
+                supervised,
+                self_positives=conventions.self_positives,
+                self_negatives=conventions.self_negatives,
+                ignored_negatives=conventions.ignored_negatives,
+            )
+    return average_loss(
+        losses,
+        conventions.average,
+        weights=of_rows["weights"],
+        axis_name=collectives.axis_name,
+    )
+
+
+def _stored(
+    options: Options, batch: Rows, collectives: Collectives
+) -> tuple[Float[Array, "m dim"], Rows] | None:
+    """The embeddings of a bank and what pairs them, numbered after the rows of the whole batch."""
+    bank = options.get("bank")
+    if bank is None:
+        return None
+    if not isinstance(bank, Bank):
+        raise TypeError(f"bank must be a hcl_jax.Bank, got a {type(bank).__name__}")
+    check_embeddings("embeddings of the bank", bank.embeddings)
+    count = len(bank.embeddings)
+    first = collectives.size() * len(batch.label) + collectives.index() * count
+    labels, groups = bank.labels, bank.groups
+    ignore_label = None if labels is None else options.get("ignore_label")
+    grouped = None
+    if groups is None and (labels is None or options.get("groups") is not None):
+        grouped, groups = jnp.zeros(count, bool), jnp.zeros(count, jnp.int32)
+    if labels is None:
+        labels = jnp.full(count, pairing.NO_CLASS, jnp.int32)
+    rows = pairing.rows(labels, groups=groups, first=first, ignore_label=ignore_label)
+    return bank.embeddings, rows._replace(grouped=grouped)
 
 
 def _ranks(labels: Any, *, are_classes: bool = False) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions
+from hcl_jax.conventions import REFERENCE_CONVENTIONS, Bank, Conventions
 from hcl_jax.losses import Average, Implementation
 from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation import check_choice
@@ -23,6 +23,14 @@ class Options(TypedDict, total=False):
         psi: another loss function than InfoNCE (then `temperature` is to be left out).
         groups: integers (n,); rows with equal numbers are positives. Default: the labels. For two
             views of each image pass the number of the image.
+        ignore_label: the label, often -1, of rows that have none: they are no anchors, no positives
+            and no negatives, as if they were left out. Default: none, every label is a class, and
+            negative ones are refused where they are concrete.
+        ignored_negatives: whether rows of `ignore_label` are negatives of all anchors all the same;
+            default False.
+        weights: non-negative weights (n,) of the rows as anchors in the mean, see
+            `hcl_jax.losses.average_loss`; default all 1. For classes give ``of_classes[labels]``.
+        bank: candidates that are no anchors, see `hcl_jax.Bank`; default none.
         key: randomness for the samples estimator, which needs `num_negatives` as well.
         self_positives: see `hcl_jax.Conventions`; default False.
         self_negatives: see `hcl_jax.Conventions`; default False. True is for UCL and HUCL only.
@@ -42,6 +50,10 @@ class Options(TypedDict, total=False):
     temperature: Scalar
     psi: Psi | None
     groups: Int[Array, " n"] | None
+    ignore_label: int | None
+    ignored_negatives: bool
+    weights: Float[Array, " n"] | None
+    bank: Bank | None
     key: PRNGKeyArray | None
     self_positives: bool
     self_negatives: bool
@@ -65,6 +77,10 @@ def conventions_of(options: Options, *, supervised: bool) -> Conventions:
         raise ValueError(
             "self_negatives=True has no meaning for SCL and HSCL, whose negatives are of other "
             "classes than the anchor"
+        )
+    if options.get("ignored_negatives", False) and options.get("ignore_label") is None:
+        raise ValueError(
+            "ignored_negatives=True is about rows without a label; name theirs as ignore_label"
         )
     preset = options.get("reference_conventions", False)
     for name in ("reference_conventions", "quiet"):

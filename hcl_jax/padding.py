@@ -38,7 +38,7 @@ def varying_like(tree: T, like: Any) -> T:
     """
     wanted = frozenset().union(*(_varying_axes(leaf) for leaf in jax.tree.leaves(like)))
 
-    def mark(leaf: Array) -> Array:
+    def mark(leaf: Any) -> Any:  # numbers of Python too
         missing = tuple(wanted - _varying_axes(leaf))
         return lax.pcast(leaf, missing, to="varying") if missing else leaf
 

@@ -9,66 +9,55 @@ three integers a row, compared by two rules:
 
 So memory stays linear in the batch, anchors and candidates may be different sets (one device's
 shard against the whole batch), and candidates can travel between devices with their keys.
-`is_positive` and `is_negative` are the rules; `masks` writes them out as two boolean matrices.
+`is_positive` and `is_negative` are the rules; `masks` writes them out as two boolean matrices. Rows
+that take part in no positive or in no negative pair, such as those without a label, are marked.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from hcl_jax.pair_rules import Keys, Pairs, Rows, check_rows, is_negative, is_positive, masks
 from hcl_jax.validation import (
     check_array,
     check_choice,
     check_integer,
-    check_integers,
     check_labels,
     check_no_negative_labels,
     is_concrete,
 )
 
+__all__ = [
+    "Keys",
+    "Pairs",
+    "Rows",
+    "is_negative",
+    "is_positive",
+    "joined",
+    "masks",
+    "rows",
+    "supervised",
+    "unsupervised",
+]
+
 LARGEST = 2**31 - 1
 """The largest instance, in int32."""
 
 WAYS_OUT = (
-    "leave rows without a label out, give ucl and hucl other groups, or, where these are classes, "
-    "number them by numpy.unique(labels, return_inverse=True)[1]"
+    "leave rows without a label out, name their label as ignore_label, give ucl and hucl other "
+    "groups, or, where these are classes, number them by "
+    "numpy.unique(labels, return_inverse=True)[1]"
 )
 """What to do about rows without a label."""
 
+NO_CLASS = -(2**31)
+"""The label of candidates that are negatives of every class."""
+
 NOBODY = -1
 """An instance number that no candidate has; an anchor that carries it is not kept from itself."""
-
-
-class Rows(NamedTuple):
-    """What pairing needs to know of n rows of embeddings.
-
-    Attributes:
-        label: the class of each row.
-        group: rows of one group are each other's positives: the class, or, where positives are
-            other views of the same image, the number of the image.
-        instance: a number of its own for each row of the global batch, non-negative.
-    """
-
-    label: Int[Array, " n"]
-    group: Int[Array, " n"]
-    instance: Int[Array, " n"]
-
-
-class Keys(NamedTuple):
-    """The integers that are compared, for each row of embeddings; see the rules above."""
-
-    group: Int[Array, "*n"]
-    instance: Int[Array, "*n"]
-    excluded: Int[Array, "*n"]
-
-
-class Pairs(NamedTuple):
-    """The positives and negatives of anchors among candidates."""
-
-    anchors: Keys
-    candidates: Keys
 
 
 def rows(
@@ -76,6 +65,7 @@ def rows(
     *,
     groups: Int[Array, " n"] | None = None,
     first: Int[Array, ""] | int = 0,
+    ignore_label: int | None = None,
 ) -> Rows:
     """Describes the rows of a batch, or of one shard of it.
 
@@ -85,6 +75,8 @@ def rows(
             share the latent class, as in the paper's experiments). For two views of each image
             (SimCLR) pass the number of the image.
         first: the number of the first row in its batch; on device number m of several, ``m * n``.
+        ignore_label: the label, often -1, of rows that have none; by default all have one. They are
+            no anchors, no positives and no negatives.
 
     Returns:
         `Rows` with instances ``first, first + 1, ..``.
@@ -92,7 +84,7 @@ def rows(
     Raises:
         ValueError, TypeError: if labels or groups are not integers of shape (n,), or `first` is not
             a non-negative integer that leaves instances in int32; if labels that are groups too are
-            concrete and negative: rows without a class are no class.
+            concrete and negative, and not `ignore_label`: rows without a class are no class.
 
     Example:
         >>> import jax.numpy as jnp
@@ -102,8 +94,12 @@ def rows(
     check_array("labels", labels)
     length = jnp.shape(labels)[0] if jnp.ndim(labels) else 0
     check_labels("labels", labels, length=length)
+    labelled = None
+    if ignore_label is not None:
+        check_integer("ignore_label", ignore_label)
+        labelled = _differ(labels, ignore_label)
     if groups is None:
-        check_no_negative_labels("labels", labels, WAYS_OUT)
+        _check_classes(labels, labelled)
     else:
         check_labels("groups", groups, length=length)
     check_integer("first", first)
@@ -113,7 +109,44 @@ def rows(
         label=jnp.asarray(labels),
         group=jnp.asarray(labels if groups is None else groups),
         instance=jnp.arange(length, dtype=jnp.int32) + jnp.asarray(first).astype(jnp.int32),
+        labelled=labelled,
     )
+
+
+def joined(batch: Rows, stored: Rows) -> Rows:
+    """Describes the rows of a batch and, after them, other candidates, such as those of a bank.
+
+    Args:
+        batch: rows of a batch.
+        stored: other rows, with instances that the batch does not have.
+
+    Returns:
+        All of them, as candidates of the rows of the batch with ``same_batch=True``.
+
+    Raises:
+        TypeError: unless both are `Rows`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> batch = rows(jnp.array([0, 1]))
+        >>> everyone = joined(batch, rows(jnp.array([1]), first=2))
+        >>> masks(supervised(batch, everyone, same_batch=True))[0].astype(int).tolist()
+        [[0, 0, 0], [0, 0, 1]]
+    """
+    check_rows(batch=batch, stored=stored)
+    marks = ("labelled", "grouped")
+    missing = {name: [getattr(side, name) is None for side in (batch, stored)] for name in marks}
+    sides = [
+        side._replace(
+            **{
+                name: jnp.ones(len(side.label), bool)
+                for name in marks
+                if getattr(side, name) is None and not all(missing[name])
+            }
+        )
+        for side in (batch, stored)
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *sides)
 
 
 def supervised(
@@ -122,6 +155,7 @@ def supervised(
     *,
     same_batch: bool = False,
     self_positives: bool = False,
+    ignored_negatives: bool = False,
 ) -> Pairs:
     """SCL and HSCL: negatives are the candidates of another class.
 
@@ -132,6 +166,8 @@ def supervised(
         same_batch: whether given candidates are of the batch of the anchors, so that rows with the
             same instance number, see `first` of `rows`, are the same row.
         self_positives: whether an anchor is its own positive, as in the reference code.
+        ignored_negatives: whether rows without a label, see `ignore_label` of `rows`, are negatives
+            of all anchors.
 
     Returns:
         The pairs.
@@ -147,14 +183,17 @@ def supervised(
         ([[0, 1, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
     """
     others = anchors if candidates is None else candidates
-    _check_rows(anchors=anchors, candidates=others)
-    _check_flags(same_batch=same_batch, self_positives=self_positives)
-    for labels in (anchors.label, others.label):
-        check_no_negative_labels("labels", labels, WAYS_OUT)
+    check_rows(anchors=anchors, candidates=others)
+    _check_flags(
+        same_batch=same_batch, self_positives=self_positives, ignored_negatives=ignored_negatives
+    )
+    for side in (anchors, others):
+        _check_classes(side.label, side.labelled)
     apart = candidates is not None and not same_batch
+    of_anchors = _instance(anchors, itself=self_positives or apart)
     return Pairs(
-        Keys(anchors.group, _instance(anchors, itself=self_positives or apart), anchors.label),
-        Keys(others.group, others.instance, others.label),
+        Keys(anchors.group, of_anchors, anchors.label, *_taking_part(anchors, False)),
+        Keys(others.group, others.instance, others.label, *_taking_part(others, ignored_negatives)),
     )
 
 
@@ -165,6 +204,7 @@ def unsupervised(
     same_batch: bool = False,
     self_positives: bool = False,
     self_negatives: bool = False,
+    ignored_negatives: bool = False,
 ) -> Pairs:
     """UCL and HUCL: negatives are all candidates, collisions with the anchor's class included.
 
@@ -176,6 +216,7 @@ def unsupervised(
             same instance number, see `first` of `rows`, are the same row.
         self_positives: whether an anchor is its own positive, as in the reference code.
         self_negatives: whether an anchor is also among its own negatives, as in the reference code.
+        ignored_negatives: as in `supervised`.
 
     Returns:
         The pairs.
@@ -190,9 +231,12 @@ def unsupervised(
         [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
     """
     others = anchors if candidates is None else candidates
-    _check_rows(anchors=anchors, candidates=others)
+    check_rows(anchors=anchors, candidates=others)
     _check_flags(
-        same_batch=same_batch, self_positives=self_positives, self_negatives=self_negatives
+        same_batch=same_batch,
+        self_positives=self_positives,
+        self_negatives=self_negatives,
+        ignored_negatives=ignored_negatives,
     )
     apart = candidates is not None and not same_batch
     return Pairs(
@@ -200,125 +244,50 @@ def unsupervised(
             anchors.group,
             _instance(anchors, itself=self_positives or apart),
             _instance(anchors, itself=self_negatives or apart),
+            *_taking_part(anchors, False),
         ),
-        Keys(others.group, others.instance, others.instance),
+        Keys(
+            others.group,
+            others.instance,
+            others.instance,
+            *_taking_part(others, ignored_negatives),
+        ),
     )
 
 
-def masks(
-    pairs: Pairs,
-) -> tuple[Bool[Array, "anchors candidates"], Bool[Array, "anchors candidates"]]:
-    """Writes pairs out as matrices.
-
-    Args:
-        pairs: the pairs.
-
-    Returns:
-        The matrix of positives and the matrix of negatives.
-
-    Raises:
-        TypeError: unless `pairs` are `Pairs`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> pairs = unsupervised(rows(jnp.array([0, 1])), self_positives=True)
-        >>> masks(pairs)[0].astype(int).tolist()
-        [[1, 0], [0, 1]]
-    """
-    if not isinstance(pairs, Pairs):
-        kind = type(pairs).__name__
-        raise TypeError(f"pairs must be Pairs, such as supervised(rows) makes, got a {kind}")
-    _check_keys(**pairs._asdict())
-    for name, keys in pairs._asdict().items():
-        if jnp.ndim(keys.group) != 1:
-            raise ValueError(f"{name} must be rows, got numbers of shape {jnp.shape(keys.group)}")
-    anchors = Keys(*(key[:, None] for key in pairs.anchors))
-    candidates = Keys(*(key[None, :] for key in pairs.candidates))
-    return is_positive(anchors, candidates), is_negative(anchors, candidates)
+def _taking_part(
+    side: Rows, ignored_negatives: bool
+) -> tuple[Bool[Array, " n"] | None, Bool[Array, " n"] | None]:
+    """Which rows take part in positive, and which in negative pairs."""
+    in_positives = side.labelled
+    if side.grouped is not None:
+        in_positives = side.grouped if in_positives is None else in_positives & side.grouped
+    return in_positives, None if ignored_negatives else side.labelled
 
 
-def is_positive(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
-    """The rule for positives: of the anchor's group, and not the anchor itself.
-
-    Args:
-        anchors: keys as anchors.
-        candidates: keys as candidates, of a shape that broadcasts with that of the anchors.
-
-    Returns:
-        Whether each pair is positive.
-
-    Raises:
-        TypeError: unless both are `Keys`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
-        >>> first = Keys(*(key[:1] for key in anchors))
-        >>> is_positive(first, candidates).tolist()
-        [False, True, False]
-    """
-    _check_keys(anchors=anchors, candidates=candidates)
-    return (anchors.group == candidates.group) & (anchors.instance != candidates.instance)
+def _check_classes(labels: Any, labelled: Any) -> None:
+    """Raises ValueError if a concrete label is negative and of a row that has one."""
+    if is_concrete(labels) and is_concrete(labelled):
+        classes = np.asarray(labels)
+        have_one = classes != NO_CLASS
+        if labelled is not None:
+            have_one &= np.asarray(labelled)
+        classes = np.where(have_one, classes, 0)
+        check_no_negative_labels("labels", classes, WAYS_OUT)
 
 
-def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
-    """The rule for negatives: of another class, or, if unsupervised, of another instance.
-
-    Args:
-        anchors: keys as anchors.
-        candidates: keys as candidates, of a shape that broadcasts with that of the anchors.
-
-    Returns:
-        Whether each pair is negative.
-
-    Raises:
-        TypeError: unless both are `Keys`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
-        >>> first = Keys(*(key[:1] for key in anchors))
-        >>> is_negative(first, candidates).tolist()
-        [False, False, True]
-    """
-    _check_keys(anchors=anchors, candidates=candidates)
-    return anchors.excluded != candidates.excluded
-
-
-def _check_rows(**named: Any) -> None:
-    """Raises unless all are `Rows` of integers."""
-    _check_kind(Rows, "which rows(labels) makes", named)
-
-
-def _check_keys(**named: Any) -> None:
-    """Raises unless all are `Keys` of integers."""
-    _check_kind(Keys, "such as the anchors of Pairs", named)
-
-
-def _check_kind(kind: type[Rows] | type[Keys], origin: str, named: Mapping[str, Any]) -> None:
-    """Raises unless all are of this kind, and of integers."""
-    for name, found in named.items():
-        if not isinstance(found, kind):
-            expected = f"{name} must be {kind.__name__}, {origin}"
-            raise TypeError(f"{expected}, got a {type(found).__name__}")
-        _check_integers(name, found)
+def _differ(labels: Any, ignore_label: Any) -> Bool[Array, " n"]:
+    """Which labels are another; concrete where they are."""
+    if not is_concrete(labels):
+        return labels != ignore_label
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(np.asarray(labels) != ignore_label)
 
 
 def _check_flags(**flags: bool) -> None:
     """Raises ValueError unless all are True or False."""
     for name, flag in flags.items():
         check_choice(name, flag, (False, True))
-
-
-def _check_integers(name: str, numbers: Rows | Keys) -> None:
-    """Raises unless all fields are integers of the shape of the first."""
-    for field, found in numbers._asdict().items():
-        check_integers(f"{field} of {name}", found)
-        if jnp.shape(found) != jnp.shape(numbers[0]):
-            raise ValueError(
-                f"{name} must have numbers of one shape, got {jnp.shape(numbers[0])} and, for "
-                f"{field}, {jnp.shape(found)}"
-            )
 
 
 def _instance(anchors: Rows, *, itself: bool) -> Int[Array, " n"]:

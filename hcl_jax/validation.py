@@ -116,6 +116,13 @@ def check_integers(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be integers of at least 8 bits, got dtype {dtype}")
 
 
+def check_booleans(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is an array of booleans."""
+    check_array(name, value)
+    if jnp.result_type(value) != jnp.bool_:
+        raise TypeError(f"{name} must be booleans, got dtype {jnp.result_type(value)}")
+
+
 def check_function(name: str, value: Any) -> None:
     """Raises TypeError unless `value` can be called."""
     if not callable(value):
@@ -218,6 +225,17 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
         )
     if num_classes is not None:
         check_classes(name, labels, num_classes)
+
+
+def check_weights(weights: Any, *, length: int) -> None:
+    """Raises unless `weights` are floating point (length,), finite and non-negative if concrete."""
+    check_floating("weights", weights)
+    if jnp.shape(weights) != (length,):
+        raise ValueError(
+            f"weights must have shape ({length},), one for each embedding, got shape "
+            f"{jnp.shape(weights)}"
+        )
+    check_non_negative("weights", weights)
 
 
 def check_classes(name: str, labels: Any, num_classes: int) -> None:

@@ -10,10 +10,12 @@ for bad input.
 """
 
 import dataclasses
+import importlib.metadata
 import os
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,10 +124,13 @@ def _not_a_place(folder: Path) -> str | None:
 def _write(report: Path, findings: Sequence[Finding], effort: Effort) -> None:
     """Writes the report; its figures are drawn without a display."""
     os.environ.setdefault("MPLBACKEND", "agg")
+    from scripts.runs.provenance import environment
     from scripts.theory_report.html import write_report
     from scripts.theory_report.sections import SECTIONS
 
-    write_report(report, findings, SECTIONS, effort=effort)
+    origin = {"date": f"{datetime.now(UTC):%Y-%m-%d}", **environment()}
+    origin["versions"]["python-flint"] = importlib.metadata.version("python-flint")
+    write_report(report, findings, SECTIONS, effort=effort, origin=origin)
     print(f"wrote {report / 'report.html'}", file=sys.stderr)
 
 

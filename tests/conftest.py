@@ -1,15 +1,23 @@
 """What every test runs under: eight virtual devices, CPU, checked shapes, no silent rank promotion.
 
+Compiling takes most of the time, so that programs are compiled with few optimisations unless
+`XLA_FLAGS` says how many; `XLA_FLAGS=--xla_backend_optimization_level=3` is what users get.
 Tests of exact mathematics turn on float64 for themselves with the `x64` fixture.
 """
 
+import importlib.metadata
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 _flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in _flags:
-    os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=8".strip()
+    _flags += " --xla_force_host_platform_device_count=8"
+if "xla_backend_optimization_level" not in _flags:
+    _flags += " --xla_backend_optimization_level=0"
+    if importlib.metadata.version("jaxlib").startswith("0.10."):  # the last that knows this flag
+        _flags += " --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = _flags.strip()
 
 import jax
 import jaxtyping

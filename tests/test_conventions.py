@@ -49,7 +49,7 @@ REFUSED = {
         jnp.ones((8, 3), jnp.int32), LABELS
     ),
     r"embeddings must have shape \(n, dim\) with n, dim >= 1, got shape": lambda loss: loss(
-        EMBEDDINGS[:, :, None], LABELS
+        EMBEDDINGS[:, :, None, None], LABELS
     ),
     "labels must be integers, got dtype float32": lambda loss: loss(EMBEDDINGS, LABELS * 1.0),
     "implementation must be one of .*, got 'nonsense'": lambda loss: loss(

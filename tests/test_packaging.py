@@ -70,7 +70,11 @@ def test_the_wheel_is_the_library_alone_with_its_types(built):
     library = {name for name in inside if ".dist-info/" not in name}
     assert library == {name for name in files if name.startswith("hcl_jax/")}
     assert "hcl_jax/py.typed" in library
-    assert not [name for name in inside if name.endswith("entry_points.txt")]
+    with zipfile.ZipFile(wheel) as archive:
+        [entries] = [n for n in inside if n.endswith("entry_points.txt")]
+        assert archive.read(entries).split() == [
+            *(b"[console_scripts]", b"hcl-measure", b"=", b"hcl_jax.measure:main")
+        ]
 
 
 def test_the_source_distribution_has_every_file_of_the_checkout(built):
@@ -127,7 +131,8 @@ def imported_by(folder):
 
 def test_what_is_imported_is_what_is_required():
     core, extras = packages_of(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
-    assert imported_by("hcl_jax") == core - {"flatbuffers"}  # which jax.export imports
+    always = core - {"flatbuffers"}  # which jax.export imports
+    assert imported_by("hcl_jax") == always | packages_of(extras["measure"])
     of_commands = packages_of(extras["scripts"])
     optional = {"torch", "pytorch_metric_learning", "lightly", "tensorflow_datasets", "PIL"}
     assert (

@@ -248,29 +248,7 @@ class Accumulator(NamedTuple):
                 the metrics are NaN then.
         """
         self._check()
-        dtype = self.scale.dtype
-        sizes = self.sizes.astype(dtype)
-        wrong = jnp.any(self.refused > 0) | jnp.any(self.sizes == 0)
-        means = jnp.where(wrong, jnp.nan, self.means.total + self.means.rest)
-        variances = (self.squares.total + self.squares.rest) / sizes
-        scatter = self.scatter.total + self.scatter.rest
-        scale = jnp.maximum(scale_of(means), self.scale)
-        shrink = self.scale / scale
-        inverse = inverse_of_centred(means / scale)
-        traces = jnp.sum(inverse * exact_product(scatter * shrink * shrink, inverse))
-        to_positives = 2 * sizes / jnp.maximum(sizes - 1, 1) * variances
-        with_positives = jnp.where(self.sizes > 1, sizes, 0)
-        pairs = jnp.sum(with_positives * to_positives) / jnp.maximum(jnp.sum(with_positives), 1)
-        of_means = metrics_of_means(means)
-        return StreamedGeometry(
-            **{name: of_means[name] for name in of_means if name in StreamedGeometry._fields},
-            nc1=jnp.maximum(traces, 0) / jnp.sum(sizes),
-            alignment=self.scale * (self.scale * pairs),
-            cdnv=separation(means / scale, variances * shrink * shrink),
-            sizes=self.sizes,
-            means=means,
-            spreads=self.scale * root(variances),
-        )
+        return _metrics_of(self)
 
     def _squares_in(self, scale: Float[Array, ""]) -> tuple[Compensated, Compensated]:
         """`squares` and `scatter` in the unit of another scale, which is not smaller."""
@@ -295,6 +273,34 @@ class Accumulator(NamedTuple):
                 f"every class needs a member, but {len(empty)} of {len(self.sizes)} classes have "
                 f"none, the first is class {empty[0]}"
             )
+
+
+@jax.jit
+def _metrics_of(state: Accumulator) -> StreamedGeometry:
+    """The metrics of a state; NaN where something was refused, or a class is empty."""
+    dtype = state.scale.dtype
+    sizes = state.sizes.astype(dtype)
+    wrong = jnp.any(state.refused > 0) | jnp.any(state.sizes == 0)
+    means = jnp.where(wrong, jnp.nan, state.means.total + state.means.rest)
+    variances = (state.squares.total + state.squares.rest) / sizes
+    scatter = state.scatter.total + state.scatter.rest
+    scale = jnp.maximum(scale_of(means), state.scale)
+    shrink = state.scale / scale
+    inverse = inverse_of_centred(means / scale)
+    traces = jnp.sum(inverse * exact_product(scatter * shrink * shrink, inverse))
+    to_positives = 2 * sizes / jnp.maximum(sizes - 1, 1) * variances
+    with_positives = jnp.where(state.sizes > 1, sizes, 0)
+    pairs = jnp.sum(with_positives * to_positives) / jnp.maximum(jnp.sum(with_positives), 1)
+    of_means = metrics_of_means(means)
+    return StreamedGeometry(
+        **{name: of_means[name] for name in of_means if name in StreamedGeometry._fields},
+        nc1=jnp.maximum(traces, 0) / jnp.sum(sizes),
+        alignment=state.scale * (state.scale * pairs),
+        cdnv=separation(means / scale, variances * shrink * shrink),
+        sizes=state.sizes,
+        means=means,
+        spreads=state.scale * root(variances),
+    )
 
 
 def _is_sum(value: object) -> bool:

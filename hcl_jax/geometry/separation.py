@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax.geometry._checks import check_two_classes, class_numbers, class_sizes
 from hcl_jax.geometry.classes import class_means, deviations
-from hcl_jax.precision import row_mean, scale_of, segment_means
+from hcl_jax.precision import scale_of, segment_means
 
 
 def cdnv(
@@ -60,4 +60,4 @@ def separation(
         ratios = (variances + variances[number]) / (2 * jnp.where(apart, distances, 1))
         return jnp.sum(jnp.where(other, jnp.where(apart, ratios, jnp.inf), 0)) / (len(means) - 1)
 
-    return row_mean(jax.lax.map(of_class, jnp.arange(len(means))))
+    return jnp.mean(jax.lax.map(of_class, jnp.arange(len(means))))

@@ -6,6 +6,7 @@ from hcl_jax.hardening import Hardening
 from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi
 from hcl_jax.validation import (
+    check_booleans,
     check_embeddings,
     check_function,
     check_labels,
@@ -31,12 +32,22 @@ def check_rows(anchors: Any, pairs: Any, candidates: Any = None) -> None:
     _check_keys("candidates", pairs.candidates, candidates.shape[0])
 
 
-def check_shard(embeddings: Any, pairs: Any) -> None:
-    """Raises unless `embeddings` are rows in both roles, with pairs of the same length."""
+def check_shard(embeddings: Any, pairs: Any, bank: Any = None) -> None:
+    """Raises unless `embeddings` are rows in both roles, with pairs of them and of the bank."""
     _check_pairs(pairs)
     check_embeddings("embeddings", embeddings)
     _check_keys("embeddings as anchors", pairs.anchors, embeddings.shape[0])
-    _check_keys("embeddings as candidates", pairs.candidates, embeddings.shape[0])
+    if bank is None:
+        _check_keys("embeddings as candidates", pairs.candidates, embeddings.shape[0])
+        return
+    check_embeddings("bank", bank)
+    if bank.shape[1] != embeddings.shape[1]:
+        raise ValueError(
+            f"embeddings and bank must have one dimension, got {embeddings.shape[1]} and "
+            f"{bank.shape[1]}"
+        )
+    count = embeddings.shape[0] + bank.shape[0]
+    _check_keys("embeddings and bank as candidates", pairs.candidates, count)
 
 
 def check_psi(psi: Any) -> None:
@@ -80,8 +91,15 @@ def _check_pairs(pairs: Any) -> None:
 
 def _check_keys(name: str, keys: Keys, length: int) -> None:
     """Raises unless there is one integer of every kind for each embedding."""
-    for key in keys:
-        check_labels(f"the pair keys of the {name}", key, length=length)
+    for field, key in keys._asdict().items():
+        if field not in ("in_positives", "in_negatives"):
+            check_labels(f"the pair keys of the {name}", key, length=length)
+        elif key is not None:
+            check_booleans(f"{field} of the {name}", key)
+            if key.shape != (length,):
+                raise ValueError(
+                    f"{field} of the {name} must have shape ({length},), got {key.shape}"
+                )
 
 
 def _found(value: Any) -> str:

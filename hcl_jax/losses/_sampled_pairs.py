@@ -186,8 +186,8 @@ def fold_pairs(
         row = jnp.minimum(row, options.rows - 1)
         slot = pair - (ends[row] - portion.positives[row])
         positive = jnp.minimum(portion.start[row] + slot, width - 1)
-        anchor_keys = Keys(*(key[row] for key in portion.keys))
-        positive_keys = Keys(*(key[positive] for key in candidates.keys))
+        anchor_keys: Keys = jax.tree.map(lambda key: key[row], portion.keys)
+        positive_keys: Keys = jax.tree.map(lambda key: key[positive], candidates.keys)
         valid = (pair < ends[-1]) & is_positive(anchor_keys, positive_keys)
         halves = jnp.arange(half, dtype=jnp.uint32)[None]
         number = slot.astype(jnp.uint32)[:, None] * half + halves

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from hcl_jax.padding import varying_like
-from hcl_jax.validation import check_choice
+from hcl_jax.validation import check_choice, check_weights
 
 Average = Literal["pairs", "anchors"]
 
@@ -30,7 +30,11 @@ class AnchorLosses(NamedTuple):
 
 
 def average_loss(
-    losses: AnchorLosses, average: Average = "pairs", *, axis_name: str | None = None
+    losses: AnchorLosses,
+    average: Average = "pairs",
+    *,
+    weights: Float[Array, " anchors"] | None = None,
+    axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """The mean loss of a batch.
 
@@ -38,6 +42,9 @@ def average_loss(
         losses: the losses of the anchors; on several devices, of those of this device.
         average: "pairs" pools all (anchor, positive) pairs, as the reference code does; "anchors"
             is the mean over defined anchors of the mean over their positives.
+        weights: non-negative weights of the anchors in that mean, which is over
+            ``sum_i w_i positives_i`` pairs or ``sum_i w_i`` anchors; by default all 1. An anchor of
+            weight 0 has no part in the loss nor in its gradient.
         axis_name: name of the axis of the devices that share the batch; None for a single device.
 
     Returns:
@@ -46,7 +53,7 @@ def average_loss(
         of this device is that of the one global mean, not of the copies of it on all devices.
 
     Raises:
-        ValueError: if `average` is another word.
+        ValueError, TypeError: if `average` is another word, or on wrong shapes, dtypes or numbers.
 
     Example:
         >>> import jax.numpy as jnp
@@ -54,26 +61,30 @@ def average_loss(
         >>> round(float(average_loss(losses)), 4), round(float(average_loss(losses, "anchors")), 4)
         (0.8, 0.75)
     """
-    total, weight = sum_and_weight(losses, average)
+    total, weight = sum_and_weight(losses, average, weights)
+    least = 1.0 if weights is None else float(jnp.finfo(weight.dtype).tiny)
     if axis_name is None:
-        return total / jnp.maximum(weight, 1)
-    return _global_mean(axis_name, total, weight)
+        return total / jnp.maximum(weight, least)
+    return _global_mean((axis_name, least), total, weight)
 
 
 def sum_and_weight(
-    losses: AnchorLosses, average: Average = "pairs"
+    losses: AnchorLosses,
+    average: Average = "pairs",
+    weights: Float[Array, " anchors"] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The two sums whose quotient is the mean loss; over devices, add each up before dividing.
 
     Args:
         losses: the losses of the anchors.
         average: "pairs" or "anchors", see `average_loss`.
+        weights: weights of the anchors, see `average_loss`.
 
     Returns:
         The sum of losses and the number of pairs or of anchors that divides it.
 
     Raises:
-        ValueError: if `average` is another word.
+        ValueError, TypeError: as `average_loss`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -82,34 +93,47 @@ def sum_and_weight(
         [4.0, 5.0]
     """
     check_choice("average", average, ("pairs", "anchors"))
+    dtype = losses.total.dtype
     if average == "pairs":
-        return losses.total.sum(), losses.positives.sum().astype(losses.total.dtype)
-    per_anchor = losses.total / jnp.maximum(losses.positives, 1).astype(losses.total.dtype)
-    return per_anchor.sum(), losses.defined.sum().astype(losses.total.dtype)
+        of_anchors, numbers = losses.total, losses.positives
+    else:
+        of_anchors = losses.total / jnp.maximum(losses.positives, 1).astype(dtype)
+        numbers = losses.defined
+    if weights is None:
+        return of_anchors.sum(), numbers.sum().astype(dtype)
+    check_weights(weights, length=len(losses.total))
+    weights = jnp.asarray(weights).astype(dtype)
+    counted = jnp.where(weights > 0, of_anchors, 0)  # whatever the loss of the others is
+    return jnp.sum(weights * counted), jnp.sum(weights * numbers.astype(dtype))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _global_mean(
-    axis_name: str, total: Float[Array, ""], weight: Float[Array, ""]
+    options: tuple[str, float], total: Float[Array, ""], weight: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """The quotient of sums over devices."""
-    return _global_mean_fwd(axis_name, total, weight)[0]
+    """The quotient of sums over devices; options are the axis and the least denominator."""
+    return _global_mean_fwd(options, total, weight)[0]
+
+
+Quotient = tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]
+"""The denominator, the quotient, and the total of this device."""
 
 
 def _global_mean_fwd(
-    axis_name: str, total: Float[Array, ""], weight: Float[Array, ""]
-) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Float[Array, ""]]]:
-    denominator = jnp.maximum(lax.psum(weight, axis_name), 1)
-    return lax.psum(total, axis_name) / denominator, (denominator, total)
+    options: tuple[str, float], total: Float[Array, ""], weight: Float[Array, ""]
+) -> tuple[Float[Array, ""], Quotient]:
+    axis_name, least = options
+    denominator = jnp.maximum(lax.psum(weight, axis_name), least)
+    mean = lax.psum(total, axis_name) / denominator
+    return mean, (denominator, mean, total)
 
 
 def _global_mean_bwd(
-    axis_name: str,
-    residuals: tuple[Float[Array, ""], Float[Array, ""]],
-    cotangent: Float[Array, ""],
-) -> tuple[Float[Array, ""], None]:
-    denominator, total = residuals
-    return varying_like(cotangent / denominator, total), None
+    options: tuple[str, float], residuals: Quotient, cotangent: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    denominator, mean, total = residuals
+    of_total = cotangent / denominator
+    return varying_like((of_total, -mean * of_total), total)
 
 
 _global_mean.defvjp(_global_mean_fwd, _global_mean_bwd)

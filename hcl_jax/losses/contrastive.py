@@ -96,8 +96,8 @@ def contrastive_loss(
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, or a psi without limit.
-        NotImplementedError: if another form than the dense is differentiated twice, or with respect
-            to beta or temperature; or if "pallas" lacks what is asked for, see
+        NotImplementedError: if another form than the dense is differentiated twice or in forward
+            mode; or if "pallas" lacks what is asked for, see
             `hcl_jax.losses._blockwise.pallas.kernels_for`.
 
     Example:
@@ -160,7 +160,7 @@ def weights_estimator(
     options = (psi, log_factor_of(hardening), stop_gradient_hardening, precision)
     if implementation == "dense":
         return dense_loss(anchors, pairs, others, *options)
-    kernels = _kernels(anchors, others, psi) if implementation == "pallas" else None
+    kernels = _kernels(anchors, others, psi, pairs) if implementation == "pallas" else None
     if psi.link is None:
         return _rows_at_a_time(anchors, pairs, others, *options)
     tiles = TileOptions(stop_gradient_hardening, precision, kernels=kernels)
@@ -208,11 +208,19 @@ def choose_implementation(
 
 
 def _kernels(
-    anchors: Float[Array, "anchors dim"], candidates: Float[Array, "candidates dim"], psi: Psi
+    anchors: Float[Array, "anchors dim"],
+    candidates: Float[Array, "candidates dim"],
+    psi: Psi,
+    pairs: Pairs,
 ) -> Kernels:
     """The Pallas kernels, or an error that says what they lack."""
     from hcl_jax.losses._blockwise.pallas import kernels_for  # Pallas takes a while to import
 
+    if any(keys.in_negatives is not None for keys in pairs):
+        raise NotImplementedError(
+            "the pallas implementation compares classes only, and some rows are in no negative "
+            'pair; implementation="blockwise" leaves them out'
+        )
     return kernels_for(anchors, candidates, psi)
 
 

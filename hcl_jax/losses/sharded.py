@@ -7,6 +7,7 @@ estimator gathers the candidates of all devices and draws among them.
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -32,6 +33,7 @@ def sharded_contrastive_loss(
     pairs: Pairs,
     *,
     axis_name: str,
+    bank: Float[Array, "m dim"] | None = None,
     exchange: Exchange | None = None,
     psi: Psi | None = None,
     hardening: Hardening | None = None,
@@ -45,6 +47,8 @@ def sharded_contrastive_loss(
         pairs: the keys of its rows, as anchors and as candidates; instances must differ over the
             global batch, see `first` of `hcl_jax.pairs.rows`.
         axis_name: the axis of the devices.
+        bank: more candidates of this device, which are no anchors; the keys of its rows stand after
+            those of the embeddings among the candidates.
         exchange: "gather" or "ring"; by default the one that `choose_exchange` names.
         psi: InfoNCE; by default with alpha = q = temperature = 1.
         hardening: a product hardening function; by default none.
@@ -55,15 +59,15 @@ def sharded_contrastive_loss(
 
     Returns:
         The losses of this device's anchors; average them with `average_loss`
-        and its `axis_name`.
+        and its `axis_name`. Of the gradient with respect to numbers of psi and hardening, such as
+        temperature, every device has a part: add them up, as those of shared parameters.
         Memory: that of the blockwise form, and the rows of all devices (gather) or two shards
         (ring).
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a psi that is not InfoNCE, a joint
             hardening, or an unknown exchange.
-        NotImplementedError: if differentiated twice, or with respect to a number of psi or
-            hardening.
+        NotImplementedError: if differentiated twice, or in forward mode.
 
     Example:
         >>> import jax
@@ -80,11 +84,12 @@ def sharded_contrastive_loss(
     psi, hardening = psi_and_hardening(psi, hardening, embeddings)
     check_sharded_weights_estimator(psi, hardening, exchange)
     check_precision(precision)
-    check_shard(embeddings, pairs)
+    check_shard(embeddings, pairs, bank)
     return sharded_weights_estimator(
         embeddings,
         pairs,
         axis_name=axis_name,
+        bank=bank,
         exchange=exchange,
         psi=psi,
         hardening=hardening,
@@ -112,6 +117,7 @@ def sharded_weights_estimator(
     pairs: Pairs,
     *,
     axis_name: str,
+    bank: Float[Array, "m dim"] | None = None,
     exchange: Exchange | None,
     psi: Psi,
     hardening: Hardening,
@@ -124,7 +130,7 @@ def sharded_weights_estimator(
         exchange = choose_exchange(rows, dim, lax.axis_size(axis_name), itemsize)
     tiles = TileOptions(stop_gradient_hardening, precision)
     options = ShardOptions(tiles, exchange, axis_name)
-    return sharded_losses(tilted_infonce(psi, hardening), embeddings, pairs, options)
+    return sharded_losses(tilted_infonce(psi, hardening), embeddings, pairs, options, bank)
 
 
 def sharded_sampled_contrastive_loss(
@@ -133,6 +139,7 @@ def sharded_sampled_contrastive_loss(
     pairs: Pairs,
     *,
     axis_name: str,
+    bank: Float[Array, "m dim"] | None = None,
     num_negatives: int,
     psi: Psi | None = None,
     hardening: Hardening | None = None,
@@ -147,6 +154,8 @@ def sharded_sampled_contrastive_loss(
         pairs: the keys of its rows, as anchors and as candidates; instances must differ over the
             global batch, see `first` of `hcl_jax.pairs.rows`.
         axis_name: the axis of the devices.
+        bank: more candidates of this device, which are no anchors; the keys of its rows stand after
+            those of the embeddings among the candidates.
         num_negatives: K, the number of draws for each (anchor, positive) pair.
         psi: the loss function; by default InfoNCE with alpha = q = temperature = 1.
         hardening: a product hardening function; by default none.
@@ -182,12 +191,13 @@ def sharded_sampled_contrastive_loss(
     psi, hardening = psi_and_hardening(psi, hardening, embeddings, num_negatives)
     check_samples_estimator(hardening, key)
     check_precision(precision)
-    check_shard(embeddings, pairs)
+    check_shard(embeddings, pairs, bank)
     return sharded_samples_estimator(
         key,
         embeddings,
         pairs,
         axis_name=axis_name,
+        bank=bank,
         num_negatives=num_negatives,
         psi=psi,
         hardening=hardening,
@@ -202,6 +212,7 @@ def sharded_samples_estimator(
     pairs: Pairs,
     *,
     axis_name: str,
+    bank: Float[Array, "m dim"] | None = None,
     num_negatives: int,
     psi: Psi,
     hardening: Hardening,
@@ -209,7 +220,8 @@ def sharded_samples_estimator(
     precision: PrecisionLike,
 ) -> AnchorLosses:
     """`sharded_sampled_contrastive_loss` of arguments that have been checked."""
-    candidates = reverse_mode_only(_gathered)(axis_name, embeddings)
+    own = embeddings if bank is None else jnp.concatenate([embeddings, bank])
+    candidates = reverse_mode_only(_gathered)(axis_name, own)
     keys = jax.tree.map(lambda k: lax.all_gather(k, axis_name, tiled=True), pairs.candidates)
     return samples_estimator(
         jax.random.fold_in(key, lax.axis_index(axis_name)),

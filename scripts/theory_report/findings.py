@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
+from theory.open_questions import OPEN
 
 
 class Finding(NamedTuple):
@@ -73,6 +75,8 @@ def grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[Finding]]]:
 
 
 LETTERS = {Evidence.PROVED: "P", Evidence.CERTIFIED: "C", Evidence.OBSERVED: "O"}
+WIDTH = 100
+"""The width of the table."""
 NAME = 50
 """The width of the names of claims."""
 LEGEND = (
@@ -92,7 +96,8 @@ def text_table(findings: Iterable[Finding]) -> str:
     for main, controls in grouped(findings):
         lines += [_line(main, controls), *_complaints(main, controls)]
     meaning = "; ".join(f"{letter} {evidence}" for evidence, letter in LETTERS.items())
-    return "\n".join([*lines, f"\n{meaning}", *LEGEND])
+    questions = (shorten(f"open: {one.question}", WIDTH) for one in OPEN)
+    return "\n".join([*lines, f"\n{meaning}", *LEGEND, *questions])
 
 
 def _line(main: Finding, controls: Sequence[Finding]) -> str:

@@ -3,15 +3,16 @@
 import base64
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.json_files import json_bytes
 from scripts.theory_report.findings import Finding, grouped
 from scripts.theory_report.section import Section, Table
 from theory.checking import Effort, Evidence, Verdict
+from theory.open_questions import OPEN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,8 +33,9 @@ th { background: #f0f0f0 }
 MEANING = (
     (
         Evidence.PROVED,
-        "There is a proof, in docs/theory.md or docs/hucl_optimum.md. The models below are a check "
-        "on the proof, on its hypotheses and on the code; they prove nothing themselves.",
+        "There is a proof, in docs/theory.md, docs/hucl_optimum.md or docs/escape.md. The models "
+        "below are a check on the proof, on its hypotheses and on the code; they prove nothing "
+        "themselves.",
     ),
     (
         Evidence.CERTIFIED,
@@ -64,12 +66,31 @@ WORDS = (
 
 
 def write_report(
-    folder: Path, findings: Sequence[Finding], sections: Iterable[Section], *, effort: Effort
+    folder: Path,
+    findings: Sequence[Finding],
+    sections: Iterable[Section],
+    *,
+    effort: Effort,
+    origin: Mapping[str, Any],
 ) -> None:
-    """Writes `report.html` and `results.json` to a folder, which is made if it does not exist."""
+    """Writes `report.html` and `results.json` to a folder, which is made if it does not exist.
+
+    Both say where the results come from: `origin`, such as the commit and the versions.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    results = {"effort": str(effort), "findings": [finding.to_json() for finding in findings]}
-    body = [_summary(findings, effort), _claims(findings), _counterexamples(findings)]
+    results = {
+        "effort": str(effort),
+        "origin": dict(origin),
+        "findings": [finding.to_json() for finding in findings],
+        "open": [question._asdict() for question in OPEN],
+    }
+    body = [
+        _summary(findings, effort),
+        _origin(origin),
+        _claims(findings),
+        _counterexamples(findings),
+        _open(),
+    ]
     body += [_section(section, effort) for section in sections]
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -109,6 +130,13 @@ def _summary(findings: Sequence[Finding], effort: Effort) -> str:
     )
 
 
+def _origin(origin: Mapping[str, Any]) -> str:
+    """One line of where the results come from."""
+    parts = {**origin, **origin.get("versions", {})}
+    shown = (f"{name} {value}" for name, value in parts.items() if isinstance(value, (str, int)))
+    return f'<p class="small">{_text(", ".join(shown))}</p>'
+
+
 def _count(findings: Sequence[Finding], *, control: bool) -> tuple[int, int]:
     """How many claims, or controls, are as required, and how many there are."""
     chosen = [f for f in findings if (f.control is not None) == control]
@@ -118,7 +146,7 @@ def _count(findings: Sequence[Finding], *, control: bool) -> tuple[int, int]:
 def _claims(findings: Sequence[Finding]) -> str:
     """The table of claims."""
     header = ("", "claim", "hypotheses", "evidence", "models", "in balls", "observed")
-    header += ("least slack", "seed", "s")
+    header += ("least slack", "seed", "s", "numbers")
     rows = []
     for main, controls in grouped(findings):
         claim, found = main.claim, main.measurement
@@ -128,7 +156,7 @@ def _claims(findings: Sequence[Finding]) -> str:
         row = (_mark(good), what + where, _text(claim.hypotheses), _text(claim.evidence))
         numbers = (found.models, *_verdicts(main), _number(found.least_slack))
         seed = "none" if found.seed is None else found.seed
-        rows.append((*row, *numbers, seed, f"{main.seconds:.1f}"))
+        rows.append((*row, *numbers, seed, f"{main.seconds:.1f}", _details(main)))
     return "<h2>Claims</h2>" + _table(Table(header, rows))
 
 
@@ -151,6 +179,12 @@ def _counterexamples(findings: Sequence[Finding]) -> str:
     ]
     intro = "<p>Each line drops one hypothesis of a claim; it must contradict the claim.</p>"
     return "<h2>Controls and counterexamples</h2>" + intro + _table(Table(header, rows))
+
+
+def _open() -> str:
+    """The table of open questions."""
+    rows = [[_text(cell) for cell in question] for question in OPEN]
+    return "<h2>Open</h2>" + _table(Table(("question", "what is known", "where"), rows))
 
 
 def _section(section: Section, effort: Effort) -> str:

@@ -151,9 +151,11 @@ SECTIONS = (
         figure=minimiser_figure,
     ),
     Section(
-        "Detached weights lead to NC, the full gradient to the shrunk frame",
-        "Detached: the weights of the negatives count as constants to differentiation. The "
-        "distance is that of the class means to a simplex ETF, relative, in the Frobenius norm.",
+        "Detached weights lead to NC, the full gradient near the minimum of HUCL",
+        "Detached: the weights of the negatives count as constants to differentiation. In C - 1 "
+        "dimensions the full gradient ends at class means of norm one with unequal gaps, a little "
+        "above the minimum, which is that of a shrunk simplex ETF. The distance is that of the "
+        "class means to a simplex ETF, relative, in the Frobenius norm.",
         figure=trajectory_figure,
     ),
 )

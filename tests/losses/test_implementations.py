@@ -319,7 +319,9 @@ def test_what_blockwise_cannot_do_says_who_can():
         return hucl(z, labels, beta=beta, implementation="blockwise")
 
     with pytest.raises(NotImplementedError, match='use implementation="dense"'):
-        jax.grad(lambda beta: loss(embeddings, beta))(5.0)
+        jax.grad(jax.grad(lambda beta: loss(embeddings, beta)))(5.0)
+    with pytest.raises(NotImplementedError, match='use implementation="dense"'):
+        jax.jvp(lambda beta: loss(embeddings, beta), (5.0,), (1.0,))
     with pytest.raises(NotImplementedError, match='use implementation="dense"'):
         jax.grad(lambda z: jnp.sum(jax.grad(loss)(z) ** 2))(embeddings)
 

@@ -53,7 +53,33 @@ def tilted_supcon(features):
     return ((losses * positive).sum(1) / positive.sum(1)).mean()
 
 
+def negatives_only(features):
+    s = features.reshape(24, 4) @ features.reshape(24, 4).T / T
+    labels = np.repeat(np.asarray(OF_IMAGES), 2)
+    total = jnp.where(labels[:, None] != labels, jnp.exp(s), 0).sum(1)
+    return (jnp.log(total) - s[np.arange(24), np.arange(24) ^ 1]).mean()
+
+
+def mixed(loss, mix, features):
+    """A share of self-supervised pairs beside supervised ones."""
+    return (1 - mix) * loss(features, OF_IMAGES) + mix * loss(features)
+
+
 CASES = {
+    "nscl": (
+        lambda form: lambda z: form(hcl_jax.nscl, z, OF_IMAGES),
+        negatives_only,
+        (VIEWS,),
+    ),
+    "mix": (
+        lambda form: functools.partial(mixed, functools.partial(form, hcl_jax.supcon), 0.3),
+        functools.partial(
+            mixed,
+            functools.partial(peer_formulas.supcontrast, temperature=T, base_temperature=T),
+            0.3,
+        ),
+        (VIEWS,),
+    ),
     "supcon of classes": (
         lambda form: lambda z: form(hcl_jax.supcon, z, OF_IMAGES),
         lambda z: peer_formulas.supcontrast(z, OF_IMAGES, temperature=T, base_temperature=T),
@@ -111,6 +137,7 @@ QUICK = {
     ("supcon of classes", "dense"),
     ("nt_xent of classes", "dense"),
     ("supcon of classes", "blockwise"),
+    ("nscl", "dense"),
     ("clip", "ring"),
 }
 EVERY_CASE = [
@@ -236,6 +263,7 @@ def test_the_default_is_the_papers_temperature():
             Z, LABELS, temperature=0.0
         ),
         r"give labels, or embeddings \(batch, views, dim\)": lambda: hcl_jax.nt_xent(Z),
+        r"give groups, or embeddings \(batch, views, dim\)": lambda: hcl_jax.nscl(Z, LABELS),
         r"images and texts must have one shape.*\(24, 4\) and \(23, 4\)": lambda: hcl_jax.clip(
             Z, Z[1:]
         ),

@@ -153,6 +153,7 @@ SPECIAL = {
     "hucl": Call(hcl_jax.hucl, {**BATCH, "beta": 2.0}),
     "supcon": Call(hcl_jax.supcon, {**BATCH, "temperature": 0.5}),
     "nt_xent": Call(hcl_jax.nt_xent, {**BATCH, "temperature": 0.5}),
+    "nscl": Call(hcl_jax.nscl, {**BATCH, "groups": Y, "temperature": 0.5}),
     "clip": Call(hcl_jax.clip, {"images": Z, "texts": Z, "temperature": 0.5}),
     "objective": Call(
         hcl_jax.objective, {**BATCH, "supervised": True, "hardening": hardening.exponential(2.0)}
@@ -273,6 +274,7 @@ SPECIAL = {
     "losses.sum_and_weight": Call(losses.sum_and_weight, {"losses": LOSSES}),
     "pairs.is_negative": Call(pairs.is_negative, KEYS),
     "pairs.is_positive": Call(pairs.is_positive, KEYS),
+    "pairs.joined": Call(pairs.joined, {"batch": ROWS, "stored": ROWS}),
     "pairs.masks": Call(pairs.masks, {"pairs": PAIRS}),
     "pairs.rows": Call(pairs.rows, {"labels": Y, "groups": Y, "first": 3}),
     "pairs.supervised": Call(

@@ -213,7 +213,7 @@ def test_predicted_losses_at_a_hundred_classes():
 
 
 @pytest.mark.slow
-def test_a_hundred_classes_end_at_nc_or_at_the_shrunk_frame():
+def test_a_hundred_classes_end_at_nc_or_near_the_minimum():
     detached = adam_on_class_means(100, 5.0, stop_gradient=True)
     full = adam_on_class_means(100, 5.0, stop_gradient=False)
     assert detached.losses[-1] == pytest.approx(0.5615, abs=5e-5)

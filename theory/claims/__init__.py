@@ -20,6 +20,7 @@ from theory.claims import (
     theorem1_pools,
     theorem2_batches,
     theorem2_supervised,
+    theorem3_unequal_priors,
     theorem3_unsupervised,
     theorem4_branch_and_bound,
     theorem4_floor,
@@ -28,6 +29,7 @@ from theory.claims import (
     theorem4_threshold,
     theorem4_unimodality,
     theorem_c_batches,
+    theorem_c_threshold,
 )
 
 CLAIMS: tuple[Claim, ...] = (
@@ -39,6 +41,7 @@ CLAIMS: tuple[Claim, ...] = (
     *theorem2_supervised.CLAIMS,
     *theorem2_batches.CLAIMS,
     *theorem3_unsupervised.CLAIMS,
+    *theorem3_unequal_priors.CLAIMS,
     *losses_at_collapse.CLAIMS,
     *number_of_negatives.CLAIMS,
     *theorem4_floor.CLAIMS,
@@ -48,6 +51,7 @@ CLAIMS: tuple[Claim, ...] = (
     *theorem4_tangents.CLAIMS,
     *theorem4_branch_and_bound.CLAIMS,
     *theorem_c_batches.CLAIMS,
+    *theorem_c_threshold.CLAIMS,
     *proposition6_sphere.CLAIMS,
     *escape_theorem_a.CLAIMS,
     *escape_theorem_b.CLAIMS,

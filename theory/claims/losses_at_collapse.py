@@ -135,8 +135,8 @@ CLAIMS = (
     ),
     Claim(
         name="no representation attains the UCL bound under HUCL",
-        statement="The least HUCL over all representations in the unit ball is above the UCL "
-        "bound.",
+        statement="The least of the HUCL profile within the unit ball is above the UCL bound "
+        "(certified); by Theorem 4(a), which is proved, so is every HUCL.",
         reference="this project",
         hypotheses="beta > 0, balanced; InfoNCE or logistic psi; k in {1, 2, 4}, C in {2, 3, 4, "
         "10, 100}",

@@ -15,6 +15,7 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -24,7 +25,11 @@ from jaxtyping import Array
 
 from hcl_jax import geometry
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.free_features.minimisation import MinimisationProblem, PopulationLoss
+from theory.free_features.minimisation import (
+    MinimisationProblem,
+    PopulationLoss,
+    class_mean_geometry,
+)
 from theory.free_features.predictions import hucl_at_nc, predict
 from theory.free_features.trajectories import Run, Trajectory, train, whole_batch_loss
 
@@ -36,6 +41,15 @@ AT_NC = 1e-2
 
 AT_MINIMUM = 0.02
 """The share of the way from NC to the minimum that a run may miss: there are local minima."""
+
+ON_SPHERE = 1e-6
+"""Class means whose norms are this near to one lie on the sphere."""
+
+UNEQUAL = 1.5
+"""Gaps are unequal if the largest is so many times the least; a shrunk frame has equal ones."""
+
+AT_FLOOR = 1e-6
+"""Gaps this near to delta* are those of the optimum."""
 
 STEPS = 800
 EVERY = 25
@@ -83,12 +97,18 @@ def detached_slope(num_classes: int, beta: arb, delta: arb) -> arb:
 
 @cache
 def adam_on_class_means(
-    num_classes: int, beta: float, *, stop_gradient: bool, steps: int = STEPS, seed: int = SEED
+    num_classes: int,
+    beta: float,
+    *,
+    stop_gradient: bool,
+    extra_dims: int = 0,
+    steps: int = STEPS,
+    seed: int = SEED,
 ) -> Trajectory:
-    """Adam on HUCL of free class means in the unit ball, d = C - 1, random start, in float64."""
+    """Adam on HUCL of free class means in the unit ball, d >= C - 1, random start, in float64."""
     optimizer = optax.adam(optax.cosine_decay_schedule(0.02, steps))
     with jax.enable_x64(True):
-        run = Run(num_classes, beta=beta, stop_gradient=stop_gradient)
+        run = Run(num_classes, beta=beta, stop_gradient=stop_gradient, extra_dims=extra_dims)
         return train(jax.random.key(seed), run, optimizer, steps=steps, every=EVERY)
 
 
@@ -111,21 +131,22 @@ def slope_with_full_gradient(effort: Effort) -> Measurement:
 
 
 def ends_of_training(effort: Effort) -> Measurement:
-    """Detached runs end at NC and full runs at the minimum of Theorem 4."""
+    """Detached runs end at NC; full ones near the minimum, on the sphere, with unequal gaps."""
     tally, details = Tally(seed=SEED), {}
     for num_classes, beta in runs(effort):
         at_nc, least = predicted_losses(num_classes, beta)
         for stop_gradient in (True, False):
             path = adam_on_class_means(num_classes, beta, stop_gradient=stop_gradient)
-            loss, distance = float(path.losses[-1]), float(path.etf_distances[-1])
-            at_minimum = loss - least < AT_MINIMUM * (at_nc - least)
-            tally.observe(distance < AT_NC if stop_gradient else at_minimum)
+            end = end_of_run(path, num_classes)
+            if stop_gradient:
+                tally.observe(bool(path.etf_distances[-1] < AT_NC))
+            else:
+                tally.observe(float(path.losses[-1]) - least < AT_MINIMUM * (at_nc - least))
+                tally.observe(end.off_sphere < ON_SPHERE)
+                tally.observe(end.largest_gap > UNEQUAL * end.least_gap)
             tally.models += 1
             name = f"C={num_classes} beta={beta:g} {'detached' if stop_gradient else 'full'}"
-            details[name] = (
-                f"loss {loss:.4f} (NC {at_nc:.4f}, minimum {least:.4f}), "
-                f"distance to NC {distance:.1e}"
-            )
+            details[name] = _described(path, num_classes, beta)
     return tally.measurement(**details)
 
 
@@ -137,6 +158,62 @@ def full_gradient_reaches_nc(effort: Effort) -> Measurement:
         tally.observe(bool(path.etf_distances[-1] < AT_NC))
         tally.models += 1
     return tally.measurement()
+
+
+def ends_in_one_more_dimension(effort: Effort) -> Measurement:
+    """Full runs with d = C end on the sphere, all gaps delta*: at the offset frame."""
+    return _compare_gaps(effort, extra_dims=1)
+
+
+def ends_in_no_more_dimension(effort: Effort) -> Measurement:
+    """Asks the same of d = C - 1, where neither the shrunk nor the offset frame is reached."""
+    return _compare_gaps(effort, extra_dims=0)
+
+
+class EndOfRun(NamedTuple):
+    """The class means at the end of a run.
+
+    Attributes:
+        least_gap: the least similarity with themselves minus that with another.
+        largest_gap: the largest.
+        off_sphere: how far their norms are from one, at most.
+    """
+
+    least_gap: float
+    largest_gap: float
+    off_sphere: float
+
+
+def end_of_run(path: Trajectory, num_classes: int) -> EndOfRun:
+    """Gaps and norms of the class means at the end of a run."""
+    shape = class_mean_geometry(path.features.reshape(num_classes, 1, -1))
+    norms = np.linalg.norm(path.features, axis=1)
+    return EndOfRun(shape.least_gap, shape.largest_gap, float(np.abs(norms - 1).max()))
+
+
+def _described(path: Trajectory, num_classes: int, beta: float) -> str:
+    """Loss, gaps and distance at the end of a run, with what Theorem 4 says of them."""
+    at_nc, least = predicted_losses(num_classes, beta)
+    end, optimum = end_of_run(path, num_classes), geometry.hucl_optimum(num_classes, beta, 1.0)
+    return (
+        f"loss {path.losses[-1]:.6f} (NC {at_nc:.6f}, minimum {least:.6f}), gaps "
+        f"{end.least_gap:.4f} to {end.largest_gap:.4f} (optimum {optimum.gap:.4f}), norms one to "
+        f"{end.off_sphere:.0e}, distance to NC {path.etf_distances[-1]:.1e}"
+    )
+
+
+def _compare_gaps(effort: Effort, *, extra_dims: int) -> Measurement:
+    """Records whether full runs end on the sphere with the gaps of the optimum."""
+    tally, details = Tally(seed=SEED), {}
+    for num_classes, beta in ((4, 5.0), (20, 3.0))[: effort.choose(1, 2, 2)]:
+        path = adam_on_class_means(num_classes, beta, stop_gradient=False, extra_dims=extra_dims)
+        end, optimum = end_of_run(path, num_classes), geometry.hucl_optimum(num_classes, beta, 1.0)
+        gaps = np.array([end.least_gap, end.largest_gap])
+        tally.observe(bool((np.abs(gaps - optimum.gap) < AT_FLOOR).all()))
+        tally.observe(end.off_sphere < ON_SPHERE)
+        tally.models += 1
+        details[f"C={num_classes} beta={beta:g}"] = _described(path, num_classes, beta)
+    return tally.measurement(**details)
 
 
 def runs(effort: Effort) -> list[tuple[int, float]]:
@@ -179,9 +256,10 @@ CLAIMS = (
     ),
     Claim(
         name="where HUCL training ends",
-        statement="from one random start Adam ends at NC with detached weights and at the shrunk "
-        "frame of Theorem 4 with the full gradient, above beta_c",
-        reference="docs/hucl_optimum.md, Proposition 5",
+        statement="above beta_c, from one random start in C - 1 dimensions, Adam ends at NC with "
+        "detached weights; with the full gradient within 2 % of the way from NC to the minimum, at "
+        "class means of norm one with unequal gaps, which are not the shrunk frame of Theorem 4",
+        reference="docs/hucl_optimum.md, section 7",
         hypotheses="free class means, k = infinity, unit ball, d = C - 1, C = 100 and "
         "beta = 5 (quick runs: C = 20 and beta = 3)",
         evidence=Evidence.OBSERVED,
@@ -189,5 +267,15 @@ CLAIMS = (
         controls=(
             Control("full gradient asked for NC", "weights constant", full_gradient_reaches_nc),
         ),
+    ),
+    Claim(
+        name="HUCL training in one more dimension",
+        statement="with the full gradient and d = C Adam ends at the floor of Theorem 4, all gaps "
+        "delta* to 1e-6, on the unit sphere: at the offset frame",
+        reference="docs/hucl_optimum.md, section 7",
+        hypotheses="as before, d = C; C = 4 and beta = 5, C = 20 and beta = 3 (not in quick runs)",
+        evidence=Evidence.OBSERVED,
+        measure=ends_in_one_more_dimension,
+        controls=(Control("d = C - 1", "d = C", ends_in_no_more_dimension),),
     ),
 )

@@ -16,12 +16,13 @@ from flint import arb, fmpq
 
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses, expected_losses
-from theory.model.eta_kinds import Exponential
+from theory.model.eta_kinds import Exponential, ReluPower
 from theory.model.kinds import EtaForm, EtaKind
 from theory.model.psi_kinds import Linear
 from theory.model.random_models import random_model
 
 SEED = 2
+POWERS = tuple(Fraction(b) for b in ("1/2", "1", "2", "5", "20"))
 BETAS = tuple(Fraction(b) for b in ("-20", "-3", "-1/2", "0", "1/2", "2", "8", "30"))
 
 
@@ -41,6 +42,23 @@ def on_random_models(effort: Effort) -> Measurement:
             before = after
         tally.models += 1
     return tally.measurement(betas=", ".join(map(str, BETAS)))
+
+
+@in_balls()
+def along_powers(effort: Effort) -> Measurement:
+    """HSCL and HUCL for ``prod max(0, t_i + c)^b``, that is g = log max(0, t + c)."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for _ in range(effort.choose(5, 60, 400)):
+        shift = Fraction(rng.randint(0, 15), 10)
+        model = random_model(rng, eta=ReluPower(shift, POWERS[0]))
+        before = exact_losses(model)
+        for power in POWERS[1:]:
+            after = exact_losses(replace(model, eta=ReluPower(shift, power)))
+            tally.at_least(after.hscl, before.hscl)
+            tally.at_least(after.hucl, before.hucl)
+            before = after
+        tally.models += 1
+    return tally.measurement(powers=", ".join(map(str, POWERS)))
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,22 @@ CLAIMS = (
             Control(
                 "exp(b phi), phi increasing but not supermodular",
                 "exponential tilting (a log-supermodular family)",
+                on_a_plateau,
+            ),
+        ),
+    ),
+    Claim(
+        name="harder powers, higher loss",
+        statement="HSCL and HUCL are non-decreasing in b for eta = exp(b sum g(t_i)), g "
+        "non-decreasing; here prod max(0, t_i + c)^b.",
+        reference="docs/theory.md, Theorem 1",
+        hypotheses="psi_k argument-wise non-decreasing; negatives independent; b > 0",
+        evidence=Evidence.PROVED,
+        measure=along_powers,
+        controls=(
+            Control(
+                "exp(b phi), phi increasing but not supermodular",
+                "phi a sum over negatives",
                 on_a_plateau,
             ),
         ),

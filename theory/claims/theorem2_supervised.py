@@ -10,12 +10,22 @@ from fractions import Fraction
 
 from flint import fmpq
 
-from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
-from theory.exact.bounds import supervised_bound
+from theory.checking import (
+    Claim,
+    Control,
+    Effort,
+    Evidence,
+    Measurement,
+    Tally,
+    Verdict,
+    in_balls,
+)
+from theory.exact.bounds import supervised_bound, unsupervised_bound
 from theory.exact.lower_bounds import LowerBound
 from theory.exact.tuple_laws import Outcome, plain_and_hard
 from theory.model.broken_hypotheses import (
     longer_features,
+    positives_are_anchors,
     psi_that_falls,
     saturating_psi,
     softened,
@@ -23,7 +33,7 @@ from theory.model.broken_hypotheses import (
 )
 from theory.model.eta_kinds import Exponential, ReluPower, Sigmoid
 from theory.model.kinds import PsiKind
-from theory.model.psi_kinds import InfoNCE, Linear, TripletSum
+from theory.model.psi_kinds import InfoNCE, Linear, SquaredHinge, TripletMax, TripletSum
 from theory.model.random_models import (
     collapsed_features,
     collapsed_model,
@@ -32,6 +42,7 @@ from theory.model.random_models import (
     psi_choices,
     random_model,
     some_psi,
+    turned_collapse,
 )
 from theory.model.simplex import nc_gap
 
@@ -46,10 +57,25 @@ BOTH = LowerBound(supervised_bound, ("scl", "hscl"))
 @in_balls()
 def on_random_models(effort: Effort) -> Measurement:
     """Balanced models in the unit ball, half of them near neural collapse."""
-    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    rng, tally, flat = random.Random(SEED), Tally(seed=SEED), 0
     for i in range(effort.choose(30, 250, 2000)):
         features = near_collapse if i % 2 else None
-        BOTH.is_met(tally, random_model(rng, balanced=True, features=features))
+        model = random_model(rng, balanced=True, features=features)
+        equal = tally.verdicts[Verdict.EQUAL]
+        BOTH.is_met(tally, model)
+        flat += (tally.verdicts[Verdict.EQUAL] - equal) * (model.psi.kink is not None)
+    return tally.measurement(**{"equal because psi is flat there": flat})
+
+
+@in_balls()
+def with_dependent_views(effort: Effort) -> Measurement:
+    """SCL where x+ depends on x: any joint law, and x+ = x, near NC and anywhere in the ball."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for i in range(effort.choose(20, 150, 1000)):
+        features = near_collapse if i % 2 else None
+        SCL.is_met(tally, random_model(rng, balanced=True, joint=True, features=features))
+    for classes, k in ((2, 1), (2, 2), (3, 1)):
+        SCL.is_met(tally, positives_are_anchors(num_classes=classes, k=k))
     return tally.measurement()
 
 
@@ -88,11 +114,11 @@ TWO_PAIRS = ((ONE,), (ONE,), (-ONE,), (-ONE,))
 
 @in_balls()
 def only_at_collapse(effort: Effort) -> Measurement:
-    """SCL > bound strictly away from NC for strict psi, however near."""
+    """SCL > bound strictly away from NC for strict psi, however near, on the sphere too."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
-    for _ in range(effort.choose(10, 100, 600)):
+    for _ in range(effort.choose(15, 150, 900)):
         psi = some_psi(rng, strict=True)
-        features = rng.choice((near_collapse, collapsed_features))
+        features = rng.choice((near_collapse, turned_collapse, collapsed_features))
         model = random_model(rng, balanced=True, psi=psi, features=features, sizes=(3, 2, 2))
         SCL.is_exceeded(tally, model)
     for features in (SQUARE, TWO_PAIRS):
@@ -121,6 +147,37 @@ def hardening_repairs_linear(effort: Effort) -> Measurement:
         for beta in (HALF, TWO, Fraction(20)):
             for psi in (Linear(), InfoNCE(alpha=Fraction(0))):
                 HSCL.is_exceeded(tally, collapsed_model(features, psi=psi, eta=Exponential(beta)))
+    return tally.measurement()
+
+
+@in_balls()
+def flat_losses_only_at_collapse(effort: Effort) -> Measurement:
+    """SCL > bound off NC for hinges of margin C/(C-1), and for the hardest of two with margin 2."""
+    rng, tally = random.Random(SEED), Tally(seed=SEED)
+    for number in range(effort.choose(12, 80, 400)):
+        classes, k = rng.choice(((2, 1), (2, 2), (3, 1), (3, 2)))
+        gap = nc_gap(classes)
+        psi = rng.choice((TripletSum(gap), TripletMax(gap), SquaredHinge(gap)))
+        if number % 3 == 0:
+            k, psi = 2, TripletMax(TWO)
+        features = rng.choice((near_collapse, turned_collapse, collapsed_features))
+        sizes = (classes, 2, classes - 1)
+        SCL.is_exceeded(
+            tally, random_model(rng, balanced=True, psi=psi, k=k, features=features, sizes=sizes)
+        )
+    almost = ((Fraction(99, 100),), (Fraction(-99, 100),))
+    SCL.is_exceeded(tally, collapsed_model(almost, psi=TripletSum(TWO)))
+    for features in (SQUARE, TWO_PAIRS):
+        SCL.is_exceeded(tally, collapsed_model(features, psi=TripletMax(TWO), k=2))
+    return tally.measurement()
+
+
+@in_balls()
+def smaller_margin(effort: Effort) -> Measurement:
+    """Asks the same of a hinge of margin 1 and points at +-99/100, where every v is -1.9602."""
+    tally = Tally()
+    almost = ((Fraction(99, 100),), (Fraction(-99, 100),))
+    SCL.is_exceeded(tally, collapsed_model(almost, psi=TripletSum(ONE)))
     return tally.measurement()
 
 
@@ -167,6 +224,21 @@ CLAIMS = (
         ),
     ),
     Claim(
+        name="SCL needs no conditional independence",
+        statement="The bound of SCL holds whatever the joint law of x and x+ in a class.",
+        reference=BOUND,
+        hypotheses="those of Theorem 2; x and x+ need not be independent given the label",
+        evidence=Evidence.PROVED,
+        measure=with_dependent_views,
+        controls=(
+            Control(
+                "UCL with x+ = x",
+                "negatives of other classes",
+                LowerBound(unsupervised_bound, ("ucl_joint",)).on(positives_are_anchors),
+            ),
+        ),
+    ),
+    Claim(
         name="neural collapse attains the bound",
         statement="SCL = HSCL = psi_k(-C/(C-1), ..) at neural collapse, for C = 2 .. 10.",
         reference=BOUND,
@@ -191,6 +263,19 @@ CLAIMS = (
                 _attained_elsewhere(InfoNCE(alpha=Fraction(0))),
             ),
             Control("hinge, margin 2", "strict psi", _attained_elsewhere(TripletSum(TWO))),
+        ),
+    ),
+    Claim(
+        name="losses that are not strict, attained by NC alone",
+        statement="SCL is above the bound away from neural collapse for hinges of margin C/(C-1), "
+        "whose bound is 0, and for the hardest of k >= 2 negatives with a margin of at least 2.",
+        reference="docs/theory.md, Theorem 2",
+        hypotheses="those of Theorem 2; no strict psi",
+        evidence=Evidence.PROVED,
+        measure=flat_losses_only_at_collapse,
+        controls=(
+            Control("margin 1 for C = 2", "margin at least C/(C-1)", smaller_margin),
+            Control("the hardest of one negative", "k >= 2", _attained_elsewhere(TripletMax(TWO))),
         ),
     ),
     Claim(

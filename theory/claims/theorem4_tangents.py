@@ -182,8 +182,8 @@ def _difference(tangent: _Tangent, low: arb, high: arb, middle: arb) -> arb:
 CLAIMS = (
     Claim(
         name="tangent certificates",
-        statement="the HUCL profile lies above its tangent at NC for every delta >= 0, so NC is a "
-        "global minimiser of HUCL over the unit ball",
+        statement="the HUCL profile lies above its tangent at NC for every delta >= 0 (certified); "
+        "by Theorem 4(c), which is proved, NC is a global minimiser of HUCL over the unit ball",
         reference="docs/hucl_optimum.md, Theorem 4(c)",
         hypotheses="InfoNCE with alpha = 1, q in {1, k}, k in {1, 2, 3, 4, 8, oo}, C in {2..6, 10, "
         "100}, beta in {0.1, 0.5, 0.9, 0.99} beta_c",

@@ -120,7 +120,8 @@ CLAIMS = (
     Claim(
         name="the HUCL threshold",
         statement="the slope of the HUCL profile at NC changes sign between the ends of the "
-        "bracket of beta_c: up to there NC is optimal in the unit ball, beyond it is not",
+        "bracket of beta_c (certified); by Theorem 4(d), which is proved, NC is optimal in the "
+        "unit ball up to there, and not beyond",
         reference="docs/hucl_optimum.md, Theorem 4",
         hypotheses="balanced, conditionally independent positives, exponential tilting, InfoNCE "
         "(alpha = 1, q = 1 and q = k), C in {2..6, 10, 100, 1000}, k in {1, 2, 4, 8, oo}",

@@ -40,6 +40,7 @@ class Run(NamedTuple):
         normalization: of the features.
         thickness: the standard deviation of the random start outside its first three coordinates,
             relative to that inside; 1 is no preference.
+        extra_dims: how many dimensions there are beyond C - 1.
     """
 
     num_classes: int
@@ -49,6 +50,7 @@ class Run(NamedTuple):
     stop_gradient: bool = True
     normalization: Normalization = unit_ball
     thickness: float = 1.0
+    extra_dims: int = 0
 
 
 class Trajectory(NamedTuple):
@@ -96,11 +98,11 @@ def train(
     steps: int,
     every: int = 1,
 ) -> Trajectory:
-    """Trains free features in C - 1 dimensions from a random start.
+    """Trains free features from a random start.
 
     Losses and distances are taken after every `every` of the `steps`.
     """
-    dim = run.num_classes - 1
+    dim = run.num_classes - 1 + run.extra_dims
     scales = np.where(np.arange(dim) < 3, 1.0, run.thickness) / np.sqrt(dim)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))  # no compilation
     start = jnp.asarray(scales * generator.standard_normal((run.num_classes * run.points, dim)))

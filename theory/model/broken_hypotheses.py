@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from theory.model.eta_kinds import Exponential
 from theory.model.latent_classes import LatentClassModel
-from theory.model.psi_kinds import BadSigmoid, BadSquare
+from theory.model.psi_kinds import BadSigmoid, BadSquare, TripletMax
 from theory.model.random_models import collapsed_model, neural_collapse, own_points, uniform
 
 ONE = Fraction(1)
@@ -27,6 +27,11 @@ def unbalanced(heaviest: Fraction) -> LatentClassModel:
     """One class of this prior, and two that share what is left and one point."""
     rest = (1 - heaviest) / 2
     return replace(collapsed_model(HEAVY_CLASS), prior=(heaviest, rest, rest))
+
+
+def with_a_heavy_class() -> LatentClassModel:
+    """With many negatives and the largest v, the heavy class loses little and the others gain."""
+    return replace(unbalanced(Fraction(9, 10)), psi=TripletMax(Fraction(2)), k=8)
 
 
 def saturating_psi() -> LatentClassModel:

@@ -160,6 +160,26 @@ def near_collapse(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
     )
 
 
+def turned_collapse(rng: Rng, classes: int, points: int, dim: int) -> Matrix:
+    """A simplex ETF, each point but the first turned on the sphere by 1e-1 to 1e-6, exactly.
+
+    In one dimension there is no room, so that two classes get a second one; `dim` is not used.
+    """
+    tangent = Fraction(1, 10 ** rng.randint(1, 6))
+    cosine, sine = (1 - tangent**2) / (1 + tangent**2), 2 * tangent / (1 + tangent**2)
+    first, *others = (row for row in exact_simplex(classes) for _ in range(points))
+    room = (Fraction(0),) * (classes == 2)
+    rows = [(*first, *room)]
+    for row in others:
+        turned = [*row, *room]
+        i = rng.choice([i for i, x in enumerate(row) if x])
+        j = rng.choice([j for j in range(len(turned)) if j != i])
+        x, y = turned[i], turned[j]
+        turned[i], turned[j] = cosine * x - sine * y, sine * x + cosine * y
+        rows.append(tuple(turned))
+    return tuple(rows)
+
+
 def uniform(count: int) -> Vector:
     """The uniform law."""
     return (Fraction(1, count),) * count

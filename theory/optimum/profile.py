@@ -108,6 +108,16 @@ def limit_threshold(profile: ProfileParameters) -> arb:
     return _root(lambda scaled: _excess(ball(profile.others), scaled, gap)) * rate
 
 
+def lambert_threshold(profile: ProfileParameters) -> arb:
+    """beta_c for ``k = infinity`` by the function of Lambert.
+
+    ``beta_c = (1/A + W(rho e^{-1/A} / A)) / delta0``, ``A = (e^D - 1) / D``, ``D = delta0 / tau``.
+    """
+    gap, tau = ball(nc_gap(profile.num_classes)), ball(profile.psi.tau)
+    inverse = gap / tau / (gap / tau).expm1()
+    return (inverse + (ball(profile.others) * inverse * (-inverse).exp()).lambertw()) / gap
+
+
 def _limit_parameters(profile: ProfileParameters) -> tuple[arb, arb, arb]:
     """alpha, q and the inverse of tau."""
     psi = profile.psi

@@ -120,7 +120,7 @@ def vjp_rows(
         tile = _both_roles(infonce, similarities, x, y, options)
         return add_to_block(total, i, weighted_sums(tile, y[0].features, options.precision))
 
-    tiles = _all_tiles(rows[0], columns[0], blocks)
+    tiles = all_tiles(rows[0], columns[0], blocks)
     return fold(step, _zeros(rows[0]), tiles, like=(rows, columns))
 
 
@@ -147,7 +147,7 @@ def vjp_two_sets(
         )
 
     start = (_zeros(anchors[0]), _zeros(candidates))
-    tiles = _all_tiles(anchors[0], candidates, blocks)
+    tiles = all_tiles(anchors[0], candidates, blocks)
     return fold(step, start, tiles, like=(anchors, candidates))
 
 
@@ -167,7 +167,7 @@ def _both_roles(
     return part(down, x[1], 0) + part(across, y[1], 1)
 
 
-def _all_tiles(
+def all_tiles(
     rows: RowBlock, columns: RowBlock, blocks: tuple[int, int]
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
     """The row and column numbers of all tiles."""

@@ -31,8 +31,12 @@ visited: 1/2 forward, 1/2 + 1 backward. There the shift of the exponentials is o
 ``u_ji``. Should a sum leave the range of floating point, a running maximum takes over.
 
 **Positives** are looked for only where groups can match (`hcl_jax.losses._blockwise.positives`):
-the rows are sorted by group first.
+the rows are sorted by group first. Gradients with respect to temperature, beta and other numbers
+are in `hcl_jax.losses._blockwise.numbers`.
 """
+
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -61,6 +65,14 @@ from hcl_jax.losses._blockwise.negatives import (
     statistics,
     symmetric_sums,
 )
+from hcl_jax.losses._blockwise.numbers import (
+    Differentiated,
+    Values,
+    number_gradients,
+    numbers_of_negatives,
+    numbers_of_positives,
+    sum_of_products,
+)
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import positive_sums, vjp_positives
 from hcl_jax.losses._blockwise.tiles import compute_if
@@ -79,6 +91,7 @@ from hcl_jax.losses._blockwise.vjp import (
 from hcl_jax.losses._differentiable_once import Embeddings, differentiable_once
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
+from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Pairs
 
 
@@ -94,7 +107,7 @@ def blockwise_losses(
     Memory: the tiles (a few ``block^2`` floats, a few ``64 rows``) and copies of the embeddings and
     their gradients.
     """
-    inputs = LossInputs(infonce, pairs)
+    inputs = LossInputs(varying_like(infonce, (anchors, candidates)), pairs)
     if candidates is None:
         return _one_set(options, inputs, (anchors,))
     return _two_sets(options, inputs, (anchors, candidates))
@@ -144,10 +157,24 @@ def _one_set_backward(
         gradient = _vjp_symmetric(infonce, weighted, residuals.constant, options)
     terms = anchor_terms(residuals.statistics, weight)
     gradient += vjp_positives(infonce, (rows, terms), (rows, terms), options.precision)
-    return (gradient[ranks].astype(features.dtype),)
+    return (gradient[ranks],)
 
 
-_one_set = differentiable_once(_one_set_forward, _one_set_backward)
+def _one_set_numbers(
+    options: tuple[TileOptions, tuple[bool, ...]],
+    inputs: LossInputs,
+    embeddings: Embeddings,
+    residuals: Residuals,
+    weight: Float[Array, " n"],
+    gradients: Embeddings,
+) -> LossInputs:
+    """The gradient with respect to temperature, beta and other numbers."""
+    order, _, rows = sort_rows(embeddings[0], inputs.pairs)
+    products = partial(sum_of_products, gradients, embeddings)
+    return _numbers(options, inputs, (rows, rows), residuals, weight[order], products)
+
+
+_one_set = differentiable_once(_one_set_forward, _one_set_backward, _one_set_numbers)
 
 
 def _two_sets_forward(
@@ -190,13 +217,57 @@ def _two_sets_backward(
         vjp_positives(infonce, y, x, options.precision),
     )
     sums = [n[: p.shape[0]] + p for n, p in zip(of_negatives, of_positives, strict=True)]
-    return tuple(
-        gradient[inverse_permutation(order)].astype(features.dtype)
-        for gradient, order, features in zip(sums, orders, embeddings, strict=True)
+    pairs_of_both = zip(sums, orders, strict=True)
+    return tuple(gradient[inverse_permutation(order)] for gradient, order in pairs_of_both)
+
+
+def _two_sets_numbers(
+    options: tuple[TileOptions, tuple[bool, ...]],
+    inputs: LossInputs,
+    embeddings: Embeddings,
+    residuals: Residuals,
+    weight: Float[Array, " anchors"],
+    gradients: Embeddings,
+) -> LossInputs:
+    """The gradient with respect to temperature, beta and other numbers."""
+    orders, both = _sort_two_sets(embeddings, inputs.pairs)
+    products = partial(sum_of_products, gradients, embeddings)
+    return _numbers(options, inputs, both, residuals, weight[orders[0]], products)
+
+
+_two_sets = differentiable_once(_two_sets_forward, _two_sets_backward, _two_sets_numbers)
+
+
+def _numbers(
+    options: tuple[TileOptions, tuple[bool, ...]],
+    inputs: LossInputs,
+    both: Sequence[RowBlock],
+    residuals: Residuals,
+    weight: Float[Array, " anchors"],
+    products: Callable[[], Float[Array, ""]],
+) -> LossInputs:
+    """The gradient with respect to numbers, from anchors and candidates sorted by group."""
+    tiles, wanted = options
+    rows, columns = both
+
+    def of_negatives(numbers: Differentiated) -> Values:
+        coefficients = softmax_coefficients(residuals, weight)
+        x, block_x = weighted_blocks((rows, coefficients), tiles)
+        y, block_y = whole_blocks(columns, tiles)
+        return numbers_of_negatives(numbers, x, y, (block_x, block_y), tiles)
+
+    def of_positives(numbers: Differentiated) -> Values:
+        anchors = (rows, anchor_terms(residuals.statistics, weight))
+        return numbers_of_positives(numbers, anchors, columns, tiles.precision)
+
+    infonce = number_gradients(
+        inputs.differentiated(wanted),
+        tiles.detached,
+        of_negatives=of_negatives,
+        of_positives=of_positives,
+        products=products,
     )
-
-
-_two_sets = differentiable_once(_two_sets_forward, _two_sets_backward)
+    return inputs._replace(infonce=infonce, pairs=None)
 
 
 def _sort_two_sets(

@@ -83,10 +83,22 @@ class NegativeStatistics(NamedTuple):
 
 def count_negatives(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
     """The number of negatives of every anchor: `hcl_jax.pairs.is_negative`, by sorting the keys."""
-    ordered = jnp.sort(candidates.excluded)
+    ordered, taking_part = candidates.excluded, candidates.in_negatives
+    if taking_part is None:
+        ordered = jnp.sort(ordered)
+    else:
+        order = jnp.argsort(ordered)
+        ordered, taking_part = ordered[order], taking_part[order]
     first = jnp.searchsorted(ordered, anchors.excluded, side="left")
     last = jnp.searchsorted(ordered, anchors.excluded, side="right")
-    return (ordered.shape[0] - (last - first)).astype(jnp.int32)
+    if taking_part is None:
+        number = ordered.shape[0] - (last - first)
+    else:
+        up_to = jnp.pad(jnp.cumsum(taking_part, dtype=jnp.int32), (1, 0))
+        number = up_to[-1] - (up_to[last] - up_to[first])
+    if anchors.in_negatives is not None:
+        number = jnp.where(anchors.in_negatives, number, 0)
+    return number.astype(jnp.int32)
 
 
 def symmetric_sums(

@@ -63,21 +63,44 @@ def positive_sums(
     block: int = POSITIVE_BLOCK,
 ) -> PositiveSums:
     """Sums over the positives among some candidates, before undefined anchors are taken out."""
-    x, y = _into_blocks(anchors, block), _into_blocks((candidates, None), block)
 
-    def step(state: PositiveSums, columns: Rows, active: Bool[Array, "blocks 1 1"]) -> PositiveSums:
-        match = positive_mask(x[0], columns[0]) & active
-        similarities = inner_products(x[0].features, columns[0].features, precision)
-        value, slope = _pair_losses(infonce, similarities, x[1], axis=0)
+    def add(
+        state: PositiveSums,
+        similarities: Float[Array, "blocks n m"],
+        match: Bool[Array, "blocks n m"],
+        terms: AnchorTerms,
+    ) -> PositiveSums:
+        value, slope = _pair_losses(infonce, similarities, terms, axis=0)
         return PositiveSums(
             state.total + jnp.sum(jnp.where(match, value, 0), axis=2),
             state.slope + jnp.sum(jnp.where(match, slope, 0), axis=2),
             state.number + jnp.sum(match, axis=2, dtype=jnp.int32),
         )
 
-    sums = _over_bands(step, empty_positive_sums(x[1].offset), x, y)
     count = anchors[0].features.shape[0]
+    shape = ((count + padding(count, block)) // block, block)
+    start = empty_positive_sums(jnp.zeros(shape, anchors[1].offset.dtype))
+    sums = over_positives(add, start, anchors, candidates, precision, block)
     return jax.tree.map(lambda values: values.reshape(-1)[:count], sums)
+
+
+def over_positives(
+    add: Callable[..., State],
+    start: State,
+    anchors: tuple[RowBlock, AnchorTerms],
+    candidates: RowBlock,
+    precision: PrecisionLike,
+    block: int = POSITIVE_BLOCK,
+) -> State:
+    """Runs ``state = add(state, similarities, positives, terms)`` over the tiles of the bands."""
+    x, y = _into_blocks(anchors, block), _into_blocks((candidates, None), block)
+
+    def step(state: State, columns: Rows, active: Bool[Array, "blocks 1 1"]) -> State:
+        match = positive_mask(x[0], columns[0]) & active
+        similarities = inner_products(x[0].features, columns[0].features, precision)
+        return add(state, similarities, match, x[1])
+
+    return _over_bands(step, start, x, y)
 
 
 def vjp_positives(

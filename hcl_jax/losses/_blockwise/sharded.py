@@ -8,7 +8,8 @@ pass, because the losses of positives need the sums over all negatives, and once
 pass.
 """
 
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,15 @@ from hcl_jax.losses._blockwise.negatives import (
     empty_sums,
     statistics,
 )
+from hcl_jax.losses._blockwise.numbers import (
+    Differentiated,
+    Values,
+    empty,
+    number_gradients,
+    numbers_of_negatives,
+    numbers_of_positives,
+    sum_of_products,
+)
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import (
     PositiveSums,
@@ -41,6 +51,7 @@ from hcl_jax.losses._blockwise.vjp import (
     LossInputs,
     Residuals,
     anchor_terms,
+    inverse_permutation,
     mask_undefined,
     softmax_coefficients,
     sort_rows,
@@ -55,12 +66,13 @@ from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Keys, Pairs
 
 T = TypeVar("T")
+State = TypeVar("State")
 
 Visitors = tuple[Float[Array, "m dim"], Keys]
 """Candidates of other devices: features, and keys as candidates."""
 
-WeightedVisitors = tuple[RowBlock, SoftmaxCoefficients, AnchorTerms]
-"""Rows of other devices in both roles, with what the gradient needs of them as anchors."""
+WeightedRowsOfPart = tuple[RowBlock, SoftmaxCoefficients, AnchorTerms | None]
+"""Rows in both roles, with what the gradient needs of them as anchors; a bank has no terms."""
 
 
 class ShardOptions(NamedTuple):
@@ -70,27 +82,68 @@ class ShardOptions(NamedTuple):
     exchange: Exchange
     axis_name: str
 
+    def visited(
+        self, offers: Sequence[Any], visit: Callable[[State, Any], State], state: State
+    ) -> State:
+        """``state = visit(state, rows)`` for the rows of all devices: first offer, then second."""
+        for offer in offers:
+            state = for_each_shard(self.exchange, self.axis_name, offer, visit, state)
+        return state
+
+
+class Part(NamedTuple):
+    """The rows of this device or its bank, sorted by group, with the order and its inverse."""
+
+    order: Int[Array, " n"]
+    ranks: Int[Array, " n"]
+    rows: RowBlock
+
+    @property
+    def offer(self) -> Visitors:
+        """What others need to know of them as candidates."""
+        return self.rows.features, self.rows.as_candidate
+
 
 def sharded_losses(
     infonce: TiltedInfoNCE,
     embeddings: Float[Array, "n dim"],
     pairs: Pairs,
     options: ShardOptions,
+    bank: Float[Array, "m dim"] | None = None,
 ) -> AnchorLosses:
-    """The losses of the rows of this device, with the candidates of all."""
-    return _sharded(options, LossInputs(infonce, pairs), (embeddings,))
+    """The losses of the rows of this device, with the candidates of all and their banks.
+
+    With a bank the keys of its rows stand after those of the embeddings among the candidates.
+    """
+    inputs = LossInputs(varying_like(infonce, embeddings), pairs)
+    return _sharded(options, inputs, (embeddings,) if bank is None else (embeddings, bank))
+
+
+def _parts(embeddings: Embeddings, pairs: Pairs) -> list[Part]:
+    """The rows of this device, and those of its bank where it has one."""
+    if len(embeddings) == 1:
+        return [Part(*sort_rows(embeddings[0], pairs))]
+    features, bank = embeddings
+    own, others = (
+        jax.tree.map(lambda key: key[part], pairs.candidates)  # noqa: B023  (called at once)
+        for part in (slice(len(features)), slice(len(features), None))
+    )
+    order = jnp.argsort(others.group)
+    stored = take(rows_in_one_role(bank, others), order)
+    batch = Part(*sort_rows(features, Pairs(pairs.anchors, own)))
+    return [batch, Part(order, inverse_permutation(order), stored)]
 
 
 def _sharded_forward(
     options: ShardOptions, inputs: LossInputs, embeddings: Embeddings
 ) -> tuple[AnchorLosses, Residuals]:
     """Losses, once the candidates of all devices have come twice."""
-    tiles, exchange, axis_name = options
+    tiles = options.tiles
     infonce, pairs = inputs
-    (features,) = embeddings
-    order, ranks, rows = sort_rows(features, pairs)
+    parts = _parts(embeddings, pairs)
+    order, ranks, rows = parts[0]
     padded, block = whole_blocks(rows, tiles)
-    offer = (rows.features, rows.as_candidate)
+    offers = [part.offer for part in parts]
 
     def add_negatives(
         state: tuple[NegativeSums, Int[Array, " n"]], visiting: Visitors
@@ -102,17 +155,17 @@ def _sharded_forward(
 
     none = jnp.zeros(len(order), jnp.int32)
     start = varying_like((empty_sums(padded.features), none), rows)
-    sums, count = for_each_shard(exchange, axis_name, offer, add_negatives, start)
+    sums, count = options.visited(offers, add_negatives, start)
     stats = statistics(infonce, drop_padding(sums, len(order)), count)
     anchors = (rows, anchor_terms(stats))
 
     def add_positives(state: PositiveSums, visiting: Visitors) -> PositiveSums:
-        candidates = rows_in_one_role(*_by_group(exchange, visiting, visiting[1]))
+        candidates = rows_in_one_role(*_by_group(options.exchange, visiting, visiting[1]))
         sums = positive_sums(infonce, anchors, candidates, tiles.precision)
         return jax.tree.map(jnp.add, state, sums)
 
     start = varying_like(empty_positive_sums(stats.tilted), rows)
-    sums = for_each_shard(exchange, axis_name, offer, add_positives, start)
+    sums = options.visited(offers, add_positives, start)
     losses, residuals = mask_undefined(stats, sums, jnp.zeros((), bool))
     return take(losses, ranks), residuals
 
@@ -124,33 +177,93 @@ def _sharded_backward(
     residuals: Residuals,
     weight: Float[Array, " n"],
 ) -> Embeddings:
-    """``(G + G^T) Z`` in the rows of this device."""
-    tiles, exchange, axis_name = options
-    infonce, pairs = inputs
-    (features,) = embeddings
-    order, ranks, rows = sort_rows(features, pairs)
-    weight = weight[order]
+    """``(G + G^T) Z`` in the rows of this device, and ``G^T X`` in those of its bank."""
+    parts = _parts(embeddings, inputs.pairs)
+    weight = weight[parts[0].order]
     coefficients = softmax_coefficients(residuals, weight)
-    terms = anchor_terms(residuals.statistics, weight)
+    batch = (parts[0].rows, coefficients, anchor_terms(residuals.statistics, weight))
+    if len(parts) == 1:
+        met = [(batch, [batch])]
+    else:
+        zeros = jnp.zeros(len(parts[1].order), residuals.slope.dtype)
+        bank = (parts[1].rows, SoftmaxCoefficients(zeros, zeros, zeros, zeros), None)
+        met = [(batch, [batch, bank]), (bank, [batch])]
+    gradients = [_gradient(options, inputs.infonce, own, others) for own, others in met]
+    return tuple(gradient[part.ranks] for gradient, part in zip(gradients, parts, strict=True))
+
+
+def _gradient(
+    options: ShardOptions,
+    infonce: TiltedInfoNCE,
+    own: WeightedRowsOfPart,
+    offers: Sequence[WeightedRowsOfPart],
+) -> Float[Array, "n dim"]:
+    """The gradient with respect to rows of this device, from offered rows of all devices."""
+    tiles = options.tiles
+    rows, coefficients, terms = own
     padded, block = weighted_blocks((rows, coefficients), tiles)
+    count = rows.features.shape[0]
 
     def add_gradient(
-        gradient: Float[Array, "n dim"], visiting: WeightedVisitors
+        gradient: Float[Array, "n dim"], visiting: WeightedRowsOfPart
     ) -> Float[Array, "n dim"]:
         others, length = weighted_blocks(visiting[:2], tiles)
-        gradient += vjp_rows(infonce, padded, others, (block, length), tiles)[: len(order)]
-        columns, _, of_columns = _by_group(exchange, visiting, visiting[0].as_candidate)
+        gradient += vjp_rows(infonce, padded, others, (block, length), tiles)[:count]
+        by_group = _by_group(options.exchange, visiting, visiting[0].as_candidate)
         return gradient + vjp_positives(
-            infonce, (rows, terms), (columns, of_columns), tiles.precision
+            infonce, (rows, terms), (by_group[0], by_group[2]), tiles.precision
         )
 
-    start = varying_like(jnp.zeros(features.shape, residuals.slope.dtype), rows)
-    offer = (rows, coefficients, terms)
-    gradient = for_each_shard(exchange, axis_name, offer, add_gradient, start)
-    return (gradient[ranks].astype(features.dtype),)
+    start = varying_like(jnp.zeros(rows.features.shape, coefficients.plain.dtype), rows)
+    return options.visited(offers, add_gradient, start)
 
 
-_sharded = differentiable_once(_sharded_forward, _sharded_backward)
+def _sharded_numbers(
+    options: tuple[ShardOptions, tuple[bool, ...]],
+    inputs: LossInputs,
+    embeddings: Embeddings,
+    residuals: Residuals,
+    weight: Float[Array, " n"],
+    gradients: Embeddings,
+) -> LossInputs:
+    """The part of this device, whose sum over devices is the gradient with respect to numbers."""
+    shards, wanted = options
+    tiles = shards.tiles
+    parts = _parts(embeddings, inputs.pairs)
+    order, _, rows = parts[0]
+    weight = weight[order]
+    padded, block = weighted_blocks((rows, softmax_coefficients(residuals, weight)), tiles)
+    anchors = (rows, anchor_terms(residuals.statistics, weight))
+    offers = [part.offer for part in parts]
+
+    def of_negatives(numbers: Differentiated) -> Values:
+        def add(total: Values, visiting: Visitors) -> Values:
+            others, length = whole_blocks(rows_in_one_role(*visiting), tiles)
+            found = numbers_of_negatives(numbers, padded, others, (block, length), tiles)
+            return jax.tree.map(jnp.add, total, found)
+
+        return shards.visited(offers, add, empty(numbers, (weight, rows.features)))
+
+    def of_positives(numbers: Differentiated) -> Values:
+        def add(total: Values, visiting: Visitors) -> Values:
+            by_group = _by_group(shards.exchange, visiting, visiting[1])
+            candidates = rows_in_one_role(*by_group)
+            found = numbers_of_positives(numbers, anchors, candidates, tiles.precision)
+            return jax.tree.map(jnp.add, total, found)
+
+        return shards.visited(offers, add, empty(numbers, (weight, rows.features)))
+
+    infonce = number_gradients(
+        inputs.differentiated(wanted),
+        tiles.detached,
+        of_negatives=of_negatives,
+        of_positives=of_positives,
+        products=lambda: sum_of_products(gradients, embeddings),
+    )
+    return inputs._replace(infonce=infonce, pairs=None)
+
+
+_sharded = differentiable_once(_sharded_forward, _sharded_backward, _sharded_numbers)
 
 
 def _by_group(exchange: Exchange, visiting: T, keys: Keys) -> T:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from hcl_jax.losses._blockwise.block import AnchorTerms, RowBlock, SoftmaxCoefficients
 from hcl_jax.losses._blockwise.gradients import WeightedRows
 from hcl_jax.losses._blockwise.negatives import NegativeStatistics
+from hcl_jax.losses._blockwise.numbers import Differentiated
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import PositiveSums
 from hcl_jax.losses._blockwise.tiles import tile_length
@@ -25,10 +26,14 @@ T = TypeVar("T")
 
 
 class LossInputs(NamedTuple):
-    """What the losses depend on besides the embeddings; a pytree without gradients."""
+    """What the losses depend on besides the embeddings."""
 
     infonce: TiltedInfoNCE
     pairs: Pairs
+
+    def differentiated(self, wanted: tuple[bool, ...]) -> Differentiated:
+        """The numbers with respect to which the losses are differentiated, by all leaves."""
+        return Differentiated(self.infonce, wanted[: len(jax.tree.leaves(self.infonce))])
 
 
 class Residuals(NamedTuple):

@@ -1,0 +1,215 @@
+r"""The gradient with respect to the numbers of psi and hardening, such as temperature and beta.
+
+In the words of `hcl_jax.losses._blockwise.loss`, a number theta enters ``L_i = sum_p link(m_i -
+s_ip / t)`` through ``log eta``, the temperature t and the link. Similarities do not depend on it:
+
+    d L_i / d theta = R_i sum_j [ u_ij d k_ij / d theta - w_ij d log eta(s_ij) / d theta ]
+                      + sum_p d link(m_i - s_ip / t) / d theta           (m_i held),
+
+a sum over the tiles of negatives (`of_negatives`) and one over the band of positives
+(`of_positives`). The softmax weights u and w follow from the row statistics a, b and R that the
+forward pass leaves, as those of the gradient of the embeddings do; nothing else is kept.
+
+**The temperature alone** needs no pass where eta takes similarities as constants, or is one. The
+loss then depends on s and t through ``s / t`` only, and by the chain rule
+
+    d L / d t = -(1 / t) sum_ij G_ij s_ij = -(1 / t) sum_i x_i . (G Y)_i
+              = -(1 / t) sum_j y_j . (G^T X)_j,
+
+inner products of embeddings with their gradients, which are known (`sum_of_products`).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.lax import PrecisionLike
+from jaxtyping import Array, Bool, Float
+
+from hcl_jax.losses._blockwise.block import AnchorTerms, RowBlock, along, negative_mask
+from hcl_jax.losses._blockwise.gradients import WeightedRows, all_tiles
+from hcl_jax.losses._blockwise.options import TileOptions
+from hcl_jax.losses._blockwise.positives import over_positives
+from hcl_jax.losses._blockwise.tiles import Index, block_of, fold
+from hcl_jax.losses._differentiable_once import Embeddings
+from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
+from hcl_jax.padding import varying_like
+from hcl_jax.precision import inner_products
+
+Values = list[Any]
+"""The numbers that are differentiated with respect to, or their gradients."""
+
+
+class Differentiated(NamedTuple):
+    """Which numbers of a loss are differentiated with respect to.
+
+    Attributes:
+        infonce: all of them.
+        wanted: whether each leaf of `infonce` is, in the order of its leaves.
+    """
+
+    infonce: TiltedInfoNCE
+    wanted: tuple[bool, ...]
+
+    def values(self) -> Values:
+        """The numbers."""
+        leaves = jax.tree.leaves(self.infonce)
+        return [jnp.asarray(leaf) for leaf, is_ in zip(leaves, self.wanted, strict=True) if is_]
+
+    def rebuilt(self, values: Values) -> TiltedInfoNCE:
+        """The loss with these numbers in their places."""
+        leaves, structure = jax.tree.flatten(self.infonce)
+        given = iter(values)
+        return structure.unflatten(
+            [next(given) if is_ else leaf for leaf, is_ in zip(leaves, self.wanted, strict=True)]
+        )
+
+    def cotangents(self, values: Values) -> TiltedInfoNCE:
+        """Gradients in their places, in the dtypes of the numbers, and None in those of others."""
+        leaves, structure = jax.tree.flatten(self.infonce)
+        given = iter(values)
+        return structure.unflatten(
+            [
+                next(given).astype(jnp.result_type(leaf)) if is_ else None
+                for leaf, is_ in zip(leaves, self.wanted, strict=True)
+            ]
+        )
+
+    def of(self, field: str) -> "Differentiated":
+        """Those of one field of `infonce` alone."""
+        in_field = [
+            name == field
+            for name, part in self.infonce._asdict().items()
+            for _ in jax.tree.leaves(part)
+        ]
+        chosen = tuple(is_ and here for is_, here in zip(self.wanted, in_field, strict=True))
+        return Differentiated(self.infonce, chosen)
+
+    def without(self, other: "Differentiated") -> "Differentiated":
+        """Those that are not among others."""
+        pairs = zip(self.wanted, other.wanted, strict=True)
+        return Differentiated(self.infonce, tuple(is_ and not taken for is_, taken in pairs))
+
+
+def number_gradients(
+    numbers: Differentiated,
+    detached: bool,
+    *,
+    of_negatives: Callable[[Differentiated], Values],
+    of_positives: Callable[[Differentiated], Values],
+    products: Callable[[], Float[Array, ""]],
+) -> TiltedInfoNCE:
+    """The gradients with respect to all numbers; passes that nothing needs are not made.
+
+    `products` is ``sum_ij G_ij s_ij``.
+    """
+    infonce, found = numbers.infonce, {}
+
+    def add(part: Differentiated, gradients: Values) -> None:
+        places = [k for k, is_ in enumerate(part.wanted) if is_]
+        for place, gradient in zip(places, gradients, strict=True):
+            found[place] = found.get(place, 0) + gradient
+
+    temperature = numbers.of("temperature")
+    if any(temperature.wanted) and (detached or infonce.has_no_hardening):
+        total = products()
+        add(temperature, [-total / jnp.asarray(infonce.temperature, total.dtype)])
+        numbers = numbers.without(temperature)
+    for_negatives, for_positives = (
+        numbers.without(numbers.of("link")),
+        numbers.without(numbers.of("log_factor")),
+    )
+    if any(for_negatives.wanted):
+        add(for_negatives, of_negatives(for_negatives))
+    if any(for_positives.wanted):
+        add(for_positives, of_positives(for_positives))
+    every = Differentiated(infonce, tuple(k in found for k in range(len(numbers.wanted))))
+    return every.cotangents([found[place] for place in sorted(found)])
+
+
+def empty(numbers: Differentiated, like: Any) -> Values:
+    """Sums of gradients before the first tile, in at least the dtype of `like`."""
+    dtype = jax.tree.leaves(like)[0].dtype
+    zeros = [jnp.zeros(v.shape, jnp.promote_types(v.dtype, dtype)) for v in numbers.values()]
+    return varying_like(zeros, like)
+
+
+def numbers_of_negatives(
+    numbers: Differentiated,
+    anchors: WeightedRows,
+    candidates: RowBlock,
+    blocks: tuple[int, int],
+    options: TileOptions,
+) -> Values:
+    """The part of the negatives among some candidates, both in whole blocks."""
+
+    def step(total: Values, i: Index, j: Index) -> Values:
+        (x, c), y = block_of(anchors, i, blocks[0]), block_of(candidates, j, blocks[1])
+        similarities = inner_products(x.features, y.features, options.precision)
+        where = negative_mask(x, y)
+
+        def exponents(values: Values) -> tuple[Float[Array, "n m"], Float[Array, "n m"]]:
+            infonce = numbers.rebuilt(values)
+            return infonce.log_tilted(similarities), infonce.log_factor(similarities)
+
+        (tilted, plain), vjp = jax.vjp(exponents, numbers.values())
+        of_tilted = _softmax(c.tilted, tilted, c.tilted_shift, where)
+        of_plain = _softmax(c.plain, plain, c.plain_shift, where)
+        return _added(total, vjp((of_tilted, -of_plain))[0])
+
+    tiles = all_tiles(anchors[0], candidates, blocks)
+    start = empty(numbers, (anchors[1], candidates.features))
+    return fold(step, start, tiles, like=(anchors, candidates))
+
+
+def numbers_of_positives(
+    numbers: Differentiated,
+    anchors: tuple[RowBlock, AnchorTerms],
+    candidates: RowBlock,
+    precision: PrecisionLike,
+) -> Values:
+    """The part of the positives among some candidates."""
+
+    def add(
+        total: Values,
+        similarities: Float[Array, "blocks n m"],
+        match: Bool[Array, "blocks n m"],
+        terms: AnchorTerms,
+    ) -> Values:
+        offset, number = along(terms.offset, 0), along(jnp.maximum(terms.number, 1), 0)
+
+        def losses(values: Values) -> Float[Array, "blocks n m"]:
+            infonce = numbers.rebuilt(values)
+            scaled = similarities / jnp.asarray(infonce.temperature, similarities.dtype)
+            return infonce.link(offset - scaled, number)
+
+        _, vjp = jax.vjp(losses, numbers.values())
+        return _added(total, vjp(jnp.where(match, along(terms.weight, 0), 0))[0])
+
+    return over_positives(add, empty(numbers, anchors[1].offset), anchors, candidates, precision)
+
+
+def sum_of_products(gradients: Embeddings, embeddings: Embeddings) -> Float[Array, ""]:
+    """``sum_ij G_ij s_ij``: half the inner products of all embeddings with their gradients.
+
+    Each entry of G is in the gradient of an anchor and in that of a candidate.
+    """
+    pairs = zip(gradients, embeddings, strict=True)
+    products = [jnp.sum(gradient * rows.astype(gradient.dtype)) for gradient, rows in pairs]
+    return sum(products[1:], start=products[0]) / 2
+
+
+def _softmax(
+    factor: Float[Array, " n"],
+    exponents: Float[Array, "n m"],
+    shift: Float[Array, " n"],
+    where: Bool[Array, "n m"],
+) -> Float[Array, "n m"]:
+    """A tile of softmax weights times the factor of its anchor, 0 where there is no negative."""
+    below = jnp.minimum(exponents - along(shift, 0), 0)
+    return jnp.where(where, along(factor, 0) * jnp.exp(below), 0)
+
+
+def _added(total: Values, parts: Values) -> Values:
+    return [old + part.astype(old.dtype) for old, part in zip(total, parts, strict=True)]

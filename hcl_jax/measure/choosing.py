@@ -1,0 +1,214 @@
+"""Which array of a file is the embeddings, and which the labels: guessed, and said.
+
+A guess is made where there is one candidate, or one with a usual name; otherwise it is asked for.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from hcl_jax.measure.arrays import (
+    Stored,
+    npy_arrays,
+    npz_arrays,
+    read_all,
+    safetensors_arrays,
+)
+from hcl_jax.measure.extras import InputError
+from hcl_jax.measure.tables import csv_arrays, parquet_arrays
+
+READERS: dict[str, Callable[[Path], dict[str, Stored]]] = {
+    ".npy": npy_arrays,
+    ".npz": npz_arrays,
+    ".csv": csv_arrays,
+    ".tsv": lambda path: csv_arrays(path, "\t"),
+    ".parquet": parquet_arrays,
+    ".safetensors": safetensors_arrays,
+}
+MATRICES = ("embeddings", "embedding", "projections", "features", "representations", "z", "x")
+LABELS = ("labels", "label", "y", "targets", "target", "classes", "class")
+"""Usual names, the better ones first."""
+
+MOST_CLASSES = 4096
+
+
+class Keys(NamedTuple):
+    """What was asked for; None for a guess.
+
+    Attributes:
+        embeddings: the name of the embeddings.
+        labels: the name of the labels.
+        ignore: the label of rows to leave out.
+    """
+
+    embeddings: str | None = None
+    labels: str | None = None
+    ignore: str | None = None
+
+
+class Classes(NamedTuple):
+    """The class of every row.
+
+    Attributes:
+        numbers: from 0, in the order of the names; -1 for rows to leave out.
+        names: the labels as texts.
+        sizes: the number of members of every class.
+    """
+
+    numbers: Int[np.ndarray, " n"]
+    names: tuple[str, ...]
+    sizes: Int[np.ndarray, " classes"]
+
+
+class Source(NamedTuple):
+    """Embeddings and classes, and what was taken for them."""
+
+    name: str
+    rows: Stored
+    classes: Classes
+    notes: tuple[str, ...]
+
+
+def open_source(path: Path, labels: Path | None, keys: Keys) -> Source:
+    """The embeddings of a file, with the labels of the same or of another."""
+    arrays = arrays_of(path)
+    name, rows = _embeddings(arrays, keys.embeddings, path)
+    beside = arrays_of(labels) if labels else {k: a for k, a in arrays.items() if k != name}
+    label_name, stored = _labels(beside, keys.labels, rows.shape[0], labels or path)
+    where = f" of {labels.name}" if labels else ""
+    notes = [f"embeddings: {name} {rows.shape} {rows.dtype}, labels: {label_name}{where}"]
+    if left := sorted(set(beside) - {label_name}):
+        notes.append(f"not used: {', '.join(left[:8])}{' ..' if len(left) > 8 else ''}")
+    classes = classes_of(read_all(stored), label_name, keys.ignore)
+    if ignored := int((classes.numbers < 0).sum()):
+        notes.append(f"{ignored} rows with label {keys.ignore} left out")
+    return Source(str(path), rows, classes, tuple(notes))
+
+
+def arrays_of(path: Path) -> dict[str, Stored]:
+    """The arrays of a file, by the end of its name."""
+    if not path.exists():
+        raise InputError(f"there is no file {path}")
+    if not path.is_file():
+        raise InputError(f"{path} is no file")
+    if path.suffix not in READERS:
+        hint = ""
+        if path.suffix in (".pt", ".pth", ".pkl", ".bin"):
+            hint = "; pickles are not read, write numpy.savez(FILE, embeddings=.., labels=..)"
+        raise InputError(f"{path.name} is none of {', '.join(READERS)}{hint}")
+    return READERS[path.suffix](path)
+
+
+def classes_of(labels: np.ndarray, name: str, ignore: str | None) -> Classes:
+    """Labels of any kind as numbers from 0."""
+    labels = labels.reshape(len(labels))
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
+    if labels.dtype.kind not in "fiubU":
+        raise InputError(f"{name} must be numbers or texts, got dtype {labels.dtype}")
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all() or (labels != np.round(labels)).any():
+            raise InputError(f"{name} must be whole numbers or texts, got fractions or NaN")
+        labels = labels.astype(np.int64)
+    values, numbers = np.unique(labels, return_inverse=True)
+    names = [str(value) for value in values]
+    kept = np.array([name != ignore for name in names])
+    if ignore is not None and kept.all():
+        raise InputError(f"no row has the label {ignore} that is to be ignored")
+    negative = [name for name, k in zip(names, kept, strict=True) if k and _is_negative(name)]
+    if negative and labels.dtype.kind == "i":
+        raise InputError(
+            f"{name} has negative labels such as {negative[0]}, which are no class: leave such "
+            f"rows out by --ignore-label={negative[0]}"
+        )
+    if not 2 <= kept.sum() <= MOST_CLASSES:
+        raise InputError(
+            f"{name} has {kept.sum()} different labels, and classes are compared: "
+            f"from 2 to {MOST_CLASSES}"
+        )
+    rank = np.where(kept, np.cumsum(kept) - 1, -1)
+    numbers = rank[numbers].astype(np.int32)
+    sizes = np.bincount(numbers[numbers >= 0], minlength=int(kept.sum()))
+    return Classes(numbers, tuple(n for n, k in zip(names, kept, strict=True) if k), sizes)
+
+
+def _is_negative(name: str) -> bool:
+    return name.startswith("-")
+
+
+def _embeddings(arrays: Mapping[str, Stored], key: str | None, path: Path) -> tuple[str, Stored]:
+    """The matrix of floating point that is meant."""
+    candidates = {k: a for k, a in arrays.items() if len(a.shape) == 2 and _is_floating(a)}
+    if key is not None:
+        _check_key(key, arrays, path, "--embeddings-key")
+        name = key
+    elif not candidates:
+        raise InputError(f"{path} has no matrix of floating point, but {_shown(arrays)}")
+    else:
+        name = _one_of(candidates, MATRICES, path, "--embeddings-key")
+    stored = arrays[name]
+    if len(stored.shape) != 2 or not _is_floating(stored) or 0 in stored.shape:
+        raise InputError(
+            f"embeddings must be a matrix (rows, dim) of float16 to float64, got {name} of shape "
+            f"{stored.shape} and dtype {stored.dtype}"
+        )
+    return name, stored
+
+
+def _labels(
+    arrays: Mapping[str, Stored], key: str | None, count: int, path: Path
+) -> tuple[str, Stored]:
+    """The vector that is meant, of a label for every row."""
+    vectors = {
+        k: a for k, a in arrays.items() if len(a.shape) == 1 or (a.shape[1:] == (1,) and a.shape)
+    }
+    if key is not None:
+        _check_key(key, arrays, path, "--labels-key")
+        name = key
+    else:
+        candidates = {k: a for k, a in vectors.items() if a.shape[0] == count} or vectors
+        if not candidates:
+            raise InputError(
+                f"{path} has no vector of labels, but {_shown(arrays)}: give --labels FILE"
+            )
+        usual = {k: a for k, a in candidates.items() if k.lower() in LABELS}
+        whole = {k: a for k, a in candidates.items() if a.dtype.kind in "iubUS"}
+        name = _one_of(usual or whole or candidates, LABELS, path, "--labels-key")
+    if name not in vectors or vectors[name].shape[0] != count:
+        raise InputError(
+            f"there must be one label for each of the {count} embeddings, got {name} of shape "
+            f"{arrays[name].shape}"
+        )
+    return name, vectors[name]
+
+
+def _is_floating(stored: Stored) -> bool:
+    return bool(jnp.issubdtype(stored.dtype, jnp.floating)) and stored.dtype.itemsize in (2, 4, 8)
+
+
+def _check_key(key: str, arrays: Mapping[str, Stored], path: Path, option: str) -> None:
+    if key not in arrays:
+        raise InputError(f"{option} {key}: {path} has {_shown(arrays)}")
+
+
+def _one_of(
+    candidates: Mapping[str, Stored], names: tuple[str, ...], path: Path, option: str
+) -> str:
+    """The only candidate, or the one with the best name."""
+    if len(candidates) == 1:
+        return next(iter(candidates))
+    by_lower = {name.lower(): name for name in candidates}
+    for name in names:
+        if name in by_lower:
+            return by_lower[name]
+    raise InputError(f"{path} has {_shown(candidates)}: choose one by {option}")
+
+
+def _shown(arrays: Mapping[str, Stored]) -> str:
+    """Names with shapes and dtypes."""
+    parts = [f"{name} {a.shape} {a.dtype}" for name, a in list(arrays.items())[:6]]
+    return "; ".join(parts) + ("; .." if len(arrays) > 6 else "") if parts else "no other array"

@@ -1,0 +1,166 @@
+"""The command line of `hcl-measure`."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import jax
+
+from hcl_jax.measure.choosing import Keys, open_source
+from hcl_jax.measure.extras import InputError, need
+from hcl_jax.measure.findings import Findings, measure
+from hcl_jax.measure.objective import Asked, Name, checked
+from hcl_jax.measure.text import comparison, report
+from hcl_jax.normalization import unit_ball, unit_sphere, unnormalized
+
+DESCRIPTION = """Has a representation collapsed, and how? Prints metrics, classes and a verdict.
+
+    hcl-measure embeddings.npz --out report
+    hcl-measure epoch*.npy --labels y.npy --compare epochs --objective hucl --beta 5"""
+
+NORMALIZATIONS = {"none": unnormalized, "ball": unit_ball, "sphere": unit_sphere}
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """What is read
+
+    Attributes:
+        embeddings: one file more, of embeddings.
+        labels: the file of labels, if they are not beside the embeddings.
+        embeddings_key: the array that is the embeddings; guessed if there is one choice.
+        labels_key: the array that is the labels; guessed likewise.
+        ignore_label: leave out rows with this label.
+        normalize: map rows into the unit ball or onto the unit sphere first.
+    """
+
+    embeddings: Path | None = None
+    labels: Path | None = None
+    embeddings_key: str | None = None
+    labels_key: str | None = None
+    ignore_label: str | None = None
+    normalize: Literal["none", "ball", "sphere"] = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """The loss of the embeddings beside the least there is
+
+    Attributes:
+        objective: which loss.
+        beta: the hardness of hscl and hucl.
+        temperature: the temperature.
+        batch: rows in a batch; by default one batch that is as large as it may be.
+    """
+
+    objective: Name | None = None
+    beta: float | None = None
+    temperature: float = 1.0
+    batch: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A command line.
+
+    Attributes:
+        files: npz, npy, csv, tsv, parquet or safetensors.
+        input: what is read.
+        loss: the loss of the embeddings.
+        compare: what several files are.
+        out: the folder for measure.html, measure.json and figures.
+        seed: of the samples.
+    """
+
+    files: tuple[Path, ...]
+    input: Input = dataclasses.field(default_factory=Input)
+    loss: Loss = dataclasses.field(default_factory=Loss)
+    compare: Literal["runs", "epochs"] = "runs"
+    out: Path | None = None
+    seed: int = 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line of `hcl-measure`.
+
+    Args:
+        arguments: the words of the command line; those of the process if None.
+
+    Returns:
+        The exit status: 0; 2 after an error, which is said in one line; 130 after Ctrl-C.
+
+    Example:
+        >>> main(["nowhere.npz"])  # error: there is no file nowhere.npz
+        2
+    """
+    try:
+        need(("tyro",), "hcl-measure")
+        import tyro
+
+        config = (tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs)
+        settings = tyro.cli(
+            Measure, prog="hcl-measure", args=arguments, description=DESCRIPTION, config=config
+        )
+        with jax.enable_x64(True):
+            _run(settings)
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing was written", file=sys.stderr)
+        return 130
+    except InputError as error:
+        return _failed(str(error))
+    except MemoryError as error:
+        return _failed(f"out of memory: {error}")
+    except OSError as error:
+        where = "" if error.filename is None else f" {error.filename}"
+        return _failed(f"cannot read or write{where}: {error.strerror or error}")
+    return 0
+
+
+def _failed(reason: str) -> int:
+    print(f"error: {reason}", file=sys.stderr)
+    return 2
+
+
+def _run(settings: Measure) -> None:
+    """Measures the files one after the other, prints, and writes."""
+    paths = [path.expanduser() for path in settings.files]
+    if settings.input.embeddings is not None:
+        paths.append(settings.input.embeddings.expanduser())
+    if not paths:
+        raise InputError("give a file of embeddings, such as embeddings.npz; --help shows more")
+    loss = settings.loss
+    asked = checked(loss.objective, loss.beta, loss.temperature, loss.batch)
+    if settings.seed < 0:
+        raise InputError(f"--seed must be at least 0, got {settings.seed}")
+    out = None if settings.out is None else _folder(settings.out.expanduser())
+    found = [_measured(path, settings, asked) for path in paths]
+    if len(found) > 1:
+        print(f"\n{comparison(found)}")
+    if out is not None:
+        from hcl_jax.measure.page import write_results
+
+        write_results(out, found, epochs=settings.compare == "epochs")
+        print(f"\nwrote {out / 'measure.html'}, measure.json and figures", file=sys.stderr)
+
+
+def _measured(path: Path, settings: Measure, asked: Asked | None) -> Findings:
+    """One file, measured and printed."""
+    given = settings.input
+    labels = None if given.labels is None else given.labels.expanduser()
+    keys = Keys(given.embeddings_key, given.labels_key, given.ignore_label)
+    source = open_source(path, labels, keys)
+    found = measure(source, NORMALIZATIONS[given.normalize], asked, settings.seed)
+    print(f"{report(found)}\n", flush=True)
+    return found
+
+
+def _folder(path: Path) -> Path:
+    """The folder of results, made before the measuring."""
+    need(("jinja2", "matplotlib"), "--out")
+    path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise InputError(f"--out: {path} cannot be written to")
+    return path

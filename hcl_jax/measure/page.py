@@ -1,0 +1,113 @@
+"""The folder of results: `measure.json`, `measure.html`, and the figures as SVG and PNG."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hcl_jax.measure import pictures
+from hcl_jax.measure.findings import METRICS, Findings
+from hcl_jax.measure.text import CLASS_HEADER, class_cells, loss_lines, number
+from hcl_jax.system.atomic_files import atomic_write
+from hcl_jax.system.json_files import json_bytes
+
+GRAM = 256
+"""Matrices of classes are written to JSON up to this many classes."""
+
+
+def write_results(folder: Path, found: Sequence[Findings], *, epochs: bool) -> None:
+    """Writes all files or none; the folder is there."""
+    names = _short_names(found)
+    drawn = [pictures.figures_of(one) for one in found]
+    together = pictures.figures_of_several(found, epochs=epochs) if len(found) > 1 else {}
+    figures = {
+        f"{name}-{kind}": figure
+        for name, of_one in zip(names, drawn, strict=True)
+        for kind, figure in of_one.items()
+    }
+    figures |= together
+    inline = {
+        name: pictures.svg(figure, f"f{i}") for i, (name, figure) in enumerate(figures.items())
+    }
+    contents = {
+        folder / "measure.json": json_bytes(_json(found)),
+        folder / "measure.html": _page(names, found, inline, list(together)).encode(),
+    }
+    for name, figure in figures.items():
+        contents[folder / f"{name}.svg"] = inline[name].encode()
+        contents[folder / f"{name}.png"] = pictures.png(figure)
+    atomic_write(contents)
+
+
+def _page(
+    names: list[str], found: Sequence[Findings], inline: dict[str, str], together: list[str]
+) -> str:
+    """The page, which needs no other file and no network."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=False, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(
+        (files("hcl_jax.measure") / "page.html.j2").read_text(encoding="utf-8")
+    )
+    sections = [
+        one._asdict()
+        | {
+            "file": name,
+            "classes": [class_cells(row) for row in one.classes],
+            "loss": None if one.loss is None else loss_lines(one.loss),
+            "figures": [inline[f"{name}-{kind}"] for kind in ("spectrum", "gram", "angles")],
+        }
+        for name, one in zip(names, found, strict=True)
+    ]
+    return template.render(
+        title="Has the representation collapsed?",
+        subtitle="hcl-measure; the terms and thresholds are in docs/measuring.md of hcl-jax",
+        found=sections,
+        metrics=METRICS,
+        number=number,
+        class_header=CLASS_HEADER,
+        several=[inline[name] for name in together],
+    )
+
+
+def _json(found: Sequence[Findings]) -> dict[str, Any]:
+    """All numbers; null for those that are not finite."""
+    return {"files": [_json_of(one) for one in found]}
+
+
+def _json_of(one: Findings) -> dict[str, Any]:
+    small = len(one.names) <= GRAM
+    loss = None
+    if one.loss is not None:
+        loss = one.loss._asdict() | {"asked": one.loss.asked._asdict(), "gap": one.loss.gap}
+    return {
+        "name": one.name,
+        "notes": one.notes,
+        "rows": one.shape[0],
+        "dim": one.shape[1],
+        "labels": one.names,
+        "verdict": one.verdict._asdict()
+        | {
+            "evidence": [evidence._asdict() for evidence in one.verdict.evidence],
+            "groups": [[one.names[c] for c in group] for group in one.verdict.groups],
+        },
+        "metrics": one.metrics,
+        "spectrum": one.spectrum.tolist(),
+        "classes": [row._asdict() for row in one.classes],
+        "cosines": one.cosines.tolist() if small else None,
+        "confusion": one.confusion.tolist() if small else None,
+        "angles": {name: part.tolist() for name, part in one.angles._asdict().items()},
+        "sample": one.sample,
+        "objective": loss,
+    }
+
+
+def _short_names(found: Sequence[Findings]) -> list[str]:
+    """The names of the files without folders, numbered where two are alike."""
+    names = [Path(one.name).name for one in found]
+    return [
+        name if names.count(name) == 1 else f"{number}-{name}"
+        for number, name in enumerate(names, start=1)
+    ]

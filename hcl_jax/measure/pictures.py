@@ -1,0 +1,188 @@
+"""Figures of a representation, as SVG for light and dark pages, and as PNG."""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from hcl_jax.geometry import DIRECTION_TOLERANCE
+from hcl_jax.measure.findings import BINS, METRICS, Findings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+INK = "#010203"
+"""The colour of lines and letters, which the page replaces by its own."""
+
+COLORS = ("#3b82c4", "#d9722e", "#2a9d72", "#b0589e", "#b58900", "#6c71c4")
+COMPARED = (
+    "zero_sum",
+    "unit_norm",
+    "equal_inner_product",
+    "within_class",
+    "directions",
+    "nc1",
+    "uniformity",
+    "nearest_mean",
+)
+"""What is drawn against files."""
+
+
+def figures_of(found: Findings) -> dict[str, "Figure"]:
+    """The figures of one representation by name."""
+    return {
+        "spectrum": _spectrum([found]),
+        "gram": _gram(found.cosines),
+        "angles": _angles(found),
+    }
+
+
+def figures_of_several(found: Sequence[Findings], *, epochs: bool) -> dict[str, "Figure"]:
+    """The figures of several representations beside one another."""
+    return {"compared": _compared(found, epochs=epochs), "spectra": _spectrum(found)}
+
+
+def svg(figure: "Figure", name: str) -> str:
+    """A figure as SVG to stand in a page; lines and letters have the colour of the page's text."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    # Numbers of several figures in one page must not be each other's.
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    return re.sub(r'href="#', f'href="#{name}-', text)
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as PNG, on white."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, facecolor="white")
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _whole_numbers() -> "MaxNLocator":
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True)
+
+
+def _finish(axis: "Axes", title: str, x: str, y: str) -> None:
+    axis.set_title(title, color=INK, fontsize="medium")
+    axis.set_xlabel(x, color=INK)
+    axis.set_ylabel(y, color=INK)
+    axis.tick_params(colors=INK)
+    axis.patch.set_alpha(0)
+    for spine in axis.spines.values():
+        spine.set_color(INK)
+
+
+def _legend(axis: "Axes") -> None:
+    axis.legend(fontsize="small", labelcolor=INK, framealpha=0)
+
+
+def _spectrum(found: Sequence[Findings]) -> "Figure":
+    figure = _figure(4.6, 3.2)
+    axis = figure.subplots()
+    room = 1
+    for number, one in enumerate(found):
+        room = max(room, min(len(one.names) - 1, one.shape[1]))
+        values = one.spectrum[: min(len(one.names) - 1, one.shape[1])]
+        largest = values[0] if values[0] > 0 else 1.0
+        axis.plot(
+            np.arange(1, len(values) + 1),
+            np.maximum(values / largest, 1e-12),
+            marker="o" if len(values) < 40 else None,
+            markersize=3,
+            color=COLORS[number % len(COLORS)],
+            label=_short(one),
+        )
+    axis.axhline(DIRECTION_TOLERANCE, color=INK, linestyle=":", linewidth=1)
+    axis.set_yscale("log")
+    axis.set_ylim(1e-7, 2)
+    axis.set_xlim(0.5, room + 0.5)
+    axis.xaxis.set_major_locator(_whole_numbers())
+    _finish(axis, "Spectrum of the class means", "direction", "part of the largest")
+    if len(found) > 1:
+        _legend(axis)
+    return figure
+
+
+def _gram(cosines: Float[np.ndarray, "classes classes"]) -> "Figure":
+    count = len(cosines)
+    figure = _figure(4.6, 2.9)
+    left, right = figure.subplots(1, 2, sharey=True)
+    frame = np.full((count, count), -1 / (count - 1))
+    np.fill_diagonal(frame, 1)
+    for axis, matrix, title in (
+        (left, cosines, "these class means"),
+        (right, frame, "simplex ETF"),
+    ):
+        image = axis.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest")
+        _finish(axis, title, "class", "class" if axis is left else "")
+        axis.xaxis.set_major_locator(_whole_numbers())
+    bar = figure.colorbar(image, ax=(left, right), location="bottom", shrink=0.7, aspect=40)
+    bar.set_label("cosine", color=INK)
+    bar.ax.tick_params(colors=INK)
+    bar.outline.set_edgecolor(INK)  # type: ignore[operator]
+    return figure
+
+
+def _angles(found: Findings) -> "Figure":
+    figure = _figure(4.6, 3.2)
+    axis = figure.subplots()
+    edges = np.linspace(0, 180, BINS + 1)
+    parts = (
+        ("rows of one class", found.angles.within),
+        ("rows of two classes", found.angles.between),
+        ("class means", found.angles.means),
+    )
+    for (label, heights), color in zip(parts, COLORS, strict=False):
+        axis.stairs(
+            heights, edges, color=color, fill=label != "class means", alpha=0.6, label=label
+        )
+    count = len(found.names)
+    axis.axvline(np.degrees(np.arccos(-1 / (count - 1))), color=INK, linestyle=":", linewidth=1)
+    axis.set_xticks(range(0, 181, 30))
+    _finish(axis, "Angles (dotted: simplex ETF)", "degrees", "part of the pairs")
+    _legend(axis)
+    return figure
+
+
+def _compared(found: Sequence[Findings], *, epochs: bool) -> "Figure":
+    figure = _figure(4.6, 7.6)
+    axes = figure.subplots(4, 2).ravel()
+    places = np.arange(1, len(found) + 1)
+    for axis, name in zip(axes, COMPARED, strict=True):
+        values = np.array([one.metrics[name] for one in found], float)
+        if epochs:
+            axis.plot(places, values, marker="o", markersize=3, color=COLORS[0])
+        else:
+            axis.bar(places, values, color=COLORS[0])
+        _finish(axis, METRICS[name], "", "")
+        axis.title.set_fontsize(6.5)
+        axis.tick_params(labelsize=7)
+        axis.xaxis.set_major_locator(_whole_numbers())
+    for axis in axes[-2:]:
+        axis.set_xlabel("epoch, in the order given" if epochs else "file", color=INK, fontsize=8)
+    return figure
+
+
+def _short(found: Findings) -> str:
+    """The name of a file without its folders."""
+    name = found.name.rsplit("/", 1)[-1]
+    return name if len(name) < 28 else f"{name[:25]}.."

@@ -1,0 +1,197 @@
+"""CSV and Parquet files as arrays: pyarrow reads them, some rows at a time.
+
+Columns that are numbered, such as z0, z1, .., are one matrix under the name before the number; a
+column of lists is a matrix too. Every other column is a vector.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hcl_jax.measure.arrays import Stored
+from hcl_jax.measure.extras import InputError, need
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS = 8192
+"""Rows of a Parquet file that are read at a time."""
+
+Batches = Callable[[list[str]], Iterator["pa.RecordBatch"]]
+"""Gives some columns, a batch of rows at a time."""
+
+
+class _Column(NamedTuple):
+    """A column: its name, its type, and how long its lists are, if it is one of lists."""
+
+    name: str
+    type: "pa.DataType"
+    length: int | None
+
+
+def csv_arrays(path: Path, delimiter: str = ",") -> dict[str, Stored]:
+    """The columns of a CSV file, with or without a line of names."""
+    need(("pyarrow",), f"{path.name}")
+    import pyarrow as pa
+    from pyarrow import csv
+
+    names = _first_line(path, delimiter)
+    headless = _are_numbers(names)
+    read = csv.ReadOptions(autogenerate_column_names=headless)
+    parse = csv.ParseOptions(delimiter=delimiter)
+
+    def batches(columns: list[str]) -> Iterator["pa.RecordBatch"]:
+        convert = csv.ConvertOptions(include_columns=columns)
+        try:
+            with csv.open_csv(path, read, parse, convert) as reader:
+                yield from reader
+        except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+            raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+
+    count, schema = 0, None
+    for batch in batches([]):
+        count, schema = count + batch.num_rows, batch.schema
+    if schema is None or not count:
+        raise InputError(f"{path} has no rows")
+    return _arrays([_Column(f.name, f.type, None) for f in schema], count, batches, path)
+
+
+def parquet_arrays(path: Path) -> dict[str, Stored]:
+    """The columns of a Parquet file."""
+    need(("pyarrow",), f"{path.name}")
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            count, schema = file.metadata.num_rows, file.schema_arrow
+            first = next(iter(file.iter_batches(1)), None)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path} is no Parquet file: {str(error).splitlines()[0]}") from error
+    if first is None:
+        raise InputError(f"{path} has no rows")
+
+    def batches(columns: list[str]) -> Iterator["pa.RecordBatch"]:
+        with parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(ROWS, columns=columns)
+
+    columns = []
+    for field in schema:
+        lists = _is_list(field.type)
+        length = len(first.column(field.name)[0].as_py() or ()) if lists else None
+        columns.append(_Column(field.name, field.type.value_type if lists else field.type, length))
+    return _arrays(columns, count, batches, path)
+
+
+def _first_line(path: Path, delimiter: str) -> list[str]:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        line = file.readline(2**24).strip()
+    if not line:
+        raise InputError(f"{path} has no first line")
+    return [word.strip().strip('"') for word in line.split(delimiter)]
+
+
+def _are_numbers(names: list[str]) -> bool:
+    """Whether the first line is of numbers, but not the numbers of columns."""
+    try:
+        numbers = [float(name) for name in names]
+    except ValueError:
+        return False
+    counted = [str(n) for n in range(len(names))]
+    return len(numbers) == 1 or names != counted
+
+
+def _is_list(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _arrays(columns: list[_Column], count: int, batches: Batches, path: Path) -> dict[str, Stored]:
+    """The arrays that columns are."""
+    found, numbered = {}, _numbered(columns)
+    inside = {column.name for group in numbered.values() for column in group}
+    for prefix, group in numbered.items():
+        names = [column.name for column in group]
+        dtype = np.result_type(*{_dtype(column.type) for column in group})
+        found[prefix] = Stored((count, len(names)), dtype, _matrix(names, batches))
+    for column in columns:
+        if column.name in inside:
+            continue
+        dtype = _dtype(column.type)
+        shape = (count,) if column.length is None else (count, column.length)
+        blocks = (
+            _vector(column, batches) if column.length is None else _lists(column, batches, path)
+        )
+        found[column.name] = Stored(shape, dtype, blocks)
+    return found
+
+
+def _dtype(kind: Any) -> np.dtype:
+    """The dtype of NumPy; that of texts for whatever is no number."""
+    from pyarrow import types
+
+    if types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind):
+        return np.dtype(kind.to_pandas_dtype())
+    return np.dtype(np.str_)
+
+
+def _numbered(columns: list[_Column]) -> dict[str, list[_Column]]:
+    """Columns of numbers with one name and the numbers of a range, in its order, two or more.
+
+    Integers count where another column of the name is of floating point: CSV files write 1 for 1.0.
+    """
+    groups: dict[str, dict[int, _Column]] = {}
+    for column in columns:
+        match = re.fullmatch(r"(.*?)(\d+)", column.name, re.DOTALL)
+        if match and column.length is None and _dtype(column.type).kind in "fiu":
+            groups.setdefault(match[1].rstrip("_-. "), {})[int(match[2])] = column
+    found = {}
+    for prefix, group in groups.items():
+        numbers = sorted(group)
+        whole = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        if whole and any(_dtype(column.type).kind == "f" for column in group.values()):
+            found[prefix or "columns"] = [group[number] for number in numbers]
+    return found
+
+
+def _matrix(names: list[str], batches: Batches) -> Callable[[], Iterator[np.ndarray]]:
+    def blocks() -> Iterator[np.ndarray]:
+        for batch in batches(names):
+            parts = [batch.column(name).to_numpy(zero_copy_only=False) for name in names]
+            yield np.stack(parts, axis=1)
+
+    return blocks
+
+
+def _vector(column: _Column, batches: Batches) -> Callable[[], Iterator[np.ndarray]]:
+    texts = _dtype(column.type).kind == "U"
+
+    def blocks() -> Iterator[np.ndarray]:
+        for batch in batches([column.name]):
+            part = batch.column(column.name)
+            if part.null_count:
+                raise InputError(f"the column {column.name} has rows without a value")
+            values = part.to_numpy(zero_copy_only=False)
+            yield values.astype(np.str_) if texts else values
+
+    return blocks
+
+
+def _lists(column: _Column, batches: Batches, path: Path) -> Callable[[], Iterator[np.ndarray]]:
+    def blocks() -> Iterator[np.ndarray]:
+        for batch in batches([column.name]):
+            part = batch.column(column.name)
+            lengths = part.value_lengths().unique()
+            if part.null_count or lengths.to_pylist() != [column.length]:
+                raise InputError(
+                    f"the lists of {column.name} of {path} differ in length: "
+                    f"{column.length} and {lengths.to_pylist()}"
+                )
+            numbers = part.flatten().to_numpy(zero_copy_only=False)
+            yield numbers.reshape(len(part), -1)
+
+    return blocks

@@ -1,0 +1,112 @@
+"""What is printed: tables for a terminal."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from hcl_jax.measure.findings import METRICS, ClassRow, Findings
+from hcl_jax.measure.objective import LossFindings
+
+CLASSES = 30
+"""The most classes that are printed; the files have all."""
+
+CLASS_HEADER = ("class", "rows", "norm of mean", "norm of rows", "spread", "nearest class", "at")
+CLASS_HEADER += ("right", "else taken for")
+
+
+def number(value: float) -> str:
+    """A number in four digits; a whole one in full."""
+    if isinstance(value, int) or (
+        math.isfinite(value) and value == int(value) and abs(value) < 1e9
+    ):
+        return str(int(value))
+    return f"{value:.4g}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns side by side, the first to the left and the rest to the right."""
+    lines = [tuple(header), *(tuple(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    shown = []
+    for line in lines:
+        first = line[0].ljust(widths[0])
+        rest = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
+        shown.append("  ".join((first, *rest)).rstrip())
+    return "\n".join(shown)
+
+
+def class_cells(row: ClassRow) -> tuple[str, ...]:
+    """The cells of a class under `CLASS_HEADER`."""
+    taken = "" if row.taken_for is None else f"{row.taken_for} {100 * row.taken:.1f} %"
+    return (
+        row.name,
+        str(row.size),
+        number(row.norm),
+        number(row.row_norm),
+        number(row.spread),
+        row.nearest,
+        number(row.nearest_distance),
+        f"{100 * row.recall:.1f} %",
+        taken,
+    )
+
+
+def report(found: Findings) -> str:
+    """One representation: verdict, evidence, metrics, classes."""
+    rows, dim = found.shape
+    parts = [
+        f"{found.name}: {rows} rows, {dim} dimensions, {len(found.names)} classes",
+        *(f"  {note}" for note in found.notes),
+        "",
+        f"{found.verdict.kind.upper()}: {found.verdict.words}",
+        *(
+            f"  {e.what}: {e.value} ({e.rule}: {'yes' if e.met else 'no'})"
+            for e in found.verdict.evidence
+        ),
+        *(f"  caution: {caution}" for caution in found.verdict.cautions),
+        "",
+        table(("metric", "value"), [(METRICS[k], number(v)) for k, v in found.metrics.items()]),
+        "",
+        table(CLASS_HEADER, map(class_cells, found.classes[:CLASSES])),
+    ]
+    if len(found.classes) > CLASSES:
+        parts.append(f".. and {len(found.classes) - CLASSES} classes more")
+    if found.loss is not None:
+        parts += ["", *loss_lines(found.loss)]
+    return "\n".join(parts)
+
+
+def loss_lines(found: LossFindings) -> list[str]:
+    """What the objective says, a sentence a line."""
+    asked = found.asked
+    numbers = f"beta {asked.beta:g}, " if asked.name in ("hscl", "hucl") else ""
+    several = "" if found.batches == 1 else f" ± {found.error:.2g}, {found.batches} batches"
+    lines = [
+        f"{asked.name.upper()} ({numbers}temperature {asked.temperature:g}) of balanced batches of "
+        f"{found.rows} rows: {found.loss:.6g}{several}",
+        f"  the least in the unit ball is {found.least:.6g}: the loss is {found.gap:.3g} above it",
+    ]
+    if not found.has_room:
+        lines.append("  which no representation of so few dimensions attains")
+    if asked.name != "hucl":
+        lines.append("  neural collapse has the least loss")
+    elif asked.beta <= found.threshold:
+        lines.append(f"  neural collapse has the least loss, up to beta {found.threshold:.4g}")
+    else:
+        lines.append(
+            f"  neural collapse is not optimal beyond beta {found.threshold:.4g}: its loss is "
+            f"{found.at_collapse:.6g}, and the optimum is a simplex ETF of norm {found.norm:.4g}"
+        )
+    if found.escape is not None:
+        lines.append(
+            f"  on the sphere class means grow into a direction that they do not use at the rate "
+            f"{found.escape:.3g}"
+        )
+    return lines
+
+
+def comparison(found: Sequence[Findings]) -> str:
+    """Several representations, a column each."""
+    header = ("metric", *(f.name.rsplit("/", 1)[-1] for f in found))
+    rows = [(METRICS[k], *(number(f.metrics[k]) for f in found)) for k in METRICS]
+    rows.append(("verdict", *(f.verdict.kind for f in found)))
+    return table(header, rows)

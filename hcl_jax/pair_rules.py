@@ -1,0 +1,191 @@
+"""What is compared of rows that form pairs, and the two rules that compare it.
+
+    candidate j is a positive of anchor i  iff  group_i == group_j  and  instance_i != instance_j
+    candidate j is a negative of anchor i  iff  excluded_i != excluded_j
+
+and both take part in such pairs at all.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from hcl_jax.validation import check_booleans, check_integers
+
+
+class Rows(NamedTuple):
+    """What pairing needs to know of n rows of embeddings.
+
+    Attributes:
+        label: the class of each row.
+        group: rows of one group are each other's positives: the class, or, where positives are
+            other views of the same image, the number of the image.
+        instance: a number of its own for each row of the global batch, non-negative.
+        labelled: which rows have a label; None if all have.
+        grouped: which rows have a group, so that they can be positives; None if all have.
+    """
+
+    label: Int[Array, " n"]
+    group: Int[Array, " n"]
+    instance: Int[Array, " n"]
+    labelled: Bool[Array, " n"] | None = None
+    grouped: Bool[Array, " n"] | None = None
+
+
+class Keys(NamedTuple):
+    """The integers that are compared, for each row of embeddings; see the rules of this file.
+
+    Attributes:
+        group: equal in positive pairs.
+        instance: different in positive pairs.
+        excluded: different in negative pairs.
+        in_positives: whether a row takes part in positive pairs at all; None if all do.
+        in_negatives: whether a row takes part in negative pairs at all; None if all do.
+    """
+
+    group: Int[Array, "*n"]
+    instance: Int[Array, "*n"]
+    excluded: Int[Array, "*n"]
+    in_positives: Bool[Array, "*n"] | None = None
+    in_negatives: Bool[Array, "*n"] | None = None
+
+
+class Pairs(NamedTuple):
+    """The positives and negatives of anchors among candidates."""
+
+    anchors: Keys
+    candidates: Keys
+
+
+def masks(
+    pairs: Pairs,
+) -> tuple[Bool[Array, "anchors candidates"], Bool[Array, "anchors candidates"]]:
+    """Writes pairs out as matrices.
+
+    Args:
+        pairs: the pairs.
+
+    Returns:
+        The matrix of positives and the matrix of negatives.
+
+    Raises:
+        TypeError: unless `pairs` are `Pairs`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from hcl_jax.pairs import rows, unsupervised
+        >>> pairs = unsupervised(rows(jnp.array([0, 1])), self_positives=True)
+        >>> masks(pairs)[0].astype(int).tolist()
+        [[1, 0], [0, 1]]
+    """
+    if not isinstance(pairs, Pairs):
+        kind = type(pairs).__name__
+        raise TypeError(f"pairs must be Pairs, such as supervised(rows) makes, got a {kind}")
+    check_keys(**pairs._asdict())
+    for name, keys in pairs._asdict().items():
+        if jnp.ndim(keys.group) != 1:
+            raise ValueError(f"{name} must be rows, got numbers of shape {jnp.shape(keys.group)}")
+    anchors = jax.tree.map(lambda key: key[:, None], pairs.anchors)
+    candidates = jax.tree.map(lambda key: key[None, :], pairs.candidates)
+    return is_positive(anchors, candidates), is_negative(anchors, candidates)
+
+
+def is_positive(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
+    """The rule for positives: of the anchor's group, and not the anchor itself.
+
+    Args:
+        anchors: keys as anchors.
+        candidates: keys as candidates, of a shape that broadcasts with that of the anchors.
+
+    Returns:
+        Whether each pair is positive.
+
+    Raises:
+        TypeError: unless both are `Keys`.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from hcl_jax.pairs import rows, supervised
+        >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
+        >>> first = jax.tree.map(lambda key: key[:1], anchors)
+        >>> is_positive(first, candidates).tolist()
+        [False, True, False]
+    """
+    check_keys(anchors=anchors, candidates=candidates)
+    match = (anchors.group == candidates.group) & (anchors.instance != candidates.instance)
+    return _among(match, anchors.in_positives, candidates.in_positives)
+
+
+def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
+    """The rule for negatives: of another class, or, if unsupervised, of another instance.
+
+    Args:
+        anchors: keys as anchors.
+        candidates: keys as candidates, of a shape that broadcasts with that of the anchors.
+
+    Returns:
+        Whether each pair is negative.
+
+    Raises:
+        TypeError: unless both are `Keys`.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from hcl_jax.pairs import rows, supervised
+        >>> anchors, candidates = supervised(rows(jnp.array([0, 0, 1])))
+        >>> first = jax.tree.map(lambda key: key[:1], anchors)
+        >>> is_negative(first, candidates).tolist()
+        [False, False, True]
+    """
+    check_keys(anchors=anchors, candidates=candidates)
+    differ = anchors.excluded != candidates.excluded
+    return _among(differ, anchors.in_negatives, candidates.in_negatives)
+
+
+def _among(
+    pairs: Bool[Array, "*pairs"], *taking_part: Bool[Array, "*#pairs"] | None
+) -> Bool[Array, "*pairs"]:
+    """The pairs of rows that take part; None: all do."""
+    for rows_do in taking_part:
+        pairs = pairs if rows_do is None else pairs & rows_do
+    return pairs
+
+
+def check_rows(**named: Any) -> None:
+    """Raises unless all are `Rows` of integers."""
+    _check_kind(Rows, "which rows(labels) makes", named)
+
+
+def check_keys(**named: Any) -> None:
+    """Raises unless all are `Keys` of integers."""
+    _check_kind(Keys, "such as the anchors of Pairs", named)
+
+
+def _check_kind(kind: type[Rows] | type[Keys], origin: str, named: Mapping[str, Any]) -> None:
+    """Raises unless all are of this kind, and of integers."""
+    for name, found in named.items():
+        if not isinstance(found, kind):
+            expected = f"{name} must be {kind.__name__}, {origin}"
+            raise TypeError(f"{expected}, got a {type(found).__name__}")
+        _check_integers(name, found)
+
+
+def _check_integers(name: str, numbers: Rows | Keys) -> None:
+    """Raises unless all fields are integers of the shape of the first, or whether rows count."""
+    for field, found in numbers._asdict().items():
+        if field in ("labelled", "grouped", "in_positives", "in_negatives"):
+            if found is None:
+                continue
+            check_booleans(f"{field} of {name}", found)
+        else:
+            check_integers(f"{field} of {name}", found)
+        if jnp.shape(found) != jnp.shape(numbers[0]):
+            raise ValueError(
+                f"{name} must have numbers of one shape, got {jnp.shape(numbers[0])} and, for "
+                f"{field}, {jnp.shape(found)}"
+            )

@@ -1,0 +1,173 @@
+"""Gradients with respect to temperature, beta and every other number, in every form."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+from references.loss_cases import batch
+
+import hcl_jax
+from hcl_jax import hardening, losses, pairs, parallel, psi
+
+Z, LABELS, _ = batch(count=24, dim=4, classes=4)
+NUMBERS = {"beta": 2.0, "center": 0.3, "alpha": 0.7, "q": 2.0, "log_temperature": -1.0}
+MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
+
+
+def made(numbers):
+    """A psi and a hardening function in which every number has its part."""
+    return {
+        "hardening": hardening.sigmoid(numbers["beta"], numbers["center"]),
+        "psi": psi.infonce(
+            alpha=numbers["alpha"],
+            q=numbers["q"],
+            temperature=jnp.exp(numbers["log_temperature"]),
+        ),
+    }
+
+
+def one_set(implementation, z, numbers, **options):
+    given = {**made(numbers), **options}
+    return hcl_jax.objective(z, LABELS, supervised=True, implementation=implementation, **given)
+
+
+def two_sets(implementation, z, numbers, **options):
+    keys = pairs.supervised(pairs.rows(LABELS[:10]), pairs.rows(LABELS), same_batch=True)
+    given = {**made(numbers), **options}
+    found = losses.contrastive_loss(0.9 * z[:10], keys, z, implementation=implementation, **given)
+    return losses.average_loss(found)
+
+
+def over_devices(exchange, z, numbers, **options):
+    def local(z, labels, numbers):
+        return parallel.objective(
+            z,
+            labels,
+            axis_name="devices",
+            supervised=True,
+            exchange=exchange,
+            **made(numbers),
+            **options,
+        )
+
+    spec, shared = PartitionSpec("devices"), PartitionSpec()
+    shards = jax.shard_map(local, mesh=MESH, in_specs=(spec, spec, shared), out_specs=shared)
+    return shards(z, LABELS, numbers)
+
+
+FORMS = {
+    "blockwise": (functools.partial(one_set, "blockwise"), one_set),
+    "pallas": (functools.partial(one_set, "pallas"), one_set),
+    "two sets": (functools.partial(two_sets, "blockwise"), two_sets),
+    "gather": (functools.partial(over_devices, "gather"), one_set),
+    "ring": (functools.partial(over_devices, "ring"), one_set),
+}
+QUICK = {("blockwise", True), ("ring", False)}
+
+
+@pytest.mark.parametrize(
+    ("form", "detached"),
+    [
+        pytest.param(form, detached, marks=() if (form, detached) in QUICK else pytest.mark.slow)
+        for form in FORMS
+        for detached in (True, False)
+    ],
+)
+@pytest.mark.usefixtures("x64")
+def test_every_form_has_the_gradients_of_the_dense_form(form, detached):
+    loss, dense = FORMS[form]
+    if form == "pallas":
+        z, rtol = Z, 1e-5
+    else:
+        z, rtol = jnp.float64(Z), 1e-11
+    options = {"stop_gradient_hardening": detached}
+    found, wanted = (
+        jax.jit(jax.grad(functools.partial(f, **options), argnums=(0, 1)))(z, NUMBERS)
+        for f in (loss, functools.partial(dense, "dense"))
+    )
+    for name in NUMBERS:
+        np.testing.assert_allclose(found[1][name], wanted[1][name], rtol=rtol, err_msg=name)
+    np.testing.assert_allclose(found[0], wanted[0], atol=rtol)
+
+
+@jax.jit
+def of_one_number_each(numbers):
+    """The gradient with respect to each number alone, as it needs no pass for the others."""
+    return {
+        name: jax.grad(lambda x, name=name: one_set("blockwise", Z, {**numbers, name: x}))(value)
+        for name, value in numbers.items()
+    }
+
+
+@pytest.mark.slow
+def test_numbers_one_by_one():
+    wanted = jax.grad(functools.partial(one_set, "dense", Z))(NUMBERS)
+    found = of_one_number_each(NUMBERS)
+    for name in NUMBERS:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, err_msg=name)
+
+
+def test_what_does_not_depend_on_a_number_has_gradient_zero():
+    """No anchor is defined, or the number is multiplied by nothing: 0, not a NaN."""
+
+    @jax.jit
+    def gradients(labels, beta, temperature):
+        def loss(beta, temperature):
+            return hcl_jax.hscl(
+                Z, labels, beta=beta, temperature=temperature, implementation="blockwise"
+            )
+
+        return jax.grad(loss, argnums=(0, 1))(beta, temperature)
+
+    with jax.debug_nans(True):
+        for labels in (jnp.arange(24), jnp.zeros(24, jnp.int32)):
+            np.testing.assert_array_equal(gradients(labels, 0.0, 1.0), (0, 0))
+        assert gradients(LABELS, 0.0, 1.0)[0] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("temperature", [1.0, 0.05])
+def test_a_learned_temperature_in_narrow_types(dtype, temperature):
+    z = Z.astype(dtype)
+
+    def loss(log_temperature, z, implementation="blockwise"):
+        t = jnp.exp(log_temperature)
+        return hcl_jax.supcon(z, LABELS, temperature=t, implementation=implementation)
+
+    found = jax.grad(loss)(jnp.log(temperature), z)
+    with jax.enable_x64(True):
+        wide = jnp.asarray(np.asarray(z, np.float64))
+        wanted = jax.grad(functools.partial(loss, implementation="dense"))(
+            np.log(temperature), wide
+        )
+    # Exponents up to 2 / t carry that many rounding errors of 2^-24; similarities of bfloat16 are
+    # computed in float32 from the same numbers.
+    np.testing.assert_allclose(found, wanted, rtol=2.0**-24 * 32 * (2 / temperature + 4))
+
+
+@pytest.mark.slow
+def test_vmap_over_numbers():
+    betas = jnp.array([0.0, 1.0, 5.0])
+
+    def gradients(implementation):
+        loss = functools.partial(hcl_jax.hucl, Z, LABELS, implementation=implementation)
+        return jax.jit(jax.vmap(jax.grad(lambda beta: loss(beta=beta))))(betas)
+
+    np.testing.assert_allclose(gradients("blockwise"), gradients("dense"), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_parts_of_devices_add_up_to_the_gradient_of_a_temperature():
+    def local(temperature, x, y):
+        where = parallel.over_axis("devices", exchange="ring")
+        return hcl_jax.clip(x, y, temperature=temperature, collectives=where)
+
+    x, y = Z[:12], Z[12:]
+    shards = (jnp.full(3, 0.3), x.reshape(3, 4, 4), y.reshape(3, 4, 4))
+    parts = jax.pmap(jax.grad(local), axis_name="devices", devices=jax.devices()[:3])(*shards)
+    wanted = jax.grad(lambda t: hcl_jax.clip(x, y, temperature=t, implementation="dense"))(0.3)
+    np.testing.assert_allclose(parts.sum(), wanted, rtol=1e-5)

@@ -1,0 +1,194 @@
+"""Rows without a label, and weights of anchors, in every form of the loss."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+from references.loss_cases import batch
+
+import hcl_jax
+from hcl_jax import hardening, losses, pairs, parallel
+from hcl_jax.batch_warnings import warn_without_loss
+
+Z, LABELS, WEIGHTS = batch(count=24, dim=4, classes=4)
+LABELS = LABELS.at[jnp.array([2, 3, 11, 17, 18])].set(-1)
+WEIGHTS = WEIGHTS.at[jnp.array([5, 6])].set(0)
+KEPT = np.flatnonzero(np.asarray(LABELS) != -1)
+GROUPS = jnp.arange(24) % 7
+MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
+
+
+def on_one_device(implementation, z, supervised, arrays, **options):
+    return hcl_jax.objective(
+        z, supervised=supervised, implementation=implementation, **arrays, **options
+    )
+
+
+def over_devices(exchange, z, supervised, arrays, **options):
+    def local(z, arrays):
+        return parallel.objective(
+            z, axis_name="devices", supervised=supervised, exchange=exchange, **arrays, **options
+        )
+
+    spec = PartitionSpec("devices")
+    return jax.shard_map(local, mesh=MESH, in_specs=(spec, spec), out_specs=PartitionSpec())(
+        z, arrays
+    )
+
+
+FORMS = {
+    "dense": functools.partial(on_one_device, "dense"),
+    "blockwise": functools.partial(on_one_device, "blockwise"),
+    "gather": functools.partial(over_devices, "gather"),
+    "ring": functools.partial(over_devices, "ring"),
+}
+
+
+def looped(z, labels, groups, weights, *, supervised, ignored_negatives, average, beta):
+    """The mean loss in loops over the rows that have a label."""
+    total, count = 0.0, 0.0
+    for i in range(len(z)):
+        positives = [p for p in range(len(z)) if p != i and groups[p] == groups[i]]
+        positives = [p for p in positives if labels[p] != -1 and labels[i] != -1]
+        negatives = [
+            n
+            for n in range(len(z))
+            if (labels[n] != labels[i] if supervised else n != i)
+            and (ignored_negatives or labels[n] != -1)
+        ]
+        if not positives or not negatives or weights[i] == 0:
+            continue
+        tilt = [np.exp(beta * z[i] @ z[n]) for n in negatives]
+        mean = sum(w * np.exp(z[i] @ z[n]) for w, n in zip(tilt, negatives, strict=True)) / sum(
+            tilt
+        )
+        own = [np.log1p(mean * np.exp(-z[i] @ z[p])) for p in positives]
+        scale = weights[i] / (1 if average == "pairs" else len(own))
+        total += scale * sum(own)
+        count += scale * len(own)
+    return total / count
+
+
+CASES = {
+    "scl": {"supervised": True, "beta": 0.0, "average": "pairs", "ignored_negatives": False},
+    "hscl": {"supervised": True, "beta": 3.0, "average": "anchors", "ignored_negatives": True},
+    "hucl": {"supervised": False, "beta": 3.0, "average": "pairs", "ignored_negatives": False},
+    "ucl": {"supervised": False, "beta": 0.0, "average": "anchors", "ignored_negatives": True},
+}
+QUICK = {("hscl", "dense"), ("hscl", "blockwise"), ("hucl", "ring")}
+
+
+@pytest.mark.parametrize(
+    ("case", "form"),
+    [
+        pytest.param(case, form, marks=() if (case, form) in QUICK else pytest.mark.slow)
+        for case in CASES
+        for form in FORMS
+    ],
+)
+@pytest.mark.usefixtures("x64")
+def test_every_form_is_the_loop(case, form):
+    wanted = CASES[case]
+    z = jnp.float64(Z)
+    arrays = {"labels": LABELS, "weights": jnp.float64(WEIGHTS)}
+    groups = LABELS if case == "hscl" else GROUPS
+    if groups is GROUPS:
+        arrays["groups"] = GROUPS
+
+    def loss(z):
+        return FORMS[form](
+            z,
+            wanted["supervised"],
+            arrays,
+            hardening=hardening.exponential(wanted["beta"]),
+            stop_gradient_hardening=False,
+            ignore_label=-1,
+            ignored_negatives=wanted["ignored_negatives"],
+            average=wanted["average"],
+        )
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(z)
+    known = [np.asarray(a, np.float64) for a in (LABELS, groups, WEIGHTS)]
+    step = 1e-6 * np.random.default_rng(0).normal(size=z.shape)
+    here, ahead, behind = (looped(np.asarray(z) + s, *known, **wanted) for s in (0, step, -step))
+    np.testing.assert_allclose(value, here, rtol=1e-12)
+    np.testing.assert_allclose(jnp.sum(gradient * step), (ahead - behind) / 2, rtol=1e-6)
+
+
+@jax.jit
+def with_and_without_the_ignored():
+    kept = np.asarray(KEPT)
+    return hcl_jax.supcon(Z, LABELS, ignore_label=-1), hcl_jax.supcon(Z[kept], LABELS[kept])
+
+
+def test_ignored_rows_are_as_good_as_left_out():
+    np.testing.assert_allclose(*with_and_without_the_ignored(), rtol=1e-6)
+
+
+def test_an_anchor_of_weight_zero_costs_nothing_even_if_its_loss_is_not_a_number():
+    parts = losses.AnchorLosses(
+        jnp.array([1.0, jnp.nan]), jnp.array([1, 1]), jnp.array([True, True])
+    )
+    mean = functools.partial(losses.average_loss, weights=jnp.array([0.5, 0.0]))
+    assert mean(parts) == 1
+    gradient = jax.grad(lambda total: mean(parts._replace(total=total)))(parts.total)
+    np.testing.assert_array_equal(gradient, [1, 0])
+    nobody = losses.average_loss(parts, weights=jnp.zeros(2))
+    assert nobody == 0
+
+
+def test_weights_have_a_gradient_over_devices_too():
+    parts = losses.AnchorLosses(
+        jnp.array([[1.0, 5.0], [3.0, 2.0]]), jnp.array([[1, 2], [2, 1]]), jnp.ones((2, 2), bool)
+    )
+    weights = jnp.array([[0.5, 1.0], [2.0, 0.1]])
+
+    def local(parts, weights):
+        return losses.average_loss(parts, weights=weights, axis_name="devices")
+
+    found = jax.vmap(jax.grad(local, argnums=1), axis_name="devices")(parts, weights)
+    flat = jax.tree.map(jnp.ravel, parts)
+    wanted = jax.grad(lambda w: losses.average_loss(flat, weights=w))(weights.ravel())
+    np.testing.assert_allclose(found.ravel(), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    {
+        "labels must not be negative, got -2": lambda: hcl_jax.scl(
+            Z, LABELS.at[0].set(-2), ignore_label=-1
+        ),
+        "name theirs as ignore_label": lambda: hcl_jax.ucl(Z, GROUPS, ignored_negatives=True),
+        r"weights must have shape \(24,\)": lambda: hcl_jax.ucl(Z, GROUPS, weights=WEIGHTS[1:]),
+        "weights must not be negative": lambda: hcl_jax.ucl(Z, GROUPS, weights=-WEIGHTS),
+        "weights must be floating point": lambda: hcl_jax.ucl(Z, GROUPS, weights=GROUPS),
+        "ignore_label must be": lambda: hcl_jax.ucl(Z, GROUPS, ignore_label="none"),
+        'implementation="blockwise" leaves them out': lambda: hcl_jax.scl(
+            Z, LABELS, ignore_label=-1, implementation="pallas"
+        ),
+        "in_negatives of the anchors must have shape": lambda: losses.contrastive_loss(
+            Z, _with_in_negatives(jnp.ones(3, bool))
+        ),
+        "in_negatives of the anchors must be booleans": lambda: losses.contrastive_loss(
+            Z, _with_in_negatives(GROUPS)
+        ),
+    }.items(),
+)
+@pytest.mark.usefixtures("unchecked")
+def test_errors(message, call):
+    with pytest.raises((ValueError, TypeError, NotImplementedError), match=message):
+        call()
+
+
+def _with_in_negatives(values):
+    keys = pairs.supervised(pairs.rows(GROUPS))
+    return keys._replace(anchors=keys.anchors._replace(in_negatives=values))
+
+
+def test_a_batch_without_labels_says_so():
+    rows = pairs.rows(jnp.full(24, -1), ignore_label=-1)
+    with pytest.warns(hcl_jax.BatchWarning, match="no row of this batch has a label"):
+        warn_without_loss(rows, True, self_positives=False, self_negatives=False)

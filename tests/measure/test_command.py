@@ -1,0 +1,280 @@
+"""The command from its words to its files, its numbers against `measure` and loops."""
+
+import html.parser
+import json
+import math
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hcl_jax import geometry
+from hcl_jax.measure import main, passes
+from hcl_jax.measure.findings import METRICS
+from hcl_jax.measure.objective import Asked, batches_of, loss_findings
+
+CLASSES, DIM = 5, 6
+RNG = np.random.default_rng(0)
+LABELS = np.concatenate([np.arange(CLASSES), RNG.integers(0, CLASSES, 68)])
+MEANS = RNG.normal(size=(CLASSES, DIM))
+ROWS = MEANS[LABELS] + 0.4 * RNG.normal(size=(73, DIM))
+
+
+def run(capsys, *words):
+    """Exit status, standard output, and the last line of standard error."""
+    capsys.readouterr()
+    status = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err.strip().split("\n")[-1]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Two files, measured in chunks of 20 rows, the second with rows that are left out."""
+    folder = tmp_path_factory.mktemp("measured")
+    np.savez(folder / "one.npz", embeddings=ROWS, labels=LABELS)
+    ignored = np.concatenate([np.full(3, -1), LABELS])
+    more = np.concatenate([np.full((3, DIM), np.nan), ROWS])
+    np.savez(folder / "two.npz", embeddings=more, labels=ignored)
+    words = [
+        folder / "one.npz",
+        folder / "two.npz",
+        "--normalize",
+        "sphere",
+        "--out",
+        folder / "out",
+    ]
+    words += ["--objective", "hucl", "--beta", 5, "--batch", 20]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "CHUNK", 20 * DIM)
+        assert main([str(word) for word in words[:1] + words[2:]]) == 0
+        first = json.loads((folder / "out" / "measure.json").read_text())
+        words += ["--ignore-label=-1"]
+        assert main([str(word) for word in words[1:]]) == 0
+        second = json.loads((folder / "out" / "measure.json").read_text())
+    return folder, first["files"][0], second["files"][0]
+
+
+def on_sphere():
+    return ROWS / np.linalg.norm(ROWS, axis=1, keepdims=True)
+
+
+def test_the_numbers_are_those_of_the_library(results, x64):
+    rows = jnp.asarray(on_sphere())
+    expected = geometry.measure(rows, jnp.asarray(LABELS), CLASSES)._asdict()
+    expected["uniformity"] = geometry.uniformity(rows)
+    expected["cdnv"] = geometry.cdnv(rows, jnp.asarray(LABELS), CLASSES)
+    spectrum = expected.pop("spectrum")
+    found = results[1]
+    assert found["metrics"].keys() == METRICS.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found["metrics"][name], value, rtol=1e-9, err_msg=name)
+    np.testing.assert_allclose(found["spectrum"], spectrum, atol=1e-12)
+
+
+def test_classes_and_confusion_against_loops(results):
+    rows, found = on_sphere(), results[1]
+    means = np.array([rows[LABELS == c].mean(axis=0) for c in range(CLASSES)])
+    nearest = [int(np.argmin([math.dist(z, m) for m in means])) for z in rows]
+    confusion = np.zeros((CLASSES, CLASSES), int)
+    for c, d in zip(LABELS, nearest, strict=True):
+        confusion[c, d] += 1
+    np.testing.assert_array_equal(found["confusion"], confusion)
+    assert found["metrics"]["nearest_mean"] == pytest.approx(np.trace(confusion) / 73)
+    hits = np.mean(np.argmax(rows @ means.T, axis=1) == LABELS)
+    assert found["metrics"]["top1"] == pytest.approx(hits)
+    for c, row in enumerate(found["classes"]):
+        members = rows[LABELS == c]
+        distances = [math.dist(z, means[c]) for z in members]
+        others = [math.dist(means[d], means[c]) if d != c else math.inf for d in range(CLASSES)]
+        assert row["size"] == len(members)
+        assert row["norm"] == pytest.approx(np.linalg.norm(means[c]))
+        assert row["row_norm"] == pytest.approx(1)
+        assert row["distance"] == pytest.approx(np.mean(distances))
+        assert row["spread"] == pytest.approx(math.sqrt(np.mean(np.square(distances))))
+        assert row["nearest"] == str(int(np.argmin(others)))
+        assert row["nearest_distance"] == pytest.approx(min(others))
+    units = means / np.linalg.norm(means, axis=1, keepdims=True)
+    np.testing.assert_allclose(found["cosines"], units @ units.T, atol=1e-12)
+    same = LABELS[:, None] == LABELS
+    upper = np.triu(np.ones((73, 73), bool), 1)
+    angles = np.degrees(np.arccos(np.clip(rows @ rows.T, -1, 1)))
+    for name, pairs in (("within", same), ("between", ~same)):
+        counts, _ = np.histogram(angles[pairs & upper], bins=60, range=(0, 180))
+        np.testing.assert_allclose(found["angles"][name], counts / counts.sum(), atol=1e-12)
+
+
+def test_rows_that_are_left_out_change_nothing(results):
+    one, two = (found.copy() for found in results[1:])
+    assert two.pop("notes") != one.pop("notes")
+    assert two.pop("name") != one.pop("name")
+    numbers = [jax.tree.leaves({k: v[k] for k in ("metrics", "classes")}) for v in (one, two)]
+    for a, b in zip(*numbers, strict=True):
+        assert a == (pytest.approx(b, rel=1e-9) if isinstance(b, float) else b)
+
+
+class Links(html.parser.HTMLParser):
+    """What a page would fetch, and the ids that it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.ids = [], []
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            self.ids += [value] * (name == "id")
+            self.links += [value] * (name in ("src", "href", "xlink:href"))
+
+
+def test_the_page_needs_nothing_else_and_names_are_text(tmp_path, capsys, monkeypatch):
+    """A class is named as an attack; two files with equal names are two."""
+    monkeypatch.setattr(passes, "CHUNK", 20 * DIM)  # as above, to compile once
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        names = np.array([f"<b>{c}</b>" for c in LABELS])
+        np.savez(tmp_path / folder / "z.npz", embeddings=ROWS, labels=names)
+    out = tmp_path / "out"
+    files = [tmp_path / "a" / "z.npz", tmp_path / "b" / "z.npz"]
+    status, printed, _ = run(capsys, *files, "--normalize=sphere", "--compare=epochs", "--out", out)
+    assert status == 0
+    assert printed.count("NO COLLAPSE") == 2
+    page = (out / "measure.html").read_text()
+    found = Links()
+    found.feed(page)
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in found.links)
+    assert len(found.ids) == len(set(found.ids))
+    assert all(link[1:] in found.ids for link in found.links if link.startswith("#"))
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert "&lt;b&gt;0&lt;/b&gt;" in page
+    assert "<b>0</b>" not in page
+    assert page.count("<svg") == 2 * 3 + 2
+    kinds = [f"{n}-z.npz-{kind}" for n in (1, 2) for kind in ("spectrum", "gram", "angles")]
+    drawn = {f"{name}.{end}" for name in (*kinds, "compared", "spectra") for end in ("svg", "png")}
+    assert {path.name for path in out.iterdir()} == drawn | {"measure.html", "measure.json"}
+
+
+@pytest.mark.parametrize("name", ["scl", "hscl", "ucl", "hucl"])
+def test_no_balanced_batch_is_below_the_least_loss(x64, name):
+    """The optimum attains it; its rows are a batch of a row for each class, and of two."""
+    beta = 8.0 if name in ("hscl", "hucl") else 0.0
+    asked = Asked(name, beta, 0.5, None)
+    frame = np.asarray(geometry.simplex_etf(CLASSES, DIM))
+    norm = geometry.hucl_optimum(CLASSES, beta, 0.5).norm if name == "hucl" else 1.0
+    batches = [np.repeat(norm * frame, each, axis=0) for each in (2, 2)]
+    best = loss_findings(asked, iter(batches), frame)
+    assert best.gap == pytest.approx(0, abs=1e-12)
+    assert best.norm == pytest.approx(norm)
+    collapsed = loss_findings(asked, iter([frame]), frame)
+    assert collapsed.loss == pytest.approx(collapsed.at_collapse, abs=1e-12)
+    assert (collapsed.gap > 1e-3) == (name == "hucl") == (beta > collapsed.threshold)
+    rows = np.sort(LABELS)[:, None] * np.zeros(DIM)
+    batch = batches_of(asked, LABELS, np.bincount(LABELS), 0)
+    np.testing.assert_array_equal(np.bincount(LABELS[batch[0]]), batch.shape[1] // CLASSES)
+    random = loss_findings(asked, iter([on_sphere()[batch[0]]]), frame)
+    assert random.gap > 0
+    assert len(rows) == 73
+
+
+def test_batches_are_balanced_and_share_no_row():
+    sizes = np.bincount(LABELS)
+    batches = batches_of(Asked("scl", 0.0, 1.0, 11), LABELS, sizes, 3)
+    assert batches.shape == (sizes.min() // 2, 10)
+    assert len(np.unique(batches)) == batches.size
+    np.testing.assert_array_equal(
+        LABELS[batches], np.tile(np.repeat(np.arange(5), 2), (len(batches), 1))
+    )
+
+
+ERRORS = {
+    "error: there is no file nowhere.npz": ["nowhere.npz"],
+    "error: give a file of embeddings, such as embeddings.npz; --help shows more": [],
+    "error: --beta and --batch belong to an --objective": ["a.npz", "--beta", "5"],
+    "error: --objective hucl needs a hardness: --beta 5": ["a.npz", "--objective", "hucl"],
+    "error: --beta is for hscl and hucl; ucl has no hardness": (
+        ["a.npz", "--objective", "ucl", "--beta", "2"]
+    ),
+    "error: --temperature must be a positive number, got 0.0": (
+        ["a.npz", "--objective", "ucl", "--temperature", "0"]
+    ),
+    "error: --seed must be at least 0, got -1": ["a.npz", "--seed=-1"],
+    "error: --batch 4 must hold a row of each of the 5 classes": (
+        ["FILE", "--objective", "ucl", "--batch", "4"]
+    ),
+    "error: --batch 500 takes 100 rows of each class, and the smallest class has": (
+        ["FILE", "--objective", "ucl", "--batch", "500"]
+    ),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_errors_are_one_line_and_status_2(results, capsys, message):
+    words = [results[0] / "one.npz" if word == "FILE" else word for word in ERRORS[message]]
+    status, printed, error = run(capsys, *words)
+    assert status == 2
+    assert printed == ""
+    assert error.startswith(message)
+
+
+def test_what_is_not_finite_or_outside_the_ball_is_said(tmp_path, capsys):
+    rows = ROWS.copy()
+    rows[70, 1] = np.inf
+    np.savez(tmp_path / "a.npz", z=rows, y=LABELS)
+    status, _, error = run(capsys, tmp_path / "a.npz")
+    assert (status, "row 70 of" in error) == (2, True)
+    np.savez(tmp_path / "a.npz", z=ROWS, y=LABELS)
+    status, _, error = run(capsys, tmp_path / "a.npz", "--objective", "scl")
+    assert status == 2
+    assert re.search(r"in the unit ball, and there are norms up to .*: add --normalize", error)
+
+
+WITHOUT = """
+import sys
+sys.modules[{package!r}] = None
+from hcl_jax.measure import main
+sys.exit(main({words!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("tyro", ["--help"]),
+        ("jinja2", ["a.npz", "--out", "out"]),
+        ("pyarrow", ["a.csv"]),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(tmp_path, package, words):
+    (tmp_path / "a.csv").write_text("z0,y\n0.5,1\n")
+    command = [sys.executable, "-c", WITHOUT.format(package=package, words=words)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert re.fullmatch(rf"error: .* needs {package}: pip install 'hcl-jax\[measure\]'", line)
+
+
+PEAK = """
+import resource, sys
+from hcl_jax.measure import main
+status = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+def test_memory_hardly_grows_with_the_file(tmp_path):
+    """The second file is 320 MiB longer; labels and what is made of them take 48 bytes a row."""
+    rng, peaks, dim = np.random.default_rng(0), [], 512
+    for count in (2**16, 2**16 + 5 * 2**16):
+        rows = rng.normal(size=(count, dim)).astype(np.float16)
+        np.save(tmp_path / "z.npy", rows)
+        np.save(tmp_path / "y.npy", np.arange(count) % 10)
+        words = [tmp_path / "z.npy", "--labels", tmp_path / "y.npy"]
+        command = [sys.executable, "-c", PEAK, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stderr.split()[-1]) * 1024)
+    assert peaks[1] - peaks[0] < 2**26

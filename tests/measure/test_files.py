@@ -1,0 +1,167 @@
+"""Every format gives the same rows and classes; what is no embeddings is refused in one line."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import safetensors.numpy
+from pyarrow import parquet
+
+from hcl_jax.measure import arrays
+from hcl_jax.measure.arrays import chunks
+from hcl_jax.measure.choosing import Keys, open_source
+from hcl_jax.measure.extras import InputError
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.normal(size=(40, 5)).astype(np.float32)
+LABELS = np.arange(40) % 3
+TEXTS = np.array(["ant", "bee", "cat"])[LABELS]
+
+
+def columns(rows=ROWS):
+    return {f"z{i}": rows[:, i] for i in range(rows.shape[1])}
+
+
+def write_csv(path, table, *, header=True):
+    lines = [",".join(table)] * header + [
+        ",".join(map(str, r)) for r in zip(*table.values(), strict=True)
+    ]
+    path.write_text("\n".join(lines))
+
+
+def lists(kind):
+    return pa.array(list(ROWS), kind)
+
+
+WRITERS = {
+    "npz": lambda p: np.savez(p, embeddings=ROWS, labels=LABELS),
+    "compressed.npz": lambda p: np.savez_compressed(p, features=ROWS, y=LABELS),
+    "fortran.npz": lambda p: np.savez(p, z=np.asfortranarray(ROWS), y=LABELS.astype(np.uint8)),
+    "swapped.npz": lambda p: np.savez(p, z=ROWS.astype(">f4"), y=LABELS.astype(">i8")),
+    "texts.npz": lambda p: np.savez(p, x=ROWS, label=TEXTS, other=np.arange(7)),
+    "floats.npz": lambda p: np.savez(p, x=ROWS, label=LABELS.astype(float)[:, None]),
+    "csv": lambda p: write_csv(p, {"id": range(40), **columns(ROWS.astype(float)), "label": TEXTS}),
+    "headless.csv": lambda p: write_csv(p, {**columns(ROWS.astype(float))}, header=False),
+    "parquet": lambda p: parquet.write_table(pa.table(columns() | {"y": LABELS}), p),
+    "lists.parquet": lambda p: parquet.write_table(
+        pa.table({"embedding": lists(pa.list_(pa.float32())), "label": TEXTS}), p, row_group_size=7
+    ),
+    "fixed.parquet": lambda p: parquet.write_table(
+        pa.table({"embedding": lists(pa.list_(pa.float32(), 5)), "label": LABELS}), p
+    ),
+    "safetensors": lambda p: safetensors.numpy.save_file({"z": ROWS, "y": LABELS}, p),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_format_holds_the_same(tmp_path, monkeypatch, kind):
+    """In blocks of two rows and chunks of seven, neither of which divides 40 and the row groups."""
+    monkeypatch.setattr(arrays, "BLOCK", 2 * ROWS[0].nbytes)
+    path, labels = tmp_path / f"a.{kind}", None
+    WRITERS[kind](path)
+    if kind == "headless.csv":
+        labels = tmp_path / "labels.npy"
+        np.save(labels, LABELS)
+    source = open_source(path, labels, Keys())
+    for _ in range(2):
+        parts = list(chunks(source.rows, 7))
+        assert [len(part) for part in parts] == [7, 7, 7, 7, 7, 5]
+        assert all(part.dtype == np.float64 for part in parts)
+        np.testing.assert_array_equal(np.concatenate(parts), ROWS.astype(np.float64))
+    np.testing.assert_array_equal(source.classes.numbers, LABELS)
+    assert source.classes.names in (("ant", "bee", "cat"), ("0", "1", "2"))
+    np.testing.assert_array_equal(source.classes.sizes, [14, 13, 13])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
+def test_narrow_and_wide_numbers_are_read_exactly(tmp_path, dtype):
+    rows = ROWS.astype(np.dtype(dtype))
+    safetensors.numpy.save_file({"z": rows, "y": LABELS}, tmp_path / "a.safetensors")
+    source = open_source(tmp_path / "a.safetensors", None, Keys())
+    [part] = chunks(source.rows, 100)
+    np.testing.assert_array_equal(part, rows.astype(np.float64))
+
+
+TWO = {"train_embeddings": ROWS, "train_labels": LABELS}
+TWO |= {"test_embeddings": ROWS[:9], "test_labels": LABELS[:9]}
+
+
+def test_what_was_taken_is_said_and_may_be_chosen(tmp_path):
+    np.savez(tmp_path / "a.npz", **TWO)
+    with pytest.raises(InputError, match=r"choose one by --embeddings-key"):
+        open_source(tmp_path / "a.npz", None, Keys())
+    source = open_source(tmp_path / "a.npz", None, Keys("test_embeddings"))
+    assert source.notes == (
+        "embeddings: test_embeddings (9, 5) float32, labels: test_labels",
+        "not used: train_embeddings, train_labels",
+    )
+    with pytest.raises(InputError, match=r"one label for each of the 9 .* shape \(40,\)"):
+        open_source(tmp_path / "a.npz", None, Keys("test_embeddings", "train_labels"))
+
+
+def test_rows_without_a_label_are_left_out_on_demand(tmp_path):
+    np.savez(tmp_path / "a.npz", z=ROWS, y=np.where(np.arange(40) < 4, -1, LABELS))
+    with pytest.raises(InputError, match=r"negative labels such as -1.*--ignore-label=-1"):
+        open_source(tmp_path / "a.npz", None, Keys())
+    source = open_source(tmp_path / "a.npz", None, Keys(ignore="-1"))
+    np.testing.assert_array_equal(source.classes.numbers, [-1] * 4 + LABELS[4:].tolist())
+    assert source.notes[-1] == "4 rows with label -1 left out"
+    with pytest.raises(InputError, match="no row has the label 9"):
+        open_source(tmp_path / "a.npz", None, Keys(ignore="9"))
+
+
+def saved(**content):
+    return lambda path: np.savez(path, **content)
+
+
+REFUSED = {
+    "no npz archive": ("npz", lambda p: p.write_bytes(b"junk")),
+    "damaged: EOF": ("npy", lambda p: p.write_bytes(b"junk")),
+    "no Parquet file": ("parquet", lambda p: p.write_bytes(b"junk")),
+    "no safetensors file": ("safetensors", lambda p: p.write_bytes(b"junk" * 9)),
+    "has no first line": ("csv", lambda p: p.write_text("")),
+    "has no rows": ("csv", lambda p: p.write_text("z0,z1,y\n")),
+    "Expected 3 columns, got 2": ("csv", lambda p: p.write_text("z0,z1,y\n0.5,1.5,a\n0.5,b\n")),
+    "rows without a value": ("csv", lambda p: p.write_text("z0,z1,y\n0.5,1.5,\n0.5,0.5,1\n")),
+    "pickles are not read": ("pt", lambda p: p.write_bytes(b"")),
+    "is none of .npy": ("txt", lambda p: p.write_bytes(b"")),
+    "there is no file": ("npz", lambda p: None),
+    "is no file": ("npz", lambda p: p.mkdir()),
+    "never unpickled": ("npz", saved(z=np.array([None, {}]), y=LABELS)),
+    "no matrix of floating point, but z (40, 5) int64": (
+        "npz",
+        saved(z=ROWS.astype(np.int64), y=LABELS),
+    ),
+    "no vector of labels": ("npz", saved(z=ROWS)),
+    "one label for each of the 40": ("npz", saved(z=ROWS, y=LABELS[:39])),
+    "1 different labels": ("npz", saved(z=ROWS, y=LABELS * 0)),
+    "5000 different labels": ("npz", saved(z=np.ones((5000, 2)), y=np.arange(5000))),
+    "whole numbers or texts, got fractions": ("npz", saved(z=ROWS, y=LABELS + 0.5)),
+    "must be numbers or texts, got dtype complex": ("npz", saved(z=ROWS, y=LABELS + 1j)),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_refusals(tmp_path, message):
+    suffix, write = REFUSED[message]
+    path = tmp_path / f"a.{suffix}"
+    write(path)
+    with pytest.raises(InputError) as error:
+        list(open_source(path, None, Keys()).rows.blocks())
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_cut_short_is_refused_where_it_ends(tmp_path):
+    np.save(tmp_path / "z.npy", ROWS)
+    np.save(tmp_path / "y.npy", LABELS)
+    (tmp_path / "z.npy").write_bytes((tmp_path / "z.npy").read_bytes()[:-4])
+    source = open_source(tmp_path / "z.npy", tmp_path / "y.npy", Keys())
+    with pytest.raises(InputError, match="cut short"):
+        list(chunks(source.rows, 7))
+
+
+def test_lists_of_different_lengths_are_refused(tmp_path):
+    table = pa.table({"z": [[0.5, 1.0], [0.5]], "y": [0, 1]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="differ in length"):
+        list(open_source(tmp_path / "a.parquet", None, Keys()).rows.blocks())

@@ -1,0 +1,63 @@
+"""What is open: questions that the proofs leave, with what is known of each."""
+
+from typing import NamedTuple
+
+
+class OpenQuestion(NamedTuple):
+    """A question, and what bears on it.
+
+    Attributes:
+        question: what is asked.
+        known: what is proved, certified or observed of it.
+        reference: where it arises.
+    """
+
+    question: str
+    known: str
+    reference: str
+
+
+OPEN = (
+    OpenQuestion(
+        "the optimum of HUCL on the unit sphere with d = C - 1, C >= 3",
+        "NC is not optimal at larger beta (certified); C = 2 is proved",
+        "docs/hucl_optimum.md, section 6",
+    ),
+    OpenQuestion(
+        "the optimum of HUCL in fewer than C - 1 dimensions, and of the other losses there",
+        "minima found by optimisation",
+        "docs/hucl_optimum.md, section 6",
+    ),
+    OpenQuestion(
+        "the optimum of HUCL under other tilts than the exponential",
+        "nothing",
+        "docs/hucl_optimum.md, section 2",
+    ),
+    OpenQuestion(
+        "the optimum of HUCL in batches drawn at random",
+        "balanced batches are proved",
+        "docs/hucl_optimum.md, section 8",
+    ),
+    OpenQuestion(
+        "the bound of UCL under unequal priors, InfoNCE with k = oo and C >= 3",
+        "C = 2 is proved; it fails for some alpha, q and tau if 4 <= k < oo",
+        "docs/theory.md, Theorem 3",
+    ),
+    OpenQuestion(
+        "whether R_N <= L_N tilted, the weights against the samples estimator",
+        "proved to order 1/N; no random law violates it",
+        "docs/theory.md, the number of negatives",
+    ),
+    OpenQuestion(
+        "whether the exact rate of escape grows with beta for HSCL at every zero-sum frame, and "
+        "has one peak for HUCL at Paley frames",
+        "its guaranteed part grows (proved), and the leading order has one peak (proved)",
+        "docs/escape.md, section 7",
+    ),
+    OpenQuestion(
+        "how long a network takes to leave dimensional collapse",
+        "the rate of free class means is proved and observed",
+        "docs/escape.md, section 1",
+    ),
+)
+"""Every open question, in the order of the report."""

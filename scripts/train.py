@@ -119,7 +119,7 @@ def draw(experiment: Experiment, path: Path) -> None:
     """Draws the metrics of a run, beside the paper's final values where it gives them."""
     from scripts.runs import figures
 
-    title = f"{experiment.method}, {experiment.data}, {experiment.normalization}"
+    title = f"{experiment.method}, {experiment.data_label}, {experiment.normalization}"
     paper = paper_values(experiment)
     by_method = {} if paper is None else {experiment.method: paper}
     metrics = {experiment.method: read_finished_metrics(path, experiment)}

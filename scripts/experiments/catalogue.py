@@ -32,7 +32,7 @@ from typing import Any
 from scripts.experiments.datasets import DATA_DIR, DataName, load_dataset
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import NORMALIZATIONS, HardeningName, ObjectiveName
-from scripts.experiments.own_data import found_in, kind_of
+from scripts.experiments.own_data import found_in
 from scripts.experiments.paper import METHODS, PAPER_SETS, Method, paper_experiment
 
 Named = Iterator[tuple[str, Experiment]]
@@ -120,7 +120,7 @@ def changed_name(name: str, named: Experiment, changed: Experiment) -> str:
     """
     ignored = ("own",) if changed.length_matters else ("own", "epochs")
     values = {
-        field.name: getattr(changed, field.name)
+        field.name: changed.data_label if field.name == "data" else getattr(changed, field.name)
         for field in dataclasses.fields(Experiment)
         if field.name not in ignored and getattr(changed, field.name) != getattr(named, field.name)
     }
@@ -133,9 +133,7 @@ def changed_name(name: str, named: Experiment, changed: Experiment) -> str:
 
 
 def _word(value: Any) -> str:
-    """A value in the name of a directory; of data of one's own the last part of the path."""
-    if isinstance(value, str) and kind_of(value):
-        return Path(value).name
+    """A value in the name of a directory."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

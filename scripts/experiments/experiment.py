@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import tyro
@@ -162,10 +163,10 @@ class Experiment:
     own: tyro.conf.Suppress[OwnData | None] = None
 
     def __post_init__(self) -> None:
-        self._check_data()
         for name, choices in CHOICES.items():
             if getattr(self, name) is not None or name not in FROM_THE_DATA:
                 check_choice(name, getattr(self, name), tuple(choices))
+        self._check_data()
         for name in FLAGS:
             check_choice(name, getattr(self, name), (True, False))
         for name in ("beta", "learning_rate", "weight_decay"):
@@ -257,6 +258,11 @@ class Experiment:
         return kind_of(self.data) is not None
 
     @property
+    def data_label(self) -> str:
+        """The name of the data set; of data of one's own the last part of the path."""
+        return Path(self.data).name if self.is_own else self.data
+
+    @property
     def source(self) -> Source:
         """What decides which images are trained on and which are held out."""
         return Source(
@@ -305,7 +311,7 @@ class Experiment:
     @property
     def name(self) -> str:
         """A name for the run directory."""
-        words = [self.data, self.normalization, *self.method.lower().split()]
+        words = [self.data_label, self.normalization, *self.method.lower().split()]
         words += ["views"] if self.positives == "views" else []
         words += ["near_nc"] if self.initialization == "near_nc" else []
         return "-".join(words)

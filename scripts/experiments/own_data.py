@@ -53,7 +53,8 @@ class OwnData:
         num_classes: number of classes.
         num_train: number of training images.
         mean: mean of each channel; none where images are taken as they are.
-        std: standard deviation of each channel; none where images are taken as they are.
+        std: standard deviation of each channel, or 1 where it is 0; none where images are taken as
+            they are.
         digest: SHA-256 of all images and labels.
     """
 
@@ -94,7 +95,10 @@ def found_in(loaded: Dataset | ImageSet) -> OwnData:
             digest.update(f"{array.shape} {array.dtype}\n".encode())
             for start in range(0, len(array), 1024):
                 digest.update(np.asarray(array[start : start + 1024]).tobytes())
-    statistics = (loaded.mean, loaded.std) if isinstance(loaded, ImageSet) else (None, None)
+    statistics = (None, None)
+    if isinstance(loaded, ImageSet):
+        # A channel that is the same everywhere becomes 0.
+        statistics = (loaded.mean, tuple(std or 1.0 for std in loaded.std))
     return OwnData(
         tuple(loaded.train.images.shape[1:]),
         loaded.num_classes,

@@ -174,7 +174,7 @@ class _Run:
         check_finite_steps(infos, finite, epoch, self.experiment, self.directory)
         self.progress.update(infos.loss.shape[1])
         self.progress.set_postfix_str(
-            f"{self.experiment.data} {self.experiment.method} loss {infos.loss.mean():.4f}",
+            f"{self.experiment.data_label} {self.experiment.method} loss {infos.loss.mean():.4f}",
             refresh=False,
         )
         if epoch == 0:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +71,7 @@ class Measure:
         files: npz, npy, csv, tsv, parquet or safetensors.
         input: what is read.
         loss: the loss of the embeddings.
-        compare: what several files are.
+        compare: what several files are; epochs are put in the order of their numbers.
         out: the folder for measure.html, measure.json and figures.
         seed: of the samples.
     """
@@ -136,6 +137,8 @@ def _run(settings: Measure) -> None:
     if settings.seed < 0:
         raise InputError(f"--seed must be at least 0, got {settings.seed}")
     out = None if settings.out is None else _folder(settings.out.expanduser())
+    if settings.compare == "epochs":
+        paths.sort(key=_natural)
     found = [_measured(path, settings, asked) for path in paths]
     if len(found) > 1:
         print(f"\n{comparison(found)}")
@@ -155,6 +158,12 @@ def _measured(path: Path, settings: Measure, asked: Asked | None) -> Findings:
     found = measure(source, NORMALIZATIONS[given.normalize], asked, settings.seed)
     print(f"{report(found)}\n", flush=True)
     return found
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """A key by which epoch2 comes before epoch10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
 def _folder(path: Path) -> Path:

@@ -14,6 +14,7 @@ from hcl_jax.measure.objective import Asked, LossFindings, batches_of, loss_find
 from hcl_jax.measure.passes import Totals, first_pass, second_pass
 from hcl_jax.measure.verdict import Verdict, shape_of, verdict_of
 from hcl_jax.normalization import Normalization
+from hcl_jax.precision import norms, unit_vectors
 
 SAMPLE = 4096
 """The most rows of which all pairs are compared, for the uniformity and the angles of rows."""
@@ -134,7 +135,7 @@ def measure(source: Source, normalize: Normalization, asked: Asked | None, seed:
     rows = kept[np.searchsorted(wanted, sample)]
     means, spectrum = np.asarray(streamed.means), np.asarray(streamed.spectrum)
     metrics = _metrics(streamed, totals, rows)
-    shape = shape_of(means, np.asarray(streamed.spreads), sizes, metrics, spectrum)
+    shape = shape_of(means, np.asarray(streamed.spreads), sizes, metrics)
     loss = None
     if asked is not None:
         of_batches = (kept[np.searchsorted(wanted, batch)] for batch in batches)
@@ -173,11 +174,11 @@ def _metrics(
 def _class_rows(
     names: tuple[str, ...], streamed: StreamedGeometry, totals: Totals
 ) -> tuple[ClassRow, ...]:
-    means, sizes = np.asarray(streamed.means), np.asarray(streamed.sizes)
+    sizes, lengths = np.asarray(streamed.sizes), norms(streamed.means)
     confusion = np.asarray(totals.confusion)
     rows = []
     for c, name in enumerate(names):
-        distances = np.linalg.norm(means - means[c], axis=1)
+        distances = np.array(norms(streamed.means - streamed.means[c]))
         distances[c] = math.inf
         nearest = int(distances.argmin())
         others = confusion[c].copy()
@@ -187,7 +188,7 @@ def _class_rows(
             ClassRow(
                 name=name,
                 size=int(sizes[c]),
-                norm=float(np.linalg.norm(means[c])),
+                norm=float(lengths[c]),
                 row_norm=float(totals.norms[c] / sizes[c]),
                 distance=float(totals.distances[c] / sizes[c]),
                 spread=float(streamed.spreads[c]),
@@ -202,8 +203,7 @@ def _class_rows(
 
 
 def _unit(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
+    return np.asarray(unit_vectors(jnp.asarray(vectors)))
 
 
 def _angles(

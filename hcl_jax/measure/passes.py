@@ -61,6 +61,7 @@ def first_pass(
     kept = []
     for chunk in _chunks(source, "class means"):
         state, rows = _first(state, *chunk[1:], normalize=normalize)
+        state.sizes.block_until_ready()  # else chunks would be waiting in memory
         low, high = np.searchsorted(wanted, [chunk.start, chunk.start + len(chunk.rows)])
         kept.append(np.asarray(rows)[wanted[low:high] - chunk.start])
     return state.finish(), np.concatenate(kept)
@@ -76,7 +77,7 @@ def second_pass(
     )
     for chunk in _chunks(source, "distances"):
         totals = _second(totals, *chunk[1:], means, normalize=normalize)
-        totals.hits.block_until_ready()  # else chunks would be waiting in memory
+        totals.hits.block_until_ready()
     return totals
 
 

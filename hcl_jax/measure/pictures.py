@@ -178,7 +178,7 @@ def _compared(found: Sequence[Findings], *, epochs: bool) -> "Figure":
         axis.tick_params(labelsize=7)
         axis.xaxis.set_major_locator(_whole_numbers())
     for axis in axes[-2:]:
-        axis.set_xlabel("epoch, in the order given" if epochs else "file", color=INK, fontsize=8)
+        axis.set_xlabel("epoch, in order" if epochs else "file", color=INK, fontsize=8)
     return figure
 
 

@@ -75,6 +75,7 @@ class Shape(NamedTuple):
         evenness: the coefficient of variation of the norms of centred class means.
         sampling: the part of the largest singular value that is the sampling of the means, in a
             direction on average.
+        alone: how many classes have a single row.
     """
 
     point: float
@@ -84,6 +85,7 @@ class Shape(NamedTuple):
     angle: float
     evenness: float
     sampling: float
+    alone: int = 0
 
 
 def shape_of(
@@ -91,15 +93,17 @@ def shape_of(
     spreads: Float[np.ndarray, " classes"],
     sizes: Int[np.ndarray, " classes"],
     metrics: dict[str, float],
-    spectrum: Float[np.ndarray, " singular"],
 ) -> Shape:
     """The numbers of the verdict, from those that were measured."""
     count, dim = means.shape
+    scale = max(np.abs(means).max(), spreads.max()) or 1.0  # no square leaves the range
+    means, spreads = means / scale, spreads / scale
     centred = means - means.mean(axis=0)
     between = float(np.mean(np.square(centred).sum(axis=1)))
     within = float(np.mean(np.square(spreads)))
     length = float(np.mean(np.square(means).sum(axis=1))) + within
     sampling = float(np.mean(np.square(spreads) / sizes)) / dim
+    largest = float(np.linalg.norm(centred, ord=2)) ** 2 / (count - 1)
     return Shape(
         point=math.sqrt((between + within) / length) if length else 0.0,
         width=math.sqrt(within / between) if between else math.inf,
@@ -107,7 +111,8 @@ def shape_of(
         room=min(count - 1, dim),
         angle=metrics["nc2_maximal_angle"],
         evenness=metrics["nc2_equinorm"],
-        sampling=sampling / float(spectrum[0]) if spectrum[0] > 0 else 0.0,
+        sampling=sampling / largest if largest else 0.0,
+        alone=int((sizes == 1).sum()),
     )
 
 
@@ -143,6 +148,7 @@ def shared_directions(
 ) -> tuple[tuple[int, ...], ...]:
     """Groups of two or more classes, of which each has the direction of another of the group."""
     centred = means - means.mean(axis=0)
+    centred = centred / (np.abs(centred).max() or 1.0)  # no square leaves the range
     lengths = np.linalg.norm(centred, axis=1)
     unit = centred / np.where(lengths > POINT * lengths.max(), lengths, np.inf)[:, None]
     near = unit @ unit.T >= SHARED
@@ -211,6 +217,8 @@ def _cautions(shape: Shape, count: int, dim: int) -> tuple[str, ...]:
             f"{dim} dimensions have no room for a simplex ETF of {count} classes, which needs "
             f"{count - 1}."
         )
+    if shape.alone:
+        found.append(f"{shape.alone} of {count} classes have one row, which shows no width.")
     if shape.sampling > DIRECTION_TOLERANCE:
         found.append(
             "Class means of so few rows of such wide classes differ by chance in every direction "

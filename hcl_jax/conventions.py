@@ -126,7 +126,7 @@ class Bank(NamedTuple):
     """
 
     embeddings: Float[Array, "m dim"]
-    labels: Int[Array, " m"] | None = None
+    labels: Int[Array, " m"] | Bool[Array, "m classes"] | None = None
     groups: Int[Array, " m"] | None = None
 
 
@@ -261,6 +261,8 @@ def _pairs(
         self_negatives=conventions.self_negatives,
         **options,
     )
+    if rows.classes is not None and not is_concrete(supervised):
+        raise ValueError("with several classes a row supervised must be known when traced")
     if is_concrete(supervised):
         return of_classes() if supervised else of_everyone()
     return jax.tree.map(partial(jnp.where, supervised), of_classes(), of_everyone())

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int
 from hcl_jax.collectives import SINGLE, Collectives
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.objectives import objective
-from hcl_jax.options import Options, Scalar
+from hcl_jax.options import Labels, Options, Scalar
 from hcl_jax.psi import infonce
 from hcl_jax.validation import check_embeddings
 
@@ -34,7 +34,7 @@ TEMPERATURE = 0.07
 
 def supcon(
     embeddings: Float[Array, "n *views dim"],
-    labels: Int[Array, " n"] | None = None,
+    labels: Labels | None = None,
     *,
     hardening: Hardening | None = None,
     collectives: Collectives = SINGLE,
@@ -76,7 +76,7 @@ def supcon(
 
 def nt_xent(
     embeddings: Float[Array, "n *views dim"],
-    labels: Int[Array, " n"] | None = None,
+    labels: Labels | None = None,
     *,
     hardening: Hardening | None = None,
     collectives: Collectives = SINGLE,
@@ -115,7 +115,7 @@ def nt_xent(
 
 def nscl(
     embeddings: Float[Array, "n *views dim"],
-    labels: Int[Array, " n"],
+    labels: Labels,
     *,
     hardening: Hardening | None = None,
     collectives: Collectives = SINGLE,

@@ -21,7 +21,7 @@ from typing import Any, Unpack
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from hcl_jax import pairs as pairing
 from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
@@ -29,7 +29,7 @@ from hcl_jax.collectives import SINGLE, Collectives
 from hcl_jax.conventions import Bank, Objective, batch_losses
 from hcl_jax.hardening import Hardening, exponential, no_hardening
 from hcl_jax.losses import average_loss
-from hcl_jax.options import Options, Scalar, conventions_of, psi_of
+from hcl_jax.options import Labels, Options, Scalar, conventions_of, psi_of
 from hcl_jax.pairs import Rows
 from hcl_jax.validation import (
     check_embeddings,
@@ -43,13 +43,13 @@ from hcl_jax.views_axis import without_views_axis
 
 
 def scl(
-    embeddings: Float[Array, "n *views dim"], labels: Int[Array, " n"], **options: Unpack[Options]
+    embeddings: Float[Array, "n *views dim"], labels: Labels, **options: Unpack[Options]
 ) -> Float[Array, ""]:
     """Supervised contrastive learning: positives of the class, negatives of other classes.
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
-        labels: the class of each row, or of each image.
+        labels: the class of each row, or of each image; or whether it has each, for several.
         **options: see `Options`.
 
     Returns:
@@ -70,7 +70,7 @@ def scl(
 
 def hscl(
     embeddings: Float[Array, "n *views dim"],
-    labels: Int[Array, " n"],
+    labels: Labels,
     *,
     beta: Scalar,
     **options: Unpack[Options],
@@ -79,7 +79,7 @@ def hscl(
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
-        labels: the class of each row, or of each image.
+        labels: the class of each row, or of each image; or whether it has each, for several.
         beta: the hardness, non-negative; 0 gives `scl`.
         **options: see `Options`.
 
@@ -101,7 +101,7 @@ def hscl(
 
 
 def ucl(
-    embeddings: Float[Array, "n *views dim"], labels: Int[Array, " n"], **options: Unpack[Options]
+    embeddings: Float[Array, "n *views dim"], labels: Labels, **options: Unpack[Options]
 ) -> Float[Array, ""]:
     """Unsupervised contrastive learning: negatives are everyone, the anchor's class included.
 
@@ -127,7 +127,7 @@ def ucl(
 
 def hucl(
     embeddings: Float[Array, "n *views dim"],
-    labels: Int[Array, " n"],
+    labels: Labels,
     *,
     beta: Scalar,
     **options: Unpack[Options],
@@ -159,7 +159,7 @@ def hucl(
 
 def objective(
     embeddings: Float[Array, "n *views dim"],
-    labels: Int[Array, " n"],
+    labels: Labels,
     *,
     supervised: bool,
     hardening: Hardening,
@@ -171,7 +171,7 @@ def objective(
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim);
             on several devices, those of this device.
-        labels: the class of each row, or of each image.
+        labels: the class of each row, or of each image; or whether it has each, for several.
         supervised: whether negatives are of other classes (True) or everyone.
         hardening: a product hardening function, see `hcl_jax.hardening`.
         collectives: where the rows of the batch are; by default all on this device. See
@@ -205,12 +205,11 @@ def objective(
     if of_rows["weights"] is not None:
         check_weights(of_rows["weights"], length=len(embeddings))
     groups = _ranks(of_rows["groups"])
-    ignore_label = options.get("ignore_label")
     labels = of_rows["labels"]
-    if ignore_label is None:
+    if options.get("ignore_label") is None:
         labels = _ranks(labels, are_classes=supervised or groups is None)
     first = collectives.index() * sum(np.shape(labels)[:1])
-    rows = pairing.rows(labels, groups=groups, first=first, ignore_label=ignore_label)
+    rows = _rows(labels, groups, first, options)
     losses = batch_losses(
         embeddings,
         rows,
@@ -222,7 +221,7 @@ def objective(
     )
     if not options.get("quiet", False) and collectives.axis_name is None:
         warn_outside_ball(jnp.asarray(embeddings))
-        if options.get("bank") is None:
+        if options.get("bank") is None and rows.classes is None:
             warn_without_loss(
                 rows,
                 supervised,
@@ -251,14 +250,29 @@ def _stored(
     count = len(bank.embeddings)
     first = collectives.size() * len(batch.label) + collectives.index() * count
     labels, groups = bank.labels, bank.groups
-    ignore_label = None if labels is None else options.get("ignore_label")
     grouped = None
     if groups is None and (labels is None or options.get("groups") is not None):
         grouped, groups = jnp.zeros(count, bool), jnp.zeros(count, jnp.int32)
     if labels is None:
-        labels = jnp.full(count, pairing.NO_CLASS, jnp.int32)
-    rows = pairing.rows(labels, groups=groups, first=first, ignore_label=ignore_label)
+        rows = pairing.rows(
+            jnp.full(count, pairing.NO_CLASS, jnp.int32), groups=groups, first=first
+        )
+    else:
+        rows = _rows(labels, groups, first, options)
     return bank.embeddings, rows._replace(grouped=grouped)
+
+
+def _rows(labels: Any, groups: Any, first: Any, options: Options) -> Rows:
+    """What pairs rows of one class each or, by a matrix of booleans, of several."""
+    ignore_label = options.get("ignore_label")
+    if np.ndim(labels) != 2 or labels.dtype != bool:
+        return pairing.rows(labels, groups=groups, first=first, ignore_label=ignore_label)
+    if ignore_label is not None:
+        raise ValueError(
+            "ignore_label is for one class a row; a row of several that has none is a negative of "
+            "all and no anchor"
+        )
+    return pairing.multilabel_rows(labels, groups=groups, first=first)
 
 
 def _ranks(labels: Any, *, are_classes: bool = False) -> Any:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, TypedDict
 
 from jax.lax import PrecisionLike
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from hcl_jax.conventions import REFERENCE_CONVENTIONS, Bank, Conventions
 from hcl_jax.losses import Average, Implementation
@@ -12,6 +12,9 @@ from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation import check_choice
 
 Scalar = Float[Array, ""] | float
+
+Labels = Int[Array, " n"] | Bool[Array, "n classes"]
+"""The class of each row or image, or whether each has each class."""
 
 
 class Options(TypedDict, total=False):

@@ -3,15 +3,17 @@
     candidate j is a positive of anchor i  iff  group_i == group_j  and  instance_i != instance_j
     candidate j is a negative of anchor i  iff  excluded_i != excluded_j
 
-and both take part in such pairs at all.
+and both take part in such pairs at all. Rows of several classes have those as bits: then positives
+also share one, and negatives none.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, UInt32
 
 from hcl_jax.validation import check_booleans, check_integers
 
@@ -26,6 +28,9 @@ class Rows(NamedTuple):
         instance: a number of its own for each row of the global batch, non-negative.
         labelled: which rows have a label; None if all have.
         grouped: which rows have a group, so that they can be positives; None if all have.
+        classes: the classes of each row as bits, 32 in each array, where rows have several; `label`
+            is not looked at then.
+        shared: the classes of which positives share one; None if they need not.
     """
 
     label: Int[Array, " n"]
@@ -33,6 +38,8 @@ class Rows(NamedTuple):
     instance: Int[Array, " n"]
     labelled: Bool[Array, " n"] | None = None
     grouped: Bool[Array, " n"] | None = None
+    classes: tuple[UInt32[Array, " n"], ...] | None = None
+    shared: tuple[UInt32[Array, " n"], ...] | None = None
 
 
 class Keys(NamedTuple):
@@ -44,6 +51,8 @@ class Keys(NamedTuple):
         excluded: different in negative pairs.
         in_positives: whether a row takes part in positive pairs at all; None if all do.
         in_negatives: whether a row takes part in negative pairs at all; None if all do.
+        shared: bits of which positive pairs share one; None if they need not.
+        unshared: bits of which negative pairs share none; None if they may.
     """
 
     group: Int[Array, "*n"]
@@ -51,6 +60,8 @@ class Keys(NamedTuple):
     excluded: Int[Array, "*n"]
     in_positives: Bool[Array, "*n"] | None = None
     in_negatives: Bool[Array, "*n"] | None = None
+    shared: tuple[UInt32[Array, "*n"], ...] | None = None
+    unshared: tuple[UInt32[Array, "*n"], ...] | None = None
 
 
 class Pairs(NamedTuple):
@@ -117,6 +128,8 @@ def is_positive(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
     """
     check_keys(anchors=anchors, candidates=candidates)
     match = (anchors.group == candidates.group) & (anchors.instance != candidates.instance)
+    if anchors.shared is not None and candidates.shared is not None:
+        match &= _share_a_bit(anchors.shared, candidates.shared)
     return _among(match, anchors.in_positives, candidates.in_positives)
 
 
@@ -144,7 +157,17 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
     """
     check_keys(anchors=anchors, candidates=candidates)
     differ = anchors.excluded != candidates.excluded
+    if anchors.unshared is not None and candidates.unshared is not None:
+        differ &= ~_share_a_bit(anchors.unshared, candidates.unshared)
     return _among(differ, anchors.in_negatives, candidates.in_negatives)
+
+
+def _share_a_bit(
+    anchors: tuple[UInt32[Array, "..."], ...], candidates: tuple[UInt32[Array, "..."], ...]
+) -> Bool[Array, "*pairs"]:
+    """Whether any bit of any word is set in both."""
+    both = [a & c for a, c in zip(anchors, candidates, strict=True)]
+    return functools.reduce(jnp.bitwise_or, both) != 0
 
 
 def _among(
@@ -176,16 +199,15 @@ def _check_kind(kind: type[Rows] | type[Keys], origin: str, named: Mapping[str, 
 
 
 def _check_integers(name: str, numbers: Rows | Keys) -> None:
-    """Raises unless all fields are integers of the shape of the first, or whether rows count."""
+    """Raises unless fields are of the shape of the first: integers, booleans where rows count."""
     for field, found in numbers._asdict().items():
-        if field in ("labelled", "grouped", "in_positives", "in_negatives"):
-            if found is None:
-                continue
-            check_booleans(f"{field} of {name}", found)
-        else:
+        if field in ("label", "group", "instance", "excluded"):
             check_integers(f"{field} of {name}", found)
-        if jnp.shape(found) != jnp.shape(numbers[0]):
-            raise ValueError(
-                f"{name} must have numbers of one shape, got {jnp.shape(numbers[0])} and, for "
-                f"{field}, {jnp.shape(found)}"
-            )
+        elif found is not None and not isinstance(found, tuple):
+            check_booleans(f"{field} of {name}", found)
+        for part in jax.tree.leaves(found):
+            if jnp.shape(part) != jnp.shape(numbers[0]):
+                raise ValueError(
+                    f"{name} must have numbers of one shape, got {jnp.shape(numbers[0])} and, for "
+                    f"{field}, {jnp.shape(part)}"
+                )

@@ -20,9 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from hcl_jax.padding import padding
 from hcl_jax.pair_rules import Keys, Pairs, Rows, check_rows, is_negative, is_positive, masks
 from hcl_jax.validation import (
     check_array,
+    check_booleans,
     check_choice,
     check_integer,
     check_labels,
@@ -38,6 +40,7 @@ __all__ = [
     "is_positive",
     "joined",
     "masks",
+    "multilabel_rows",
     "rows",
     "supervised",
     "unsupervised",
@@ -113,6 +116,52 @@ def rows(
     )
 
 
+def multilabel_rows(
+    classes: Bool[Array, "n classes"],
+    *,
+    groups: Int[Array, " n"] | None = None,
+    first: Int[Array, ""] | int = 0,
+) -> Rows:
+    """Describes rows that have several classes each, or none.
+
+    Positives share at least one class, and the negatives of `supervised` none. A row without a
+    class has no positives and is a negative of all. For positives of equal classes only, give the
+    numbers of the sets of classes as groups, ``numpy.unique(classes, axis=0,
+    return_inverse=True)[1]``. Memory is linear in the rows, a bit for each class.
+
+    Args:
+        classes: whether each row has each class.
+        groups: rows with equal numbers are each other's positives, whatever their classes; by
+            default rows that share a class.
+        first: the number of the first row in its batch, as in `rows`.
+
+    Returns:
+        `Rows` with the classes as bits.
+
+    Raises:
+        ValueError, TypeError: if classes are not booleans (n, classes), or as `rows`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> some = multilabel_rows(jnp.array([[True, True], [False, True], [True, False]]))
+        >>> positives, negatives = masks(supervised(some))
+        >>> positives.astype(int).tolist(), negatives.astype(int).tolist()
+        ([[0, 1, 1], [1, 0, 0], [1, 0, 0]], [[0, 0, 0], [0, 0, 1], [0, 1, 0]])
+    """
+    check_booleans("classes", classes)
+    if jnp.ndim(classes) != 2 or 0 in jnp.shape(classes):
+        raise ValueError(
+            f"classes must have shape (n, classes), a boolean for each, got {jnp.shape(classes)}"
+        )
+    count, number = jnp.shape(classes)
+    bits = jnp.pad(jnp.asarray(classes), [(0, 0), (0, padding(number, 32))])
+    powers = jnp.left_shift(jnp.uint32(1), jnp.arange(32, dtype=jnp.uint32))
+    words = bits.reshape(count, -1, 32).astype(jnp.uint32) @ powers
+    of_rows = rows(jnp.zeros(count, jnp.int32), groups=groups, first=first)
+    have = tuple(words[:, k] for k in range(words.shape[1]))
+    return of_rows._replace(classes=have, shared=have if groups is None else None)
+
+
 def joined(batch: Rows, stored: Rows) -> Rows:
     """Describes the rows of a batch and, after them, other candidates, such as those of a bank.
 
@@ -134,18 +183,13 @@ def joined(batch: Rows, stored: Rows) -> Rows:
         [[0, 0, 0], [0, 0, 1]]
     """
     check_rows(batch=batch, stored=stored)
-    marks = ("labelled", "grouped")
-    missing = {name: [getattr(side, name) is None for side in (batch, stored)] for name in marks}
-    sides = [
-        side._replace(
-            **{
-                name: jnp.ones(len(side.label), bool)
-                for name in marks
-                if getattr(side, name) is None and not all(missing[name])
-            }
+    if batch.classes is None and stored.classes is not None:
+        raise ValueError(
+            "the bank has several classes a row and the batch has one; give both alike"
         )
-        for side in (batch, stored)
-    ]
+    sides = [_like(side, other) for side, other in ((batch, stored), (stored, batch))]
+    if len(sides[0].classes or ()) != len(sides[1].classes or ()):
+        raise ValueError("the rows of the batch and of the bank must have as many classes")
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *sides)
 
 
@@ -189,11 +233,27 @@ def supervised(
     )
     for side in (anchors, others):
         _check_classes(side.label, side.labelled)
+    if (anchors.classes is None) != (others.classes is None):
+        raise ValueError("anchors and candidates must both have one class a row, or both several")
     apart = candidates is not None and not same_batch
     of_anchors = _instance(anchors, itself=self_positives or apart)
     return Pairs(
-        Keys(anchors.group, of_anchors, anchors.label, *_taking_part(anchors, False)),
-        Keys(others.group, others.instance, others.label, *_taking_part(others, ignored_negatives)),
+        Keys(
+            anchors.group,
+            of_anchors,
+            anchors.label if anchors.classes is None else _instance(anchors, itself=apart),
+            *_taking_part(anchors, False),
+            shared=anchors.shared,
+            unshared=anchors.classes,
+        ),
+        Keys(
+            others.group,
+            others.instance,
+            others.label if others.classes is None else others.instance,
+            *_taking_part(others, ignored_negatives),
+            shared=others.shared,
+            unshared=others.classes,
+        ),
     )
 
 
@@ -245,14 +305,30 @@ def unsupervised(
             _instance(anchors, itself=self_positives or apart),
             _instance(anchors, itself=self_negatives or apart),
             *_taking_part(anchors, False),
+            shared=anchors.shared,
         ),
         Keys(
             others.group,
             others.instance,
             others.instance,
             *_taking_part(others, ignored_negatives),
+            shared=others.shared,
         ),
     )
+
+
+def _like(side: Rows, other: Rows) -> Rows:
+    """Rows with every field that others have: taking part by default, and of no class."""
+    count = len(side.label)
+    filled = {}
+    for name in ("labelled", "grouped"):
+        if getattr(side, name) is None and getattr(other, name) is not None:
+            filled[name] = jnp.ones(count, bool)
+    for name in ("classes", "shared"):
+        found = getattr(other, name)
+        if getattr(side, name) is None and found is not None:
+            filled[name] = tuple(jnp.zeros(count, jnp.uint32) for _ in found)
+    return side._replace(**filled)
 
 
 def _taking_part(

@@ -30,12 +30,12 @@ def _repeated(name: str, value: Any, batch: int, views: int) -> Any:
     if value is None:
         return None
     check_array(name, value)
-    if jnp.shape(value) != (batch,):
+    if jnp.shape(value)[:1] != (batch,):
         raise ValueError(
             f"{name} must have shape ({batch},), one for each image of embeddings "
             f"(batch, views, dim), got shape {jnp.shape(value)}"
         )
     if not is_concrete(value):
-        return jnp.repeat(value, views)
+        return jnp.repeat(value, views, axis=0)
     with jax.ensure_compile_time_eval():
-        return jnp.repeat(value, views)
+        return jnp.repeat(value, views, axis=0)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+
 from hcl_jax.hardening import Hardening
 from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi
@@ -92,13 +94,15 @@ def _check_pairs(pairs: Any) -> None:
 def _check_keys(name: str, keys: Keys, length: int) -> None:
     """Raises unless there is one integer of every kind for each embedding."""
     for field, key in keys._asdict().items():
-        if field not in ("in_positives", "in_negatives"):
+        if field in ("group", "instance", "excluded"):
             check_labels(f"the pair keys of the {name}", key, length=length)
-        elif key is not None:
+            continue
+        if key is not None and not isinstance(key, tuple):
             check_booleans(f"{field} of the {name}", key)
-            if key.shape != (length,):
+        for part in jax.tree.leaves(key):
+            if part.shape != (length,):
                 raise ValueError(
-                    f"{field} of the {name} must have shape ({length},), got {key.shape}"
+                    f"{field} of the {name} must have shape ({length},), got {part.shape}"
                 )
 
 

@@ -216,10 +216,10 @@ def _kernels(
     """The Pallas kernels, or an error that says what they lack."""
     from hcl_jax.losses._blockwise.pallas import kernels_for  # Pallas takes a while to import
 
-    if any(keys.in_negatives is not None for keys in pairs):
+    if any(keys.in_negatives is not None or keys.unshared is not None for keys in pairs):
         raise NotImplementedError(
-            "the pallas implementation compares classes only, and some rows are in no negative "
-            'pair; implementation="blockwise" leaves them out'
+            "the pallas implementation compares one class a row, and some rows have several, or "
+            'are in no negative pair; implementation="blockwise" serves them'
         )
     return kernels_for(anchors, candidates, psi)
 

@@ -17,18 +17,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import jax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from hcl_jax import objectives
 from hcl_jax.collectives import over_axis
 from hcl_jax.hardening import Hardening
 from hcl_jax.losses import Exchange
-from hcl_jax.options import Options
+from hcl_jax.options import Labels, Options
 
 
 def objective(
     embeddings: Float[Array, "n *views dim"],
-    labels: Int[Array, " n"],
+    labels: Labels,
     *,
     axis_name: str,
     supervised: bool,

@@ -166,7 +166,7 @@ def test_weights_have_a_gradient_over_devices_too():
         "weights must not be negative": lambda: hcl_jax.ucl(Z, GROUPS, weights=-WEIGHTS),
         "weights must be floating point": lambda: hcl_jax.ucl(Z, GROUPS, weights=GROUPS),
         "ignore_label must be": lambda: hcl_jax.ucl(Z, GROUPS, ignore_label="none"),
-        'implementation="blockwise" leaves them out': lambda: hcl_jax.scl(
+        'implementation="blockwise" serves them': lambda: hcl_jax.scl(
             Z, LABELS, ignore_label=-1, implementation="pallas"
         ),
         "in_negatives of the anchors must have shape": lambda: losses.contrastive_loss(

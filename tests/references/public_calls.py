@@ -276,6 +276,9 @@ SPECIAL = {
     "pairs.is_positive": Call(pairs.is_positive, KEYS),
     "pairs.joined": Call(pairs.joined, {"batch": ROWS, "stored": ROWS}),
     "pairs.masks": Call(pairs.masks, {"pairs": PAIRS}),
+    "pairs.multilabel_rows": Call(
+        pairs.multilabel_rows, {"classes": Y[:, None] == jnp.arange(3), "groups": Y, "first": 3}
+    ),
     "pairs.rows": Call(pairs.rows, {"labels": Y, "groups": Y, "first": 3}),
     "pairs.supervised": Call(
         pairs.supervised, {"anchors": ROWS, "candidates": ROWS, "self_positives": True}

@@ -32,7 +32,8 @@ from hcl_jax.losses._blockwise.tiles import (
     triangle,
 )
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
-from hcl_jax.pairs import Keys
+from hcl_jax.padding import pad_rows, padding
+from hcl_jax.pairs import Keys, is_negative
 from hcl_jax.precision import inner_products, wide_dtype
 
 SMALLEST_SUM = 2.0**-80
@@ -40,6 +41,10 @@ SMALLEST_SUM = 2.0**-80
 
 LARGEST_EXPONENT = 60.0
 """Exponents less a constant are at most so large where sums of them are in range."""
+
+
+ANCHORS_AT_ONCE = 64
+"""Anchors that are compared with all candidates at a time where classes cannot be sorted."""
 
 
 class LogSums(NamedTuple):
@@ -82,7 +87,12 @@ class NegativeStatistics(NamedTuple):
 
 
 def count_negatives(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
-    """The number of negatives of every anchor: `hcl_jax.pairs.is_negative`, by sorting the keys."""
+    """The number of negatives of every anchor: `hcl_jax.pairs.is_negative`, by sorting the keys.
+
+    Several classes a row cannot be sorted: there all pairs are compared, a few anchors at a time.
+    """
+    if anchors.unshared is not None:
+        return _count_by_comparing(anchors, candidates)
     ordered, taking_part = candidates.excluded, candidates.in_negatives
     if taking_part is None:
         ordered = jnp.sort(ordered)
@@ -99,6 +109,21 @@ def count_negatives(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
     if anchors.in_negatives is not None:
         number = jnp.where(anchors.in_negatives, number, 0)
     return number.astype(jnp.int32)
+
+
+def _count_by_comparing(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
+    """The number of negatives of every anchor, of all pairs, `ANCHORS_AT_ONCE` rows at a time."""
+    count = anchors.group.shape[0]
+    blocks = jax.tree.map(
+        lambda key: key.reshape(-1, ANCHORS_AT_ONCE),
+        pad_rows(anchors, padding(count, ANCHORS_AT_ONCE)),
+    )
+    across = along(candidates, 1)
+
+    def numbers(block: Keys) -> Int[Array, " rows"]:
+        return jnp.sum(is_negative(along(block, 0), across), axis=1, dtype=jnp.int32)
+
+    return lax.map(numbers, blocks).reshape(-1)[:count]
 
 
 def symmetric_sums(

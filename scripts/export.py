@@ -99,7 +99,7 @@ def export(settings: Export, out: Path) -> None:
     _write_arrays(chosen, out)
     shape = ", ".join(map(str, metadata["image_shape"]))
     print(
-        f"{experiment.method} on {experiment.data}, seed {experiment.seeds[number]}: images "
+        f"{experiment.method} on {experiment.data_label}, seed {experiment.seeds[number]}: images "
         f"(n, {shape}) of {metadata['image_dtype']} to features (n, {metadata['feature_dim']}) and "
         f"embeddings (n, {metadata['embedding_dim']}), in {out}"
     )

@@ -2,6 +2,7 @@
 
     python -m scripts.train digits-hucl2 --seeds 0 1 2
     python -m scripts.train cifar100-hscl5 --data-dir /data
+    python -m scripts.train hscl5 --data folder:flowers --image-size 64
     python -m scripts.train --list cifar100
 
 Writes the run directory: metrics as JSON lines and for TensorBoard, checkpoints, embeddings, class
@@ -21,7 +22,14 @@ from typing import Any
 import tyro
 
 from hcl_jax.system.processes import is_first
-from scripts.experiments.catalogue import SMALL_SETS, catalogue, changed_name, find_experiment
+from scripts.experiments.catalogue import (
+    METHODS_ALONE,
+    SMALL_SETS,
+    catalogue,
+    changed_name,
+    described,
+    find_experiment,
+)
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
@@ -60,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] == ["--list"]:
         print(listing(*words[1:2]))
         return 0
-    name = words.pop(0) if words and not words[0].startswith("-") else DEFAULT
+    name = _taken_out(words)
     try:
         start = Train(find_experiment(name))
         description = f"{__doc__}\nExperiment: {name}."
@@ -72,9 +80,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_job(lambda: train(settings.experiment, path, settings.runtime), path)
 
 
+def _taken_out(words: list[str]) -> str:
+    """The name of the experiment, which is taken out of the words of the command line.
+
+    It comes first; the name of a method may stand after options too.
+    """
+    methods = [word for word in words if word in METHODS_ALONE]
+    if words and not words[0].startswith("-"):
+        return words.pop(0)
+    if not methods:
+        return DEFAULT
+    words.remove(methods[0])
+    return methods[0]
+
+
 def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
     """Trains an experiment into a run directory, and prints and draws what came out."""
     runtime.begin()
+    experiment = described(experiment, runtime.data_dir)
     refuse_what_does_not_fit([experiment], runtime)
     with progress_bar([experiment], runtime) as progress:
         results = run(experiment, path, progress, runtime)
@@ -96,7 +119,7 @@ def draw(experiment: Experiment, path: Path) -> None:
     """Draws the metrics of a run, beside the paper's final values where it gives them."""
     from scripts.runs import figures
 
-    title = f"{experiment.method}, {experiment.data}, {experiment.normalization}"
+    title = f"{experiment.method}, {experiment.data_label}, {experiment.normalization}"
     paper = paper_values(experiment)
     by_method = {} if paper is None else {experiment.method: paper}
     metrics = {experiment.method: read_finished_metrics(path, experiment)}

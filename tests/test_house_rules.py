@@ -46,9 +46,10 @@ LAYERS = {
     ),
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (
-        "splits decoding",
+        "splits decoding splitting square_images",
         "bundled synthetic image_sets image_lists instructions streaming",
-        "array_records image_folder idx_files",
+        "array_records image_folder idx_files npz_sets folder_lists",
+        "decoded_folders",
         "tfds_directory",
         "tfds_sets",
     ),
@@ -108,7 +109,7 @@ LAYERS = {
         "broken_hypotheses",
     ),
     "theory.optimum": (
-        "collapsed_loss",
+        "collapsed_loss random_batches",
         "floor floor_by_slope profile",
         "floor_of_models threshold",
     ),
@@ -125,7 +126,7 @@ LAYERS = {
         "benchmark_losses benchmark_training benchmark_views compile_for_tpu compile_experiments",
     ),
     "scripts.experiments": (
-        "options",
+        "options own_data",
         "networks",
         "datasets",
         "experiment",

@@ -1,6 +1,8 @@
-"""Data sets as arrays: synthetic, bundled, prepared by TFDS, idx files, or folders of images."""
+"""Data sets as arrays: synthetic, bundled, prepared by TFDS, idx files, or one's own."""
 
 from hcl_jax.data.bundled import digits
+from hcl_jax.data.decoded_folders import class_folders
+from hcl_jax.data.folder_lists import ClassFolders, list_class_folders
 from hcl_jax.data.idx_files import FASHION_MNIST, KMNIST, MNIST, fashion_mnist, kmnist, mnist
 from hcl_jax.data.image_folder import TINY_IMAGENET, tiny_imagenet
 from hcl_jax.data.image_sets import (
@@ -11,7 +13,9 @@ from hcl_jax.data.image_sets import (
     ImageSetSpec,
     channel_statistics,
 )
+from hcl_jax.data.npz_sets import npz_set
 from hcl_jax.data.splits import Dataset, DatasetError, Split
+from hcl_jax.data.splitting import long_tailed, stratified_split
 from hcl_jax.data.streaming import PlacedSplit, chunks, place_split
 from hcl_jax.data.synthetic import gaussian_class_means, gaussian_classes, three_gaussians
 from hcl_jax.data.tfds_sets import CIFAR10, CIFAR100, STL10, cifar10, cifar100, stl10
@@ -26,6 +30,7 @@ __all__ = [
     "STL10",
     "TINY_IMAGENET",
     "ChannelStatistics",
+    "ClassFolders",
     "CoarseLabels",
     "Dataset",
     "DatasetError",
@@ -37,14 +42,19 @@ __all__ = [
     "chunks",
     "cifar10",
     "cifar100",
+    "class_folders",
     "digits",
     "fashion_mnist",
     "gaussian_class_means",
     "gaussian_classes",
     "kmnist",
+    "list_class_folders",
+    "long_tailed",
     "mnist",
+    "npz_set",
     "place_split",
     "stl10",
+    "stratified_split",
     "three_gaussians",
     "tiny_imagenet",
 ]

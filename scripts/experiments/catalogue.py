@@ -13,6 +13,7 @@ random initialisation, batches of 512, all of them without views):
     stl10_unlabelled-ucl-simclr     trained on images without labels, evaluated on those with
     fashion_mnist-hscl5             on small gray photographs, with a small network
     digits-hucl10, grouped-scl      on bundled and synthetic data
+    hscl5                           the method alone, for data that are named by an option
 
 Hardening functions other than the exponential are those of this library; which ones the paper
 studied is not known to us in detail. A new experiment is one more name in a study below, or one
@@ -25,11 +26,13 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from scripts.experiments.datasets import DataName
+from scripts.experiments.datasets import DATA_DIR, DataName, load_dataset
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import NORMALIZATIONS, HardeningName, ObjectiveName
+from scripts.experiments.own_data import found_in
 from scripts.experiments.paper import METHODS, PAPER_SETS, Method, paper_experiment
 
 Named = Iterator[tuple[str, Experiment]]
@@ -73,9 +76,15 @@ def catalogue() -> Mapping[str, Experiment]:
     return dict(itertools.chain.from_iterable(study() for study in STUDIES))
 
 
+METHODS_ALONE: Mapping[str, Experiment] = {
+    method.word: Experiment(objective=method.objective, beta=method.beta) for method in METHODS
+}
+"""The methods with the settings that an experiment has where nothing is said."""
+
+
 def find_experiment(name: str) -> Experiment:
     """The experiment of a name; an unknown name is refused with names that are like it."""
-    known = catalogue()
+    known = {**catalogue(), **METHODS_ALONE}
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}? " if near else ""
@@ -84,6 +93,18 @@ def find_experiment(name: str) -> Experiment:
             f"`python -m scripts.train --list` lists all {len(known)}"
         )
     return known[name]
+
+
+def described(experiment: Experiment, data_dir: Path = DATA_DIR) -> Experiment:
+    """The experiment with what is found in data of one's own, which are loaded for it.
+
+    Raises:
+        DatasetError: if they cannot be loaded.
+    """
+    if not experiment.is_own:
+        return experiment
+    found = found_in(load_dataset(experiment.source, data_dir))
+    return dataclasses.replace(experiment, own=found)
 
 
 def changed_name(name: str, named: Experiment, changed: Experiment) -> str:
@@ -97,9 +118,9 @@ def changed_name(name: str, named: Experiment, changed: Experiment) -> str:
         >>> changed_name("digits-hucl2", named, dataclasses.replace(named, learning_rate=0.01))
         'digits-hucl2-learning_rate=0.01'
     """
-    ignored = () if changed.length_matters else ("epochs",)
+    ignored = ("own",) if changed.length_matters else ("own", "epochs")
     values = {
-        field.name: getattr(changed, field.name)
+        field.name: changed.data_label if field.name == "data" else getattr(changed, field.name)
         for field in dataclasses.fields(Experiment)
         if field.name not in ignored and getattr(changed, field.name) != getattr(named, field.name)
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
+import numpy as np
 
 from hcl_jax import data
 from hcl_jax.augmentation import standardize
@@ -20,10 +21,15 @@ from hcl_jax.data import (
 from hcl_jax.data.idx_files import IdxSet
 from hcl_jax.data.image_folder import FOLDER
 from scripts.experiments.networks import HeadName, NetworkName
-from scripts.experiments.options import ViewsName, one_of
+from scripts.experiments.options import ViewsName
+from scripts.experiments.own_data import OwnData, Source, kind_of, load_own, name_or_own
 
 DATA_DIR = Path("data")
 """The default directory of prepared image data sets."""
+
+
+LARGEST_SMALL = 40
+"""Pixels of a side up to which images of one's own are given the small network."""
 
 
 class Archive(NamedTuple):
@@ -142,13 +148,48 @@ DATASETS: Mapping[str, DatasetDefaults] = {
         data.tiny_imagenet, data.TINY_IMAGENET, Archive(f"{FOLDER}.zip", folder=FOLDER)
     ),
 }
-DataName = Annotated[str, one_of(DATASETS)]
+DataName = Annotated[str, name_or_own(tuple(DATASETS))]
+
+
+def own_defaults(source: Source, found: OwnData) -> DatasetDefaults:
+    """What an experiment on data of one's own uses unless it says otherwise."""
+    statistics = None
+    if found.mean is not None and found.std is not None:
+        statistics = ChannelStatistics(found.mean, found.std)
+    vectors = DatasetDefaults(
+        functools.partial(load_own, source),
+        image_shape=found.image_shape,
+        num_classes=found.num_classes,
+        network="mlp",
+        head="linear",
+        views="noise",
+        batch_size=min(256, found.num_train),
+        statistics=statistics,
+    )
+    if len(found.image_shape) == 1:
+        return vectors
+    small, gray = max(found.image_shape[:2]) <= LARGEST_SMALL, found.image_shape[2] == 1
+    return vectors._replace(
+        network="convnet" if small else "resnet18",
+        head="linear" if small else "paper",
+        views="shift" if gray else "simclr",
+    )
 
 
 @functools.cache
-def load_dataset(name: str, data_dir: Path = DATA_DIR) -> Dataset | ImageSet:
-    """The data set of this name, loaded once."""
-    return DATASETS[name].load(data_dir)
+def load_dataset(source: Source, data_dir: Path = DATA_DIR) -> Dataset | ImageSet:
+    """The data set of an experiment, loaded once."""
+    own = kind_of(source.data) is not None
+    loaded = load_own(source, data_dir) if own else DATASETS[source.data].load(data_dir)
+    if source.imbalance == 1:
+        return loaded
+    kept = data.long_tailed(
+        np.asarray(loaded.train.labels),
+        imbalance=source.imbalance,
+        profile=source.imbalance_profile,
+        seed=source.split_seed,
+    )
+    return loaded._replace(train=Split(*(array[kept] for array in loaded.train)))
 
 
 def training_split(dataset: Dataset | ImageSet) -> Split:

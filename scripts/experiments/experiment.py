@@ -2,8 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
+import tyro
+
+from hcl_jax.data.decoded_folders import Damaged
+from hcl_jax.data.splitting import Profile
 from hcl_jax.validation import (
     check_choice,
     check_count,
@@ -11,7 +16,7 @@ from hcl_jax.validation import (
     check_positive,
     check_scalar,
 )
-from scripts.experiments.datasets import DATASETS, DataName, DatasetDefaults
+from scripts.experiments.datasets import DATASETS, DataName, DatasetDefaults, own_defaults
 from scripts.experiments.networks import HEADS, NETWORKS, HeadName, NetworkName
 from scripts.experiments.options import (
     HARDENINGS,
@@ -26,6 +31,7 @@ from scripts.experiments.options import (
     ScheduleName,
     ViewsName,
 )
+from scripts.experiments.own_data import IMAGE_SIZE, KINDS, OwnData, Source, kind_of
 
 Initialization = Literal["random", "near_nc"]
 Positives = Literal["class", "views"]
@@ -33,7 +39,6 @@ Dtype = Literal["float32", "bfloat16"]
 Average = Literal["pairs", "anchors"]
 
 CHOICES: Mapping[str, Iterable[str]] = {
-    "data": DATASETS,
     "objective": get_args(ObjectiveName),
     "hardening": HARDENINGS,
     "normalization": NORMALIZATIONS,
@@ -46,14 +51,25 @@ CHOICES: Mapping[str, Iterable[str]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "average": get_args(Average),
+    "damaged": get_args(Damaged),
+    "imbalance_profile": get_args(Profile),
 }
 """The values of the fields of an experiment that are names."""
 
 FROM_THE_DATA = ("views", "network", "head")
 """Those of them that may be none: what goes with the data set."""
 
+OF_OWN_DATA = ("test_fraction",)
+OF_A_FOLDER = ("image_size", "damaged")
+"""The fields that say something of data of one's own, and of a folder only."""
+
 FLAGS = ("synchronized", "probes", "stop_gradient_hardening", "reference_conventions")
 LARGEST_SEED = 2**31 - 1
+
+
+def is_data(name: Any) -> bool:
+    """Whether this names a data set, or data of one's own."""
+    return isinstance(name, str) and (name in DATASETS or kind_of(name) is not None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +80,16 @@ class Experiment:
 
     Attributes:
         data: "grouped" and "triangle" (synthetic), "digits" (real, bundled), or an image data set;
-            "stl10_unlabelled" trains on the images of STL-10 without labels.
+            "stl10_unlabelled" trains on the images of STL-10 without labels. "npz:FILE" and
+            "folder:DIR" are data of one's own, see `hcl_jax.data.npz_set` and `class_folders`.
+        image_size: side of the squares that the images of a folder become.
+        test_fraction: share of every class that is held out of data of one's own that do not say
+            what is to be held out.
+        split_seed: seed of that choice, and of the images that a long tail keeps.
+        damaged: whether images of a folder that cannot be read are refused or skipped.
+        imbalance: the size of the largest class over that of the smallest in training; above 1
+            later classes keep fewer images.
+        imbalance_profile: whether sizes fall from class to class, or from half to half.
         objective: which of the paper's four objectives.
         beta: the hardness of HSCL and HUCL; 0 for SCL and UCL. For other hardening functions than
             the exponential: the power, the level of the threshold, the steepness of the sigmoid.
@@ -97,9 +122,16 @@ class Experiment:
         reference_conventions: anchors among their own positives and negatives, one set of channel
             statistics for every data set, and a head that starts from PyTorch's uniform law, as in
             the authors' code.
+        own: what `scripts.experiments.catalogue.described` found in data of one's own.
     """
 
     data: DataName = "grouped"
+    image_size: int | None = None
+    test_fraction: float = 0.2
+    split_seed: int = 0
+    damaged: Damaged = "refuse"
+    imbalance: float = 1.0
+    imbalance_profile: Profile = "exponential"
     objective: ObjectiveName = "HSCL"
     beta: float = 5.0
     hardening: HardeningName = "exponential"
@@ -128,11 +160,13 @@ class Experiment:
     stop_gradient_hardening: bool = True
     average: Average = "pairs"
     reference_conventions: bool = False
+    own: tyro.conf.Suppress[OwnData | None] = None
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) is not None or name not in FROM_THE_DATA:
                 check_choice(name, getattr(self, name), tuple(choices))
+        self._check_data()
         for name in FLAGS:
             check_choice(name, getattr(self, name), (True, False))
         for name in ("beta", "learning_rate", "weight_decay"):
@@ -156,6 +190,30 @@ class Experiment:
             check_count("seed", seed, minimum=0)
         if max(self.seeds) > LARGEST_SEED:
             raise ValueError(f"seeds must be at most {LARGEST_SEED}, got {self.seeds}")
+        if self.own is not None or not self.is_own:
+            self._check_classes()
+
+    def _check_data(self) -> None:
+        if not is_data(self.data):
+            known = (*DATASETS, *(f"{kind}:{rest}" for kind, rest in KINDS.items()))
+            check_choice("data", self.data, known)
+        unfit = {"npz": OF_A_FOLDER, "folder": (), None: (*OF_OWN_DATA, *OF_A_FOLDER)}
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in unfit[kind_of(self.data)]:
+            if getattr(self, name) != defaults[name]:
+                of = "a folder" if name in OF_A_FOLDER else "data of one's own"
+                raise ValueError(f"{name} is for {of}, not for {self.data}")
+        if self.image_size is not None:
+            check_count("image_size", self.image_size)
+        for name in ("test_fraction", "imbalance"):
+            check_scalar(name, getattr(self, name))
+        check_count("split_seed", self.split_seed, minimum=0)
+        if not 0 < self.test_fraction < 1:
+            raise ValueError(f"test_fraction must lie between 0 and 1, got {self.test_fraction}")
+        if not 1 <= self.imbalance < float("inf"):
+            raise ValueError(f"imbalance must be at least 1 and finite, got {self.imbalance}")
+
+    def _check_classes(self) -> None:
         if self.defaults.unlabelled:
             self._check_no_label_is_needed()
         if self.initialization == "near_nc" and self.embedding_dim < self.defaults.num_classes - 1:
@@ -181,13 +239,41 @@ class Experiment:
             ("objective", ("UCL", "HUCL")),
             ("positives", ("views",)),
             ("initialization", ("random",)),
+            ("imbalance", (1,)),
         ):
             check_choice(f"{name} on {self.data}", getattr(self, name), fitting)
 
     @property
     def defaults(self) -> DatasetDefaults:
         """The data set, and what goes with it."""
-        return DATASETS[self.data]
+        if not self.is_own:
+            return DATASETS[self.data]
+        if self.own is None:
+            raise ValueError(f"it is not known what is in {self.data}")
+        return own_defaults(self.source, self.own)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the data are one's own."""
+        return kind_of(self.data) is not None
+
+    @property
+    def data_label(self) -> str:
+        """The name of the data set; of data of one's own the last part of the path."""
+        return Path(self.data).name if self.is_own else self.data
+
+    @property
+    def source(self) -> Source:
+        """What decides which images are trained on and which are held out."""
+        return Source(
+            self.data,
+            self.image_size or IMAGE_SIZE,
+            self.test_fraction,
+            self.split_seed,
+            self.damaged,
+            self.imbalance,
+            self.imbalance_profile,
+        )
 
     @property
     def is_supervised(self) -> bool:
@@ -225,7 +311,7 @@ class Experiment:
     @property
     def name(self) -> str:
         """A name for the run directory."""
-        words = [self.data, self.normalization, *self.method.lower().split()]
+        words = [self.data_label, self.normalization, *self.method.lower().split()]
         words += ["views"] if self.positives == "views" else []
         words += ["near_nc"] if self.initialization == "near_nc" else []
         return "-".join(words)

@@ -86,7 +86,7 @@ def run(
         progress.update(num_steps(experiment, runtime))
         return results
     runner = runner_of(experiment, runtime)
-    loaded = load_dataset(experiment.data, runtime.data_dir)
+    loaded = load_dataset(experiment.source, runtime.data_dir)
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(open_run(path, experiment, longer=runtime.continues))
         data = place_dataset(loaded, runner, runtime.resident_bytes)
@@ -174,7 +174,7 @@ class _Run:
         check_finite_steps(infos, finite, epoch, self.experiment, self.directory)
         self.progress.update(infos.loss.shape[1])
         self.progress.set_postfix_str(
-            f"{self.experiment.data} {self.experiment.method} loss {infos.loss.mean():.4f}",
+            f"{self.experiment.data_label} {self.experiment.method} loss {infos.loss.mean():.4f}",
             refresh=False,
         )
         if epoch == 0:

@@ -26,7 +26,7 @@ def num_steps(experiment: Experiment, runtime: Runtime) -> int:
 
 def steps_per_epoch(experiment: Experiment, runtime: Runtime) -> int:
     """Whole batches in the split that is trained on."""
-    images = len(training_split(load_dataset(experiment.data, runtime.data_dir)).labels)
+    images = len(training_split(load_dataset(experiment.source, runtime.data_dir)).labels)
     return images // experiment.images_per_step
 
 

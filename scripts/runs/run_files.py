@@ -10,7 +10,8 @@ import numpy as np
 from hcl_jax.geometry import Geometry
 from hcl_jax.system import json_files
 from hcl_jax.system.json_files import JsonError, json_text, parse_json
-from scripts.experiments.experiment import CHOICES, Experiment
+from scripts.experiments.experiment import CHOICES, Experiment, is_data
+from scripts.experiments.own_data import OwnData
 from scripts.runs.exit_status import CommandError
 
 CONFIG = "config.json"
@@ -22,7 +23,7 @@ ARRAYS_OF_SEEDS = ("train_embeddings", "test_embeddings", "class_means")
 ARRAYS = (*ARRAYS_OF_SEEDS, "train_labels", "test_labels")
 """What is in embeddings.npz; labels are those of all seeds."""
 
-NAMES = ("data", "objective", "hardening", "normalization", "initialization", "positives")
+NAMES = ("objective", "hardening", "normalization", "initialization", "positives")
 COUNTS = ("seed", "epoch", "step", "dim")
 NUMBERS = (
     *("beta", "loss", "top1", "top5", "nearest_mean"),
@@ -80,8 +81,14 @@ def experiment_of(path: Path) -> Experiment:
         raise RunDirectoryError(f"{path / CONFIG} is of another version: fields {differ} differ")
     try:
         fields: dict[str, Any] = {**config.experiment, "seeds": tuple(config.experiment["seeds"])}
+        if fields["own"] is not None:
+            own: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in fields["own"].items()
+            }
+            fields["own"] = OwnData(**own)
         return Experiment(**fields)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise RunDirectoryError(f"{path / CONFIG} describes no experiment: {error}") from error
 
 
@@ -233,6 +240,7 @@ def _check_record(record: Any, where: str) -> dict[str, Any]:
         raise RunDirectoryError(f"{where} is no evaluation")
     wrong = [name for name in COUNTS if type(record.get(name)) is not int]
     wrong += [name for name in NUMBERS if name not in record or not _is_number(record[name])]
+    wrong += [] if is_data(record.get("data")) else ["data"]
     wrong += [name for name in NAMES if record.get(name) not in tuple(CHOICES[name])]
     spectrum = record.get("spectrum")
     if not isinstance(spectrum, list) or not spectrum or not all(map(_is_number, spectrum)):

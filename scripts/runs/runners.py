@@ -76,7 +76,7 @@ def _check_batch(experiment: Experiment, count: int, steps: int) -> None:
 
 def _check_streaming(experiment: Experiment, runtime: Runtime) -> None:
     """Whether the seeds can train side by side."""
-    split = training_split(load_dataset(experiment.data, runtime.data_dir))
+    split = training_split(load_dataset(experiment.source, runtime.data_dir))
     size = split.images.nbytes + split.labels.nbytes
     if size > runtime.resident_bytes and len(experiment.seeds) > 1:
         raise RefusedError(

@@ -23,6 +23,7 @@ OBSERVED = (Verdict.AGREES, Verdict.DISAGREES)
 
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
+img { max-width: 100% }
 table { border-collapse: collapse; margin: 1em 0; font-size: 13px }
 td, th { border: 1px solid #ccc; padding: 3px 7px; text-align: left; vertical-align: top }
 th { background: #f0f0f0 }
@@ -195,8 +196,8 @@ def _section(section: Section, effort: Effort) -> str:
     if section.slow and effort is Effort.QUICK:
         return "".join((*parts, "<p><i>Left out of a quick report.</i></p>"))
     if section.figure is not None:
-        data = base64.b64encode(_png(section.figure(effort))).decode("ascii")
-        parts.append(f'<img alt="{_text(section.title)}" src="data:image/png;base64,{data}">')
+        data = base64.b64encode(_svg(section.figure(effort))).decode("ascii")
+        parts.append(f'<img alt="{_text(section.title)}" src="data:image/svg+xml;base64,{data}">')
     if section.table is not None:
         header, rows = section.table(effort)
         cells = [[_text(_number(cell)) for cell in row] for row in rows]
@@ -204,10 +205,13 @@ def _section(section: Section, effort: Effort) -> str:
     return "".join(parts)
 
 
-def _png(figure: "Figure") -> bytes:
-    """A figure as the bytes of a PNG file."""
+def _svg(figure: "Figure") -> bytes:
+    """A figure as the bytes of an SVG file, the same on every run."""
+    import matplotlib
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    with matplotlib.rc_context({"svg.hashsalt": "hcl-jax"}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     return buffer.getvalue()
 
 

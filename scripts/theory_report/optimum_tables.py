@@ -11,6 +11,7 @@ from scripts.theory_report.section import Section, Table
 from theory.checking import Effort
 from theory.claims import free_features_optima as optima
 from theory.claims import free_features_training as training
+from theory.claims import random_batches
 from theory.claims.proposition5_detached_gradient import (
     adam_on_class_means,
     end_of_run,
@@ -65,6 +66,16 @@ def batch_table(effort: Effort = Effort.FULL) -> Table:
         found = (threshold(ProfileParameters(num_classes, None, per_class=m)) for m in sizes)
         rows.append([str(num_classes), *(f"{bracket.middle:.5f}" for bracket in found)])
     return Table(["C", *(f"m={m}" for m in sizes[:-1]), "population"], rows)
+
+
+def window_table(effort: Effort = Effort.FULL) -> Table:
+    """The hardnesses at which shrinking NC lowers the HUCL of random batches."""
+    rows = [[str(c), str(n), "never, up to 40"] for c, n in random_batches.FEW]
+    found = random_batches.windows(effort).details.items()
+    for name, window in found:
+        num_classes, negatives = name.replace("C=", "").split(" N=")
+        rows.append([num_classes, negatives, str(window)])
+    return Table(["C", "N", "beta"], sorted(rows, key=lambda row: (int(row[0]), int(row[1]))))
 
 
 def optimum_table(effort: Effort) -> Table:
@@ -192,6 +203,12 @@ SECTIONS = (
         "m members of each class, and an anchor is not its own negative, as is the default of the "
         "library's losses (Theorem C of docs/hucl_optimum.md).",
         table=batch_table,
+    ),
+    Section(
+        "Random batches: the hardnesses at which shrinking NC helps",
+        "N negatives drawn independently from C balanced classes, the weights estimator of HUCL at "
+        "a simplex ETF, temperature 1: certified ends of the window, to three decimals.",
+        table=window_table,
     ),
     Section(
         "Minimisation over free features against the theorems",

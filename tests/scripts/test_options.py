@@ -14,13 +14,19 @@ from scripts.experiments.networks import HEADS, NETWORKS
 from scripts.experiments.options import HARDENINGS, VIEWS
 from scripts.experiments.program import objective_of, program_of
 
-EXCEPTIONS = {("data", "stl10_unlabelled"): {"objective": "HUCL", "positives": "views"}}
+EXCEPTIONS = {
+    ("data", "stl10_unlabelled"): {"objective": "HUCL", "positives": "views"},
+    ("damaged", "skip"): {"data": "folder:/flowers"},
+}
 """What else has to be changed for a choice to fit."""
+
+
+NAMED = {"data": DATASETS, **CHOICES}
 
 
 @pytest.mark.parametrize(
     ("name", "choice"),
-    [(name, choice) for name, choices in CHOICES.items() for choice in choices],
+    [(name, choice) for name, choices in NAMED.items() for choice in choices],
 )
 def test_the_command_line_offers_every_entry_of_a_table(name, choice):
     other = EXCEPTIONS.get((name, choice), {})
@@ -31,7 +37,7 @@ def test_the_command_line_offers_every_entry_of_a_table(name, choice):
     assert chosen == Experiment(**{name: choice}, **other)
 
 
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("name", NAMED)
 def test_other_names_are_refused_with_the_choices(name, capsys):
     with pytest.raises(ValueError, match=f"{name} must be one of .*, got 'nonsense'"):
         Experiment(**{name: "nonsense"})
@@ -39,7 +45,7 @@ def test_other_names_are_refused_with_the_choices(name, capsys):
         train.main(["grouped-hscl5", f"--{name}", "nonsense"])
     assert stopped.value.code == 2
     printed = capsys.readouterr().err
-    assert all(choice in printed.replace("│", "") for choice in tuple(CHOICES[name])[:1])
+    assert all(choice in printed.replace("│", "") for choice in tuple(NAMED[name])[:1])
 
 
 def test_a_new_hardening_function_is_one_entry(monkeypatch):

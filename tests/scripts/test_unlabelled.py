@@ -102,7 +102,7 @@ def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_pat
     monkeypatch.setattr(loop, "STREAMED_BYTES", 2 * BATCH * SEEN.images[:1].nbytes)
     budget = TRAIN.images.nbytes + TRAIN.labels.nbytes
     single = runner.SingleDevice(program_of(VIEWS))
-    placed = evaluation.place_dataset(datasets.load_dataset(VIEWS.data), single, budget)
+    placed = evaluation.place_dataset(datasets.load_dataset(VIEWS.source), single, budget)
     assert placed.trained.resident is None
     assert placed.train.resident is not None
     assert placed.test.resident is not None
@@ -126,7 +126,7 @@ def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_pat
 def test_a_split_that_is_trained_on_and_evaluated_is_placed_once(load):
     load(TRAIN, None)
     single = runner.SingleDevice(program_of(VIEWS))
-    placed = evaluation.place_dataset(datasets.load_dataset(VIEWS.data), single, 2**30)
+    placed = evaluation.place_dataset(datasets.load_dataset(VIEWS.source), single, 2**30)
     assert placed.trained is placed.train
 
 

@@ -1,0 +1,171 @@
+"""Which images lie in a folder of one's own, and of which class they are.
+
+flowers/rose/a.jpg               a part of every class is held out
+flowers/train/rose/a.jpg         or what is in test/, or in val/ if there is no test/
+flowers/test/rose/b.jpg
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from hcl_jax.data.instructions import import_or_explain
+from hcl_jax.data.splits import DatasetError
+from hcl_jax.data.splitting import stratified_split
+from hcl_jax.validation import check_path
+
+TRAINING = "train"
+HELD_OUT = ("test", "val", "valid", "validation")
+"""The names of folders of splits; of those that are held out the first that is there is used."""
+
+
+class ClassFolders(NamedTuple):
+    """The images of a folder, listed but not yet read.
+
+    Attributes:
+        root: the folder.
+        paths: the files of training images, then those of test images.
+        labels: the class of each.
+        num_train: how many are training images.
+        class_names: one name for each label, in sorted order.
+    """
+
+    root: Path
+    paths: tuple[Path, ...]
+    labels: Int[np.ndarray, " n"]
+    num_train: int
+    class_names: tuple[str, ...]
+
+
+def list_class_folders(
+    path: Path | str, *, test_fraction: float = 0.2, split_seed: int = 0
+) -> ClassFolders:
+    """Lists the images of a folder and their classes, without reading any.
+
+    Hidden files are passed over; of other files that are not images a warning says how many there
+    are.
+
+    Args:
+        path: the folder.
+        test_fraction: share of every class that is held out where there are no folders of splits.
+        split_seed: seed of that choice.
+
+    Returns:
+        See `ClassFolders`.
+
+    Raises:
+        DatasetError: if there is no such folder, fewer than two classes, a class without images, a
+            class of test images that is not trained on, images that lie beside the folders of
+            classes, a class that is too small to be split, or Pillow is missing.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("cat/a.png", "cat/b.png", "dog/a.png", "dog/b.png"):
+        ...     (folder / name).parent.mkdir(exist_ok=True)
+        ...     (folder / name).touch()
+        >>> listed = list_class_folders(folder)
+        >>> listed.class_names, listed.num_train, listed.labels.tolist()
+        (('cat', 'dog'), 2, [0, 1, 0, 1])
+    """
+    root = check_path("path", path)
+    if not root.is_dir():
+        raise DatasetError(f"there is no folder {root}")
+    suffixes = _suffixes()
+    top = _subfolders(root, suffixes)
+    if TRAINING not in top:
+        names, paths, labels = _list_split(root, suffixes)
+        try:
+            train, test = stratified_split(labels, test_fraction=test_fraction, seed=split_seed)
+        except ValueError as error:
+            raise DatasetError(f"{root}: {error}; classes are {_shown(names)}") from error
+        chosen = np.concatenate([train, test])
+        return ClassFolders(
+            root, tuple(paths[i] for i in chosen), labels[chosen], len(train), names
+        )
+    held_out = next((name for name in HELD_OUT if name in top), None)
+    unexpected = set(top) - {TRAINING, *HELD_OUT}
+    if held_out is None or unexpected:
+        raise DatasetError(
+            f"{root} has a folder {TRAINING}, so the others must be {' or '.join(HELD_OUT)}; "
+            f"found {_shown(top)}"
+        )
+    names, paths, labels = _list_split(root / TRAINING, suffixes)
+    test_names, test_paths, test_labels = _list_split(root / held_out, suffixes)
+    unknown = sorted(set(test_names) - set(names))
+    if unknown:
+        raise DatasetError(f"{root / held_out / unknown[0]} is a class without training images")
+    numbers = np.searchsorted(names, test_names).astype(np.int32)
+    return ClassFolders(
+        root,
+        (*paths, *test_paths),
+        np.concatenate([labels, numbers[test_labels]]),
+        len(paths),
+        names,
+    )
+
+
+def _suffixes() -> frozenset[str]:
+    """The endings of files that Pillow reads."""
+    pillow = import_or_explain("PIL.Image", "reading a folder of images")
+    known = pillow.registered_extensions()
+    return frozenset(suffix for suffix, kind in known.items() if kind in pillow.OPEN)
+
+
+def _subfolders(folder: Path, suffixes: frozenset[str]) -> list[str]:
+    """The names of the folders in a folder, in which no image may lie."""
+    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    folders = sorted(entry.name for entry in entries if entry.is_dir())
+    for entry in entries:
+        if not entry.is_dir() and Path(entry.name).suffix.lower() in suffixes:
+            raise DatasetError(f"{entry.path} lies in no folder of a class")
+    return folders
+
+
+def _list_split(
+    folder: Path, suffixes: frozenset[str]
+) -> tuple[tuple[str, ...], list[Path], Int[np.ndarray, " n"]]:
+    """The classes of a folder, its images in sorted order, and the class of each."""
+    names = tuple(_subfolders(folder, suffixes))
+    if len(names) < 2:
+        raise DatasetError(
+            f"{folder} must have a folder for each of at least two classes; found {_shown(names)}"
+        )
+    paths: list[Path] = []
+    counts, others = [], []
+    for name in names:
+        found = sorted(_files(folder / name))
+        images = [path for path in found if path.suffix.lower() in suffixes]
+        if not images:
+            raise DatasetError(f"{folder / name} has no images")
+        paths += images
+        counts.append(len(images))
+        others += [path for path in found if path.suffix.lower() not in suffixes]
+    if others:
+        warnings.warn(
+            f"{folder}: {len(others)} files are no images and were left out, as {others[0]}",
+            stacklevel=4,
+        )
+    return names, paths, np.repeat(np.arange(len(names), dtype=np.int32), counts)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder that are not hidden."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _files(Path(entry.path))
+        else:
+            yield Path(entry.path)
+
+
+def _shown(names: tuple[str, ...] | list[str]) -> str:
+    """The first of some names."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more if names else "none"

@@ -1,0 +1,133 @@
+"""Data of one's own: files and folders that an experiment names as `npz:FILE` or `folder:DIR`."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tyro.constructors import PrimitiveConstructorSpec
+
+from hcl_jax import data
+from hcl_jax.data import Dataset, ImageSet
+from hcl_jax.data.decoded_folders import Damaged
+from hcl_jax.data.splitting import Profile
+from scripts.paths import parsed_path
+
+KINDS = {"npz": "FILE", "folder": "DIR"}
+"""What stands before the colon, and what comes after it."""
+
+IMAGE_SIZE = 32
+"""Pixels of a side of what the images of a folder become, unless an experiment says otherwise."""
+
+
+class Source(NamedTuple):
+    """What decides which images are trained on and which are held out.
+
+    Attributes:
+        data: the name of a data set, or data of one's own.
+        image_size: side of the squares that the images of a folder become.
+        test_fraction: share of every class that is held out of data of one's own.
+        split_seed: seed of that choice, and of the images that a long tail keeps.
+        damaged: what becomes of images that cannot be read.
+        imbalance: the size of the largest class over that of the smallest, for a long tail.
+        imbalance_profile: how sizes of classes fall.
+    """
+
+    data: str
+    image_size: int
+    test_fraction: float
+    split_seed: int
+    damaged: Damaged
+    imbalance: float
+    imbalance_profile: Profile
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnData:
+    """What was found in data of one's own.
+
+    Attributes:
+        image_shape: shape of one image, or the length of a vector.
+        num_classes: number of classes.
+        num_train: number of training images.
+        mean: mean of each channel; none where images are taken as they are.
+        std: standard deviation of each channel, or 1 where it is 0; none where images are taken as
+            they are.
+        digest: SHA-256 of all images and labels.
+    """
+
+    image_shape: tuple[int, ...]
+    num_classes: int
+    num_train: int
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    digest: str
+
+
+def kind_of(name: str) -> str | None:
+    """What stands before the colon of data of one's own; None for the name of a data set."""
+    kind, colon, _ = name.partition(":")
+    return kind if colon and kind in KINDS else None
+
+
+def load_own(source: Source, data_dir: Path) -> Dataset | ImageSet:
+    """Loads data of one's own; images of a folder are decoded to `data_dir` the first time."""
+    split = {"test_fraction": source.test_fraction, "split_seed": source.split_seed}
+    path = Path(source.data.partition(":")[2])
+    if kind_of(source.data) == "npz":
+        return data.npz_set(path, **split)
+    return data.class_folders(
+        path,
+        image_size=source.image_size,
+        cache_dir=data_dir / "decoded",
+        damaged=source.damaged,
+        **split,
+    )
+
+
+def found_in(loaded: Dataset | ImageSet) -> OwnData:
+    """What an experiment records of data of one's own."""
+    digest = hashlib.sha256()
+    for split in (loaded.train, loaded.test):
+        for array in split:
+            digest.update(f"{array.shape} {array.dtype}\n".encode())
+            for start in range(0, len(array), 1024):
+                digest.update(np.asarray(array[start : start + 1024]).tobytes())
+    statistics = (None, None)
+    if isinstance(loaded, ImageSet):
+        # A channel that is the same everywhere becomes 0.
+        statistics = (loaded.mean, tuple(std or 1.0 for std in loaded.std))
+    return OwnData(
+        tuple(loaded.train.images.shape[1:]),
+        loaded.num_classes,
+        len(loaded.train.labels),
+        *statistics,
+        digest.hexdigest(),
+    )
+
+
+def name_or_own(names: Sequence[str]) -> PrimitiveConstructorSpec[str]:
+    """Annotates an option that is a name of a table, or data of one's own with its path."""
+
+    def parsed(words: list[str]) -> str:
+        (word,) = words
+        kind = kind_of(word)
+        if kind:
+            path = parsed_path([word.partition(":")[2]]).absolute()
+            return f"{kind}:{path}"
+        if word not in names:
+            raise ValueError(f"{word!r} is none of {', '.join((*names, *own))}")
+        return word
+
+    own = tuple(f"{kind}:{rest}" for kind, rest in KINDS.items())
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{" + ",".join((*names, *own)) + "}",
+        instance_from_str=parsed,
+        is_instance=lambda value: (
+            value in names or (isinstance(value, str) and bool(kind_of(value)))
+        ),
+        str_from_instance=lambda name: [name],
+    )

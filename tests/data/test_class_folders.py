@@ -1,0 +1,236 @@
+"""Folders of one's own images."""
+
+import errno
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hcl_jax.data import DatasetError, channel_statistics, class_folders, list_class_folders
+from hcl_jax.data.square_images import read_square
+
+SIZE = 6
+
+
+def save(path, seed=0, shape=(7, 9), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Ten images of two classes, some of them deeper in the folder."""
+    for number in range(6):
+        save(tmp_path / "pets" / "cat" / f"{number}.png", number)
+    for number in range(4):
+        save(tmp_path / "pets" / "dog" / f"litter{number % 2}" / f"{number}.PNG", 10 + number)
+    (tmp_path / "pets" / "cat" / ".DS_Store").write_text("hidden")
+    return tmp_path / "pets"
+
+
+def load(folder, **options):
+    return class_folders(folder, image_size=SIZE, cache_dir=folder.parent / "kept", **options)
+
+
+def test_every_image_keeps_its_class(pets):
+    listed, found = list_class_folders(pets), load(pets)
+    assert found.class_names == ("cat", "dog")
+    assert [np.bincount(split.labels).tolist() for split in found[:2]] == [[5, 3], [1, 1]]
+    images = [image for split in found[:2] for image in split.images]
+    labels = [found.class_names[label] for split in found[:2] for label in split.labels]
+    for path, image, label in zip(listed.paths, images, labels, strict=True):
+        assert np.array_equal(image, read_square(path, SIZE))
+        assert label == path.relative_to(pets).parts[0]
+    assert (found.mean, found.std) == channel_statistics(np.array(found.train.images))
+    assert isinstance(found.train.images, np.memmap)
+
+
+@pytest.mark.parametrize("held_out", ["test", "val"])
+def test_folders_of_splits_are_taken_as_they_are(tmp_path, held_out):
+    for split, names in {"train": "abc", "val": "bc", held_out: "ca"}.items():
+        for name in names:
+            save(tmp_path / "pets" / split / name / f"{split}.jpg", ord(name))
+    found = load(tmp_path / "pets")
+    assert found.class_names == ("a", "b", "c")
+    assert found.train.labels.tolist() == [0, 1, 2]
+    assert found.test.labels.tolist() == [0, 2]
+
+
+def test_it_is_decoded_once_until_it_changes(pets, monkeypatch):
+    before = load(pets)
+    with monkeypatch.context() as patch:
+        patch.setattr("hcl_jax.data.decoded_folders.read_square", None)
+        again = load(pets)
+    assert np.array_equal(again.train.images, before.train.images)
+    assert again.mean == before.mean
+    save(pets / "dog" / "new.png")
+    assert len(load(pets).train.labels) == 9
+    [kept] = (pets.parent / "kept").glob("*.npy")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert len(load(pets).train.images) == 9
+
+
+RED = np.full((4, 4, 3), (200, 10, 60), np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 10), (10, 4)])
+def test_the_centre_is_kept(tmp_path, shape):
+    pixels = np.zeros((*shape, 3), np.uint8)
+    top, left = (shape[0] - 4) // 2, (shape[1] - 4) // 2
+    pixels[top : top + 4, left : left + 4] = RED
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    assert np.array_equal(read_square(tmp_path / "image.png", 4), RED)
+
+
+def gray(pixels):
+    return np.repeat(pixels[..., None], 3, axis=2)
+
+
+RAMP = np.arange(16, dtype=np.uint8).reshape(4, 4) * 17
+FORMS = {
+    "gray": (Image.fromarray(RAMP), gray(RAMP)),
+    "16 bits": (Image.fromarray(RAMP.astype(np.uint16) * 257), gray(RAMP)),
+    "1 bit": (Image.fromarray(RAMP > 99), gray((RAMP > 99) * np.uint8(255))),
+    "palette": (Image.fromarray(RED).quantize(2), RED),
+    "cmyk": (Image.fromarray(RED).convert("CMYK"), RED),
+    "opaque": (Image.fromarray(RED).convert("RGBA"), RED),
+    "transparent": (Image.new("RGBA", (4, 4), (200, 10, 60, 0)), np.full_like(RED, 255)),
+    "gray and alpha": (Image.new("LA", (4, 4), (7, 0)), np.full_like(RED, 255)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_becomes_red_green_and_blue(tmp_path, form):
+    image, expected = FORMS[form]
+    path = tmp_path / ("image.tif" if form == "cmyk" else "image.png")
+    image.save(path)
+    assert np.array_equal(read_square(path, 4), expected)
+
+
+def test_a_transparent_palette_is_white(tmp_path):
+    Image.fromarray(RED).quantize(2).save(tmp_path / "image.gif", transparency=0)
+    assert (read_square(tmp_path / "image.gif", 4) == 255).all()
+
+
+def test_a_rotated_image_is_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: the top of the scene is at the right
+    Image.fromarray(np.rot90(gray(RAMP))).save(tmp_path / "image.png", exif=exif)
+    assert np.array_equal(read_square(tmp_path / "image.png", 4), gray(RAMP))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (Image.fromarray(np.ones((4, 4), np.float32)), "white is not known"),
+        (Image.fromarray(np.full((4, 4), 70_000, np.int32)), "70000 are not 16 bits"),
+        (Image.new("1", (2**13 + 1, 1)), "8193 x 1 pixels are too many"),
+    ],
+)
+def test_images_of_unknown_scale_or_size_are_refused(tmp_path, image, message):
+    image.save(tmp_path / "image.tif")
+    with pytest.raises(ValueError, match=message):
+        read_square(tmp_path / "image.tif", 4)
+
+
+def damage(pets, *names):
+    for name in names:
+        (pets / name).write_bytes((pets / name).read_bytes()[:60])
+
+
+def test_damaged_images_are_counted_and_named(pets):
+    damage(pets, "cat/0.png", "cat/3.png", "cat/5.png", "dog/litter1/3.PNG")
+    for _ in range(2):  # decoded, and read back
+        with pytest.raises(
+            DatasetError, match=r"4 images cannot be read: .*/cat/\d.png: .*; and 1 more$"
+        ):
+            load(pets)
+
+
+def test_damaged_images_are_skipped_if_asked(pets):
+    whole, listed = load(pets), list_class_folders(pets)
+    damage(pets, "cat/0.png", "cat/3.png", "dog/litter1/3.PNG")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"3 images cannot be read: .*; they are left out"):
+            found = load(pets, damaged="skip")
+        rest = [path.name in ("0.png", "3.png", "3.PNG") for path in listed.paths]
+        for old, new, gone in (
+            (whole.train, found.train, rest[: listed.num_train]),
+            (whole.test, found.test, rest[listed.num_train :]),
+        ):
+            kept = ~np.array(gone)
+            assert np.array_equal(new.images, old.images[kept])
+            assert np.array_equal(new.labels, old.labels[kept])
+
+
+def test_a_class_that_loses_all_images_is_refused(pets):
+    damage(pets, *(f"dog/litter{number % 2}/{number}.PNG" for number in range(4)))
+    with (
+        pytest.warns(UserWarning, match="4 images cannot be read"),
+        pytest.raises(DatasetError, match="class dog has no training image that can be read"),
+    ):
+        load(pets, damaged="skip")
+
+
+def test_other_files_are_said(pets):
+    (pets / "dog" / "notes.txt").write_text("good")
+    with pytest.warns(UserWarning, match=r"1 files are no images and were left out, as .*notes"):
+        load(pets)
+
+
+def one_class(pets):
+    shutil.rmtree(pets / "dog")
+
+
+def empty_class(pets):
+    (pets / "bird").mkdir()
+
+
+def loose_image(pets):
+    save(pets / "loose.png")
+
+
+def one_image(pets):
+    save(pets / "bird" / "0.png")
+
+
+def training_only(pets):
+    (pets / "train").mkdir()
+
+
+def untrained_class(pets):
+    for name in ("cat", "dog"):
+        shutil.move(pets / name, pets / "train" / name)
+    save(pets / "test" / "dog" / "0.png")
+    save(pets / "test" / "fish" / "0.png")
+
+
+WRONG = {
+    "there is no folder .*pets": shutil.rmtree,
+    "at least two classes; found cat": one_class,
+    "bird has no images": empty_class,
+    "loose.png lies in no folder of a class": loose_image,
+    "class 0 has 1 image: .*; classes are bird, cat, dog": one_image,
+    "must be test or val or valid or validation; found cat, dog, train": training_only,
+    "fish is a class without training images": untrained_class,
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_wrong_is_named(pets, message):
+    WRONG[message](pets)
+    with pytest.raises(DatasetError, match=message):
+        load(pets)
+
+
+def test_a_full_disk_leaves_nothing(pets, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(DatasetError, match=r"cannot be kept in .*\.npy: No space left on device"):
+        load(pets)
+    assert not list((pets.parent / "kept").iterdir())

@@ -1,0 +1,81 @@
+"""Held-out images and long tails."""
+
+import numpy as np
+import pytest
+
+from hcl_jax.data import long_tailed, stratified_split
+
+LABELS = np.repeat(np.arange(4), [2, 3, 10, 25])[np.random.default_rng(0).permutation(40)]
+
+
+@pytest.mark.parametrize(("share", "held_out"), [(0.2, [1, 1, 2, 5]), (0.9, [1, 2, 9, 22])])
+def test_the_same_share_of_every_class_is_held_out(share, held_out):
+    train, test = stratified_split(LABELS, test_fraction=share)
+    assert sorted([*train, *test]) == list(range(40))
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(test) > 0).all()
+    assert np.bincount(LABELS[test]).tolist() == held_out
+
+
+def test_the_seed_decides_which():
+    splits = [stratified_split(LABELS, test_fraction=0.5, seed=seed)[1] for seed in (0, 0, 1)]
+    assert np.array_equal(splits[0], splits[1])
+    assert not np.array_equal(splits[0], splits[2])
+
+
+@pytest.mark.parametrize(
+    ("profile", "sizes"),
+    [
+        ("exponential", [1000, 464, 215, 100]),  # 1000 * 10^(-c / 3)
+        ("step", [1000, 1000, 100, 100]),
+    ],
+)
+def test_sizes_fall_as_published(profile, sizes):
+    labels = np.tile(np.arange(4), 1000)
+    kept = long_tailed(labels, imbalance=10, profile=profile)
+    assert np.bincount(labels[kept]).tolist() == sizes
+    assert (np.diff(kept) > 0).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 100])
+@pytest.mark.parametrize("imbalance", [1, 2, 10, 50, 100, 200])
+def test_first_and_last_class_have_the_ratio(classes, imbalance):
+    labels = np.repeat(np.arange(classes), 200)
+    sizes = np.bincount(labels[long_tailed(labels, imbalance=imbalance)])
+    assert (sizes[0], sizes[-1]) == (200, 200 // imbalance)
+    assert (np.diff(sizes) <= 0).all()
+
+
+def test_a_class_keeps_no_more_than_it_has():
+    kept = long_tailed(LABELS, imbalance=5, profile="exponential")
+    assert np.bincount(LABELS[kept]).tolist() == [2, 3, 8, 5]
+
+
+WRONG = {
+    "test_fraction must lie between 0 and 1, got 1": lambda: stratified_split(
+        LABELS, test_fraction=1
+    ),
+    "test_fraction must lie between 0 and 1, got nan": lambda: stratified_split(
+        LABELS, test_fraction=float("nan")
+    ),
+    "class 7 has 1 image": lambda: stratified_split(np.array([3, 3, 7]), test_fraction=0.5),
+    "labels must be a row of integers, got shape .2,. and dtype float64": lambda: stratified_split(
+        np.ones(2), test_fraction=0.5
+    ),
+    r"labels must be a row of integers, got shape \(0,\)": lambda: stratified_split(
+        np.ones(0, int), test_fraction=0.5
+    ),
+    "seed must be": lambda: stratified_split(LABELS, test_fraction=0.5, seed=-1),
+    "imbalance must be at least 1 and finite, got 0.5": lambda: long_tailed(LABELS, imbalance=0.5),
+    "imbalance must be at least 1 and finite, got inf": lambda: long_tailed(
+        LABELS, imbalance=float("inf")
+    ),
+    "profile must be": lambda: long_tailed(LABELS, imbalance=2, profile="linear"),
+    "at least two classes": lambda: long_tailed(np.ones(3, int), imbalance=2),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_wrong_is_named(unchecked, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        WRONG[message]()

@@ -1,0 +1,166 @@
+"""Training on data of one's own."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hcl_jax.data import npz_set, stratified_split
+from scripts import export, train
+from scripts.experiments import datasets
+from scripts.experiments.catalogue import METHODS_ALONE, described
+from scripts.experiments.experiment import Experiment
+from scripts.experiments.program import program_of
+from scripts.runs.run_files import experiment_of
+from scripts.runs.runtime import ONE_DEVICE, Runtime
+
+EPOCH = ("--epochs", "1", "--evaluations", "1", "--devices", "1", "--batch-size", "16")
+
+
+@pytest.fixture(autouse=True)
+def forget_data():
+    yield
+    datasets.load_dataset.cache_clear()
+
+
+def vectors(seed=0):
+    centres = 4 * np.random.default_rng(9).normal(size=(3, 8))
+    labels = np.arange(60) % 3
+    noise = np.random.default_rng(seed).normal(size=(60, 8))
+    return {"x": (centres[labels] + noise).astype(np.float32), "y": np.array(list("abc"))[labels]}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A directory with vectors in a file, and a folder of images of two sizes."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("own.npz", **vectors())
+    for number in range(12):
+        path = tmp_path / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9 + number, 9), (20 * number, 9, 99)).save(path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("hscl5", "--data", "npz:own.npz"), ("--data", "npz:own.npz", *EPOCH[:2], "hscl5")],
+    ids=["method first", "method last"],
+)
+def test_a_file_is_trained_on(own, words, capsys):
+    assert train.main([*words, *EPOCH, "--out", "runs"]) == 0
+    [path] = (own / "runs").iterdir()
+    assert path.name == "hscl5-data=own.npz-evaluations=1-batch_size=16"
+    kept = experiment_of(path)
+    assert (kept.data, kept.beta) == (f"npz:{own / 'own.npz'}", 5.0)
+    assert (kept.own.image_shape, kept.own.num_classes, kept.own.num_train) == ((8,), 3, 48)
+    [result] = json.loads((path / "results.json").read_text())
+    assert result["dim"] == 2
+    assert np.load(path / "embeddings.npz")["test_labels"].tolist().count(2) == 4
+    assert "the run is in runs" in capsys.readouterr().out
+
+
+def test_a_finished_run_needs_its_data_no_more_but_refuses_others(own, capsys):
+    words = ["scl", "--data", "npz:own.npz", *EPOCH, "--out", "runs"]
+    assert train.main(words) == 0
+    [path] = (own / "runs").iterdir()
+    datasets.load_dataset.cache_clear()
+    np.savez("own.npz", **vectors(seed=1))
+    assert train.main(words) == 1
+    assert "holds a run of another experiment (own: the directory has" in capsys.readouterr().err
+    (own / "own.npz").unlink()
+    assert export.main([str(path), "--out", "encoder"]) == 0
+
+
+def test_images_of_a_folder_reach_the_network(own):
+    experiment = Experiment(
+        data=f"folder:{own / 'pictures'}", image_size=8, objective="UCL", beta=0
+    )
+    found = described(experiment, own / "data")
+    assert found.own.image_shape == (8, 8, 3)
+    assert (found.defaults.network, found.defaults.views) == ("convnet", "simclr")
+    assert found.images_per_step == found.own.num_train == 10
+    loaded = datasets.load_dataset(found.source, own / "data")
+    standardize = program_of(found).standardization
+    images = np.asarray(standardize(loaded.train.images / np.float32(255)))
+    np.testing.assert_allclose(images.mean(axis=(0, 1, 2)), 0, atol=1e-5)
+    large = dataclasses.replace(found, own=dataclasses.replace(found.own, image_shape=(64, 64, 1)))
+    assert (large.defaults.network, large.defaults.views) == ("resnet18", "shift")
+
+
+@pytest.mark.parametrize("data", ["digits", "own"])
+def test_any_training_set_gets_a_long_tail(own, data):
+    name = data if data == "digits" else f"npz:{own / 'own.npz'}"
+    tailed = Experiment(data=name, imbalance=8)
+    whole = datasets.load_dataset(dataclasses.replace(tailed, imbalance=1).source)
+    found = datasets.load_dataset(tailed.source)
+    sizes, before = (np.bincount(np.asarray(s.train.labels)) for s in (found, whole))
+    assert sizes[0] == before.max() or sizes[0] == before[0]
+    assert sizes[-1] == before.max() // 8
+    assert np.array_equal(found.test.labels, whole.test.labels)
+    rows = {np.asarray(row).tobytes() for row in whole.train.images}
+    assert all(np.asarray(row).tobytes() in rows for row in found.train.images)
+
+
+def test_the_split_is_that_of_its_options(own):
+    chosen = Experiment(data="npz:own.npz", test_fraction=0.4, split_seed=3)
+    found = datasets.load_dataset(chosen.source)
+    labels = vectors()["y"]
+    train_rows, _ = stratified_split(
+        np.unique(labels, return_inverse=True)[1], test_fraction=0.4, seed=3
+    )
+    assert np.array_equal(found.train.images, vectors()["x"][train_rows])
+    assert not np.array_equal(
+        found.train.images, npz_set("own.npz", test_fraction=0.4).train.images
+    )
+
+
+def test_every_method_goes_by_its_name_alone():
+    assert {e.method for e in METHODS_ALONE.values()} == {
+        *("SCL", "UCL"),
+        *(f"{name} {beta}" for name in ("HSCL", "HUCL") for beta in (2, 5, 10, 30)),
+    }
+
+
+REFUSED = {
+    "image_size is for a folder, not for npz:": ["--data", "npz:own.npz", "--image-size", "9"],
+    "damaged is for a folder, not for grouped": ["--damaged", "skip"],
+    "test_fraction is for data of one's own, not for grouped": ["--test-fraction", "0.5"],
+    "imbalance must be at least 1 and finite, got 0.5": ["--imbalance", "0.5"],
+    "test_fraction must lie between 0 and 1": ["--data", "npz:own.npz", "--test-fraction", "1"],
+    "is none of grouped": ["--data", "zip:own.npz"],
+    "there is no file": ["--data", "npz:none.npz"],
+    "there is no folder": ["--data", "folder:none"],
+    "a batch of 500 is more than all training images": [
+        *("--data", "npz:own.npz", "--batch-size", "500")
+    ],
+    "convnet takes images, but those here are vectors": [
+        *("--data", "npz:own.npz", "--network", "convnet")
+    ],
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_does_not_fit_is_refused(own, message, capsys):
+    try:
+        status = train.main(["hscl5", *REFUSED[message], "--out", "runs"])
+    except SystemExit as stopped:
+        status = stopped.code
+    assert status in (1, 2)
+    printed = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert message in printed
+    assert not list(own.glob("runs/*/results.json"))
+
+
+def test_what_is_not_described_has_no_defaults():
+    with pytest.raises(ValueError, match="it is not known what is in npz:/own"):
+        program_of(Experiment(data="npz:/own"))
+
+
+def test_the_directory_of_decoded_images_is_that_of_prepared_data(own):
+    folder = Experiment(data="folder:pictures", image_size=4)
+    described(folder, Runtime(data_dir=own / "elsewhere").data_dir)
+    assert len(list((own / "elsewhere" / "decoded").glob("pictures-*-4.npy"))) == 1
+    assert ONE_DEVICE.data_dir == datasets.DATA_DIR

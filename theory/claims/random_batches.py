@@ -1,0 +1,86 @@
+"""HUCL of frames in batches drawn at random: where shrinking NC helps, and where it never does."""
+
+from flint import arb
+
+from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
+from theory.optimum.random_batches import is_never_positive, shrinking_window, slope_at_nc
+
+FEW = ((10, 8), (100, 64))
+"""C and the number of negatives: too few of them collide."""
+
+ENOUGH = ((10, 16), (10, 32), (10, 128), (100, 127), (100, 255), (100, 511), (100, 1023))
+INSIDE = arb(4)
+NARROW = arb("1e-6")
+END = arb(40)
+
+
+@in_balls(bits=100)
+def windows(effort: Effort) -> Measurement:
+    """Signs of the slope at NC at both sides of both ends of the window of hardnesses."""
+    tally, details = Tally(), {}
+    for num_classes, negatives in ENOUGH[: effort.choose(4, 7, 7)]:
+        window = shrinking_window(num_classes, negatives, INSIDE, narrow=NARROW)
+        for outside, inside in (window.opens, window.closes[::-1]):
+            tally.above(arb(0), slope_at_nc(num_classes, negatives, outside))
+            tally.above(slope_at_nc(num_classes, negatives, inside), arb(0))
+        tally.models += 1
+        ends = f"{float(window.opens[1]):.3f} to {float(window.closes[0]):.3f}"
+        details[f"C={num_classes} N={negatives}"] = ends
+    return tally.measurement(**details)
+
+
+@in_balls(bits=100)
+def windows_without_end(effort: Effort) -> Measurement:
+    """Asks for a positive slope at twice the upper end, as in the population."""
+    tally = Tally()
+    for num_classes, negatives in ENOUGH[:4]:
+        window = shrinking_window(num_classes, negatives, INSIDE, narrow=NARROW)
+        tally.above(slope_at_nc(num_classes, negatives, 2 * window.closes[1]), arb(0))
+        tally.models += 1
+    return tally.measurement()
+
+
+@in_balls(bits=100)
+def few_negatives(effort: Effort) -> Measurement:
+    """The slope at NC is negative for every beta from 0 to 40, by boxes of balls."""
+    return _compare_signs(FEW)
+
+
+@in_balls(bits=100)
+def twice_as_many_negatives(effort: Effort) -> Measurement:
+    """Asks the same of twice as many negatives."""
+    return _compare_signs(tuple((c, 2 * n) for c, n in FEW))
+
+
+def _compare_signs(problems: tuple[tuple[int, int], ...]) -> Measurement:
+    """Records whether the slope is negative throughout."""
+    tally = Tally()
+    for num_classes, negatives in problems:
+        negative = is_never_positive(num_classes, negatives, END)
+        tally.above(arb(int(negative)), arb(0))
+        tally.models += 1
+    return tally.measurement()
+
+
+CLAIMS = (
+    Claim(
+        name="random batches shrink NC in a window of hardness",
+        statement="the HUCL of a frame in a random batch, averaged, falls where NC shrinks if beta "
+        "lies in a window, and rises on either side of it",
+        reference="docs/hucl_optimum.md, section 8",
+        hypotheses="N negatives drawn independently, weights estimator, alpha = q = tau = 1; "
+        "(C, N) = (10, 16), (10, 32), (10, 128), (100, 127), (100, 255), (100, 511), (100, 1023)",
+        evidence=Evidence.CERTIFIED,
+        measure=windows,
+        controls=(Control("twice the upper end", "beta in the window", windows_without_end),),
+    ),
+    Claim(
+        name="few random negatives never shrink NC",
+        statement="the slope of that HUCL at NC is negative for all beta from 0 to 40",
+        reference="docs/hucl_optimum.md, section 8",
+        hypotheses="as before, (C, N) = (10, 8) and (100, 64)",
+        evidence=Evidence.CERTIFIED,
+        measure=few_negatives,
+        controls=(Control("twice as many", "few negatives collide", twice_as_many_negatives),),
+    ),
+)

@@ -7,7 +7,14 @@ from typing import Any
 
 from hcl_jax.measure import pictures
 from hcl_jax.measure.findings import METRICS, Findings
-from hcl_jax.measure.text import CLASS_HEADER, class_cells, loss_lines, number
+from hcl_jax.measure.text import (
+    CLASS_HEADER,
+    class_cells,
+    compared_metrics,
+    loss_lines,
+    number,
+    short_names,
+)
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.json_files import json_bytes
 
@@ -17,9 +24,9 @@ GRAM = 256
 
 def write_results(folder: Path, found: Sequence[Findings], *, epochs: bool) -> None:
     """Writes all files or none; the folder is there."""
-    names = _short_names(found)
+    names = short_names([one.name for one in found])
     drawn = [pictures.figures_of(one) for one in found]
-    together = pictures.figures_of_several(found, epochs=epochs) if len(found) > 1 else {}
+    together = pictures.figures_of_several(found, names, epochs=epochs) if len(found) > 1 else {}
     figures = {
         f"{name}-{kind}": figure
         for name, of_one in zip(names, drawn, strict=True)
@@ -66,6 +73,7 @@ def _page(
         subtitle="hcl-measure; the terms and thresholds are in docs/measuring.md of hcl-jax",
         found=sections,
         metrics=METRICS,
+        compared=compared_metrics(found),
         number=number,
         class_header=CLASS_HEADER,
         several=[inline[name] for name in together],
@@ -102,12 +110,3 @@ def _json_of(one: Findings) -> dict[str, Any]:
         "sample": one.sample,
         "objective": loss,
     }
-
-
-def _short_names(found: Sequence[Findings]) -> list[str]:
-    """The names of the files without folders, numbered where two are alike."""
-    names = [Path(one.name).name for one in found]
-    return [
-        name if names.count(name) == 1 else f"{number}-{name}"
-        for number, name in enumerate(names, start=1)
-    ]

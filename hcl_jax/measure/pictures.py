@@ -36,15 +36,17 @@ COMPARED = (
 def figures_of(found: Findings) -> dict[str, "Figure"]:
     """The figures of one representation by name."""
     return {
-        "spectrum": _spectrum([found]),
+        "spectrum": _spectrum([found], [found.name]),
         "gram": _gram(found.cosines),
         "angles": _angles(found),
     }
 
 
-def figures_of_several(found: Sequence[Findings], *, epochs: bool) -> dict[str, "Figure"]:
+def figures_of_several(
+    found: Sequence[Findings], names: Sequence[str], *, epochs: bool
+) -> dict[str, "Figure"]:
     """The figures of several representations beside one another."""
-    return {"compared": _compared(found, epochs=epochs), "spectra": _spectrum(found)}
+    return {"compared": _compared(found, epochs=epochs), "spectra": _spectrum(found, names)}
 
 
 def svg(figure: "Figure", name: str) -> str:
@@ -75,10 +77,10 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _whole_numbers() -> "MaxNLocator":
+def _whole_numbers(most: int = 9) -> "MaxNLocator":
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(integer=True)
+    return MaxNLocator(most, integer=True)
 
 
 def _finish(axis: "Axes", title: str, x: str, y: str) -> None:
@@ -95,11 +97,11 @@ def _legend(axis: "Axes") -> None:
     axis.legend(fontsize="small", labelcolor=INK, framealpha=0)
 
 
-def _spectrum(found: Sequence[Findings]) -> "Figure":
+def _spectrum(found: Sequence[Findings], names: Sequence[str]) -> "Figure":
     figure = _figure(4.6, 3.2)
     axis = figure.subplots()
     room = 1
-    for number, one in enumerate(found):
+    for number, (one, name) in enumerate(zip(found, names, strict=True)):
         room = max(room, min(len(one.names) - 1, one.shape[1]))
         values = one.spectrum[: min(len(one.names) - 1, one.shape[1])]
         largest = values[0] if values[0] > 0 else 1.0
@@ -109,7 +111,7 @@ def _spectrum(found: Sequence[Findings]) -> "Figure":
             marker="o" if len(values) < 40 else None,
             markersize=3,
             color=COLORS[number % len(COLORS)],
-            label=_short(one),
+            label=name if len(name) < 28 else f"{name[:25]}..",
         )
     axis.axhline(DIRECTION_TOLERANCE, color=INK, linestyle=":", linewidth=1)
     axis.set_yscale("log")
@@ -134,7 +136,7 @@ def _gram(cosines: Float[np.ndarray, "classes classes"]) -> "Figure":
     ):
         image = axis.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest")
         _finish(axis, title, "class", "class" if axis is left else "")
-        axis.xaxis.set_major_locator(_whole_numbers())
+        axis.xaxis.set_major_locator(_whole_numbers(5))
     bar = figure.colorbar(image, ax=(left, right), location="bottom", shrink=0.7, aspect=40)
     bar.set_label("cosine", color=INK)
     bar.ax.tick_params(colors=INK)
@@ -174,15 +176,9 @@ def _compared(found: Sequence[Findings], *, epochs: bool) -> "Figure":
         else:
             axis.bar(places, values, color=COLORS[0])
         _finish(axis, METRICS[name], "", "")
-        axis.title.set_fontsize(6.5)
+        axis.title.set_fontsize(7)
         axis.tick_params(labelsize=7)
         axis.xaxis.set_major_locator(_whole_numbers())
     for axis in axes[-2:]:
         axis.set_xlabel("epoch, in order" if epochs else "file", color=INK, fontsize=8)
     return figure
-
-
-def _short(found: Findings) -> str:
-    """The name of a file without its folders."""
-    name = found.name.rsplit("/", 1)[-1]
-    return name if len(name) < 28 else f"{name[:25]}.."

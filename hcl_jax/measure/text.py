@@ -1,7 +1,9 @@
 """What is printed: tables for a terminal."""
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 from hcl_jax.measure.findings import METRICS, ClassRow, Findings
 from hcl_jax.measure.objective import LossFindings
@@ -104,9 +106,42 @@ def loss_lines(found: LossFindings) -> list[str]:
     return lines
 
 
+def compared_metrics(found: Sequence[Findings]) -> dict[str, list[str]]:
+    """What is compared, a cell for each representation."""
+    rows = {words: [number(f.metrics[key]) for f in found] for key, words in METRICS.items()}
+    losses = [f.loss for f in found if f.loss is not None]
+    if losses:
+        name = losses[0].asked.name.upper()
+        rows[name] = [f"{loss.loss:.6g}" for loss in losses]
+        rows[f"{name} above the least"] = [number(loss.gap) for loss in losses]
+    rows["verdict"] = [f.verdict.kind for f in found]
+    return rows
+
+
 def comparison(found: Sequence[Findings]) -> str:
     """Several representations, a column each."""
-    header = ("metric", *(f.name.rsplit("/", 1)[-1] for f in found))
-    rows = [(METRICS[k], *(number(f.metrics[k]) for f in found)) for k in METRICS]
-    rows.append(("verdict", *(f.verdict.kind for f in found)))
-    return table(header, rows)
+    header = ("metric", *short_names([f.name for f in found]))
+    return table(header, ((words, *cells) for words, cells in compared_metrics(found).items()))
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names of files without folders, or the parts in which paths differ; numbered if they do not.
+
+    >>> short_names(["a/one/z.npz", "a/two/z.npz"])
+    ['one', 'two']
+    """
+    shown = [PurePath(name).name for name in names]
+    if len(set(shown)) < len(shown):
+        parts = [PurePath(name).parts for name in names]
+        first = _shared(parts)
+        last = _shared([of_one[first:][::-1] for of_one in parts])
+        shown = ["-".join(of_one[first : len(of_one) - last]) for of_one in parts]
+    if len(set(shown)) < len(shown) or "" in shown:
+        shown = [f"{n}-{PurePath(name).name}" for n, name in enumerate(names, start=1)]
+    return shown
+
+
+def _shared(parts: Sequence[Sequence[str]]) -> int:
+    """How many of the first parts of paths are the same in all."""
+    levels = zip(*parts, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, levels))

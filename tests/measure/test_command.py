@@ -18,6 +18,7 @@ from hcl_jax.measure import main, passes
 from hcl_jax.measure.command import _natural
 from hcl_jax.measure.findings import METRICS
 from hcl_jax.measure.objective import Asked, batches_of, loss_findings
+from hcl_jax.measure.text import short_names
 
 CLASSES, DIM = 5, 6
 RNG = np.random.default_rng(0)
@@ -154,7 +155,7 @@ def test_the_page_needs_nothing_else_and_names_are_text(tmp_path, capsys, monkey
     assert "&lt;b&gt;0&lt;/b&gt;" in page
     assert "<b>0</b>" not in page
     assert page.count("<svg") == 2 * 3 + 2
-    kinds = [f"{n}-z.npz-{kind}" for n in (1, 2) for kind in ("spectrum", "gram", "angles")]
+    kinds = [f"{name}-{kind}" for name in "ab" for kind in ("spectrum", "gram", "angles")]
     drawn = {f"{name}.{end}" for name in (*kinds, "compared", "spectra") for end in ("svg", "png")}
     assert {path.name for path in out.iterdir()} == drawn | {"measure.html", "measure.json"}
 
@@ -179,6 +180,13 @@ def test_no_balanced_batch_is_below_the_least_loss(x64, name):
     random = loss_findings(asked, iter([on_sphere()[batch[0]]]), frame)
     assert random.gap > 0
     assert len(rows) == 73
+
+
+def test_names_that_tell_files_apart():
+    assert short_names(["a/x.npz", "b/y.npz"]) == ["x.npz", "y.npz"]
+    assert short_names(["r/s1/out/z.npz", "r/s2/out/z.npz"]) == ["s1", "s2"]
+    assert short_names(["z.npz", "r/z.npz"]) == ["1-z.npz", "2-z.npz"]
+    assert short_names(["z.npz", "z.npz"]) == ["1-z.npz", "2-z.npz"]
 
 
 def test_epochs_are_in_the_order_of_their_numbers():

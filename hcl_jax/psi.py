@@ -29,6 +29,7 @@ from hcl_jax.validation import (
     check_non_negative,
     check_positive,
     check_scalar,
+    is_concrete,
 )
 
 Scalar = Float[Array, ""] | float
@@ -44,12 +45,16 @@ class Psi(NamedTuple):
             was given as "k"; else None.
         temperature: the divisor of the differences inside the exponential of InfoNCE.
         term: for separable losses the loss of one negative, elementwise; else None.
+        lower: for InfoNCE a bound below which a pair does not lose, a function of the logit of the
+            positive and the number of negatives: the loss is the larger of `link` and `lower`. None
+            for no bound.
     """
 
     of_differences: Callable[[Float[Array, "*n k"]], Float[Array, "*n"]]
     link: Callable[[Float[Array, "*n"], Float[Array, "*#n"]], Float[Array, "*n"]] | None = None
     temperature: Scalar = 1.0
     term: Callable[[Float[Array, "*n"]], Float[Array, "*n"]] | None = None
+    lower: Callable[[Float[Array, "*n"], Float[Array, "*#n"]], Float[Array, "*n"]] | None = None
 
 
 def infonce(*, alpha: Scalar = 1.0, q: Scalar | str = 1.0, temperature: Scalar = 1.0) -> Psi:
@@ -114,6 +119,69 @@ def _log(number: Shaped[Array, "*n"] | float, dtype: jnp.dtype) -> Float[Array, 
     """The logarithm of a parameter: ``-inf`` at zero, with a finite gradient there."""
     number = jnp.asarray(number, dtype)
     return jnp.where(number > 0, jnp.log(jnp.where(number > 0, number, 1)), -jnp.inf)
+
+
+def debiased(*, tau_plus: Scalar, temperature: Scalar = 1.0) -> Psi:
+    """``log(1 + k max((e^x - tau_plus) / (1 - tau_plus), e^{-(1 + s_ip) / temperature}))``.
+
+    Here ``e^x`` is the (hardened) mean of ``exp((s_in - s_ip) / temperature)`` over the k negatives
+    of the anchor. Negatives drawn from everyone are of the anchor's class with probability
+    `tau_plus`; the part that these are expected to have is taken away, and what is left is at least
+    what similarities of -1 would give, so embeddings are to be of norm 1. With ``tau_plus=0`` it is
+    ``infonce(q="k")``. Source: Chuang et al., arXiv 2007.00224, equation 8 with one positive; with
+    hardness Robinson et al., arXiv 2010.04592, whose code keeps the gradient of the weights
+    (``stop_gradient_hardening=False``).
+
+    Args:
+        tau_plus: the probability that a negative is of the anchor's class, in [0, 1).
+        temperature: the positive temperature.
+
+    Returns:
+        A loss for the weights estimator; the samples estimator refuses it, as the bound is no
+        function of differences of similarities.
+
+    Raises:
+        ValueError: if a concrete number is out of its range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from hcl_jax import scl
+        >>> embeddings = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
+        >>> loss = scl(embeddings, jnp.array([0, 0, 1, 1]), psi=debiased(tau_plus=0.1))
+        >>> round(float(loss), 6)  # at the bound: log(1 + 2 e^-2)
+        0.239545
+    """
+    check_scalar("tau_plus", tau_plus)
+    check_non_negative("tau_plus", tau_plus)
+    if is_concrete(tau_plus) and not float(tau_plus) < 1:
+        raise ValueError(f"tau_plus must be less than 1, got {tau_plus}")
+    check_scalar("temperature", temperature)
+    check_positive("temperature", temperature)
+    return Psi(
+        of_differences=Partial(_infonce, 1.0, None, temperature),
+        link=Partial(_debiased, tau_plus),
+        temperature=temperature,
+        lower=Partial(_least_of_negatives, temperature),
+    )
+
+
+def _debiased(
+    tau_plus: Scalar, x: Float[Array, "*n"], count: Shaped[Array, "*#n"] | float
+) -> Float[Array, "*n"]:
+    """``log(1 + count max(e^x - tau_plus, 0) / (1 - tau_plus))``."""
+    below = _log(tau_plus, x.dtype) - x
+    some = below < 0
+    left = x + jnp.log1p(-jnp.exp(jnp.where(some, below, -1)))
+    scaled = left - jnp.log1p(-jnp.asarray(tau_plus, x.dtype)) + _log(count, x.dtype)
+    return jnp.where(some, jax.nn.softplus(scaled), 0)
+
+
+def _least_of_negatives(
+    temperature: Scalar, logits: Float[Array, "*n"], count: Shaped[Array, "*#n"] | float
+) -> Float[Array, "*n"]:
+    """``log(1 + count e^{-1 / temperature - logit})``."""
+    least = -1 / jnp.asarray(temperature, logits.dtype)
+    return jax.nn.softplus(_log(count, logits.dtype) + least - logits)
 
 
 def triplet_sum(*, margin: Scalar = 1.0) -> Psi:

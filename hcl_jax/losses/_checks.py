@@ -57,11 +57,13 @@ def check_psi(psi: Any) -> None:
     if not isinstance(psi, Psi):
         raise TypeError(f"psi must be a Psi, such as hcl_jax.psi.infonce(), got {_found(psi)}")
     check_function("of_differences of psi", psi.of_differences)
-    for name in ("link", "term"):
+    for name in ("link", "term", "lower"):
         if getattr(psi, name) is not None:
             check_function(f"{name} of psi", getattr(psi, name))
     if psi.link is not None and psi.term is not None:
         raise ValueError("psi must have a link (InfoNCE) or a term (separable losses), got both")
+    if psi.lower is not None and psi.link is None:
+        raise ValueError("psi has a lower bound, which needs a link (InfoNCE), and it has none")
     check_scalar("temperature of psi", psi.temperature)
     check_positive("temperature of psi", psi.temperature)
 

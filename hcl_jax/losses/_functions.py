@@ -56,7 +56,14 @@ def psi_and_hardening(
     if num_negatives is None:
         link = take("link of psi", psi.link, count=1)
         term = take("term of psi", psi.term)
-        return Psi(_unused(psi.of_differences), link, psi.temperature, term), hardening
+        lower = take("lower of psi", psi.lower, count=1)
+        of_differences = _unused(psi.of_differences)
+        return Psi(of_differences, link, psi.temperature, term, lower), hardening
+    if psi.lower is not None:
+        raise ValueError(
+            "this psi has a bound that depends on the similarity of the positive, which draws of "
+            "differences do not know; use the weights estimator (no num_negatives)"
+        )
     of_differences = take("of_differences of psi", psi.of_differences, draws=num_negatives)
     return Psi(of_differences, _unused(psi.link), psi.temperature, _unused(psi.term)), hardening
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from hcl_jax import pairs as pairing
 from hcl_jax.losses.anchor_losses import AnchorLosses
-from hcl_jax.losses.tilted_infonce import Link, LogFactor
+from hcl_jax.losses.tilted_infonce import LogFactor, TiltedInfoNCE, tilted_infonce
 from hcl_jax.pairs import Pairs
 from hcl_jax.precision import inner_products
 from hcl_jax.psi import Psi
@@ -36,7 +36,7 @@ def dense_loss(
     negatives = negatives & defined[:, None]
     if psi.link is not None:
         logits = similarities / jnp.asarray(psi.temperature, similarities.dtype)
-        losses = _infonce_losses(psi.link, logits, log_eta, negatives)
+        losses = _infonce_losses(tilted_infonce(psi), logits, log_eta, negatives)
     elif psi.term is not None:
         losses = _separable_losses(psi.term, similarities, log_eta, negatives)
     else:
@@ -49,7 +49,7 @@ def dense_loss(
 
 
 def _infonce_losses(
-    link: Link,
+    infonce: TiltedInfoNCE,
     logits: Float[Array, "anchors candidates"],
     log_eta: Float[Array, "anchors candidates"],
     negatives: Bool[Array, "anchors candidates"],
@@ -59,7 +59,8 @@ def _infonce_losses(
         log_eta, negatives
     )
     number = jnp.sum(negatives, axis=1, keepdims=True)
-    return link(log_mean - logits, jnp.maximum(number, 1))  # 0 has no finite derivative
+    number = jnp.maximum(number, 1)  # 0 has no finite derivative
+    return infonce.pair_loss(log_mean, logits, number)
 
 
 def _masked_logsumexp(

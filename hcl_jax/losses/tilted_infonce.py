@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from hcl_jax.hardening import MONOTONE, Hardening, no_hardening
 from hcl_jax.psi import Psi, Scalar, infonce
@@ -23,6 +23,14 @@ class TiltedInfoNCE(NamedTuple):
     log_factor: LogFactor
     link: Link
     temperature: Scalar
+    lower: Link | None = None
+
+    def pair_loss(
+        self, offset: Float[Array, "*#n"], logits: Float[Array, "*n"], number: Shaped[Array, "*#n"]
+    ) -> Float[Array, "*n"]:
+        """The loss of pairs by ``m``, the logit of the positive and the number of negatives."""
+        losses = self.link(offset - logits, number)
+        return losses if self.lower is None else jnp.maximum(losses, self.lower(logits, number))
 
     def log_tilted(self, similarities: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """``k = log eta + s / temperature``."""
@@ -46,7 +54,7 @@ def tilted_infonce(psi: Psi | None = None, hardening: Hardening | None = None) -
     if psi.link is None:
         raise ValueError("this form of the loss needs InfoNCE")
     hardening = no_hardening() if hardening is None else hardening
-    return TiltedInfoNCE(log_factor_of(hardening), psi.link, psi.temperature)
+    return TiltedInfoNCE(log_factor_of(hardening), psi.link, psi.temperature, psi.lower)
 
 
 def log_factor_of(hardening: Hardening) -> LogFactor:

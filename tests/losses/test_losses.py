@@ -380,6 +380,10 @@ ERRORS = {
     "weights estimator needs a product hardening": lambda z, y: hcl_jax.objective(
         z, y, supervised=True, hardening=hardening.threshold_any(0.0)
     ),
+    "which draws of differences do not know": lambda z, y: hcl_jax.scl(
+        z, y, psi=psi.debiased(tau_plus=0.1), num_negatives=4, key=jax.random.key(0)
+    ),
+    "tau_plus must be less than 1, got 1.0": lambda z, y: psi.debiased(tau_plus=1.0),
     "no limit for k to infinity": lambda z, y: hcl_jax.scl(z, y, psi=psi.triplet_max()),
     "one dimension, got 4 and 3": lambda z, y: losses.contrastive_loss(
         z, pairs.supervised(pairs.rows(y)), z[:, :3]

@@ -13,11 +13,17 @@ from references.loss_cases import batch
 
 import hcl_jax
 from hcl_jax import hardening, parallel, psi
+from hcl_jax.collectives import SINGLE
 
 T = 0.2
 Z, LABELS, _ = batch(count=24, dim=4, classes=5)
 LABELS = LABELS.at[0].set(LABELS[1])
 VIEWS = Z.reshape(12, 2, 4)
+NEAR = (
+    Z[:12, None]
+    + jnp.array([0, 1])[:, None] * jnp.linspace(0.1, 2, 12)[:, None, None] * (Z[12:, None])
+)  # pairs of views from close to far
+NEAR /= jnp.linalg.norm(NEAR, axis=-1, keepdims=True)
 OF_IMAGES = jnp.arange(12) % 5
 MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
 
@@ -63,6 +69,19 @@ def negatives_only(features):
 def mixed(loss, mix, features):
     """A share of self-supervised pairs beside supervised ones."""
     return (1 - mix) * loss(features, OF_IMAGES) + mix * loss(features)
+
+
+def debiased(views, *, temperature, collectives=SINGLE, **options):
+    """DCL and, with hardening, HCL: scl of views with a psi of its own."""
+    first = collectives.index() * len(views)
+    return hcl_jax.objective(
+        views,
+        jnp.arange(len(views)) + first,
+        supervised=True,
+        psi=psi.debiased(tau_plus=0.1, temperature=temperature),
+        collectives=collectives,
+        **options,
+    )
 
 
 CASES = {
@@ -133,7 +152,26 @@ CASES = {
         (VIEWS,),
     ),
 }
+CASES |= {
+    f"debiased, beta = {beta}": (
+        lambda form, beta=beta: (
+            lambda z: form(
+                debiased,
+                z,
+                hardening=hardening.exponential(beta / T),
+                stop_gradient_hardening=False,
+            )
+        ),
+        lambda z, beta=beta: peer_formulas.hard_debiased(
+            z[:, 0], z[:, 1], temperature=T, tau_plus=0.1, beta=beta
+        ),
+        (NEAR,),
+    )
+    for beta in (0.0, 0.5)
+}
 QUICK = {
+    ("debiased, beta = 0.5", "dense"),
+    ("debiased, beta = 0.5", "blockwise"),
     ("supcon of classes", "dense"),
     ("nt_xent of classes", "dense"),
     ("supcon of classes", "blockwise"),
@@ -172,6 +210,16 @@ def test_every_form_has_the_numbers_of_the_formula(case, form):
 def _tangential(gradient, points):
     """The part of a gradient along the sphere, which is all that a normalisation lets through."""
     return gradient - points * (gradient * points).sum(-1, keepdims=True)
+
+
+def test_some_pairs_are_at_the_bound_of_the_debiased_loss_and_some_are_not():
+    s = np.array(NEAR[:, 0] @ NEAR.reshape(24, 4).T) / T
+    for k in range(12):
+        s[k, 2 * k] = -np.inf
+    positive = s[np.arange(12), 2 * np.arange(12) + 1]
+    negatives = np.exp(s).sum(1) - np.exp(positive)
+    bounded = (negatives / 22 - 0.1 * np.exp(positive)) / 0.9 < np.exp(-1 / T)
+    assert 0 < bounded.sum() < 12
 
 
 def of_projections(loss, *arrays):

@@ -49,8 +49,7 @@ def over_devices(exchange, z, numbers, **options):
             axis_name="devices",
             supervised=True,
             exchange=exchange,
-            **made(numbers),
-            **options,
+            **{**made(numbers), **options},
         )
 
     spec, shared = PartitionSpec("devices"), PartitionSpec()
@@ -91,6 +90,25 @@ def test_every_form_has_the_gradients_of_the_dense_form(form, detached):
     for name in NUMBERS:
         np.testing.assert_allclose(found[1][name], wanted[1][name], rtol=rtol, err_msg=name)
     np.testing.assert_allclose(found[0], wanted[0], atol=rtol)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["blockwise", "two sets", "ring"])
+@pytest.mark.usefixtures("x64")
+def test_the_debiased_loss_too(form):
+    loss, dense = FORMS[form]
+
+    def gradients(function):
+        def of_numbers(tau_plus, temperature, z):
+            debiased = psi.debiased(tau_plus=tau_plus, temperature=temperature)
+            return function(z, NUMBERS, psi=debiased)
+
+        return jax.jit(jax.grad(of_numbers, argnums=(0, 1, 2)))(0.9, 0.3, jnp.float64(Z))
+
+    found, wanted = gradients(loss), gradients(functools.partial(dense, "dense"))
+    assert wanted[0] != 0
+    for got, expected in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-15)
 
 
 @jax.jit

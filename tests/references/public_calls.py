@@ -299,6 +299,7 @@ SPECIAL = {
         **BATCH,
     ),
     "parallel.over_axis": Call(parallel.over_axis, {"axis_name": "devices"}),
+    "psi.debiased": loss_function(psi.debiased, tau_plus=0.1, temperature=0.5),
     "psi.infonce": loss_function(psi.infonce, alpha=1.0, q=2.0, temperature=0.5),
     "psi.linear": loss_function(psi.linear),
     "psi.logistic_sum": loss_function(psi.logistic_sum, scale=2.0),

@@ -116,10 +116,8 @@ def number_gradients(
         total = products()
         add(temperature, [-total / jnp.asarray(infonce.temperature, total.dtype)])
         numbers = numbers.without(temperature)
-    for_negatives, for_positives = (
-        numbers.without(numbers.of("link")),
-        numbers.without(numbers.of("log_factor")),
-    )
+    for_negatives = numbers.without(numbers.of("link")).without(numbers.of("lower"))
+    for_positives = numbers.without(numbers.of("log_factor"))
     if any(for_negatives.wanted):
         add(for_negatives, of_negatives(for_negatives))
     if any(for_positives.wanted):
@@ -182,7 +180,7 @@ def numbers_of_positives(
         def losses(values: Values) -> Float[Array, "blocks n m"]:
             infonce = numbers.rebuilt(values)
             scaled = similarities / jnp.asarray(infonce.temperature, similarities.dtype)
-            return infonce.link(offset - scaled, number)
+            return infonce.pair_loss(offset, scaled, number)
 
         _, vjp = jax.vjp(losses, numbers.values())
         return _added(total, vjp(jnp.where(match, along(terms.weight, 0), 0))[0])

@@ -70,7 +70,7 @@ def positive_sums(
         match: Bool[Array, "blocks n m"],
         terms: AnchorTerms,
     ) -> PositiveSums:
-        value, slope = _pair_losses(infonce, similarities, terms, axis=0)
+        value, slope, _ = _pair_losses(infonce, similarities, terms, axis=0)
         return PositiveSums(
             state.total + jnp.sum(jnp.where(match, value, 0), axis=2),
             state.slope + jnp.sum(jnp.where(match, slope, 0), axis=2),
@@ -124,8 +124,8 @@ def vjp_positives(
         for (anchors, terms), (candidates, _), axis in ((x, other, 0), (other, x, 1)):
             if terms is not None:
                 match = positive_mask(anchors, candidates, axis) & active
-                slope = _pair_losses(infonce, similarities, terms, axis)[1]
-                tile -= jnp.where(match, slope * along(terms.weight, axis), 0)
+                pull = _pair_losses(infonce, similarities, terms, axis)[2]
+                tile -= jnp.where(match, pull * along(terms.weight, axis), 0)
         tile /= jnp.asarray(infonce.temperature, tile.dtype)
         return total + weighted_sums(tile, other[0].features, precision)
 
@@ -183,8 +183,19 @@ def _into_blocks(rows: tuple[RowBlock, Terms], block: int) -> tuple[RowBlock, Te
 
 def _pair_losses(
     infonce: TiltedInfoNCE, similarities: Float[Array, "blocks n m"], terms: AnchorTerms, axis: int
-) -> tuple[Float[Array, "blocks n m"], Float[Array, "blocks n m"]]:
-    """The loss of every pair of a tile, and its derivative with respect to the offset."""
+) -> tuple[Float[Array, "blocks n m"], Float[Array, "blocks n m"], Float[Array, "blocks n m"]]:
+    """The loss of every pair of a tile, its derivative with respect to the offset, and its pull.
+
+    The pull is the derivative with respect to the logit of the positive, with the other sign. The
+    two are equal unless there is a lower bound, which knows the positive and not the negatives.
+    """
     offset, number = along(terms.offset, axis), along(jnp.maximum(terms.number, 1), axis)
-    x = offset - similarities / jnp.asarray(infonce.temperature, similarities.dtype)
-    return jax.jvp(lambda x: infonce.link(x, number), (x,), (jnp.ones_like(x),))
+    logits = similarities / jnp.asarray(infonce.temperature, similarities.dtype)
+    x = offset - logits
+    value, slope = jax.jvp(lambda x: infonce.link(x, number), (x,), (jnp.ones_like(x),))
+    if infonce.lower is None:
+        return value, slope, slope
+    lower = infonce.lower
+    least, rise = jax.jvp(lambda x: lower(x, number), (logits,), (jnp.ones_like(logits),))
+    free = value > least
+    return jnp.maximum(value, least), jnp.where(free, slope, 0), jnp.where(free, slope, -rise)

@@ -31,11 +31,11 @@ class Input:
 
     Attributes:
         embeddings: one file more, of embeddings.
-        labels: the file of labels, if they are not beside the embeddings.
-        embeddings_key: the array that is the embeddings; guessed if there is one choice.
-        labels_key: the array that is the labels; guessed likewise.
+        labels: the file of labels, if a file of their own.
+        embeddings_key: the array of embeddings; else a guess, which is said.
+        labels_key: the array of labels; likewise.
         ignore_label: leave out rows with this label.
-        normalize: map rows into the unit ball or onto the unit sphere first.
+        normalize: rows into the unit ball, or onto the sphere.
     """
 
     embeddings: Path | None = None
@@ -54,7 +54,7 @@ class Loss:
         objective: which loss.
         beta: the hardness of hscl and hucl.
         temperature: the temperature.
-        batch: rows in a batch; by default one batch that is as large as it may be.
+        batch: rows in a batch; else one batch of all, up to 8192.
     """
 
     objective: Name | None = None
@@ -71,8 +71,8 @@ class Measure:
         files: npz, npy, csv, tsv, parquet or safetensors.
         input: what is read.
         loss: the loss of the embeddings.
-        compare: what several files are; epochs are put in the order of their numbers.
-        out: the folder for measure.html, measure.json and figures.
+        compare: what several files are; epochs are sorted.
+        out: the folder for a page, JSON and figures.
         seed: of the samples.
     """
 

@@ -170,7 +170,7 @@ ERRORS = {
     "where must be booleans of shape": lambda s: s.add(
         jnp.ones((1, DIM)), jnp.array([0]), where=jnp.ones(2, bool)
     ),
-    "3 of 4 classes have none": lambda s: s.add(jnp.ones((1, DIM)), jnp.array([1])).finish(),
+    "3 of 4 classes have none": lambda s: add(s, jnp.ones((1, DIM)), jnp.array([1])).finish(),
     "the same classes and dimensions": lambda s: s.merge(Accumulator.init(3, DIM)),
     "num_classes must be at least 2": lambda s: s.init(1, DIM),
 }

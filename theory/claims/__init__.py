@@ -4,6 +4,7 @@ from theory.checking import Claim
 from theory.claims import (
     escape_flow,
     escape_paley,
+    escape_runs,
     escape_theorem_a,
     escape_theorem_b,
     evaluators,
@@ -59,6 +60,7 @@ CLAIMS: tuple[Claim, ...] = (
     *escape_theorem_b.CLAIMS,
     *escape_paley.CLAIMS,
     *escape_flow.CLAIMS,
+    *escape_runs.CLAIMS,
     *free_features_optima.CLAIMS,
     *proposition5_detached_gradient.CLAIMS,
     *free_features_training.CLAIMS,

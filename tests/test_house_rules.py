@@ -26,7 +26,7 @@ LAYERS = {
         "validation padding precision system",
         "pair_rules views_axis hardening psi normalization geometry evaluation data augmentation "
         "networks checkpoints",
-        "pairs",
+        "pairs false_negatives",
         "losses encoders",
         "collectives batch_warnings meshes",
         "conventions",
@@ -48,10 +48,10 @@ LAYERS = {
     "hcl_jax.data": (
         "splits decoding splitting square_images",
         "bundled synthetic image_sets image_lists instructions streaming",
-        "array_records image_folder idx_files npz_sets folder_lists",
-        "decoded_folders",
+        "array_records image_folder idx_files npz_sets squares own_splits",
+        "own_folders hugging_face",
         "tfds_directory",
-        "tfds_sets",
+        "tfds_sets own_tfds",
     ),
     "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),

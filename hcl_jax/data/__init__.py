@@ -1,8 +1,7 @@
 """Data sets as arrays: synthetic, bundled, prepared by TFDS, idx files, or one's own."""
 
 from hcl_jax.data.bundled import digits
-from hcl_jax.data.decoded_folders import class_folders
-from hcl_jax.data.folder_lists import ClassFolders, list_class_folders
+from hcl_jax.data.hugging_face import hugging_face_set
 from hcl_jax.data.idx_files import FASHION_MNIST, KMNIST, MNIST, fashion_mnist, kmnist, mnist
 from hcl_jax.data.image_folder import TINY_IMAGENET, tiny_imagenet
 from hcl_jax.data.image_sets import (
@@ -14,6 +13,8 @@ from hcl_jax.data.image_sets import (
     channel_statistics,
 )
 from hcl_jax.data.npz_sets import npz_set
+from hcl_jax.data.own_folders import ClassFolders, class_folders, list_class_folders
+from hcl_jax.data.own_tfds import tfds_set
 from hcl_jax.data.splits import Dataset, DatasetError, Split
 from hcl_jax.data.splitting import long_tailed, stratified_split
 from hcl_jax.data.streaming import PlacedSplit, chunks, place_split
@@ -47,6 +48,7 @@ __all__ = [
     "fashion_mnist",
     "gaussian_class_means",
     "gaussian_classes",
+    "hugging_face_set",
     "kmnist",
     "list_class_folders",
     "long_tailed",
@@ -55,6 +57,7 @@ __all__ = [
     "place_split",
     "stl10",
     "stratified_split",
+    "tfds_set",
     "three_gaussians",
     "tiny_imagenet",
 ]

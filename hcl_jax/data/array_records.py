@@ -33,8 +33,7 @@ def read_split(
     _check_presence(builder, split, directory, spec)
     info = builder.info.splits[split]
     paths = [Path(path) for path in info.filepaths]
-    for path, length in zip(paths, info.shard_lengths, strict=True):
-        _check_length(path, length)
+    check_lengths(info)
     found = LabelledImages(
         np.empty((info.num_examples, *spec.image_shape), np.uint8),
         {label: np.empty(info.num_examples, np.int32) for label in spec.classes},
@@ -66,6 +65,12 @@ def _check_presence(builder: Any, split: str, directory: Path, spec: ImageSetSpe
             f"{directory} holds no split {split!r}, only {', '.join(builder.info.splits)}; "
             f"remove that directory and prepare {spec.name} anew"
         )
+
+
+def check_lengths(info: Any) -> None:
+    """Raises DatasetError unless the files of a TFDS split hold the records that it says."""
+    for path, length in zip(info.filepaths, info.shard_lengths, strict=True):
+        _check_length(Path(path), length)
 
 
 def _check_length(path: Path, length: int) -> None:

@@ -103,6 +103,14 @@ def version_of(path: Path) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
+def listing_of(directory: Path) -> str:
+    """Names, sizes and times of all files below: what tells one preparation from another."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return "\n".join(
+        f"{path.relative_to(directory).as_posix()} {version_of(path)}" for path in paths
+    )
+
+
 def open_image(opener: Callable[[Any], Any], file: Any, *, height: int, width: int) -> Any:
     """Opens an image by a class of Pillow's, which reads no more than the header, and checks it.
 

@@ -6,17 +6,15 @@ from typing import Any
 
 from hcl_jax.data.splits import DatasetError
 
-INSTALL = 'pip install "hcl-jax[tfds]"'
 
-
-def import_or_explain(module: str, purpose: str) -> Any:
-    """Imports a module of the `tfds` extra; where it is missing, DatasetError names the extra."""
+def import_or_explain(module: str, purpose: str, extra: str = "tfds") -> Any:
+    """Imports a module of an extra; where it is missing, DatasetError names the extra."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise DatasetError(
             f"{purpose} needs {module}, which cannot be imported ({error}); "
-            f"install what is needed with {INSTALL}"
+            f'install what is needed with pip install "hcl-jax[{extra}]"'
         ) from error
 
 

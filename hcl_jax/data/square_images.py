@@ -1,7 +1,7 @@
 """One image file of any kind as an RGB square."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,15 +10,15 @@ LARGEST_SIDE = 2**13
 """Pixels; files that say they are larger are refused before they are decoded."""
 
 
-def read_square(path: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
+def read_square(file: Path | BinaryIO, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """The centre of an image as an RGB square of this size."""
     from PIL import Image, ImageOps
 
-    with Image.open(path) as file:
-        if max(file.size) > LARGEST_SIDE:
-            raise ValueError(f"{file.size[0]} x {file.size[1]} pixels are too many")
-        file.draft("RGB", (2 * size, 2 * size))  # lets JPEG decode at a fraction of its size
-        image = _in_rgb(ImageOps.exif_transpose(file))
+    with Image.open(file) as opened:
+        if max(opened.size) > LARGEST_SIDE:
+            raise ValueError(f"{opened.size[0]} x {opened.size[1]} pixels are too many")
+        opened.draft("RGB", (2 * size, 2 * size))  # lets JPEG decode at a fraction of its size
+        image = _in_rgb(ImageOps.exif_transpose(opened))
     return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from hcl_jax.data.array_records import ARRAY_RECORD_MODULE, LabelledImages, read_split
-from hcl_jax.data.decoding import ArrayLayout, load_or_decode, version_of
+from hcl_jax.data.decoding import ArrayLayout, listing_of, load_or_decode
 from hcl_jax.data.image_sets import ImageSetSpec
 from hcl_jax.data.instructions import import_or_explain, preparation_command
 from hcl_jax.data.splits import DatasetError
@@ -28,7 +28,7 @@ def read_labelled(
     data_dir: Path, spec: ImageSetSpec
 ) -> tuple[LabelledImages, LabelledImages, ClassNames]:
     """The training split, the test split, and the names of the classes of each kind of label."""
-    directory = _find(data_dir, spec.name)
+    directory = find_prepared(data_dir, spec.name)
     layouts = _layouts(spec)
     arrays = _load_or_decode(directory, "", lambda: _decode_labelled(directory, spec), layouts)
     splits = [
@@ -44,10 +44,10 @@ def read_labelled(
 
 def read_unlabelled(data_dir: Path, spec: ImageSetSpec) -> UInt8[np.ndarray, "n height width 3"]:
     """The images without labels, which `read_labelled` does not read; cached in their own file."""
-    directory = _find(data_dir, spec.name)
+    directory = find_prepared(data_dir, spec.name)
 
     def decode() -> Arrays:
-        builder = _open(directory, spec)
+        builder = _open_as(directory, spec)
         found = read_split(builder, UNLABELLED, directory, spec, labelled=False)
         return {"images": found.images}
 
@@ -67,8 +67,11 @@ def _layouts(spec: ImageSetSpec) -> dict[str, ArrayLayout]:
     return layouts
 
 
-def _find(data_dir: Path, name: str) -> Path:
-    """The directory of the highest version that is prepared."""
+def find_prepared(data_dir: Path, name: str) -> Path:
+    """The directory of the highest version that is prepared of a data set, or of a configuration.
+
+    DatasetError says what was looked for, and how it is prepared if a command here does it.
+    """
     versions = [
         path.parent
         for path in (data_dir / name).glob("*/dataset_info.json")
@@ -90,17 +93,11 @@ def _load_or_decode(
     """What `decode` makes of the records in this directory, cached in a file named after it."""
     name, version = directory.parent.name, directory.name
     cache = directory.parent.parent / "decoded" / f"{name}-{version}{suffix}.npz"
-    return load_or_decode(cache, _listing(directory), decode, layouts=layouts)
-
-
-def _listing(directory: Path) -> str:
-    """Names, sizes and times of all files: what tells one preparation from another."""
-    paths = sorted(path for path in directory.iterdir() if path.is_file())
-    return "\n".join(f"{path.name} {version_of(path)}" for path in paths)
+    return load_or_decode(cache, listing_of(directory), decode, layouts=layouts)
 
 
 def _decode_labelled(directory: Path, spec: ImageSetSpec) -> Arrays:
-    builder = _open(directory, spec)
+    builder = _open_as(directory, spec)
     arrays = {}
     for split in ("train", "test"):
         found = read_split(builder, split, directory, spec, labelled=True)
@@ -111,9 +108,16 @@ def _decode_labelled(directory: Path, spec: ImageSetSpec) -> Arrays:
     return arrays
 
 
-def _open(directory: Path, spec: ImageSetSpec) -> Any:
-    """The TFDS builder of files that are already prepared, its metadata checked."""
-    purpose = f"reading {spec.name}"
+def _open_as(directory: Path, spec: ImageSetSpec) -> Any:
+    """The TFDS builder of a data set that is already prepared, its metadata checked."""
+    builder = open_prepared(directory)
+    _check_features(builder.info.features, directory, spec)
+    return builder
+
+
+def open_prepared(directory: Path) -> Any:
+    """The TFDS builder of array_record files that are already prepared."""
+    purpose = f"reading {directory}"
     for module in (ARRAY_RECORD_MODULE, "PIL.Image"):
         import_or_explain(module, purpose)
     tfds = import_or_explain("tensorflow_datasets", purpose)
@@ -130,7 +134,6 @@ def _open(directory: Path, spec: ImageSetSpec) -> Any:
             f"{directory} holds {kind} files, which only TensorFlow reads; "
             "prepare the data set with file_format='array_record'"
         )
-    _check_features(builder.info.features, directory, spec)
     return builder
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 import tyro
 
-from hcl_jax.data.decoded_folders import Damaged
 from hcl_jax.data.splitting import Profile
+from hcl_jax.data.squares import Damaged
 from hcl_jax.validation import (
     check_choice,
     check_count,
@@ -31,7 +31,7 @@ from scripts.experiments.options import (
     ScheduleName,
     ViewsName,
 )
-from scripts.experiments.own_data import IMAGE_SIZE, KINDS, OwnData, Source, kind_of
+from scripts.experiments.own_data import IMAGE_SIZE, KINDS, SQUARES, OwnData, Source, kind_of
 
 Initialization = Literal["random", "near_nc"]
 Positives = Literal["class", "views"]
@@ -60,8 +60,8 @@ FROM_THE_DATA = ("views", "network", "head")
 """Those of them that may be none: what goes with the data set."""
 
 OF_OWN_DATA = ("test_fraction",)
-OF_A_FOLDER = ("image_size", "damaged")
-"""The fields that say something of data of one's own, and of a folder only."""
+OF_SQUARES = ("image_size", "damaged")
+"""The fields that say something of data of one's own, and of images of any size only."""
 
 FLAGS = ("synchronized", "probes", "stop_gradient_hardening", "reference_conventions")
 LARGEST_SEED = 2**31 - 1
@@ -80,13 +80,14 @@ class Experiment:
 
     Attributes:
         data: "grouped" and "triangle" (synthetic), "digits" (real, bundled), or an image data set;
-            "stl10_unlabelled" trains on the images of STL-10 without labels. "npz:FILE" and
-            "folder:DIR" are data of one's own, see `hcl_jax.data.npz_set` and `class_folders`.
-        image_size: side of the squares that the images of a folder become.
+            "stl10_unlabelled" trains on the images of STL-10 without labels. "npz:FILE",
+            "folder:DIR", "hf:DIR" (saved by Hugging Face's `datasets`) and "tfds:NAME[:CONFIG]"
+            (prepared in the data directory) are data of one's own.
+        image_size: side of the squares that images of any size become.
         test_fraction: share of every class that is held out of data of one's own that do not say
             what is to be held out.
         split_seed: seed of that choice, and of the images that a long tail keeps.
-        damaged: whether images of a folder that cannot be read are refused or skipped.
+        damaged: whether images that cannot be read are refused or skipped.
         imbalance: the size of the largest class over that of the smallest in training; above 1
             later classes keep fewer images.
         imbalance_profile: whether sizes fall from class to class, or from half to half.
@@ -197,12 +198,15 @@ class Experiment:
         if not is_data(self.data):
             known = (*DATASETS, *(f"{kind}:{rest}" for kind, rest in KINDS.items()))
             check_choice("data", self.data, known)
-        unfit = {"npz": OF_A_FOLDER, "folder": (), None: (*OF_OWN_DATA, *OF_A_FOLDER)}
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name in unfit[kind_of(self.data)]:
-            if getattr(self, name) != defaults[name]:
-                of = "a folder" if name in OF_A_FOLDER else "data of one's own"
-                raise ValueError(f"{name} is for {of}, not for {self.data}")
+        squares = [f"{kind}:" for kind in SQUARES]
+        for names, fits, what in (
+            (OF_OWN_DATA, self.is_own, "data of one's own"),
+            (OF_SQUARES, kind_of(self.data) in SQUARES, f"data of {', '.join(squares)}"),
+        ):
+            for name in names:
+                if not fits and getattr(self, name) != defaults[name]:
+                    raise ValueError(f"{name} is for {what}, not for {self.data}")
         if self.image_size is not None:
             check_count("image_size", self.image_size)
         for name in ("test_fraction", "imbalance"):
@@ -260,7 +264,7 @@ class Experiment:
     @property
     def data_label(self) -> str:
         """The name of the data set; of data of one's own the last part of the path."""
-        return Path(self.data).name if self.is_own else self.data
+        return Path(self.data.partition(":")[2]).name if self.is_own else self.data
 
     @property
     def source(self) -> Source:

@@ -1,25 +1,28 @@
-"""Data of one's own: files and folders that an experiment names as `npz:FILE` or `folder:DIR`."""
+"""Data of one's own: files and folders that an experiment names by their kind and place."""
 
 import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tyro.constructors import PrimitiveConstructorSpec
 
 from hcl_jax import data
 from hcl_jax.data import Dataset, ImageSet
-from hcl_jax.data.decoded_folders import Damaged
 from hcl_jax.data.splitting import Profile
+from hcl_jax.data.squares import Damaged
 from scripts.paths import parsed_path
 
-KINDS = {"npz": "FILE", "folder": "DIR"}
+KINDS = {"npz": "FILE", "folder": "DIR", "hf": "DIR", "tfds": "NAME[:CONFIG]"}
 """What stands before the colon, and what comes after it."""
 
+SQUARES = ("folder", "hf", "tfds")
+"""Kinds whose images may be of any size, and become squares."""
+
 IMAGE_SIZE = 32
-"""Pixels of a side of what the images of a folder become, unless an experiment says otherwise."""
+"""Pixels of a side of what images of any size become, unless an experiment says otherwise."""
 
 
 class Source(NamedTuple):
@@ -27,7 +30,7 @@ class Source(NamedTuple):
 
     Attributes:
         data: the name of a data set, or data of one's own.
-        image_size: side of the squares that the images of a folder become.
+        image_size: side of the squares that images of any size become.
         test_fraction: share of every class that is held out of data of one's own.
         split_seed: seed of that choice, and of the images that a long tail keeps.
         damaged: what becomes of images that cannot be read.
@@ -74,17 +77,23 @@ def kind_of(name: str) -> str | None:
 
 def load_own(source: Source, data_dir: Path) -> Dataset | ImageSet:
     """Loads data of one's own; images of a folder are decoded to `data_dir` the first time."""
-    split = {"test_fraction": source.test_fraction, "split_seed": source.split_seed}
-    path = Path(source.data.partition(":")[2])
-    if kind_of(source.data) == "npz":
-        return data.npz_set(path, **split)
-    return data.class_folders(
-        path,
-        image_size=source.image_size,
-        cache_dir=data_dir / "decoded",
-        damaged=source.damaged,
+    kind, _, place = source.data.partition(":")
+    split: dict[str, Any] = {
+        "test_fraction": source.test_fraction,
+        "split_seed": source.split_seed,
+    }
+    if kind == "npz":
+        return data.npz_set(Path(place), **split)
+    squares = {
+        "image_size": source.image_size,
+        "cache_dir": data_dir / "decoded",
+        "damaged": source.damaged,
         **split,
-    )
+    }
+    if kind == "tfds":
+        return data.tfds_set(place.replace(":", "/"), data_dir, **squares)
+    load = data.class_folders if kind == "folder" else data.hugging_face_set
+    return load(Path(place), **squares)
 
 
 def found_in(loaded: Dataset | ImageSet) -> OwnData:
@@ -114,6 +123,8 @@ def name_or_own(names: Sequence[str]) -> PrimitiveConstructorSpec[str]:
     def parsed(words: list[str]) -> str:
         (word,) = words
         kind = kind_of(word)
+        if kind == "tfds":
+            return word
         if kind:
             path = parsed_path([word.partition(":")[2]]).absolute()
             return f"{kind}:{path}"

@@ -62,7 +62,7 @@ def test_folders_of_splits_are_taken_as_they_are(tmp_path, held_out):
 def test_it_is_decoded_once_until_it_changes(pets, monkeypatch):
     before = load(pets)
     with monkeypatch.context() as patch:
-        patch.setattr("hcl_jax.data.decoded_folders.read_square", None)
+        patch.setattr("hcl_jax.data.squares.read_square", None)
         again = load(pets)
     assert np.array_equal(again.train.images, before.train.images)
     assert again.mean == before.mean

@@ -582,3 +582,40 @@ def test_nothing_warns_while_reading(made):
         warnings.simplefilter("error")
         shutil.rmtree(made[1] / "decoded", ignore_errors=True)
         load(*made)
+
+
+def test_any_prepared_set_becomes_squares(made, tmp_path):
+    name, directory = made
+    own = getattr(data, name)(directory)
+    size = own.train.images.shape[1]
+    if name == "cifar100":  # of which fewer images than classes are generated
+        with pytest.raises(DatasetError, match=r"class class 30 has no training image$"):
+            data.tfds_set(name, directory, image_size=size, cache_dir=tmp_path)
+        return
+    found = data.tfds_set(name, directory, image_size=size, cache_dir=tmp_path)
+    assert found.class_names == own.class_names
+    for split, expected in ((found.train, own.train), (found.test, own.test)):
+        np.testing.assert_array_equal(split.images, expected.images)
+        np.testing.assert_array_equal(split.labels, expected.labels)
+    small = data.tfds_set(name, directory, image_size=size // 2, cache_dir=tmp_path)
+    assert small.train.images.shape[1:] == (size // 2, size // 2, 3)
+
+
+def forget_a_feature(directory, name):
+    features = directory / "features.json"
+    content = json.loads(features.read_text())
+    del content["featuresDict"]["features"][name]
+    features.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("image", "its features are .*label: ClassLabel"),
+        ("label", "class superclass 8 has no training image$"),  # then the only class
+    ],
+)
+def test_sets_without_an_image_or_a_class_are_refused(cifar100_copy, tmp_path, name, message):
+    forget_a_feature(cifar100_copy, name)
+    with pytest.raises(DatasetError, match=message):
+        data.tfds_set("cifar100", tmp_path, image_size=8, cache_dir=tmp_path / "kept")

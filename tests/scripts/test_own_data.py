@@ -125,14 +125,20 @@ def test_every_method_goes_by_its_name_alone():
 
 
 REFUSED = {
-    "image_size is for a folder, not for npz:": ["--data", "npz:own.npz", "--image-size", "9"],
-    "damaged is for a folder, not for grouped": ["--damaged", "skip"],
+    "image_size is for data of folder:, hf:, tfds:, not for npz:": [
+        "--data",
+        "npz:own.npz",
+        "--image-size",
+        "9",
+    ],
+    "damaged is for data of folder:, hf:, tfds:, not for grouped": ["--damaged", "skip"],
     "test_fraction is for data of one's own, not for grouped": ["--test-fraction", "0.5"],
     "imbalance must be at least 1 and finite, got 0.5": ["--imbalance", "0.5"],
     "test_fraction must lie between 0 and 1": ["--data", "npz:own.npz", "--test-fraction", "1"],
     "is none of grouped": ["--data", "zip:own.npz"],
     "there is no file": ["--data", "npz:none.npz"],
     "there is no folder": ["--data", "folder:none"],
+    "beans/small is not prepared in data": ["--data", "tfds:beans:small"],
     "a batch of 500 is more than all training images": [
         *("--data", "npz:own.npz", "--batch-size", "500")
     ],

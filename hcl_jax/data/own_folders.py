@@ -1,10 +1,11 @@
-"""Which images lie in a folder of one's own, and of which class they are.
+"""Folders of one's own images, with a subfolder for each class.
 
 flowers/rose/a.jpg               a part of every class is held out
 flowers/train/rose/a.jpg         or what is in test/, or in val/ if there is no test/
 flowers/test/rose/b.jpg
 """
 
+import hashlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -14,14 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from hcl_jax.data.decoding import version_of
+from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.instructions import import_or_explain
+from hcl_jax.data.own_splits import HELD_OUT, TRAINING, held_out_of, shown, train_then_test
 from hcl_jax.data.splits import DatasetError
-from hcl_jax.data.splitting import stratified_split
+from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
 from hcl_jax.validation import check_path
-
-TRAINING = "train"
-HELD_OUT = ("test", "val", "valid", "validation")
-"""The names of folders of splits; of those that are held out the first that is there is used."""
 
 
 class ClassFolders(NamedTuple):
@@ -80,20 +80,16 @@ def list_class_folders(
     top = _subfolders(root, suffixes)
     if TRAINING not in top:
         names, paths, labels = _list_split(root, suffixes)
-        try:
-            train, test = stratified_split(labels, test_fraction=test_fraction, seed=split_seed)
-        except ValueError as error:
-            raise DatasetError(f"{root}: {error}; classes are {_shown(names)}") from error
-        chosen = np.concatenate([train, test])
-        return ClassFolders(
-            root, tuple(paths[i] for i in chosen), labels[chosen], len(train), names
+        order, num_train = train_then_test(
+            root, labels, names, test_fraction=test_fraction, split_seed=split_seed
         )
-    held_out = next((name for name in HELD_OUT if name in top), None)
+        return ClassFolders(root, tuple(paths[i] for i in order), labels[order], num_train, names)
+    held_out = held_out_of(top)
     unexpected = set(top) - {TRAINING, *HELD_OUT}
     if held_out is None or unexpected:
         raise DatasetError(
             f"{root} has a folder {TRAINING}, so the others must be {' or '.join(HELD_OUT)}; "
-            f"found {_shown(top)}"
+            f"found {shown(top)}"
         )
     names, paths, labels = _list_split(root / TRAINING, suffixes)
     test_names, test_paths, test_labels = _list_split(root / held_out, suffixes)
@@ -108,6 +104,73 @@ def list_class_folders(
         len(paths),
         names,
     )
+
+
+def class_folders(
+    path: Path | str,
+    *,
+    image_size: int,
+    cache_dir: Path | str,
+    test_fraction: float = 0.2,
+    split_seed: int = 0,
+    damaged: Damaged = "refuse",
+) -> ImageSet:
+    """The images of a folder as a data set, decoded once.
+
+    Args:
+        path: the folder, see the top of this file.
+        image_size: height and width of the squares that images become, in pixels.
+        cache_dir: directory in which decoded images are kept; a folder whose files, sizes or times
+            of change differ is decoded again.
+        test_fraction: share of every class that is held out where there are no folders of splits.
+        split_seed: seed of that choice.
+        damaged: "refuse", or "skip" images that cannot be read, with a warning that names them.
+
+    Returns:
+        uint8 images (n, image_size, image_size, 3), mapped from the file, and the statistics of
+        their channels over the training images.
+
+    Raises:
+        DatasetError: as `list_class_folders`; if images are damaged, with their number and the
+            first ones; or if none of a class is left.
+        ValueError, TypeError: if the size is not a positive integer, or for another `damaged`.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("cat/a.png", "cat/b.png", "dog/a.png", "dog/b.png"):
+        ...     (folder / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
+        ...     Image.new("RGB", (20, 30)).save(folder / "pets" / name)
+        >>> pets = class_folders(folder / "pets", image_size=16, cache_dir=folder / "decoded")
+        >>> pets.class_names, pets.train.images.shape
+        (('cat', 'dog'), (2, 16, 16, 3))
+    """
+    listed = list_class_folders(path, test_fraction=test_fraction, split_seed=split_seed)
+    source = ImageSource(
+        listed.root.resolve().name,
+        listed.root,
+        _digest(listed),
+        listed.labels,
+        listed.num_train,
+        listed.class_names,
+        open=listed.paths.__getitem__,
+        describe=lambda number: str(listed.paths[number]),
+    )
+    return decoded_squares(source, image_size=image_size, cache_dir=cache_dir, damaged=damaged)
+
+
+def _digest(listed: ClassFolders) -> str:
+    """Changes once an image is added, removed, renamed or replaced."""
+    digest = hashlib.sha256()
+    for path in listed.paths:
+        try:
+            version = version_of(path)
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read: {error}") from error
+        name = os.fsencode(path.relative_to(listed.root))
+        digest.update(name + f" {version}\n".encode())
+    return digest.hexdigest()
 
 
 def _suffixes() -> frozenset[str]:
@@ -134,7 +197,7 @@ def _list_split(
     names = tuple(_subfolders(folder, suffixes))
     if len(names) < 2:
         raise DatasetError(
-            f"{folder} must have a folder for each of at least two classes; found {_shown(names)}"
+            f"{folder} must have a folder for each of at least two classes; found {shown(names)}"
         )
     paths: list[Path] = []
     counts, others = [], []
@@ -163,9 +226,3 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from _files(Path(entry.path))
         else:
             yield Path(entry.path)
-
-
-def _shown(names: tuple[str, ...] | list[str]) -> str:
-    """The first of some names."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more if names else "none"

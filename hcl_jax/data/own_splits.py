@@ -1,0 +1,41 @@
+"""How the splits of data of one's own are called, and who is held out where there is only one."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Int
+
+from hcl_jax.data.splits import DatasetError
+from hcl_jax.data.splitting import stratified_split
+
+TRAINING = "train"
+HELD_OUT = ("test", "val", "valid", "validation")
+"""The names of folders of splits; of those that are held out the first that is there is used."""
+
+
+def held_out_of(names: Iterable[str]) -> str | None:
+    """The split to test with among splits of these names; None if none is known."""
+    there = set(names)
+    return next((name for name in HELD_OUT if name in there), None)
+
+
+def train_then_test(
+    place: object,
+    labels: Int[np.ndarray, " n"],
+    class_names: tuple[str, ...],
+    *,
+    test_fraction: float,
+    split_seed: int,
+) -> tuple[Int[np.ndarray, " n"], int]:
+    """All images, those to train on first, and how many these are; DatasetError names the place."""
+    try:
+        train, test = stratified_split(labels, test_fraction=test_fraction, seed=split_seed)
+    except ValueError as error:
+        raise DatasetError(f"{place}: {error}; classes are {shown(class_names)}") from error
+    return np.concatenate([train, test]), len(train)
+
+
+def shown(names: tuple[str, ...] | list[str]) -> str:
+    """The first of some names."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more if names else "none"

@@ -70,7 +70,7 @@ def rate_figure(effort: Effort) -> "Figure":
         axes.set_xlim(-0.3, 35)
     left.set(yscale="log", ylim=(LEAST, 3e-3), title=f"predicted, Paley frame of {PRIME} classes")
     right.set(title="found by training on CIFAR-100 (the paper)")
-    right.annotate("HUCL 10 and 30: no cliff,\ngradual decay", (10, 60), color="C1", ha="center")
+    right.annotate("HUCL 10 and 30: no cliff,\ngradual decay", (12, 30), color="C1", ha="center")
     left.legend(loc="lower left")
     right.legend(loc="upper left")
     return figure

@@ -9,6 +9,7 @@ from hcl_jax.conventions import (
     Objective,
     batch_losses,
 )
+from hcl_jax.false_negatives import without_false_negatives
 from hcl_jax.named_losses import clip, nscl, nt_xent, supcon
 from hcl_jax.objectives import hscl, hucl, objective, scl, ucl
 from hcl_jax.options import Options
@@ -40,4 +41,5 @@ __all__ = [
     "scl",
     "supcon",
     "ucl",
+    "without_false_negatives",
 ]

@@ -26,7 +26,7 @@ LAYERS = {
         "validation padding precision system",
         "pair_rules views_axis hardening psi normalization geometry evaluation data augmentation "
         "networks checkpoints",
-        "pairs",
+        "pairs false_negatives",
         "losses encoders",
         "collectives batch_warnings meshes",
         "conventions",

@@ -172,7 +172,7 @@ class Accumulator(NamedTuple):
         if embeddings.shape[1] != dim:
             raise ValueError(f"embeddings must have dimension {dim}, got {embeddings.shape[1]}")
         dtype = self.scale.dtype
-        if jnp.promote_types(wide_dtype(embeddings), dtype) != dtype:
+        if wide_dtype(embeddings).itemsize > dtype.itemsize:
             raise TypeError(f"the state is {dtype}, narrower than embeddings of {embeddings.dtype}")
         rows = at_least_float32(embeddings).astype(dtype)
         return self.merge(_state_of(rows, class_numbers(labels), num_classes, where))

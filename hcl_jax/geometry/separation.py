@@ -54,7 +54,7 @@ def separation(
     """`cdnv` of class means and of the variance of each class; a class at a time, as memory."""
 
     def of_class(number: Int[Array, ""]) -> Float[Array, ""]:
-        distances = jnp.sum(jnp.square(means - means[number]), axis=1)
+        distances = jnp.sum(jnp.square(means - means[number][None]), axis=1)
         other = jnp.arange(len(means)) != number
         apart = distances > 0
         ratios = (variances + variances[number]) / (2 * jnp.where(apart, distances, 1))

@@ -58,12 +58,18 @@ def assert_agree(found, wanted, rtol):
 
 
 def test_it_agrees_with_measure_in_float64(x64):
-    found = finish(streamed(ROWS))
+    """Without a promotion of ranks, or of dtypes but of narrow rows to the state's."""
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        found = finish(streamed(ROWS))
+        cdnv = geometry.cdnv(jnp.asarray(ROWS), jnp.asarray(LABELS), CLASSES)
+        add(Accumulator.init(CLASSES, DIM), jnp.ones((1, DIM), jnp.bfloat16), jnp.ones(1, jnp.int8))
     assert found.means.dtype == jnp.float64
     assert_agree(found, expected(ROWS), 1e-12)
-    np.testing.assert_allclose(
-        geometry.cdnv(jnp.asarray(ROWS), jnp.asarray(LABELS), CLASSES), found.cdnv, rtol=1e-12
-    )
+    np.testing.assert_allclose(cdnv, found.cdnv, rtol=1e-12)
+
+
+def test_classes_at_one_point_are_not_apart():
+    assert geometry.cdnv(jnp.ones((4, 2)), jnp.arange(4) % 2, 2) == jnp.inf
 
 
 def test_it_agrees_with_measure_in_float32():

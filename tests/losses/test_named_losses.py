@@ -152,6 +152,31 @@ CASES = {
         (VIEWS,),
     ),
 }
+
+
+def of_one_view(features):
+    """SupContrast's contrast_mode "one": the anchors are the first views."""
+    s = features.reshape(24, 4) @ features.reshape(24, 4).T / T
+    labels = np.repeat(np.asarray(OF_IMAGES), 2)
+    others = ~np.eye(24, dtype=bool)
+    positive = (labels[:, None] == labels) & others
+    losses = jnp.log(jnp.where(others, jnp.exp(s), 0).sum(1))[:, None] - s
+    return ((losses * positive).sum(1) / positive.sum(1))[::2].mean()
+
+
+def with_weights(form, features):
+    """The same by weights of rows, which are 0 for all but the first view."""
+    labels, weights = jnp.repeat(OF_IMAGES, 2), jnp.tile(jnp.array([1.0, 0.0]), 12)
+    return form(
+        lambda z, y, w, **o: hcl_jax.supcon(z, y, weights=w, **o), features, labels, weights
+    )
+
+
+CASES["supcon of one view"] = (
+    lambda form: lambda z: with_weights(form, z.reshape(24, 4)),
+    of_one_view,
+    (VIEWS,),
+)
 CASES |= {
     f"debiased, beta = {beta}": (
         lambda form, beta=beta: (

@@ -128,6 +128,50 @@ def test_ignored_rows_are_as_good_as_left_out():
     np.testing.assert_allclose(*with_and_without_the_ignored(), rtol=1e-6)
 
 
+STORED, OF_STORED, _ = batch(count=12, dim=4, classes=4, seed=3)
+
+
+def with_every_option(log_temperature, z, bank, implementation):
+    return hcl_jax.hscl(
+        z,
+        LABELS,
+        beta=2.0,
+        psi=hcl_jax.psi.infonce(q="k", temperature=jnp.exp(log_temperature)),
+        ignore_label=-1,
+        ignored_negatives=True,
+        weights=WEIGHTS,
+        bank=hcl_jax.Bank(bank, OF_STORED),
+        implementation=implementation,
+        quiet=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_all_options_at_once_under_vmap_and_scan(dtype):
+    z, bank = Z.astype(dtype), STORED.astype(dtype)
+    temperatures = jnp.array([-1.0, 0.0, 0.5])
+    gradient = jax.value_and_grad(with_every_option, argnums=(0, 1, 2))
+
+    def blockwise(t):
+        return gradient(t, z, bank, "blockwise")
+
+    mapped = jax.jit(jax.vmap(blockwise))(temperatures)
+    scanned = jax.jit(lambda ts: jax.lax.scan(lambda c, t: (c, blockwise(t)), None, ts)[1])(
+        temperatures
+    )
+    with jax.enable_x64(True):
+        wide = [jnp.asarray(np.asarray(a, np.float64)) for a in (z, bank)]
+        wanted = [gradient(np.float64(t), *wide, "dense") for t in np.asarray(temperatures)]
+    wanted = jax.tree.map(lambda *parts: np.stack(parts), *wanted)
+    # Exponents up to beta + 1/t carry that many rounding errors; bfloat16 rounds gradients at last.
+    for found in (mapped, scanned):
+        for got, expected in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+            rounding = 2.0**-8 if got.dtype == jnp.bfloat16 else 0
+            bound = (2.0**-24 * 16 * (2 + np.e + 4) + rounding) * np.abs(expected).max()
+            np.testing.assert_allclose(np.asarray(got, np.float64), expected, rtol=0, atol=bound)
+
+
 def test_an_anchor_of_weight_zero_costs_nothing_even_if_its_loss_is_not_a_number():
     parts = losses.AnchorLosses(
         jnp.array([1.0, jnp.nan]), jnp.array([1, 1]), jnp.array([True, True])

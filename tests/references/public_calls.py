@@ -154,6 +154,12 @@ SPECIAL = {
     "supcon": Call(hcl_jax.supcon, {**BATCH, "temperature": 0.5}),
     "nt_xent": Call(hcl_jax.nt_xent, {**BATCH, "temperature": 0.5}),
     "nscl": Call(hcl_jax.nscl, {**BATCH, "groups": Y, "temperature": 0.5}),
+    "without_false_negatives": Call(
+        lambda hardening, above: hcl_jax.without_false_negatives(hardening, above=above).log_eta(
+            jnp.asarray([0.5, 0.25])
+        ),
+        {"hardening": hardening.exponential(2.0), "above": 0.4},
+    ),
     "clip": Call(hcl_jax.clip, {"images": Z, "texts": Z, "temperature": 0.5}),
     "objective": Call(
         hcl_jax.objective, {**BATCH, "supervised": True, "hardening": hardening.exponential(2.0)}

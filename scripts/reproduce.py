@@ -24,7 +24,7 @@ from scripts.experiments.paper import METHODS
 from scripts.paths import UserPath
 from scripts.runs.exit_status import run_job
 from scripts.runs.loop import run
-from scripts.runs.progress import progress_bar
+from scripts.runs.progress import steps_bar
 from scripts.runs.provenance import environment
 from scripts.runs.run_directory import write_json, write_summary
 from scripts.runs.run_files import read_finished_metrics
@@ -101,7 +101,7 @@ def reproduce(plan: Plan, out: Path) -> None:
     start = time.perf_counter()
     results = []
     refuse_what_does_not_fit(plan.experiments, ONE_DEVICE)
-    with progress_bar(plan.experiments) as progress:
+    with steps_bar(plan.experiments) as progress:
         for experiment in plan.experiments:
             results += run(experiment, out / experiment.name, progress)
     write_figures(plan, out, results)

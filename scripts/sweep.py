@@ -24,7 +24,7 @@ from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
 from scripts.runs.exit_status import NonFiniteError, RefusedError, run_job
 from scripts.runs.loop import run
-from scripts.runs.progress import progress_bar
+from scripts.runs.progress import steps_bar
 from scripts.runs.run_directory import write_summary
 from scripts.runs.run_files import read_finished_metrics
 from scripts.runs.runners import refuse_what_does_not_fit
@@ -63,7 +63,7 @@ def sweep(settings: Sweep) -> None:
     experiments = chosen_experiments(settings)
     refuse_what_does_not_fit(experiments.values(), settings.runtime)
     results, failed = [], []
-    with progress_bar(list(experiments.values()), settings.runtime) as progress:
+    with steps_bar(list(experiments.values()), settings.runtime) as progress:
         for name, experiment in experiments.items():
             try:
                 results += run(experiment, settings.out / name, progress, settings.runtime)

@@ -36,7 +36,7 @@ from scripts.paths import UserPath
 from scripts.runs import markdown
 from scripts.runs.exit_status import run_job
 from scripts.runs.loop import run
-from scripts.runs.progress import progress_bar
+from scripts.runs.progress import steps_bar
 from scripts.runs.run_files import read_finished_metrics
 from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import Runtime
@@ -99,7 +99,7 @@ def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
     runtime.begin()
     experiment = described(experiment, runtime.data_dir)
     refuse_what_does_not_fit([experiment], runtime)
-    with progress_bar([experiment], runtime) as progress:
+    with steps_bar([experiment], runtime) as progress:
         results = run(experiment, path, progress, runtime)
     if not is_first():
         return

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from tqdm import tqdm
 
 from hcl_jax.system.json_files import json_text
+from hcl_jax.system.progress import progress_bar
 from scripts.paths import UserPath
 from scripts.theory_report.findings import Finding, run, text_table
 from scripts.theory_report.heartbeat import heartbeat
@@ -98,7 +98,7 @@ def _conflict(settings: VerifyTheory) -> str | None:
 def verify(effort: Effort, report: Path | None) -> int:
     """Measures all claims and controls, prints the table and, given a folder, writes the report."""
     total = sum(1 + len(claim.controls) for claim in CLAIMS)
-    with tqdm(total=total, desc="claims and controls", file=sys.stderr) as bar:
+    with progress_bar(total=total, desc="claims and controls") as bar:
         findings = run(CLAIMS, effort, progress=bar.update)
     print(text_table(findings))
     good = all(finding.as_required for finding in findings)

@@ -6,7 +6,6 @@ of anything else, with other arrays than there should be, or that cannot be read
 
 import os
 import stat
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
-from tqdm import tqdm
 
 from hcl_jax.system.atomic_files import atomic_open
+from hcl_jax.system.progress import progress_bar
 
 IMAGES_PER_JOB = 256
 """The most images that one thread decodes before it takes the next job."""
@@ -38,10 +37,9 @@ def decode_in_threads(
 
     The exception of the first job that raises is raised; jobs that have not begun are cancelled.
     """
-    interval = 0.5 if sys.stderr.isatty() else 15
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=total, desc=description, unit="image", mininterval=interval) as progress,
+        progress_bar(total=total, desc=description, unit="image") as progress,
     ):
         pending = [pool.submit(decode, job) for job in jobs]
         try:

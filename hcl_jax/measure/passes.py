@@ -5,7 +5,6 @@ sample; the second what needs the class means: distances, and what classifiers s
 """
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -14,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from tqdm import tqdm
 
 from hcl_jax.evaluation import class_mean_scores, nearest_mean_scores
 from hcl_jax.geometry import Accumulator, StreamedGeometry
@@ -23,6 +21,7 @@ from hcl_jax.measure.choosing import Source
 from hcl_jax.measure.extras import InputError
 from hcl_jax.normalization import Normalization
 from hcl_jax.precision import norms
+from hcl_jax.system.progress import progress_bar
 
 CHUNK = 2**21
 """Numbers in a chunk: 16 MiB in float64, of which a handful exist at once."""
@@ -158,16 +157,6 @@ def _check_finite(
 
 @contextlib.contextmanager
 def _progress(count: int, what: str) -> Iterator[Callable[[int], object]]:
-    """A progress bar, with a line now and then where nobody watches."""
-    interval = 0.5 if sys.stderr.isatty() else 15
-    with tqdm(
-        total=count,
-        desc=what,
-        unit="row",
-        unit_scale=True,
-        mininterval=interval,
-        delay=interval,
-        leave=False,
-        file=sys.stderr,
-    ) as bar:
+    """A progress bar that stays away from what is done at once."""
+    with progress_bar(total=count, desc=what, unit="row", unit_scale=True, leave=False) as bar:
         yield bar.update

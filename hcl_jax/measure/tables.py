@@ -43,20 +43,29 @@ def csv_arrays(path: Path, delimiter: str = ",") -> dict[str, Stored]:
     read = csv.ReadOptions(autogenerate_column_names=headless)
     parse = csv.ParseOptions(delimiter=delimiter)
 
-    def batches(columns: list[str]) -> Iterator["pa.RecordBatch"]:
-        convert = csv.ConvertOptions(include_columns=columns)
+    def batches(
+        columns: list[str], kind: "pa.DataType | None" = None
+    ) -> Iterator["pa.RecordBatch"]:
+        types = {name: kind for name in columns if kind is not None}
+        convert = csv.ConvertOptions(include_columns=columns, column_types=types)
         try:
             with csv.open_csv(path, read, parse, convert) as reader:
                 yield from reader
         except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
             raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
 
-    count, schema = 0, None
-    for batch in batches([]):
-        count, schema = count + batch.num_rows, batch.schema
-    if schema is None or not count:
+    first = next(batches([]), None)  # its types are those of the file, but of whole numbers
+    if first is None or not first.num_rows:
         raise InputError(f"{path} has no rows")
-    return _arrays([_Column(f.name, f.type, None) for f in schema], count, batches, path)
+    schema = first.schema
+    count = sum(batch.num_rows for batch in batches([schema.names[0]], pa.string()))
+    columns = [_Column(f.name, f.type, None) for f in schema]
+    inside = {column.name for group in _numbered(columns).values() for column in group}
+
+    def typed(names: list[str]) -> Iterator["pa.RecordBatch"]:
+        return batches(names, pa.float64() if inside.issuperset(names) else None)
+
+    return _arrays(columns, count, typed, path)
 
 
 def parquet_arrays(path: Path) -> dict[str, Stored]:

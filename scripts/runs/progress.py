@@ -1,21 +1,20 @@
 """How many epochs and steps an experiment takes, and the bar that counts them."""
 
-import sys
 from collections.abc import Sequence
 
 from tqdm import tqdm
 
 from hcl_jax.system.processes import is_first
+from hcl_jax.system.progress import progress_bar
 from scripts.experiments.datasets import load_dataset, training_split
 from scripts.experiments.experiment import Experiment
 from scripts.runs.runtime import ONE_DEVICE, Runtime
 
 
-def progress_bar(experiments: Sequence[Experiment], runtime: Runtime = ONE_DEVICE) -> tqdm:
-    """A bar that counts the steps of these experiments; in a log file, a line now and then."""
+def steps_bar(experiments: Sequence[Experiment], runtime: Runtime = ONE_DEVICE) -> tqdm:
+    """A bar that counts the steps of these experiments."""
     total = sum(num_steps(experiment, runtime) for experiment in experiments)
-    interval = 0.5 if sys.stderr.isatty() else 15
-    return tqdm(total=total, unit="step", mininterval=interval, disable=not is_first())
+    return progress_bar(total=total, unit="step", disable=not is_first())
 
 
 def num_steps(experiment: Experiment, runtime: Runtime) -> int:

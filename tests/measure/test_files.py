@@ -165,3 +165,14 @@ def test_lists_of_different_lengths_are_refused(tmp_path):
     parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(InputError, match="differ in length"):
         list(open_source(tmp_path / "a.parquet", None, Keys()).rows.blocks())
+
+
+def test_whole_numbers_at_the_beginning_of_a_csv_file_do_not_decide(tmp_path):
+    """More than the first block of a mebibyte, of which pyarrow takes the types."""
+    count = 2**18
+    lines = ["z0,z1,y", *("0,0.5,1" for _ in range(count)), "0.25,0.5,0"]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    source = open_source(tmp_path / "a.csv", None, Keys())
+    *_, last = chunks(source.rows, count)
+    np.testing.assert_array_equal(last, [[0.25, 0.5]])
+    np.testing.assert_array_equal(source.classes.sizes, [1, count])

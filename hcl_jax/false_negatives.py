@@ -6,7 +6,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from hcl_jax.hardening import Hardening
-from hcl_jax.validation import check_scalar, is_concrete
+from hcl_jax.validation import check_finite, check_scalar, is_concrete
 
 Scalar = Float[Array, ""] | float
 
@@ -46,10 +46,9 @@ def without_false_negatives(hardening: Hardening, *, above: Scalar) -> Hardening
             "jax.tree_util.Partial, with the numbers that it closes over as arguments"
         )
     check_scalar("above", above)
-    if is_concrete(above) and jnp.isnan(above):
-        raise ValueError("above must be a number, got nan")
     if is_concrete(above) and above == jnp.inf:
         return hardening
+    check_finite("above", above)
     return Hardening(Partial(_masked_log_factor, hardening.log_factor, above))
 
 

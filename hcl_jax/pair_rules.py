@@ -203,7 +203,17 @@ def _check_integers(name: str, numbers: Rows | Keys) -> None:
     for field, found in numbers._asdict().items():
         if field in ("label", "group", "instance", "excluded"):
             check_integers(f"{field} of {name}", found)
-        elif found is not None and not isinstance(found, tuple):
+        elif found is None:
+            continue
+        elif field in ("classes", "shared", "unshared"):
+            if not isinstance(found, tuple):
+                raise TypeError(
+                    f"{field} of {name} must be a tuple of arrays of bits, got a "
+                    f"{type(found).__name__}"
+                )
+            for bits in found:
+                check_integers(f"{field} of {name}", bits)
+        else:
             check_booleans(f"{field} of {name}", found)
         for part in jax.tree.leaves(found):
             if jnp.shape(part) != jnp.shape(numbers[0]):

@@ -5,7 +5,13 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Int
 
-from hcl_jax.validation import check_array, check_choice, check_count, check_real
+from hcl_jax.validation import (
+    check_choice,
+    check_count,
+    check_integers,
+    check_positive,
+    check_scalar,
+)
 
 Profile = Literal["exponential", "step"]
 """How the sizes of classes fall, from the first class to the last."""
@@ -29,8 +35,8 @@ def stratified_split(
         The indices of training and of test images, each in increasing order.
 
     Raises:
-        ValueError: if the share is not between 0 and 1, or a class has fewer than two images.
-        TypeError: if labels are not one row of integers.
+        ValueError, TypeError: if the share is not between 0 and 1, a class has fewer than two
+            images, or labels are not one row of integers.
 
     Example:
         >>> import numpy as np
@@ -40,7 +46,7 @@ def stratified_split(
         ([6, 3], [2, 1])
     """
     _check_labels(labels)
-    check_real("test_fraction", test_fraction)
+    check_scalar("test_fraction", test_fraction)
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction}")
     rng = np.random.default_rng(check_count("seed", seed, minimum=0))
@@ -76,9 +82,8 @@ def long_tailed(
         The indices that are kept, in increasing order.
 
     Raises:
-        ValueError: for an imbalance below 1 or that is not finite, an unknown profile, or fewer
-            than two classes.
-        TypeError: if labels are not one row of integers.
+        ValueError, TypeError: for an imbalance below 1 or that is not finite, an unknown profile,
+            fewer than two classes, or labels that are not one row of integers.
 
     Example:
         >>> import numpy as np
@@ -87,10 +92,11 @@ def long_tailed(
         [100, 10, 1]
     """
     _check_labels(labels)
-    check_real("imbalance", imbalance)
+    check_scalar("imbalance", imbalance)
+    check_positive("imbalance", imbalance)
     check_choice("profile", profile, get_args(Profile))
-    if not 1 <= imbalance < np.inf:
-        raise ValueError(f"imbalance must be at least 1 and finite, got {imbalance}")
+    if imbalance < 1:
+        raise ValueError(f"imbalance must be at least 1, got {imbalance}")
     rng = np.random.default_rng(check_count("seed", seed, minimum=0))
     classes = list(_members(labels))
     last = len(classes) - 1
@@ -107,12 +113,9 @@ def long_tailed(
 
 
 def _check_labels(labels: Labels) -> None:
-    check_array("labels", labels)
-    if np.ndim(labels) != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
-        raise TypeError(
-            f"labels must be a row of integers, got shape {np.shape(labels)} and dtype "
-            f"{labels.dtype}"
-        )
+    check_integers("labels", labels)
+    if np.ndim(labels) != 1 or not len(labels):
+        raise ValueError(f"labels must be a row of integers, got shape {np.shape(labels)}")
 
 
 def _members(labels: Labels) -> list[tuple[int, Indices]]:

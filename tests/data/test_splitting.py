@@ -59,17 +59,15 @@ WRONG = {
         LABELS, test_fraction=float("nan")
     ),
     "class 7 has 1 image": lambda: stratified_split(np.array([3, 3, 7]), test_fraction=0.5),
-    "labels must be a row of integers, got shape .2,. and dtype float64": lambda: stratified_split(
+    "labels must be integers, got dtype float32": lambda: stratified_split(
         np.ones(2), test_fraction=0.5
     ),
     r"labels must be a row of integers, got shape \(0,\)": lambda: stratified_split(
         np.ones(0, int), test_fraction=0.5
     ),
     "seed must be": lambda: stratified_split(LABELS, test_fraction=0.5, seed=-1),
-    "imbalance must be at least 1 and finite, got 0.5": lambda: long_tailed(LABELS, imbalance=0.5),
-    "imbalance must be at least 1 and finite, got inf": lambda: long_tailed(
-        LABELS, imbalance=float("inf")
-    ),
+    "imbalance must be at least 1, got 0.5": lambda: long_tailed(LABELS, imbalance=0.5),
+    "imbalance must be finite, got inf": lambda: long_tailed(LABELS, imbalance=float("inf")),
     "profile must be": lambda: long_tailed(LABELS, imbalance=2, profile="linear"),
     "at least two classes": lambda: long_tailed(np.ones(3, int), imbalance=2),
 }

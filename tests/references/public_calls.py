@@ -46,11 +46,16 @@ PACKAGES = (
 READS_FILES = {
     "data.cifar10",
     "data.cifar100",
+    "data.class_folders",
     "data.digits",
     "data.fashion_mnist",
+    "data.hugging_face_set",
     "data.kmnist",
+    "data.list_class_folders",
     "data.mnist",
+    "data.npz_set",
     "data.stl10",
+    "data.tfds_set",
     "data.tiny_imagenet",
     "encoders.load_encoder",
 }
@@ -158,7 +163,7 @@ SPECIAL = {
         lambda hardening, above: hcl_jax.without_false_negatives(hardening, above=above).log_eta(
             jnp.asarray([0.5, 0.25])
         ),
-        {"hardening": hardening.exponential(2.0), "above": 0.4},
+        {"hardening": hardening.exponential(2.0), "above": 0.6},
     ),
     "clip": Call(hcl_jax.clip, {"images": Z, "texts": Z, "temperature": 0.5}),
     "objective": Call(
@@ -232,7 +237,11 @@ SPECIAL = {
     "data.gaussian_classes": Call(
         data.gaussian_classes, {"key": KEY, **SMALL, **GROUPED, "noise": 0.3}
     ),
+    "data.long_tailed": Call(data.long_tailed, {"labels": np.arange(12) % 3, "imbalance": 2.0}),
     "data.place_split": Call(data.place_split, {"split": SPLIT, "budget_bytes": 10**6}),
+    "data.stratified_split": Call(
+        data.stratified_split, {"labels": np.arange(12) % 3, "test_fraction": 0.25}
+    ),
     "data.three_gaussians": Call(data.three_gaussians, {"key": KEY, **SMALL}),
     "encoders.metadata_path": Call(encoders.metadata_path, {"path": "run/encoder"}),
     "evaluation.class_mean_scores": Call(

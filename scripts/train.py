@@ -31,10 +31,11 @@ from scripts.experiments.catalogue import (
     find_experiment,
 )
 from scripts.experiments.experiment import Experiment
+from scripts.experiments.own_data import kind_of
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
 from scripts.runs import markdown
-from scripts.runs.exit_status import run_job
+from scripts.runs.exit_status import RefusedError, run_job
 from scripts.runs.loop import run
 from scripts.runs.progress import steps_bar
 from scripts.runs.run_files import read_finished_metrics
@@ -83,21 +84,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _taken_out(words: list[str]) -> str:
     """The name of the experiment, which is taken out of the words of the command line.
 
-    It comes first; the name of a method may stand after options too.
+    It comes first, or after the data that it is to be trained on.
     """
-    methods = [word for word in words if word in METHODS_ALONE]
-    if words and not words[0].startswith("-"):
-        return words.pop(0)
-    if not methods:
-        return DEFAULT
-    words.remove(methods[0])
-    return methods[0]
+    behind = 0
+    if words and words[0].startswith("-"):
+        behind = {"--data": 2}.get(words[0], int(words[0].startswith("--data=")))
+        if words[behind : behind + 1] == [] or words[behind] not in METHODS_ALONE:
+            own = any(kind_of(word.removeprefix("--data=")) for word in words)
+            return DEFAULT.partition("-")[2] if own else DEFAULT
+    return words.pop(behind) if words else DEFAULT
 
 
 def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
     """Trains an experiment into a run directory, and prints and draws what came out."""
     runtime.begin()
-    experiment = described(experiment, runtime.data_dir)
+    try:
+        experiment = described(experiment, runtime.data_dir)
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
     refuse_what_does_not_fit([experiment], runtime)
     with steps_bar([experiment], runtime) as progress:
         results = run(experiment, path, progress, runtime)

@@ -91,19 +91,20 @@ def load_or_decode(
 
 
 def version_of(path: Path) -> str:
-    """Size and time of the last change of a file: what tells it from one that takes its place.
+    """Size, time of the last change and number of a file: what tells it from another in its place.
 
     Raises OSError if there is none, or a directory or pipe instead.
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise OSError("it is not a file")
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
 def listing_of(directory: Path) -> str:
     """Names, sizes and times of all files below: what tells one preparation from another."""
-    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    folders = [Path(folder) for folder, _, _ in os.walk(directory, followlinks=True)]
+    paths = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
     return "\n".join(
         f"{path.relative_to(directory).as_posix()} {version_of(path)}" for path in paths
     )

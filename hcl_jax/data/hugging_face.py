@@ -16,7 +16,7 @@ from jaxtyping import Int
 from hcl_jax.data.decoding import listing_of
 from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.instructions import import_or_explain
-from hcl_jax.data.own_splits import TRAINING, held_out_of, shown, train_then_test
+from hcl_jax.data.own_splits import parts_of, shown, train_then_test
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
 from hcl_jax.validation import check_path
@@ -38,7 +38,7 @@ def hugging_face_set(
 
     Args:
         path: the folder that `save_to_disk` wrote, of a `DatasetDict` with "train" and one of
-            "test", "val", "valid" or "validation", or of a `Dataset`. It has one column of images,
+            "test", "val", "valid" or "validation", or of one split. It has one column of images,
             and one of classes: `ClassLabel`, or integers or strings; of several the one called
             "label", "labels" or "fine_label".
         image_size: height and width of the squares that images become, in pixels.
@@ -85,7 +85,7 @@ def hugging_face_set(
     encoded = encoded.cast_column(image, datasets.Image(decode=False))
 
     def open_image(number: int) -> Path | BinaryIO:
-        file = encoded[int(order[number])][image]
+        file = encoded[number][image]
         if file is None:
             raise ValueError("there is no image")
         return Path(file["path"]) if file["bytes"] is None else io.BytesIO(file["bytes"])
@@ -94,11 +94,12 @@ def hugging_face_set(
         place.resolve().name,
         place,
         listing_of(place),
+        order,
         labels[order],
         num_train,
         names,
         open=open_image,
-        describe=lambda number: f"image {order[number]} of {place}",
+        describe=lambda number: f"image {number} of {place}",
     )
     return decoded_squares(source, image_size=image_size, cache_dir=cache_dir, damaged=damaged)
 
@@ -107,13 +108,10 @@ def _parts(place: Path, found: Any, several: type) -> list[Any]:
     """The training split and the one that is held out, or the only one."""
     if not isinstance(found, several):
         return [found]
-    held_out = held_out_of(found)
-    if TRAINING not in found or held_out is None:
-        raise DatasetError(
-            f"{place} must have the splits {TRAINING} and test or validation; found "
-            f"{shown(list(found))}"
-        )
-    return [found[TRAINING], found[held_out]]
+    names = parts_of(place, list(found))
+    if names is None:
+        raise DatasetError(f"{place} must have a split train; found {shown(list(found))}")
+    return [found[name] for name in names]
 
 
 def _columns(place: Path, features: Any, datasets: Any) -> tuple[str, str]:
@@ -140,13 +138,14 @@ def _labels(
     """The names of the classes, and the class of every image of all parts."""
     values = [list(part[column]) for part in parts]
     names = getattr(parts[0].features[column], "names", None)
-    wrong = [v for part in values for v in part if v is None or (type(v) is int and v < 0)]
-    if wrong or not all(values):
-        raise DatasetError(
-            f"{place} must have a class for every image in {column}, got {wrong[0]}"
-            if wrong
-            else f"{place} has a split without images"
-        )
+    if not all(values):
+        raise DatasetError(f"{place} has a split without images")
+    for value in (value for part in values for value in part):
+        if type(value) not in (int, str) or (type(value) is int and value < 0):
+            raise DatasetError(
+                f"{place} must have a class for every image in {column}, an integer of at least 0 "
+                f"or a string, got {value!r}"
+            )
     if names is None:
         known = sorted(set(values[0]))
         unknown = sorted({v for part in values[1:] for v in part} - set(known))

@@ -87,10 +87,13 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise DatasetError(f"{path} is not an .npz file, or cut off")
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = _chosen(list(file), path)
-            return {name: file[key] for name, key in found.items()}
+            arrays = {name: file[key] for name, key in _chosen(list(file), path).items()}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} cannot be read as .npz without pickle: {error}") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise DatasetError(f"{path} holds no array for {name}")
+    return arrays
 
 
 def _chosen(keys: list[str], path: Path) -> dict[str, str]:
@@ -137,10 +140,10 @@ def _dataset(
                 f"training images have dtype {train.images.dtype} and test images "
                 f"{test.images.dtype}"
             )
+    shown = tuple(map(str, names.tolist()))
     if train.images.dtype != np.uint8:
-        return Dataset(train, test, len(names))
-    statistics = channel_statistics(train.images)
-    return ImageSet(train, test, len(names), tuple(map(str, names.tolist())), *statistics)
+        return Dataset(train, test, len(names), shown)
+    return ImageSet(train, test, len(names), shown, *channel_statistics(train.images))
 
 
 def _labelled(arrays: Mapping[str, np.ndarray], prefix: str) -> _Labelled:
@@ -215,4 +218,5 @@ def _numbered(labels: np.ndarray, names: np.ndarray) -> Int[np.ndarray, " n"]:
     unknown = sorted(set(labels.tolist()) - set(names.tolist()))
     if unknown:
         raise ValueError(f"test labels hold {unknown[0]!r}, a class without training images")
-    return np.searchsorted(names, labels).astype(np.int32)
+    numbers = {name: number for number, name in enumerate(names.tolist())}
+    return np.array([numbers[label] for label in labels.tolist()], np.int32)

@@ -18,10 +18,16 @@ from jaxtyping import Int
 from hcl_jax.data.decoding import version_of
 from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.instructions import import_or_explain
-from hcl_jax.data.own_splits import HELD_OUT, TRAINING, held_out_of, shown, train_then_test
+from hcl_jax.data.own_splits import parts_of, shown, train_then_test
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
 from hcl_jax.validation import check_path
+
+FORMATS = (
+    *("AVIF", "BMP", "DDS", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO"),
+    *("PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
+"""What counts as images: formats of pixels that Pillow reads without other programs."""
 
 
 class ClassFolders(NamedTuple):
@@ -77,25 +83,19 @@ def list_class_folders(
     if not root.is_dir():
         raise DatasetError(f"there is no folder {root}")
     suffixes = _suffixes()
-    top = _subfolders(root, suffixes)
-    if TRAINING not in top:
-        names, paths, labels = _list_split(root, suffixes)
+    parts = parts_of(root, _subfolders(root, suffixes))
+    if parts is None or len(parts) == 1:
+        names, paths, labels = _list_split(root if parts is None else root / parts[0], suffixes)
         order, num_train = train_then_test(
             root, labels, names, test_fraction=test_fraction, split_seed=split_seed
         )
         return ClassFolders(root, tuple(paths[i] for i in order), labels[order], num_train, names)
-    held_out = held_out_of(top)
-    unexpected = set(top) - {TRAINING, *HELD_OUT}
-    if held_out is None or unexpected:
-        raise DatasetError(
-            f"{root} has a folder {TRAINING}, so the others must be {' or '.join(HELD_OUT)}; "
-            f"found {shown(top)}"
-        )
-    names, paths, labels = _list_split(root / TRAINING, suffixes)
-    test_names, test_paths, test_labels = _list_split(root / held_out, suffixes)
+    names, paths, labels = _list_split(root / parts[0], suffixes)
+    held_out = root / parts[1]
+    test_names, test_paths, test_labels = _list_split(held_out, suffixes, least=1)
     unknown = sorted(set(test_names) - set(names))
     if unknown:
-        raise DatasetError(f"{root / held_out / unknown[0]} is a class without training images")
+        raise DatasetError(f"{held_out / unknown[0]} is a class without training images")
     numbers = np.searchsorted(names, test_names).astype(np.int32)
     return ClassFolders(
         root,
@@ -151,6 +151,7 @@ def class_folders(
         listed.root.resolve().name,
         listed.root,
         _digest(listed),
+        np.arange(len(listed.paths)),
         listed.labels,
         listed.num_train,
         listed.class_names,
@@ -174,15 +175,18 @@ def _digest(listed: ClassFolders) -> str:
 
 
 def _suffixes() -> frozenset[str]:
-    """The endings of files that Pillow reads."""
+    """The endings of files that Pillow itself reads as pixels."""
     pillow = import_or_explain("PIL.Image", "reading a folder of images")
     known = pillow.registered_extensions()
-    return frozenset(suffix for suffix, kind in known.items() if kind in pillow.OPEN)
+    return frozenset(suffix for suffix, kind in known.items() if kind in FORMATS)
 
 
 def _subfolders(folder: Path, suffixes: frozenset[str]) -> list[str]:
     """The names of the folders in a folder, in which no image may lie."""
-    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    try:
+        entries = [entry for entry in os.scandir(folder) if not _is_hidden(entry.name)]
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read: {error.strerror or error}") from error
     folders = sorted(entry.name for entry in entries if entry.is_dir())
     for entry in entries:
         if not entry.is_dir() and Path(entry.name).suffix.lower() in suffixes:
@@ -191,18 +195,19 @@ def _subfolders(folder: Path, suffixes: frozenset[str]) -> list[str]:
 
 
 def _list_split(
-    folder: Path, suffixes: frozenset[str]
+    folder: Path, suffixes: frozenset[str], *, least: int = 2
 ) -> tuple[tuple[str, ...], list[Path], Int[np.ndarray, " n"]]:
     """The classes of a folder, its images in sorted order, and the class of each."""
     names = tuple(_subfolders(folder, suffixes))
-    if len(names) < 2:
+    if len(names) < least:
         raise DatasetError(
             f"{folder} must have a folder for each of at least two classes; found {shown(names)}"
         )
     paths: list[Path] = []
     counts, others = [], []
+    seen: dict[tuple[int, int], Path] = {}
     for name in names:
-        found = sorted(_files(folder / name))
+        found = sorted(_files(folder / name, seen))
         images = [path for path in found if path.suffix.lower() in suffixes]
         if not images:
             raise DatasetError(f"{folder / name} has no images")
@@ -210,19 +215,35 @@ def _list_split(
         counts.append(len(images))
         others += [path for path in found if path.suffix.lower() not in suffixes]
     if others:
-        warnings.warn(
-            f"{folder}: {len(others)} files are no images and were left out, as {others[0]}",
-            stacklevel=4,
-        )
+        _say(f"{folder}: {len(others)} files are no images and were left out, as {others[0]}")
+    if all(path.parent.parent != folder for path in paths):
+        _say(f"no image lies directly in the folders {shown(names)} of {folder}: are they classes?")
     return names, paths, np.repeat(np.arange(len(names), dtype=np.int32), counts)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder that are not hidden."""
-    for entry in os.scandir(folder):
-        if entry.name.startswith("."):
+def _say(what: str) -> None:
+    warnings.warn(what, stacklevel=5)
+
+
+def _files(folder: Path, seen: dict[tuple[int, int], Path]) -> Iterator[Path]:
+    """All files below a folder that are not hidden; folders that were seen before are refused."""
+    try:
+        found = folder.stat()
+        before = seen.setdefault((found.st_dev, found.st_ino), folder)
+        if before != folder:
+            raise DatasetError(f"{folder} is a link to {before}, whose images would come twice")
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read: {error.strerror or error}") from error
+    for entry in entries:
+        if _is_hidden(entry.name):
             continue
         if entry.is_dir():
-            yield from _files(Path(entry.path))
+            yield from _files(Path(entry.path), seen)
         else:
             yield Path(entry.path)
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file or folder is no user's: hidden, or what macOS puts into archives."""
+    return name.startswith(".") or name == "__MACOSX"

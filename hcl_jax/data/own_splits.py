@@ -1,6 +1,6 @@
 """How the splits of data of one's own are called, and who is held out where there is only one."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -13,10 +13,23 @@ HELD_OUT = ("test", "val", "valid", "validation")
 """The names of folders of splits; of those that are held out the first that is there is used."""
 
 
-def held_out_of(names: Iterable[str]) -> str | None:
-    """The split to test with among splits of these names; None if none is known."""
-    there = set(names)
-    return next((name for name in HELD_OUT if name in there), None)
+def parts_of(place: object, names: Sequence[str]) -> tuple[str, ...] | None:
+    """The training split and the one that is held out, if any; None if there are no splits.
+
+    DatasetError if some names look like splits and are not called as they should be, or if others
+    stand beside them.
+    """
+    like = {TRAINING, *HELD_OUT, "training", "testing"}
+    if not any(name.lower() in like for name in names):
+        return None
+    if TRAINING not in names or set(names) - {TRAINING, *HELD_OUT}:
+        raise DatasetError(
+            f"{place} has what looks like splits, which must be called {TRAINING} and "
+            f"{', '.join(HELD_OUT[:-1])} or {HELD_OUT[-1]}, with nothing beside them; found "
+            f"{shown(tuple(names))}"
+        )
+    held_out = next((name for name in HELD_OUT if name in names), None)
+    return (TRAINING,) if held_out is None else (TRAINING, held_out)
 
 
 def train_then_test(

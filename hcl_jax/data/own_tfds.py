@@ -2,6 +2,7 @@
 
 import importlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,7 +11,13 @@ import numpy as np
 from hcl_jax.data.array_records import check_lengths
 from hcl_jax.data.decoding import listing_of
 from hcl_jax.data.image_sets import ImageSet
-from hcl_jax.data.own_splits import TRAINING, held_out_of, shown, train_then_test
+from hcl_jax.data.own_splits import (
+    HELD_OUT,
+    TRAINING,
+    parts_of,
+    shown,
+    train_then_test,
+)
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
 from hcl_jax.data.tfds_directory import find_prepared, open_prepared
@@ -61,14 +68,18 @@ def tfds_set(
         hcl_jax.data.splits.DatasetError: beans is not prepared in nowhere: looked for a directory
         nowhere/beans/VERSION with dataset_info.json and array_record files...
     """
-    directory = find_prepared(check_path("data_dir", data_dir), name)
+    advice = f'tensorflow_datasets.builder("{name}", file_format="array_record")'
+    directory = find_prepared(
+        check_path("data_dir", data_dir), name, f" with\n    {advice}.download_and_prepare()"
+    )
     builder = open_prepared(directory)
     image, label = _features(directory, builder.info.features)
-    splits = [TRAINING, held_out_of(builder.info.splits)]
-    if TRAINING not in builder.info.splits:
+    known = [name for name in builder.info.splits if name in (TRAINING, *HELD_OUT)]
+    splits = parts_of(directory, known)
+    if splits is None:
         found = shown(list(builder.info.splits))
         raise DatasetError(f"{directory} has no split {TRAINING}; found {found}")
-    records = _Records(builder, [split for split in splits if split is not None], image, label)
+    records = _Records(builder, splits, image, label)
     labels, names = records.labels(), tuple(builder.info.features[label].names)
     if labels.min() < 0 or labels.max() >= len(names):
         raise DatasetError(
@@ -84,11 +95,12 @@ def tfds_set(
         name.replace("/", "-"),
         directory,
         listing_of(directory),
+        order,
         labels[order],
         num_train,
         names,
-        open=lambda number: records.image(int(order[number])),
-        describe=lambda number: f"image {order[number]} of {directory}",
+        open=records.image,
+        describe=lambda number: f"image {number} of {directory}",
     )
     return decoded_squares(source, image_size=image_size, cache_dir=cache_dir, damaged=damaged)
 
@@ -96,7 +108,7 @@ def tfds_set(
 class _Records:
     """The records of some splits, one after the other."""
 
-    def __init__(self, builder: Any, splits: list[str], image: str, label: str) -> None:
+    def __init__(self, builder: Any, splits: Sequence[str], image: str, label: str) -> None:
         decode = importlib.import_module("tensorflow_datasets").decode
         for split in splits:
             check_lengths(builder.info.splits[split])

@@ -31,8 +31,10 @@ class Dataset(NamedTuple):
         train: images to train on, and their labels.
         test: images held out, and their labels.
         num_classes: number of classes C.
+        class_names: one name for each label, where there are names.
     """
 
     train: Split
     test: Split
     num_classes: int
+    class_names: tuple[str, ...] = ()

@@ -67,10 +67,10 @@ def long_tailed(
 ) -> Indices:
     """Keeps fewer images of later classes, as the long-tailed versions of data sets do.
 
-    With N images in the largest class, class c keeps at most ``N imbalance^(-c/(C-1))`` images
-    ("exponential", Cui et al. 2019, arXiv 1901.05555, section 5.1), or the first half of the
-    classes, rounded up, keeps N and the others ``N / imbalance`` ("step", Buda et al. 2018, arXiv
-    1710.05381), rounded down, and at least one.
+    Class c keeps ``N imbalance^(-c/(C-1))`` images ("exponential", Cui et al. 2019, arXiv
+    1901.05555, section 5.1), or the first half of the classes, rounded up, keeps N and the others
+    ``N / imbalance`` ("step", Buda et al. 2018, arXiv 1710.05381), rounded down. N is the size of
+    the classes or, where they differ, the largest for which every class has enough.
 
     Args:
         labels: the class of each image, from 0 to C - 1, each at least once.
@@ -83,7 +83,8 @@ def long_tailed(
 
     Raises:
         ValueError, TypeError: for an imbalance below 1 or that is not finite, an unknown profile,
-            fewer than two classes, or labels that are not one row of integers.
+            fewer than two classes, a class that would keep no image, or labels that are not one
+            row of integers.
 
     Example:
         >>> import numpy as np
@@ -102,13 +103,21 @@ def long_tailed(
     last = len(classes) - 1
     if not last:
         raise ValueError("a long tail needs at least two classes, got labels of one")
-    largest = max(len(members) for _, members in classes)
-    kept = []
-    for number, (_, members) in enumerate(classes):
-        power = number / last if profile == "exponential" else float(number > last / 2)
-        # What rounding lost of a whole number, 100 * 100^(-1/2), is no reason to keep one less.
-        size = max(int(largest * float(imbalance) ** -power * (1 + 1e-12)), 1)
-        kept.append(rng.permutation(members)[:size])
+    powers = [
+        c / last if profile == "exponential" else float(c > last / 2) for c in range(last + 1)
+    ]
+    shares = [float(imbalance) ** -power for power in powers]
+    largest = int(min(len(m) / share for (_, m), share in zip(classes, shares, strict=True)))
+    # What rounding lost of a whole number, 100 * 100^(-1/2), is no reason to keep one less.
+    sizes = [int(largest * share * (1 + 1e-12)) for share in shares]
+    if not sizes[-1]:
+        raise ValueError(
+            f"the largest class would keep {largest} images, so that the imbalance must be at most "
+            f"{largest}, got {imbalance}"
+        )
+    kept = [
+        rng.permutation(members)[:size] for (_, members), size in zip(classes, sizes, strict=True)
+    ]
     return np.sort(np.concatenate(kept))
 
 

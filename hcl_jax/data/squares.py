@@ -28,6 +28,10 @@ Damaged = Literal["refuse", "skip"]
 """What becomes of images that cannot be read."""
 
 
+VERSION = 1
+"""To be raised when the same files become other squares."""
+
+
 class ImageSource(NamedTuple):
     """Labelled images that can be opened one by one: those to train on, then those to test with.
 
@@ -35,16 +39,18 @@ class ImageSource(NamedTuple):
         name: what the data set is called.
         place: the folder they come from.
         digest: what it holds; another one is decoded anew.
+        order: the number of each image in that place.
         labels: the class of each image.
         num_train: how many are training images.
         class_names: one name for each label.
-        open: the file of an image by its number, as a path or as bytes.
-        describe: how messages call an image.
+        open: the file of an image by its number there, as a path or as bytes.
+        describe: how messages call the image of a number.
     """
 
     name: str
     place: Path
     digest: str
+    order: Int[np.ndarray, " n"]
     labels: Int[np.ndarray, " n"]
     num_train: int
     class_names: tuple[str, ...]
@@ -63,14 +69,11 @@ def decoded_squares(
     check_count("image_size", image_size)
     check_choice("damaged", damaged, get_args(Damaged))
     _check_every_class(source, source.labels[: source.num_train], "training image")
-    place = source.place.resolve()
-    name = f"{source.name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}-{image_size}.npy"
+    name = f"{source.name}-{image_size}-{_digest(source)[:16]}.npy"
     cache = check_path("cache_dir", cache_dir) / name
-    digest = hashlib.sha256(f"{source.digest} {source.num_train} ".encode())
-    digest.update(source.labels.tobytes())
-    decoded = _kept(cache, digest.hexdigest())
+    decoded = _kept(cache)
     if decoded is None:
-        decoded = _decode_into(cache, source, image_size, digest.hexdigest())
+        decoded = _decode_into(cache, source, image_size)
     if decoded.damaged:
         _refuse_or_warn(decoded.damaged, refuse=damaged == "refuse")
     kept = np.delete(np.arange(len(source.labels)), [number for number, _ in decoded.damaged])
@@ -94,15 +97,26 @@ class _Decoded(NamedTuple):
     damaged: list[tuple[int, str]]
 
 
+def _digest(source: ImageSource) -> str:
+    """Differs where another image, or the same ones in another order, would be decoded."""
+    from PIL import __version__ as pillow_version
+
+    facts = (VERSION, pillow_version, str(source.place.resolve()), source.digest, source.num_train)
+    digest = hashlib.sha256(repr(facts).encode(errors="surrogateescape"))
+    for numbers in (source.order, source.labels):
+        digest.update(np.ascontiguousarray(numbers, np.int64).tobytes())
+    return digest.hexdigest()
+
+
 def _description(cache: Path) -> Path:
     return cache.with_suffix(".json")
 
 
-def _kept(cache: Path, digest: str) -> _Decoded | None:
-    """What a cache of the same source says; None if there is none, or not a whole one."""
+def _kept(cache: Path) -> _Decoded | None:
+    """What a cache says of its images; None if there is none, or not a whole one."""
     try:
         found = json.loads(_description(cache).read_text())
-        if found["source"] != digest or found["bytes"] != cache.stat().st_size:
+        if found["sha256"] != _sha256(cache):
             return None
         statistics = ChannelStatistics(tuple(found["mean"]), tuple(found["std"]))
         return _Decoded(statistics, [(int(number), str(why)) for number, why in found["damaged"]])
@@ -110,7 +124,7 @@ def _kept(cache: Path, digest: str) -> _Decoded | None:
         return None
 
 
-def _decode_into(cache: Path, source: ImageSource, image_size: int, digest: str) -> _Decoded:
+def _decode_into(cache: Path, source: ImageSource, image_size: int) -> _Decoded:
     """Decodes all images into a file beside its description; both are whole or not there."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -124,9 +138,9 @@ def _decode_into(cache: Path, source: ImageSource, image_size: int, digest: str)
             start = _write_header(file, (kept, *shape[1:]))
             images = np.memmap(file.name, np.uint8, "r", start, (kept, *shape[1:]))
             statistics = channel_statistics(images[: source.num_train - before])
+            file.flush()
             described = {
-                "source": digest,
-                "bytes": start + images.nbytes,
+                "sha256": _sha256(Path(file.name)),
                 "mean": statistics.mean,
                 "std": statistics.std,
                 "damaged": damaged,
@@ -137,6 +151,11 @@ def _decode_into(cache: Path, source: ImageSource, image_size: int, digest: str)
             f"decoded images cannot be kept in {cache}: {error.strerror or error}"
         ) from error
     return _Decoded(statistics, damaged)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_header(file: Any, shape: tuple[int, ...]) -> int:
@@ -160,11 +179,16 @@ def _write_images(file: Any, source: ImageSource, shape: tuple[int, ...]) -> lis
 
     def decode(numbers: range) -> int:
         for number in numbers:
+            name = source.describe(int(source.order[number]))
             try:
-                image = read_square(source.open(number), shape[1])
+                image = read_square(source.open(int(source.order[number])), shape[1])
+            except MemoryError:
+                raise
             except Exception as error:  # Pillow raises OSError, SyntaxError, its own, and others
+                if isinstance(error, OSError) and error.errno:  # it may be readable another time
+                    raise DatasetError(f"{name} cannot be read: {error.strerror}") from error
                 reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-                damaged.append((number, f"{source.describe(number)}: {reason}"))
+                damaged.append((number, f"{name}: {reason}"))
                 continue
             os.pwrite(file.fileno(), image.tobytes(), start + number * size)
         return len(numbers)

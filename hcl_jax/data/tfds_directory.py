@@ -28,7 +28,7 @@ def read_labelled(
     data_dir: Path, spec: ImageSetSpec
 ) -> tuple[LabelledImages, LabelledImages, ClassNames]:
     """The training split, the test split, and the names of the classes of each kind of label."""
-    directory = find_prepared(data_dir, spec.name)
+    directory = find_prepared(data_dir, spec.name, _advice(data_dir, spec))
     layouts = _layouts(spec)
     arrays = _load_or_decode(directory, "", lambda: _decode_labelled(directory, spec), layouts)
     splits = [
@@ -44,7 +44,7 @@ def read_labelled(
 
 def read_unlabelled(data_dir: Path, spec: ImageSetSpec) -> UInt8[np.ndarray, "n height width 3"]:
     """The images without labels, which `read_labelled` does not read; cached in their own file."""
-    directory = find_prepared(data_dir, spec.name)
+    directory = find_prepared(data_dir, spec.name, _advice(data_dir, spec))
 
     def decode() -> Arrays:
         builder = _open_as(directory, spec)
@@ -67,10 +67,14 @@ def _layouts(spec: ImageSetSpec) -> dict[str, ArrayLayout]:
     return layouts
 
 
-def find_prepared(data_dir: Path, name: str) -> Path:
+def _advice(data_dir: Path, spec: ImageSetSpec) -> str:
+    return f", in a checkout of hcl-jax, with\n    {preparation_command(spec.name, data_dir)}"
+
+
+def find_prepared(data_dir: Path, name: str, advice: str) -> Path:
     """The directory of the highest version that is prepared of a data set, or of a configuration.
 
-    DatasetError says what was looked for, and how it is prepared if a command here does it.
+    DatasetError says what was looked for, and what to prepare it with.
     """
     versions = [
         path.parent
@@ -81,8 +85,7 @@ def find_prepared(data_dir: Path, name: str) -> Path:
         raise DatasetError(
             f"{name} is not prepared in {data_dir}: looked for a directory "
             f"{data_dir / name}/VERSION with dataset_info.json and array_record files. "
-            "Prepare it, in a checkout of hcl-jax, with\n"
-            f"    {preparation_command(name, data_dir)}"
+            f"Prepare it{advice}"
         )
     return max(versions, key=lambda path: tuple(map(int, path.name.split("."))))
 

@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scripts.experiments.datasets import DATA_DIR, DataName, load_dataset
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import NORMALIZATIONS, HardeningName, ObjectiveName
@@ -100,11 +102,18 @@ def described(experiment: Experiment, data_dir: Path = DATA_DIR) -> Experiment:
 
     Raises:
         DatasetError: if they cannot be loaded.
+        ValueError: if the experiment does not fit them.
     """
     if not experiment.is_own:
         return experiment
-    found = found_in(load_dataset(experiment.source, data_dir))
-    return dataclasses.replace(experiment, own=found)
+    loaded = load_dataset(experiment.source, data_dir)
+    largest = np.bincount(loaded.train.labels).max()
+    if experiment.positives == "class" and largest < 2:
+        raise ValueError(
+            f"{experiment.data} has one training image of every class, so that no two are "
+            f"positives; train with --positives views"
+        )
+    return dataclasses.replace(experiment, own=found_in(loaded))
 
 
 def changed_name(name: str, named: Experiment, changed: Experiment) -> str:

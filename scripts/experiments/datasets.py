@@ -183,13 +183,20 @@ def load_dataset(source: Source, data_dir: Path = DATA_DIR) -> Dataset | ImageSe
     loaded = load_own(source, data_dir) if own else DATASETS[source.data].load(data_dir)
     if source.imbalance == 1:
         return loaded
-    kept = data.long_tailed(
-        np.asarray(loaded.train.labels),
-        imbalance=source.imbalance,
-        profile=source.imbalance_profile,
-        seed=source.split_seed,
-    )
-    return loaded._replace(train=Split(*(array[kept] for array in loaded.train)))
+    try:
+        kept = data.long_tailed(
+            np.asarray(loaded.train.labels),
+            imbalance=source.imbalance,
+            profile=source.imbalance_profile,
+            seed=source.split_seed,
+        )
+    except ValueError as error:
+        raise data.DatasetError(f"{source.data}: {error}") from error
+    thinned = loaded._replace(train=Split(*(array[kept] for array in loaded.train)))
+    if own and isinstance(thinned, ImageSet):
+        mean, std = data.channel_statistics(thinned.train.images)
+        thinned = thinned._replace(mean=mean, std=std)
+    return thinned
 
 
 def training_split(dataset: Dataset | ImageSet) -> Split:

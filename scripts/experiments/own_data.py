@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +55,7 @@ class OwnData:
     Attributes:
         image_shape: shape of one image, or the length of a vector.
         num_classes: number of classes.
+        class_names: one name for each label.
         num_train: number of training images.
         mean: mean of each channel; none where images are taken as they are.
         std: standard deviation of each channel, or 1 where it is 0; none where images are taken as
@@ -63,6 +65,7 @@ class OwnData:
 
     image_shape: tuple[int, ...]
     num_classes: int
+    class_names: tuple[str, ...]
     num_train: int
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
@@ -111,6 +114,7 @@ def found_in(loaded: Dataset | ImageSet) -> OwnData:
     return OwnData(
         tuple(loaded.train.images.shape[1:]),
         loaded.num_classes,
+        loaded.class_names,
         len(loaded.train.labels),
         *statistics,
         digest.hexdigest(),
@@ -123,11 +127,13 @@ def name_or_own(names: Sequence[str]) -> PrimitiveConstructorSpec[str]:
     def parsed(words: list[str]) -> str:
         (word,) = words
         kind = kind_of(word)
+        place = word.partition(":")[2]
+        if kind and not place:
+            raise ValueError(f"{word!r} does not say which {KINDS[kind]}")
         if kind == "tfds":
             return word
         if kind:
-            path = parsed_path([word.partition(":")[2]]).absolute()
-            return f"{kind}:{path}"
+            return f"{kind}:{os.path.abspath(parsed_path([place]))}"
         if word not in names:
             raise ValueError(f"{word!r} is none of {', '.join((*names, *own))}")
         return word

@@ -104,6 +104,8 @@ def check_same_experiment(path: Path, experiment: Experiment, *, longer: bool = 
         return False
     found, asked = config.experiment, as_json(experiment)
     differing = [name for name in sorted({*found, *asked}) if found.get(name) != asked.get(name)]
+    if differing == ["data"] and found.get("own") is not None:
+        return False  # the same images and labels in another place
     if not differing:
         return False
     shorter = type(found.get("epochs")) is int and found["epochs"] < experiment.epochs

@@ -67,10 +67,58 @@ def test_it_is_decoded_once_until_it_changes(pets, monkeypatch):
     assert np.array_equal(again.train.images, before.train.images)
     assert again.mean == before.mean
     save(pets / "dog" / "new.png")
-    assert len(load(pets).train.labels) == 9
-    [kept] = (pets.parent / "kept").glob("*.npy")
-    kept.write_bytes(kept.read_bytes()[:-1])
-    assert len(load(pets).train.images) == 9
+    whole = load(pets)
+    assert len(whole.train.labels) == 9
+    whole = whole._replace(train=whole.train._replace(images=np.array(whole.train.images)))
+    for kept in (pets.parent / "kept").glob("*.npy"):
+        content = bytearray(kept.read_bytes())
+        content[len(content) // 2] ^= 1
+        kept.write_bytes(content)
+    load(pets)
+    assert np.array_equal(load(pets).train.images, whole.train.images)
+
+
+def test_every_split_has_its_own_images(pets):
+    """What was decoded for one split is neither taken for another nor made anew."""
+    splits = [load(pets, split_seed=seed) for seed in (0, 1, 0, 1)]
+    for seed, found in zip((0, 1, 0, 1), splits, strict=True):
+        listed = list_class_folders(pets, split_seed=seed)
+        images = [image for split in found[:2] for image in split.images]
+        for path, image in zip(listed.paths, images, strict=True):
+            assert np.array_equal(image, read_square(path, SIZE))
+    assert len(list((pets.parent / "kept").glob("*.npy"))) == 2
+
+
+def test_swapped_folders_are_told_apart(tmp_path):
+    for number, name in enumerate("aabb"):
+        path = tmp_path / "pets" / name / f"{number % 2}.bmp"
+        save(path, number)
+        os.utime(path, (0, 0))
+    before = np.array(load(tmp_path / "pets").train.images)
+    for old, new in ("ax", "ba", "xb"):
+        (tmp_path / "pets" / old).rename(tmp_path / "pets" / new)
+    assert np.array_equal(load(tmp_path / "pets").train.images, before[::-1])
+
+
+def test_what_was_not_described_is_decoded_again(pets):
+    """As after a SIGKILL between the two files."""
+    before = np.array(load(pets).train.images)
+    [description] = (pets.parent / "kept").glob("*.json")
+    [images] = (pets.parent / "kept").glob("*.npy")
+    description.unlink()
+    images.write_bytes(b"")
+    assert np.array_equal(load(pets).train.images, before)
+
+
+def test_what_cannot_be_opened_now_is_not_called_damaged(pets, monkeypatch):
+    def refused(file, size):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hcl_jax.data.squares.read_square", refused)
+        with pytest.raises(DatasetError, match=r"/\d.png cannot be read: Permission denied"):
+            load(pets, damaged="skip")
+    assert len(load(pets, damaged="skip").train.labels) == 8
 
 
 RED = np.full((4, 4, 3), (200, 10, 60), np.uint8)
@@ -126,11 +174,10 @@ def test_a_rotated_image_is_turned_upright(tmp_path):
     ("image", "message"),
     [
         (Image.fromarray(np.ones((4, 4), np.float32)), "white is not known"),
-        (Image.fromarray(np.full((4, 4), 70_000, np.int32)), "70000 are not 16 bits"),
-        (Image.new("1", (2**13 + 1, 1)), "8193 x 1 pixels are too many"),
+        (Image.fromarray(np.full((4, 4), 255, np.int32)), "white is not known"),
     ],
 )
-def test_images_of_unknown_scale_or_size_are_refused(tmp_path, image, message):
+def test_images_of_unknown_scale_are_refused(tmp_path, image, message):
     image.save(tmp_path / "image.tif")
     with pytest.raises(ValueError, match=message):
         read_square(tmp_path / "image.tif", 4)
@@ -197,8 +244,21 @@ def one_image(pets):
     save(pets / "bird" / "0.png")
 
 
-def training_only(pets):
+def beside_splits(pets):
     (pets / "train").mkdir()
+
+
+def other_names(pets):
+    (pets / "cat").rename(pets / "Training")
+    (pets / "dog").rename(pets / "Testing")
+
+
+def linked_twice(pets):
+    (pets / "cat" / "more").symlink_to(pets / "dog" / "litter0")
+
+
+def a_loop(pets):
+    (pets / "cat" / "more").symlink_to(pets / "cat")
 
 
 def untrained_class(pets):
@@ -214,7 +274,10 @@ WRONG = {
     "bird has no images": empty_class,
     "loose.png lies in no folder of a class": loose_image,
     "class 0 has 1 image: .*; classes are bird, cat, dog": one_image,
-    "must be test or val or valid or validation; found cat, dog, train": training_only,
+    "must be called train and test, .*, with nothing beside them; found cat, dog": beside_splits,
+    "looks like splits, which must be called .*; found Testing, Training": other_names,
+    "is a link to .*, whose images would come twice": linked_twice,
+    "cat/more is a link to .*/cat, whose": a_loop,
     "fish is a class without training images": untrained_class,
 }
 
@@ -224,6 +287,23 @@ def test_what_is_wrong_is_named(pets, message):
     WRONG[message](pets)
     with pytest.raises(DatasetError, match=message):
         load(pets)
+
+
+def test_one_class_may_be_tested_and_one_split_is_cut(pets):
+    for name in ("cat", "dog"):
+        shutil.move(pets / name, pets / "train" / name)
+    found = load(pets)
+    assert [len(split.labels) for split in found[:2]] == [8, 2]
+    save(pets / "test" / "dog" / "0.png")
+    assert load(pets).test.labels.tolist() == [1]
+
+
+def test_a_folder_above_the_classes_is_said(pets):
+    (pets.parent / "all").mkdir()
+    shutil.move(pets, pets.parent / "all" / "pets")
+    shutil.copytree(pets.parent / "all" / "pets", pets.parent / "all" / "others")
+    with pytest.warns(UserWarning, match="no image lies directly in the folders others, pets"):
+        load(pets.parent / "all")
 
 
 def test_a_full_disk_leaves_nothing(pets, monkeypatch):

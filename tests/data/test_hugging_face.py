@@ -80,6 +80,19 @@ def test_of_one_split_every_image_keeps_its_class(tmp_path, expected, labels, ki
             assert names[label] == shown
 
 
+@pytest.mark.parametrize("whole", [table, lambda y: datasets.DatasetDict({"train": table(y)})])
+def test_the_seed_decides_which_images_are_held_out(tmp_path, expected, whole):
+    labels = [0] * 4 + [1] * 4 + [2] * 4  # so that those of all splits are the same
+    place = saved(tmp_path, whole(labels))
+    held_out = []
+    for seed in range(4):
+        found = load(place, split_seed=seed, test_fraction=0.25)
+        rows = [np.flatnonzero((expected == x).all(axis=(1, 2, 3)))[0] for x in found.test.images]
+        assert [labels[row] for row in rows] == found.test.labels.tolist() == [0, 1, 2]
+        held_out.append(rows)
+    assert len(set(map(tuple, held_out))) > 1
+
+
 def broken_image(tmp_path):
     found = table([0, 1, 2] * 3)
     rows = [found.cast_column("picture", datasets.Image(decode=False))[i] for i in range(9)]
@@ -127,13 +140,15 @@ WRONG = {
     "there is no folder": lambda tmp_path: tmp_path / "insects",
     "cannot be read as a saved data set": without_state,
     "cannot be read as a saved data set: .*": cut_off,
-    "must have the splits train and test or validation; found train, extra": splits(
-        train=([0, 1],), extra=([0],)
+    "must be called train and test, .*; found train, extra": splits(train=([0, 1],), extra=([0],)),
+    "must have a split train; found first": splits(first=([0, 1],)),
+    "a class for every image in label, .* or a string, got 0.5": of(
+        0.5, 1.0, kind=datasets.Value("float32")
     ),
     "its columns are label: ClassLabel": without_column("picture"),
     "its columns are picture: Image": without_column("label"),
-    "must have a class for every image in label, got None": of(0, 1, None),
-    "must have a class for every image in label, got -1": of(0, 1, -1),
+    "must have a class for every image in label, .*, got None": of(0, 1, None),
+    "must have a class for every image in label, .*, got -1": of(0, 1, -1),
     "class 2 has 1 image: .*; classes are ant, bee, cow": of(0, 0, 1, 1, 2),
     "at least two classes, got a": of("a", "a", kind=STRINGS),
     "'c' is a class without training images": splits(

@@ -1,5 +1,7 @@
 """Data sets of one's own in an .npz file."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,20 @@ def test_vectors_are_taken_as_they_are(tmp_path, dtype):
     assert sorted(map(tuple, rows)) == sorted(map(tuple, vectors.astype(np.float32)))
 
 
+def test_large_labels_of_other_dtypes_are_the_same(tmp_path):
+    large = np.array([2**60, 2**60 + 1])
+    arrays = {"x_train": IMAGES, "y_train": large.astype(np.uint64)[[0, 1] * 6]}
+    found = npz_set(written(tmp_path, **arrays, x_test=IMAGES[:2], y_test=large))
+    assert found.test.labels.tolist() == [0, 1]
+
+
+def not_an_array(tmp_path):
+    path = written(tmp_path, labels=LABELS)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("images", b"text")
+    return path
+
+
 def damaged(tmp_path):
     path = written(tmp_path, images=IMAGES, labels=LABELS)
     content = path.read_bytes()
@@ -87,6 +103,7 @@ def parts(train=(IMAGES, LABELS), test=(IMAGES, LABELS)):
 
 
 WRONG = {
+    "holds no array for images": not_an_array,
     "there is no file": lambda tmp_path: tmp_path / "none.npz",
     "cannot be read as .npz without pickle: Bad CRC": damaged,
     "own.npz is not an .npz file, or cut off": cut_off,

@@ -46,9 +46,19 @@ def test_first_and_last_class_have_the_ratio(classes, imbalance):
     assert (np.diff(sizes) <= 0).all()
 
 
-def test_a_class_keeps_no_more_than_it_has():
-    kept = long_tailed(LABELS, imbalance=5, profile="exponential")
-    assert np.bincount(LABELS[kept]).tolist() == [2, 3, 8, 5]
+@pytest.mark.parametrize(
+    ("sizes", "imbalance", "kept"),
+    [
+        ([10, 1000], 5, [10, 2]),
+        ([1000, 10], 5, [50, 10]),
+        ([2, 3, 10, 25], 2, [2, 1, 1, 1]),
+        ([50, 20, 500], 4, [40, 20, 10]),
+    ],
+)
+def test_classes_of_other_sizes_reach_the_ratio_too(sizes, imbalance, kept):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    found = np.bincount(labels[long_tailed(labels, imbalance=imbalance)])
+    assert found.tolist() == kept
 
 
 WRONG = {
@@ -68,6 +78,9 @@ WRONG = {
     "seed must be": lambda: stratified_split(LABELS, test_fraction=0.5, seed=-1),
     "imbalance must be at least 1, got 0.5": lambda: long_tailed(LABELS, imbalance=0.5),
     "imbalance must be finite, got inf": lambda: long_tailed(LABELS, imbalance=float("inf")),
+    "would keep 2 images, so that the imbalance must be at most 2, got 3": lambda: long_tailed(
+        LABELS, imbalance=3
+    ),
     "profile must be": lambda: long_tailed(LABELS, imbalance=2, profile="linear"),
     "at least two classes": lambda: long_tailed(np.ones(3, int), imbalance=2),
 }

@@ -47,6 +47,12 @@ DEFAULT = "grouped-hscl5"
 REPORTED = dict.fromkeys(SMALL_SETS, "run, see docs/results.md and docs/training.md")
 """Data sets on which the experiments have been run, and where the results are."""
 
+REPORTED_RUNS = dict.fromkeys(
+    (f"fashion_mnist-{method}" for method in ("scl", "hscl5", "ucl", "hucl5")),
+    "run, see docs/results.md",
+)
+"""Single experiments that have been run on other data sets."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Train:
@@ -165,7 +171,8 @@ def listing(pattern: str = "*") -> str:
                 if paper is None
                 else [paper.equal_inner_product, f"{paper.directions} of 99", paper.top1]
             )
-            rows.append([f"`{name}`", *values, REPORTED.get(experiment.data, "not yet run")])
+            here = REPORTED_RUNS.get(name) or REPORTED.get(experiment.data, "not yet run")
+            rows.append([f"`{name}`", *values, here])
     header = ["`python -m scripts.train`", "the paper: equal-ip", "directions", "top-1 %", "here"]
     return "\n".join(markdown.table(header, rows))
 

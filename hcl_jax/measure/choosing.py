@@ -147,7 +147,9 @@ def _embeddings(arrays: Mapping[str, Stored], key: str | None, path: Path) -> tu
         _check_key(key, arrays, path, "--embeddings-key")
         name = key
     elif not candidates:
-        raise InputError(f"{path} has no matrix of floating point, but {_shown(arrays)}")
+        by_seed = any(len(a.shape) == 3 for a in arrays.values())
+        hint = "; of a training run `scripts.export` writes those of one seed" if by_seed else ""
+        raise InputError(f"{path} has no matrix of floating point, but {_shown(arrays)}{hint}")
     else:
         name = _one_of(candidates, MATRICES, path, "--embeddings-key")
     stored = arrays[name]

@@ -131,6 +131,10 @@ REFUSED = {
         "npz",
         saved(z=ROWS.astype(np.int64), y=LABELS),
     ),
+    "of a training run `scripts.export` writes those of one seed": (
+        "npz",
+        saved(test_embeddings=ROWS[None], test_labels=LABELS),
+    ),
     "no vector of labels": ("npz", saved(z=ROWS)),
     "one label for each of the 40": ("npz", saved(z=ROWS, y=LABELS[:39])),
     "1 different labels": ("npz", saved(z=ROWS, y=LABELS * 0)),

@@ -99,5 +99,6 @@ def test_the_list_in_the_documentation_is_that_of_the_program():
     documented = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
     assert train.listing() in documented
     assert documented.count("not yet run") == sum(
-        e.data not in catalogue.SMALL_SETS for e in catalogue.catalogue().values()
+        e.data not in catalogue.SMALL_SETS and name not in train.REPORTED_RUNS
+        for name, e in catalogue.catalogue().items()
     )

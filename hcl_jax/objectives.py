@@ -85,7 +85,7 @@ def hscl(
         **options: see `Options`.
 
     Returns:
-        The mean loss; never below `scl` (Theorem 1).
+        The mean loss; never below `scl` (Theorem 1; with `num_negatives`, on average over draws).
 
     Raises:
         ValueError, TypeError: as `scl`, and for a negative or non-finite concrete `beta`.
@@ -142,7 +142,7 @@ def hucl(
         **options: see `Options`.
 
     Returns:
-        The mean loss; never below `ucl` (Theorem 1).
+        The mean loss; never below `ucl` (Theorem 1; with `num_negatives`, on average over draws).
 
     Raises:
         ValueError, TypeError: as `hscl`.

@@ -1,4 +1,16 @@
-"""hcl-jax: hard-negative contrastive learning in JAX (arXiv 2311.05139)."""
+"""hcl-jax: hard-negative contrastive learning in JAX (arXiv 2311.05139).
+
+=====================================  ======================================================
+`scl`, `hscl`, `ucl`, `hucl`           the paper's objectives, of embeddings and labels
+`supcon`, `nt_xent`, `nscl`, `clip`    losses by the names that others know
+`objective`                            any of the four, with any function of `hardening`
+`Options`, `Bank`                      what all of these take beside embeddings and labels
+`normalization`                        embeddings have norm 1, or at most 1, before a loss
+`parallel`                             a batch over several devices
+`psi`, `pairs`, `losses`               the parts, for losses of one's own
+`geometry`, `evaluation`               what a representation looks like, and what it is good for
+=====================================  ======================================================
+"""
 
 from hcl_jax import evaluation, geometry, hardening, losses, normalization, pairs, parallel, psi
 from hcl_jax.batch_warnings import BatchWarning

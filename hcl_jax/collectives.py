@@ -111,6 +111,14 @@ SINGLE = Collectives()
 """One device, which holds the whole batch."""
 
 
+def check_collectives(value: Any) -> None:
+    """Raises TypeError unless `value` says where the rows of a batch are."""
+    if not isinstance(value, Collectives):
+        raise TypeError(
+            f"collectives must be those of hcl_jax.parallel.over_axis(axis_name), got {value!r}"
+        )
+
+
 def over_axis(axis_name: str, *, exchange: Exchange | None = None) -> OverAxis:
     """Several devices along a named axis, each with an equal part of the batch.
 

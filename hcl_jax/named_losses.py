@@ -21,10 +21,10 @@ from typing import Any, Unpack
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.collectives import SINGLE, Collectives
+from hcl_jax.collectives import SINGLE, Collectives, check_collectives
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.objectives import objective
-from hcl_jax.options import Labels, Options, Scalar
+from hcl_jax.options import Labels, Options, Scalar, check_known
 from hcl_jax.psi import infonce
 from hcl_jax.validation import check_embeddings
 
@@ -176,7 +176,9 @@ def clip(
         hardening: how hard negatives weigh, as in `supcon`.
         collectives: where the rows of the batch are, as in `supcon`.
         **options: see `Options`, but for psi and groups; `temperature` is 0.07 where it is not
-            given.
+            given. `weights` are (2 n,), of the images and then the texts: 1 and 0 leave the
+            direction from images to texts. In a `bank` without labels are negatives of both sets;
+            label 1 makes them texts, negatives of images alone.
 
     Returns:
         The mean loss. Similarities within a set are computed, for one program to serve all forms
@@ -204,8 +206,7 @@ def clip(
             "clip pairs row i with row i; where more rows belong together give hcl_jax.scl both "
             "sets in one batch, with the set of each row as its label, and groups"
         )
-    numbers = jnp.arange(len(images), dtype=jnp.int32)
-    options["groups"] = jnp.tile(numbers + collectives.index() * len(images), 2)
+    options["groups"] = jnp.tile(_numbers(len(images), collectives), 2)
     rows = jnp.concatenate([images, texts])
     sets = jnp.repeat(jnp.arange(2, dtype=jnp.int32), len(images))
     return _of_classes(rows, sets, True, hardening, collectives, options)
@@ -239,12 +240,18 @@ def _images(embeddings: Any, collectives: Collectives, name: str) -> Int[Array, 
             f"give {name}, or embeddings (batch, views, dim), whose images are numbered; got no "
             f"{name} and embeddings of shape {jnp.shape(embeddings)}"
         )
-    batch = len(embeddings)
-    return jnp.arange(batch, dtype=jnp.int32) + collectives.index() * batch
+    return _numbers(len(embeddings), collectives)
+
+
+def _numbers(count: int, collectives: Collectives) -> Int[Array, " n"]:
+    """The numbers that this device's images, `count` on each, have in the whole batch."""
+    check_collectives(collectives)
+    return jnp.arange(count, dtype=jnp.int32) + collectives.index() * count
 
 
 def _preset(options: Options, *, alpha: Scalar, average: str) -> Options:
     """The options of a loss of this file, with its psi in the place of the temperature."""
+    check_known(options)
     if options.get("psi") is not None:
         raise ValueError("this loss has a psi of its own; hcl_jax.scl and hcl_jax.ucl take any")
     given: Any = {"average": average, **options}

@@ -25,13 +25,14 @@ from jaxtyping import Array, Float
 
 from hcl_jax import pairs as pairing
 from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
-from hcl_jax.collectives import SINGLE, Collectives
+from hcl_jax.collectives import SINGLE, Collectives, check_collectives
 from hcl_jax.conventions import Bank, Objective, batch_losses
 from hcl_jax.hardening import Hardening, exponential, no_hardening
 from hcl_jax.losses import average_loss
 from hcl_jax.options import Labels, Options, Scalar, conventions_of, psi_of
 from hcl_jax.pairs import Rows
 from hcl_jax.validation import (
+    check_array,
     check_embeddings,
     check_no_negative_labels,
     check_non_negative,
@@ -84,7 +85,7 @@ def hscl(
         **options: see `Options`.
 
     Returns:
-        The mean loss; never below `scl` (Theorem 1).
+        The mean loss; never below `scl` (Theorem 1; with `num_negatives`, on average over draws).
 
     Raises:
         ValueError, TypeError: as `scl`, and for a negative or non-finite concrete `beta`.
@@ -141,7 +142,7 @@ def hucl(
         **options: see `Options`.
 
     Returns:
-        The mean loss; never below `ucl` (Theorem 1).
+        The mean loss; never below `ucl` (Theorem 1; with `num_negatives`, on average over draws).
 
     Raises:
         ValueError, TypeError: as `hscl`.
@@ -195,6 +196,7 @@ def objective(
         >>> round(float(loss), 4)
         0.5414
     """
+    check_collectives(collectives)
     conventions = conventions_of(options, supervised=supervised)
     embeddings, of_rows = without_views_axis(
         embeddings,
@@ -202,6 +204,9 @@ def objective(
         groups=options.get("groups"),
         weights=options.get("weights"),
     )
+    for name in ("labels", "groups"):
+        if of_rows[name] is not None:
+            check_array(name, of_rows[name])
     if of_rows["weights"] is not None:
         check_weights(of_rows["weights"], length=len(embeddings))
     groups = _ranks(of_rows["groups"])
@@ -266,6 +271,11 @@ def _rows(labels: Any, groups: Any, first: Any, options: Options) -> Rows:
     """What pairs rows of one class each or, by a matrix of booleans, of several."""
     ignore_label = options.get("ignore_label")
     if np.ndim(labels) != 2 or labels.dtype != bool:
+        if np.ndim(labels) == 2:
+            raise TypeError(
+                "labels must be one integer for each embedding, or, for several classes a row, "
+                f"booleans (n, classes), got shape {np.shape(labels)} and dtype {labels.dtype}"
+            )
         return pairing.rows(labels, groups=groups, first=first, ignore_label=ignore_label)
     if ignore_label is not None:
         raise ValueError(

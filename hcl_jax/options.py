@@ -31,7 +31,7 @@ class Options(TypedDict, total=False):
             negative ones are refused where they are concrete.
         ignored_negatives: whether rows of `ignore_label` are negatives of all anchors all the same;
             default False.
-        weights: non-negative weights (n,) of the rows as anchors in the mean, see
+        weights: non-negative weights (n,) of the rows, or images, as anchors in the mean, see
             `hcl_jax.losses.average_loss`; default all 1. For classes give ``of_classes[labels]``.
         bank: candidates that are no anchors, see `hcl_jax.Bank`; default none.
         key: randomness for the samples estimator, which needs `num_negatives` as well.
@@ -69,13 +69,22 @@ class Options(TypedDict, total=False):
     reference_conventions: bool
 
 
-def conventions_of(options: Options, *, supervised: bool) -> Conventions:
-    """The conventions that options ask for: those that are given, then those of a preset."""
+def check_known(options: Options) -> None:
+    """Raises TypeError for options that no loss has."""
     unknown = set(options) - set(Options.__annotations__)
     if unknown:
-        raise TypeError(
-            f"unknown options {sorted(unknown)}; known are {list(Options.__annotations__)}"
+        way_out = (
+            "; beta is of hscl and hucl, the losses with names take hardening=exponential(beta)"
         )
+        raise TypeError(
+            f"unknown options {sorted(unknown)}{way_out if 'beta' in unknown else ''}; "
+            f"known are {list(Options.__annotations__)}"
+        )
+
+
+def conventions_of(options: Options, *, supervised: bool) -> Conventions:
+    """The conventions that options ask for: those that are given, then those of a preset."""
+    check_known(options)
     if supervised and options.get("self_negatives", False):
         raise ValueError(
             "self_negatives=True has no meaning for SCL and HSCL, whose negatives are of other "

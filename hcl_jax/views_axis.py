@@ -30,7 +30,8 @@ def _repeated(name: str, value: Any, batch: int, views: int) -> Any:
     if value is None:
         return None
     check_array(name, value)
-    if jnp.shape(value)[:1] != (batch,):
+    of_several_classes = name == "labels" and jnp.ndim(value) == 2
+    if jnp.shape(value)[:1] != (batch,) or (jnp.ndim(value) != 1 and not of_several_classes):
         raise ValueError(
             f"{name} must have shape ({batch},), one for each image of embeddings "
             f"(batch, views, dim), got shape {jnp.shape(value)}"

@@ -85,7 +85,7 @@ def test_infinity_masks_nothing_to_the_bit():
         "is a plain function": lambda: without_false_negatives(
             hardening.Hardening(lambda t: 2 * t), above=0.5
         ),
-        "above must be a number, got nan": lambda: without_false_negatives(
+        "above must be finite, got nan": lambda: without_false_negatives(
             hardening.no_hardening(), above=float("nan")
         ),
     }.items(),

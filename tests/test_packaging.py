@@ -22,7 +22,7 @@ PAPER = {
     "url": "https://arxiv.org/abs/2311.05139",
     "authors": ["Ruijie Jiang", "Thuan Nguyen", "Shuchin Aeron", "Prakash Ishwar"],
 }
-IMPORT_NAMES = {"orbax-checkpoint": "orbax", "scikit-learn": "sklearn"}
+IMPORT_NAMES = {"orbax-checkpoint": "orbax", "scikit-learn": "sklearn", "pillow": "PIL"}
 
 USE = """
 import sys
@@ -132,7 +132,9 @@ def imported_by(folder):
 def test_what_is_imported_is_what_is_required():
     core, extras = packages_of(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
     always = core - {"flatbuffers"}  # which jax.export imports
-    assert imported_by("hcl_jax") == always | packages_of(extras["measure"])
+    images = packages_of(extras["huggingface"]) & packages_of(extras["tfds"])
+    assert images == {"PIL"}
+    assert imported_by("hcl_jax") == always | images | packages_of(extras["measure"])
     of_commands = packages_of(extras["scripts"])
     optional = {"torch", "pytorch_metric_learning", "lightly", "tensorflow_datasets", "PIL"}
     assert (

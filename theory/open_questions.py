@@ -49,9 +49,10 @@ OPEN = (
         "docs/theory.md, the number of negatives",
     ),
     OpenQuestion(
-        "whether the exact rate of escape grows with beta for HSCL at every zero-sum frame, and "
-        "has one peak for HUCL at Paley frames",
-        "its guaranteed part grows (proved), and the leading order has one peak (proved)",
+        "whether the exact rate of escape grows with beta for HSCL at zero-sum frames that are "
+        "critical at every beta, and has one peak for HUCL at Paley frames",
+        "for HSCL it grows for four classes and at Paley frames (proved), and can fall at other "
+        "zero-sum frames (certified); for HUCL the leading order has one peak (proved)",
         "docs/escape.md, section 7",
     ),
     OpenQuestion(

@@ -1,13 +1,13 @@
 """The escape from dimensional collapse: how fast class means grow into dimensions they do not use.
 
 Let every class c be one unit vector f_c, and let L be the mean over classes of InfoNCE with
-exponentially tilted negatives and k = infinity, the weights estimator of `hcl_jax.objective`. With
-``t = f_c . f_c'`` its derivative with respect to t is ``W_cc' / C``,
+exponentially tilted negatives and k = infinity, the weights estimator of `hcl_jax.objective`. The
+derivative of the loss of class c with respect to ``t = f_c . f_c'`` is, for c' != c,
 
-    W_cc' = P_c (softmax_c'(beta t + t / temperature) / temperature)                  detached
-    W_cc' = P_c ((beta + 1 / temperature) softmax_c'(beta t + t / temperature)
-                 - beta softmax_c'(beta t))                                      full gradient
-    P_c   = q M_c / (alpha + q M_c),   M_c = E_beta e^{(t - 1) / temperature}.
+    W_cc' = share_c (softmax_c'(beta t + t / temperature) / temperature)              detached
+    W_cc' = share_c ((beta + 1 / temperature) softmax_c'(beta t + t / temperature)
+                     - beta softmax_c'(beta t))                                  full gradient
+    share_c = q M_c / (alpha + q M_c),   M_c = E_beta e^{(t - 1) / temperature}.
 
 The softmaxes and the mean M_c, weighted by ``e^{beta t}``, run over the classes of the negatives:
 the other classes, or, unsupervised, all. Along a dimension that no f_c uses, gradient flow on the
@@ -17,7 +17,7 @@ unit sphere moves the coordinates z of the classes by
 
 with c' != c in all sums (own similarities are 1 on the sphere, and cancel). So the smallest
 eigenvalue of S decides whether, and how fast, dimensional collapse is left. `docs/escape.md` has
-the proofs.
+the proofs; its P_c is ``share_c / temperature``.
 """
 
 import math
@@ -60,8 +60,8 @@ def escape_rate(
     """The rate at which class means grow into a dimension that they do not use.
 
     ``2 |lambda_min(S)| / C`` with S of `escape_matrix`: in a time T of gradient flow the fastest
-    growing coordinates there are multiplied by ``exp(rate T)``, as long as they are small. Gradient
-    descent with step size h takes a time h for each step.
+    growing coordinates there are multiplied by ``exp(rate T)``, as long as they are small and S
+    stays. Gradient descent with step size h takes a time h for each step.
 
     Args:
         class_means: the mean of every class, one per row. Only their directions count: the rate is

@@ -1,7 +1,7 @@
 """Where neural collapse stops being the optimum of HUCL, and the frame that takes its place.
 
-For HUCL with InfoNCE, k = infinity and exponential tilting, the representation of least loss in the
-unit ball is a simplex ETF whose norm is 1 up to a hardness beta_c and smaller beyond
+For HUCL with InfoNCE, k = infinity and exponential tilting, a representation of least loss in the
+unit ball, dim >= C - 1, is a simplex ETF whose norm is 1 up to a hardness beta_c and smaller beyond
 (`docs/hucl_optimum.md`, Theorems 4 and C). With similarities larger by delta within classes than
 between them the loss is
 
@@ -37,7 +37,7 @@ LARGEST = 2**53
 
 
 class HUCLOptimum(NamedTuple):
-    """The representation of least HUCL in the unit ball, dim >= C - 1.
+    """A representation of least HUCL in the unit ball, dim >= C - 1.
 
     Attributes:
         gap: how much larger similarities are within classes than between them; C / (C - 1) at
@@ -54,18 +54,23 @@ class HUCLOptimum(NamedTuple):
 def hucl_threshold(num_classes: int, temperature: float, *, per_class: int | None = None) -> float:
     """beta_c: neural collapse minimises HUCL in the unit ball up to this hardness, and not beyond.
 
-    Source: `docs/hucl_optimum.md`, Theorem 4 for the population and Theorem C for batches.
+    The unit ball is of C - 1 dimensions or more, and HUCL that of InfoNCE with k = infinity and
+    exponential tilting. Source: `docs/hucl_optimum.md`, Theorem 4 for the population and Theorem C
+    for batches.
 
     Args:
         num_classes: the number C of classes, at least 2, of equal size.
         temperature: the positive temperature of InfoNCE. Neither its alpha nor its q matters.
         per_class: the number of members of every class in a balanced batch whose anchors are not
             their own negatives, the default of `hcl_jax.hucl`; None for the population, and for
-            batches with ``self_negatives=True``.
+            batches whose anchors are among both their positives and their negatives, as with
+            ``reference_conventions=True``.
 
     Returns:
         The hardness, a number of Python that multiplies similarities before the temperature. It
-        falls like ``e^{-C / ((C - 1) temperature)}``, and is 0 where that leaves float64.
+        falls with the temperature, in the end like ``(1 + rho) e^{-D} / temperature`` with
+        ``D = C / ((C - 1) temperature)``, and is 0 where that leaves float64; rho is C - 1, or
+        ``m (C - 1) / (m - 1)`` for m members of every class.
 
     Raises:
         ValueError, TypeError: for fewer than two classes or members, and a temperature that is not
@@ -91,7 +96,7 @@ def hucl_optimum(
     q: float = 1.0,
     per_class: int | None = None,
 ) -> HUCLOptimum:
-    """The least HUCL over all representations in the unit ball, and the frame that attains it.
+    """The least HUCL over all representations in the unit ball, and a frame that attains it.
 
     Source: `docs/hucl_optimum.md`, Theorem 4 for the population and Theorem C for batches. The loss
     is that of `hcl_jax.hucl` with the weights estimator; the optimum is the one of its full

@@ -175,7 +175,7 @@ def _labels(
         candidates = {k: a for k, a in vectors.items() if a.shape[0] == count} or vectors
         if not candidates:
             raise InputError(
-                f"{path} has no vector of labels, but {_shown(arrays)}: give --labels FILE"
+                f"{path} has no vector of labels ({_shown(arrays)}): give --labels FILE"
             )
         usual = {k: a for k, a in candidates.items() if k.lower() in LABELS}
         whole = {k: a for k, a in candidates.items() if a.dtype.kind in "iubUS"}

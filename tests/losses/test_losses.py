@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -393,6 +394,9 @@ ERRORS = {
     ),
     "labels must be a NumPy or JAX array of numbers, got a list": lambda z, y: hcl_jax.hucl(
         z, y.tolist(), beta=1.0
+    ),
+    "labels must be a NumPy or JAX array of numbers, got dtype torch.int64": lambda z, y: (
+        hcl_jax.scl(z, SimpleNamespace(dtype="torch.int64", __array__=None))
     ),
     "groups must be a NumPy or JAX array of numbers, got a tuple": lambda z, y: hcl_jax.ucl(
         z, y, groups=tuple(y.tolist())

@@ -84,7 +84,37 @@ def debiased(views, *, temperature, collectives=SINGLE, **options):
     )
 
 
+def ranked(queries, texts, hard, **options):
+    """One direction of clip, with more texts: MultipleNegativesRankingLoss."""
+    anchors = jnp.repeat(jnp.array([1.0, 0.0]), len(queries))
+    return hcl_jax.clip(queries, texts, weights=anchors, bank=hcl_jax.Bank(hard), **options)
+
+
+def queued(queries, keys, queue, *, collectives=SINGLE, **options):
+    """nt_xent whose only negatives are those of a queue: MoCo."""
+    n = len(queries)
+    return hcl_jax.nt_xent(
+        jnp.concatenate([queries, keys]),
+        jnp.zeros(2 * n, int),
+        groups=jnp.tile(jnp.arange(n) + collectives.index() * n, 2),
+        weights=jnp.repeat(jnp.array([1.0, 0.0]), n),
+        bank=hcl_jax.Bank(queue),
+        collectives=collectives,
+        **options,
+    )
+
+
 CASES = {
+    "one direction and hard negatives": (
+        lambda form: lambda *z: form(ranked, *z),
+        functools.partial(peer_formulas.multiple_negatives, temperature=T),
+        (Z[:6], Z[6:12], Z[12:]),
+    ),
+    "queue": (
+        lambda form: lambda *z: form(queued, *z),
+        functools.partial(peer_formulas.moco, temperature=T),
+        (Z[:6], Z[6:12], Z[12:]),
+    ),
     "nscl": (
         lambda form: lambda z: form(hcl_jax.nscl, z, OF_IMAGES),
         negatives_only,
@@ -202,6 +232,8 @@ QUICK = {
     ("supcon of classes", "blockwise"),
     ("nscl", "dense"),
     ("clip", "ring"),
+    ("one direction and hard negatives", "ring"),
+    ("queue", "dense"),
 }
 EVERY_CASE = [
     pytest.param(case, form, marks=() if (case, form) in QUICK else pytest.mark.slow)
@@ -345,14 +377,18 @@ def test_the_default_is_the_papers_temperature():
             VIEWS, LABELS
         ),
         r"embeddings must have shape \(n, dim\)": lambda: hcl_jax.scl(Z[None, None], LABELS[:1]),
+        r"weights must have shape \(12,\), one for each image.*\(12, 2\)": lambda: hcl_jax.supcon(
+            VIEWS, weights=jnp.ones((12, 2))
+        ),
         r"unknown options \['tau'\]": lambda: hcl_jax.supcon(Z, LABELS, tau=1.0),
+        r"unknown options \['beta'\]; beta is of hscl and hucl": lambda: hcl_jax.supcon(
+            Z, LABELS, beta=1.0
+        ),
+        r"unknown options \['labels'\]": lambda: hcl_jax.clip(Z, Z, labels=LABELS),
+        r"collectives must be .* got 'devices'": lambda: hcl_jax.clip(Z, Z, collectives="devices"),
     }.items(),
 )
 @pytest.mark.usefixtures("unchecked")
 def test_errors(message, call):
-    with (
-        pytest.raises(ValueError, match=message)
-        if "unknown" not in message
-        else pytest.raises(TypeError, match=message)
-    ):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()

@@ -155,7 +155,10 @@ def test_samples_of_several_classes():
         'implementation="blockwise" serves them': lambda: hcl_jax.scl(
             Z, jnp.asarray(CLASSES), implementation="pallas"
         ),
-        "labels must have shape": lambda: hcl_jax.scl(Z, GROUPS[:, None]),
+        r"booleans \(n, classes\), got shape .* dtype int": lambda: hcl_jax.scl(Z, GROUPS[:, None]),
+        r"booleans \(n, classes\), got shape .* dtype float32": lambda: hcl_jax.scl(
+            Z, jnp.asarray(CLASSES, jnp.float32)
+        ),
         "both have one class a row, or both several": lambda: pairs.supervised(
             pairs.rows(GROUPS), pairs.multilabel_rows(jnp.asarray(CLASSES))
         ),

@@ -223,3 +223,27 @@ def test_two_processes_equal_one_device():
     for process in running:
         output, errors = process.communicate(timeout=240)
         assert "equal" in output, errors[-3000:]
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.usefixtures("x64")
+def test_who_adds_the_gradients_of_shared_parameters(checked):
+    """JAX itself where it follows what varies over the mesh; else the caller."""
+    mesh = jax.make_mesh((2,), ("devices",), devices=jax.devices()[:2], axis_types=(AxisType.Auto,))
+    z, labels = batch(2)
+
+    def loss(scale, z, labels, **where):
+        tilt = hardening.exponential(5.0)
+        return objective(scale * z, labels, supervised=True, hardening=tilt, **where)
+
+    def step(scale, z, labels):
+        where = parallel.over_axis("devices")
+        gradient = jax.grad(loss)(scale, z, labels, collectives=where)
+        return gradient if checked else jax.lax.psum(gradient, "devices")
+
+    spec, shared = PartitionSpec("devices"), PartitionSpec()
+    step = jax.shard_map(
+        step, mesh=mesh, in_specs=(shared, spec, spec), out_specs=shared, check_vma=checked
+    )
+    wanted = jax.grad(loss)(0.5, z, labels, implementation="dense")
+    np.testing.assert_allclose(jax.jit(step)(0.5, z, labels), wanted, rtol=1e-9)

@@ -31,6 +31,19 @@ def clip(images, texts, *, temperature):
     return -(jnp.trace(rows) + jnp.trace(columns)) / (2 * n)
 
 
+def multiple_negatives(queries, texts, hard, *, temperature):
+    """sentence-transformers' MultipleNegativesRankingLoss: all `hard` are candidates of all."""
+    logits = queries @ jnp.concatenate([texts, hard]).T / temperature
+    return (jnp.log(jnp.exp(logits).sum(1)) - jnp.diag(logits)).mean()
+
+
+def moco(queries, keys, queue, *, temperature):
+    """MoCo: the cross entropy of one key and the queue, where the key is the first."""
+    positive = (queries * keys).sum(1, keepdims=True)
+    logits = jnp.concatenate([positive, queries @ queue.T], axis=1) / temperature
+    return (jnp.log(jnp.exp(logits).sum(1)) - logits[:, 0]).mean()
+
+
 def hard_debiased(one, two, *, temperature, tau_plus, beta):
     """The criterion of HCL (estimator "hard"), and of DCL where beta is 0 ("easy"): two views."""
     out = jnp.concatenate([one, two])

@@ -2,6 +2,7 @@
 
 from theory.checking import Claim
 from theory.claims import (
+    escape_exact_rate,
     escape_flow,
     escape_paley,
     escape_runs,
@@ -57,6 +58,7 @@ CLAIMS: tuple[Claim, ...] = (
     *random_batches.CLAIMS,
     *proposition6_sphere.CLAIMS,
     *escape_theorem_a.CLAIMS,
+    *escape_exact_rate.CLAIMS,
     *escape_theorem_b.CLAIMS,
     *escape_paley.CLAIMS,
     *escape_flow.CLAIMS,

@@ -207,7 +207,7 @@ CLAIMS = (
         name="without alpha all collapse but NC is unstable",
         statement="for alpha = 0, lambda_min(S) <= -B < 0 at all unit vectors but NC",
         reference="docs/escape.md, Theorem A (iv)",
-        hypotheses="SCL and HSCL, InfoNCE with alpha = 0",
+        hypotheses="SCL and HSCL, InfoNCE with alpha = 0, detached weights",
         evidence=Evidence.PROVED,
         measure=collapse_is_left_without_alpha,
         controls=(Control("NC", "not NC", neural_collapse_is_left),),

@@ -249,7 +249,8 @@ CLAIMS = (
         statement="with constant weights the shipped HUCL gradient expands a shrunk simplex ETF at "
         "every gap, at the rate p e^{-delta} / (2 - p + p e^{-delta})",
         reference="docs/hucl_optimum.md, Proposition 5",
-        hypotheses="exponential tilting, weights estimator, weights constant to differentiation",
+        hypotheses="exponential tilting, weights estimator (k = oo), alpha = q = tau = 1, weights "
+        "constant to differentiation",
         evidence=Evidence.PROVED,
         measure=slope_with_detached_weights,
         controls=(Control("full gradient", "weights constant", slope_with_full_gradient),),

@@ -64,18 +64,17 @@ def shrinking_window(num_classes: int, negatives: int, inside: arb, *, narrow: a
     return Window((before, within), bisect(beyond))
 
 
-def is_never_positive(num_classes: int, negatives: int, end: arb) -> bool:
-    """Whether the slope is certainly negative for all beta from 0 to `end`."""
-    count = int(float(end)) * 4  # narrow enough for the exponentials of a ball
-    boxes = [(end * n / count, end * (n + 1) / count) for n in range(count)]
+def keeps_sign(num_classes: int, negatives: int, low: arb, high: arb, *, positive: bool) -> bool:
+    """Whether the slope certainly has that sign for all beta from `low` to `high`."""
+    sign, boxes = 1 if positive else -1, [(low, high)]
     for _ in range(BOXES):
         if not boxes:
             return True
         low, high = boxes.pop()
-        if slope_at_nc(num_classes, negatives, low.union(high)) < 0:
+        if sign * slope_at_nc(num_classes, negatives, low.union(high)) > 0:
             continue
         middle = ((low + high) / 2).mid()
-        if slope_at_nc(num_classes, negatives, middle) > 0:
+        if sign * slope_at_nc(num_classes, negatives, middle) < 0:
             return False
         boxes += [(low, middle), (middle, high)]
     raise ArithmeticError(f"undecided after {BOXES} boxes")

@@ -45,8 +45,24 @@ def varying_like(tree: T, like: Any) -> T:
     return jax.tree.map(mark, tree)
 
 
+def as_traced(leaf: Any, kind: Any) -> Any:
+    """Takes back what `varying_like` marked, where a program was traced with this type of the leaf.
+
+    The leaf is equal on all devices of the axes in question; the mean over them says so to JAX.
+    """
+    extra = tuple(_varying_axes(leaf) - _axes_of_type(kind))
+    if not extra:
+        return leaf
+    if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        return lax.psum(leaf, extra) / lax.psum(1, extra)
+    return lax.pmax(leaf, extra)
+
+
 def _varying_axes(leaf: Any) -> frozenset[str]:
     """The mesh axes over which an array varies."""
-    kind = jax.typeof(leaf)
+    return _axes_of_type(jax.typeof(leaf))
+
+
+def _axes_of_type(kind: Any) -> frozenset[str]:
     manual = getattr(kind, "manual_axis_type", None)  # JAX 0.10; later the type has it itself
     return getattr(manual, "varying", frozenset()) | getattr(kind, "vma", frozenset())

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.losses._checks import check_hardening, check_psi
-from hcl_jax.padding import varying_like
+from hcl_jax.padding import as_traced, varying_like
 from hcl_jax.precision import wide_dtype
 from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation import check_count
@@ -147,6 +147,8 @@ class _Opened:
 
     def __call__(self, examples: Any, *values: Any) -> Float[Array, "*n"]:
         consts, arguments = values[: -len(examples)], values[-len(examples) :]
+        kinds = [variable.aval for variable in self.jaxpr.constvars]
+        consts = [as_traced(value, kind) for value, kind in zip(consts, kinds, strict=True)]
         plain: Callable[..., Any] = jaxpr_as_fun(ClosedJaxpr(self.jaxpr, consts))
         arrays = varying_like([jnp.asarray(x, self.dtype) for x in arguments], examples)
         return jnp.vectorize(lambda *x: plain(*x)[0], signature=self.signature)(*arrays)

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from hcl_jax.data.decoding import listing_of
 from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.instructions import import_or_explain
-from hcl_jax.data.own_splits import parts_of, shown, train_then_test
+from hcl_jax.data.own_splits import order_of_parts, parts_of, shown
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
 from hcl_jax.validation import check_path
@@ -76,11 +76,14 @@ def hugging_face_set(
     if any(part.features != parts[0].features for part in parts[1:]):
         raise DatasetError(f"the splits of {place} have different columns")
     names, labels = _labels(place, parts, label)
-    order, num_train = np.arange(len(labels)), len(parts[0])
-    if len(parts) == 1:
-        order, num_train = train_then_test(
-            place, labels, names, test_fraction=test_fraction, split_seed=split_seed
-        )
+    order, num_train = order_of_parts(
+        place,
+        [len(part) for part in parts],
+        labels,
+        names,
+        test_fraction=test_fraction,
+        split_seed=split_seed,
+    )
     encoded = datasets.concatenate_datasets(parts).select_columns([image])
     encoded = encoded.cast_column(image, datasets.Image(decode=False))
 

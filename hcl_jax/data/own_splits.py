@@ -48,6 +48,23 @@ def train_then_test(
     return np.concatenate([train, test]), len(train)
 
 
+def order_of_parts(
+    place: object,
+    lengths: Sequence[int],
+    labels: Int[np.ndarray, " n"],
+    class_names: tuple[str, ...],
+    *,
+    test_fraction: float,
+    split_seed: int,
+) -> tuple[Int[np.ndarray, " n"], int]:
+    """As `train_then_test` if there is one part; two are the training split and the other."""
+    if len(lengths) > 1:
+        return np.arange(len(labels)), lengths[0]
+    return train_then_test(
+        place, labels, class_names, test_fraction=test_fraction, split_seed=split_seed
+    )
+
+
 def shown(names: tuple[str, ...] | list[str]) -> str:
     """The first of some names."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

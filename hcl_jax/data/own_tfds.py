@@ -14,9 +14,9 @@ from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.own_splits import (
     HELD_OUT,
     TRAINING,
+    order_of_parts,
     parts_of,
     shown,
-    train_then_test,
 )
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
@@ -86,11 +86,14 @@ def tfds_set(
             f"{directory} must have labels in 0..{len(names) - 1}, got {labels.min()} to "
             f"{labels.max()}"
         )
-    order, num_train = np.arange(len(labels)), records.lengths[0]
-    if len(records.lengths) == 1:
-        order, num_train = train_then_test(
-            directory, labels, names, test_fraction=test_fraction, split_seed=split_seed
-        )
+    order, num_train = order_of_parts(
+        directory,
+        records.lengths,
+        labels,
+        names,
+        test_fraction=test_fraction,
+        split_seed=split_seed,
+    )
     source = ImageSource(
         name.replace("/", "-"),
         directory,

@@ -7,7 +7,6 @@ for it; beside it lies a description of what it was decoded from.
 
 import hashlib
 import itertools
-import json
 import os
 import warnings
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from hcl_jax.data.image_sets import ChannelStatistics, ImageSet, channel_statist
 from hcl_jax.data.splits import DatasetError, Split
 from hcl_jax.data.square_images import read_square
 from hcl_jax.system.atomic_files import atomic_open
+from hcl_jax.system.json_files import JsonError, json_bytes, read_json
 from hcl_jax.validation import check_choice, check_count, check_path
 
 Damaged = Literal["refuse", "skip"]
@@ -115,12 +115,12 @@ def _description(cache: Path) -> Path:
 def _kept(cache: Path) -> _Decoded | None:
     """What a cache says of its images; None if there is none, or not a whole one."""
     try:
-        found = json.loads(_description(cache).read_text())
+        found = read_json(_description(cache))
         if found["sha256"] != _sha256(cache):
             return None
         statistics = ChannelStatistics(tuple(found["mean"]), tuple(found["std"]))
         return _Decoded(statistics, [(int(number), str(why)) for number, why in found["damaged"]])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, JsonError, KeyError, TypeError, ValueError):
         return None
 
 
@@ -145,7 +145,7 @@ def _decode_into(cache: Path, source: ImageSource, image_size: int) -> _Decoded:
                 "std": statistics.std,
                 "damaged": damaged,
             }
-            description.write(json.dumps(described).encode())
+            description.write(json_bytes(described))
     except OSError as error:
         raise DatasetError(
             f"decoded images cannot be kept in {cache}: {error.strerror or error}"

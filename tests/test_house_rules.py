@@ -54,7 +54,7 @@ LAYERS = {
         "tfds_sets own_tfds",
     ),
     "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
-    "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
+    "hcl_jax.networks": ("model heads kernel_gradients", "convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
         "_checks anchor_losses tilted_infonce _guide_tables _reverse_mode",

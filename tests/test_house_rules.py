@@ -46,7 +46,7 @@ LAYERS = {
     ),
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (
-        "splits decoding splitting square_images",
+        "splits decoding splitting square_images balanced_batches",
         "bundled synthetic image_sets image_lists instructions streaming",
         "array_records image_folder idx_files npz_sets squares own_splits",
         "own_folders hugging_face",

@@ -1,5 +1,6 @@
 """Data sets as arrays: synthetic, bundled, prepared by TFDS, idx files, or one's own."""
 
+from hcl_jax.data.balanced_batches import class_balanced_batches
 from hcl_jax.data.bundled import digits
 from hcl_jax.data.hugging_face import hugging_face_set
 from hcl_jax.data.idx_files import FASHION_MNIST, KMNIST, MNIST, fashion_mnist, kmnist, mnist
@@ -43,6 +44,7 @@ __all__ = [
     "chunks",
     "cifar10",
     "cifar100",
+    "class_balanced_batches",
     "class_folders",
     "digits",
     "fashion_mnist",

@@ -45,23 +45,10 @@ GROUP_NUMBERS = 2**19
 def kernel_gradient(
     maps: Maps, out: Out, *, size: tuple[int, ...], stride: int, padding: Padding
 ) -> Kernel:
-    """The cotangent of the kernel, in at least float32.
+    """The cotangent of the kernel, a sum over all images, in at least float32.
 
-    Args:
-        maps: images that were convolved.
-        out: cotangent of the outputs.
-        size: height and width of the kernel.
-        stride: stride of both axes.
-        padding: zeros around the images.
-
-    Returns:
-        The sum over all images.
-
-    Example:
-        >>> maps, out = jnp.ones((2, 4, 4, 3)), jnp.ones((2, 4, 4, 5))
-        >>> options = {"size": (3, 3), "stride": 1, "padding": ((1, 1), (1, 1))}
-        >>> kernel_gradient(maps, out, **options)[:, :, 0, 0].tolist()
-        [[18.0, 24.0, 18.0], [24.0, 32.0, 24.0], [18.0, 24.0, 18.0]]
+    From the images that were convolved, and the cotangent of the outputs. The size is height and
+    width of the kernel, the stride that of both axes.
     """
     of_group = functools.partial(_of_group, size=size, stride=stride, padding=padding)
     at_once = _images_at_once(maps, out, size)

@@ -126,7 +126,8 @@ LAYERS = {
         "runs theory_report",
         "benchmarking",
         "reproduce train sweep export prepare_data verify_theory "
-        "benchmark_losses benchmark_training benchmark_views compile_for_tpu compile_experiments",
+        "benchmark_losses benchmark_training benchmark_convolutions benchmark_views "
+        "compile_for_tpu compile_experiments",
     ),
     "scripts.experiments": (
         "options own_data",
@@ -144,7 +145,8 @@ LAYERS = {
         "loop",
     ),
     "scripts.benchmarking": (
-        "contenders results targets host_work hlo_text machine_load resnets_torch",
+        "contenders convolution_shapes results targets host_work hlo_text machine_load "
+        "resnets_torch",
         "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),

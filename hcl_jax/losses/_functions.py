@@ -52,7 +52,7 @@ def psi_and_hardening(
         check_count("num_negatives", num_negatives)
     take = partial(_as_pytree, embeddings=embeddings)
     log_factor = take("log_factor of the hardening", hardening.log_factor)
-    hardening = Hardening(log_factor, _unused(hardening.log_joint))
+    hardening = hardening._replace(log_factor=log_factor, log_joint=_unused(hardening.log_joint))
     if num_negatives is None:
         link = take("link of psi", psi.link, count=1)
         term = take("term of psi", psi.term)

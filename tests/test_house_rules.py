@@ -49,7 +49,7 @@ LAYERS = {
         "splits decoding splitting square_images balanced_batches",
         "bundled synthetic image_sets image_lists instructions streaming",
         "array_records image_folder idx_files npz_sets squares own_splits",
-        "own_folders hugging_face emnist",
+        "own_folders hugging_face emnist_splits",
         "tfds_directory",
         "tfds_sets own_tfds",
     ),

@@ -2,7 +2,7 @@
 
 from hcl_jax.data.balanced_batches import class_balanced_batches
 from hcl_jax.data.bundled import digits
-from hcl_jax.data.emnist import EMNIST, emnist
+from hcl_jax.data.emnist_splits import EMNIST, emnist
 from hcl_jax.data.hugging_face import hugging_face_set
 from hcl_jax.data.idx_files import FASHION_MNIST, KMNIST, MNIST, fashion_mnist, kmnist, mnist
 from hcl_jax.data.image_folder import TINY_IMAGENET, tiny_imagenet

@@ -18,7 +18,7 @@ from hcl_jax.data import (
     ImageSetSpec,
     Split,
 )
-from hcl_jax.data.emnist import EMNIST
+from hcl_jax.data.emnist_splits import EMNIST
 from hcl_jax.data.idx_files import IdxSet
 from hcl_jax.data.image_folder import FOLDER
 from scripts.experiments.networks import HeadName, NetworkName

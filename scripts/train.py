@@ -51,7 +51,11 @@ REPORTED = dict.fromkeys(
 """Data sets on which the experiments have been run, and where the results are."""
 
 REPORTED_RUNS = dict.fromkeys(
-    (f"fashion_mnist-{method}" for method in ("scl", "hscl5", "ucl", "hucl5")),
+    (
+        f"{data}-{method}"
+        for data in ("fashion_mnist", "grouped100")
+        for method in ("scl", "hscl5", "ucl", "hucl5")
+    ),
     "run, see docs/results.md",
 )
 """Single experiments that have been run on other data sets."""

@@ -136,7 +136,14 @@ def test_what_is_imported_is_what_is_required():
     assert images == {"PIL"}
     assert imported_by("hcl_jax") == always | images | packages_of(extras["measure"])
     of_commands = packages_of(extras["scripts"])
-    optional = {"torch", "pytorch_metric_learning", "lightly", "tensorflow_datasets", "PIL"}
+    optional = {
+        "torch",
+        "pytorch_metric_learning",
+        "lightly",
+        "tensorflow_datasets",
+        "PIL",
+        "scipy",
+    }
     assert (
         of_commands <= imported_by("scripts") <= core | of_commands | optional | {"flint", "mpmath"}
     )

@@ -25,6 +25,7 @@ LAWS = {
     "threshold": lambda n: hardening.threshold(n["center"]),
     "relu power": lambda n: hardening.relu_power(1.0, n["beta"]),
     "none": lambda n: hardening.no_hardening(),
+    "margin": lambda n: hcl_jax.without_false_negatives(hardening.exponential(2.0), margin=0.1),
 }
 
 

@@ -30,7 +30,7 @@ LAYERS = {
         "pair_rows",
         "pairs",
         "losses encoders",
-        "collectives batch_warnings meshes",
+        "collectives batch_warnings meshes reports",
         "conventions",
         "options",
         "batch_rows",
@@ -60,11 +60,12 @@ LAYERS = {
     "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks anchor_losses tilted_infonce _guide_tables _reverse_mode",
+        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode",
+        "anchor_losses",
         "_functions _differentiable_once",
         "dense _sampled_pairs _blockwise",
         "_sampling",
-        "contrastive sampled",
+        "contrastive sampled summary",
         "sharded",
     ),
     "hcl_jax.losses._blockwise": (

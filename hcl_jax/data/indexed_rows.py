@@ -9,10 +9,6 @@ from jaxtyping import Int, Shaped
 class IndexedRows:
     """Rows of an array by their numbers: indexing reads those that are asked for, and no others.
 
-    Args:
-        array: images, or anything else along the leading axis.
-        rows: the numbers of its rows.
-
     Example:
         >>> some = IndexedRows(np.arange(10) ** 2, np.array([2, 5, 7]))
         >>> some.shape, some[1:].tolist(), some[np.array([[0], [2]])].tolist()

@@ -42,8 +42,9 @@ def drawing() -> Iterator[None]:
     """Figures that are made meanwhile have lines and letters of `INK`, and no background."""
     import matplotlib as mpl
 
-    clear = {"axes.facecolor": "none", "figure.facecolor": "none", "legend.framealpha": 0}
-    with mpl.rc_context(dict.fromkeys(INKED, INK) | clear):
+    settings: dict[Any, Any] = dict.fromkeys(INKED, INK)
+    settings |= {"axes.facecolor": "none", "figure.facecolor": "none", "legend.framealpha": 0}
+    with mpl.rc_context(settings):
         yield
 
 

@@ -66,17 +66,19 @@ def _unscript_prime(element: Element) -> None:
 
 
 def _tidy(row: list[Element]) -> None:
-    """Says what kind of operator the operators of a row are."""
+    """Says what kind of operator the operators of a row are, and spaces names of functions."""
     before = "("
-    for element in row:
+    for element, following in zip(row, [*row[1:], None], strict=True):
         text = element.text or ""
-        if element.tag == "mo":
-            if text in (MINUS, "±", "∓") and before in OPENING:
-                element.set("form", "prefix")
-            elif text in TIGHT:
-                element.attrib |= {"stretchy": "false", "lspace": "0", "rspace": "0"}
-            elif re.fullmatch(r"[A-Za-z]+", text):
-                element.attrib |= {"lspace": "0.1em", "rspace": "0.1em"}
+        if re.fullmatch(r"[A-Za-z]{2,}", text) and element.tag in ("mo", "mi"):
+            element.tag = "mo"
+            opens = following is None or (following.text or "") in OPENING
+            element.set("lspace", "0" if before in OPENING else "0.17em")
+            element.set("rspace", "0" if opens else "0.17em")
+        elif element.tag == "mo" and text in (MINUS, "±", "∓") and before in OPENING:
+            element.set("form", "prefix")
+        elif element.tag == "mo" and text in TIGHT:
+            element.attrib |= {"stretchy": "false", "lspace": "0", "rspace": "0"}
         before = text if element.tag == "mo" else element.tag
 
 

@@ -27,16 +27,20 @@ Scalar = Float[Array, ""] | float
 
 
 class Hardening(NamedTuple):
-    """A hardening function; exactly one of the two fields is set.
+    """A hardening function; exactly one of the first two fields is set.
 
     Attributes:
         log_factor: ``log h``, elementwise, where eta is a product ``h(t_1) .. h(t_k)``; else None.
         log_joint: ``log eta`` as a function of all k similarities of a tuple, where eta is no such
             product; else None.
+        margin: by how much the similarity of a negative may exceed the greatest one of the anchor's
+            positives: above that it has no weight, see `hcl_jax.without_false_negatives`. None for
+            no such bound.
     """
 
     log_factor: Callable[[Float[Array, "*n"]], Float[Array, "*n"]] | None
     log_joint: Callable[[Float[Array, "*n k"]], Float[Array, "*n"]] | None = None
+    margin: Scalar | None = None
 
     @property
     def is_product(self) -> bool:
@@ -48,6 +52,11 @@ class Hardening(NamedTuple):
         check_floating("similarities", similarities)
         if not jnp.ndim(similarities):
             raise ValueError("similarities must be tuples along the last axis, got one number")
+        if self.margin is not None:
+            raise ValueError(
+                "this eta depends on the anchor's positives, by its margin, and not on negatives "
+                "alone; the losses compute it"
+            )
         if self.log_factor is not None:
             return jnp.sum(self.log_factor(similarities), axis=-1)
         assert self.log_joint is not None

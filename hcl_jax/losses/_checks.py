@@ -75,7 +75,8 @@ def check_hardening(hardening: Any) -> None:
             "hardening must be a Hardening, such as hcl_jax.hardening.exponential(5.0), "
             f"got {_found(hardening)}"
         )
-    functions = {name: f for name, f in hardening._asdict().items() if f is not None}
+    found = {"log_factor": hardening.log_factor, "log_joint": hardening.log_joint}
+    functions = {name: f for name, f in found.items() if f is not None}
     for name, function in functions.items():
         check_function(f"{name} of the hardening", function)
     if len(functions) != 1:
@@ -83,6 +84,11 @@ def check_hardening(hardening: Any) -> None:
         raise ValueError(
             f"a Hardening must have a log_factor (a product) or a log_joint, got {found}"
         )
+    if hardening.margin is None:
+        return
+    check_scalar("margin of the hardening", hardening.margin)
+    if hardening.log_factor is None:
+        raise ValueError("a Hardening with a margin must be a product, got a log_joint")
 
 
 def _check_pairs(pairs: Any) -> None:
@@ -99,7 +105,7 @@ def _check_keys(name: str, keys: Keys, length: int) -> None:
         if field in ("group", "instance", "excluded"):
             check_labels(f"the pair keys of the {name}", key, length=length)
             continue
-        if key is not None and not isinstance(key, tuple):
+        if field in ("in_positives", "in_negatives") and key is not None:
             check_booleans(f"{field} of the {name}", key)
         for part in jax.tree.leaves(key):
             if part.shape != (length,):

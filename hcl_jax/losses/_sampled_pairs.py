@@ -18,11 +18,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 from hcl_jax.losses import _guide_tables
 from hcl_jax.losses._differentiable_once import Embeddings
 from hcl_jax.losses._guide_tables import random_bits
-from hcl_jax.losses.tilted_infonce import LogFactor
+from hcl_jax.losses.tilted_infonce import LogFactor, without_masked
 from hcl_jax.padding import pad_rows, padding, varying_like
 from hcl_jax.pairs import Keys, Pairs, is_positive, masks
 from hcl_jax.precision import inner_products
-from hcl_jax.psi import Psi
+from hcl_jax.psi import Psi, Scalar
 
 State = TypeVar("State")
 
@@ -56,6 +56,7 @@ class SamplingInputs(NamedTuple):
     psi: Psi
     key: PRNGKeyArray
     pairs: Pairs
+    margin: Scalar | None = None
 
 
 class Portion(NamedTuple):
@@ -152,8 +153,9 @@ def negative_weights(
 ) -> NegativeWeights:
     """The law of the draws: eta of the negatives, less the largest of each anchor."""
     similarities = inner_products(portion.features, candidates.features, options.precision)
+    positives, negatives = masks(Pairs(portion.keys, candidates.keys))
     log_eta = inputs.log_factor(similarities)
-    negatives = masks(Pairs(portion.keys, candidates.keys))[1]
+    log_eta = without_masked(log_eta, similarities, positives, inputs.margin)
     unknown = negatives & (jnp.isnan(similarities) | jnp.isnan(log_eta))
     log_eta = jnp.where(unknown, -jnp.inf, log_eta)
     drawable = negatives & (log_eta != -jnp.inf)

@@ -38,7 +38,7 @@ from hcl_jax.losses._checks import check_rows
 from hcl_jax.losses._functions import psi_and_hardening
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.dense import dense_loss
-from hcl_jax.losses.tilted_infonce import log_factor_of, tilted_infonce
+from hcl_jax.losses.tilted_infonce import tilted_infonce
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi
@@ -157,10 +157,12 @@ def weights_estimator(
     others = anchors if candidates is None else candidates
     if implementation is None:
         implementation = choose_implementation(len(anchors), len(others), psi).implementation
-    options = (psi, log_factor_of(hardening), stop_gradient_hardening, precision)
+    options = (psi, hardening, stop_gradient_hardening, precision)
     if implementation == "dense":
         return dense_loss(anchors, pairs, others, *options)
-    kernels = _kernels(anchors, others, psi, pairs) if implementation == "pallas" else None
+    kernels = None
+    if implementation == "pallas":
+        kernels = _kernels(anchors, others, psi, hardening, pairs)
     if psi.link is None:
         return _rows_at_a_time(anchors, pairs, others, *options)
     tiles = TileOptions(stop_gradient_hardening, precision, kernels=kernels)
@@ -211,15 +213,22 @@ def _kernels(
     anchors: Float[Array, "anchors dim"],
     candidates: Float[Array, "candidates dim"],
     psi: Psi,
+    hardening: Hardening,
     pairs: Pairs,
 ) -> Kernels:
     """The Pallas kernels, or an error that says what they lack."""
     from hcl_jax.losses._blockwise.pallas import kernels_for  # Pallas takes a while to import
 
-    if any(keys.in_negatives is not None or keys.unshared is not None for keys in pairs):
+    compared = [part for keys in pairs for part in (keys.in_negatives, keys.unshared, keys.rules)]
+    if any(part is not None for part in compared):
         raise NotImplementedError(
-            "the pallas implementation compares one class a row, and some rows have several, or "
-            'are in no negative pair; implementation="blockwise" serves them'
+            "the pallas implementation compares one class a row, and some rows have several or a "
+            'rule, or are in no negative pair; implementation="blockwise" serves them'
+        )
+    if hardening.margin is not None:
+        raise NotImplementedError(
+            "the pallas implementation does not compare negatives with positives, as a margin asks "
+            'for; implementation="blockwise" does'
         )
     return kernels_for(anchors, candidates, psi)
 

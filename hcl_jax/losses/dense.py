@@ -8,8 +8,15 @@ from jax.lax import PrecisionLike
 from jaxtyping import Array, Bool, Float
 
 from hcl_jax import pairs as pairing
+from hcl_jax.hardening import Hardening
 from hcl_jax.losses.anchor_losses import AnchorLosses
-from hcl_jax.losses.tilted_infonce import LogFactor, TiltedInfoNCE, tilted_infonce
+from hcl_jax.losses.tilted_infonce import (
+    TiltedInfoNCE,
+    log_factor_of,
+    margin_of,
+    tilted_infonce,
+    without_masked,
+)
 from hcl_jax.pairs import Pairs
 from hcl_jax.precision import inner_products
 from hcl_jax.psi import Psi
@@ -20,7 +27,7 @@ def dense_loss(
     pairs: Pairs,
     candidates: Float[Array, "candidates dim"],
     psi: Psi,
-    log_factor: LogFactor,
+    hardening: Hardening,
     detached: bool,
     precision: PrecisionLike,
 ) -> AnchorLosses:
@@ -28,7 +35,8 @@ def dense_loss(
     positives, negatives = pairing.masks(pairs)
     similarities = inner_products(anchors, candidates, precision)
     weighing = jax.lax.stop_gradient(similarities) if detached else similarities
-    log_eta = log_factor(weighing)
+    log_eta = log_factor_of(hardening)(weighing)
+    log_eta = without_masked(log_eta, similarities, positives, margin_of(hardening))
     # NaN counts as weight, so that it is seen in the loss, also where eta of NaN is 0.
     weighted = negatives & ((log_eta != -jnp.inf) | jnp.isnan(similarities))
     defined = positives.any(axis=1) & weighted.any(axis=1)

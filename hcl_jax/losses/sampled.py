@@ -17,7 +17,7 @@ from hcl_jax.losses._functions import psi_and_hardening
 from hcl_jax.losses._sampled_pairs import SamplingInputs, SamplingOptions, rows_at_once
 from hcl_jax.losses._sampling import sampled_losses
 from hcl_jax.losses.anchor_losses import AnchorLosses
-from hcl_jax.losses.tilted_infonce import log_factor_of
+from hcl_jax.losses.tilted_infonce import log_factor_of, margin_of
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi
 from hcl_jax.validation import check_key, check_precision
@@ -127,5 +127,5 @@ def samples_estimator(
         )
     rows = rows_at_once(len(anchors), len(candidates))
     options = SamplingOptions(num_negatives, stop_gradient_hardening, rows, precision)
-    inputs = SamplingInputs(log_factor_of(hardening), psi, key, pairs)
+    inputs = SamplingInputs(log_factor_of(hardening), psi, key, pairs, margin_of(hardening))
     return sampled_losses(options, inputs, (anchors, candidates))

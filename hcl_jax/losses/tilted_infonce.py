@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
 from hcl_jax.hardening import MONOTONE, Hardening, no_hardening
 from hcl_jax.psi import Psi, Scalar, infonce
@@ -24,6 +25,7 @@ class TiltedInfoNCE(NamedTuple):
     link: Link
     temperature: Scalar
     lower: Link | None = None
+    margin: Scalar | None = None
 
     def pair_loss(
         self, offset: Float[Array, "*#n"], logits: Float[Array, "*n"], number: Shaped[Array, "*#n"]
@@ -40,12 +42,14 @@ class TiltedInfoNCE(NamedTuple):
     @property
     def has_no_hardening(self) -> bool:
         """Whether eta is one, which is known before any number is."""
-        return isinstance(self.log_factor, Partial) and self.log_factor.func is jnp.zeros_like
+        is_one = isinstance(self.log_factor, Partial) and self.log_factor.func is jnp.zeros_like
+        return is_one and self.margin is None
 
     @property
     def is_monotone(self) -> bool:
         """Whether eta is known to be monotone; somebody's own function need not be."""
-        return isinstance(self.log_factor, Partial) and self.log_factor.func in MONOTONE
+        known = isinstance(self.log_factor, Partial) and self.log_factor.func in MONOTONE
+        return known and self.margin is None
 
 
 def tilted_infonce(psi: Psi | None = None, hardening: Hardening | None = None) -> TiltedInfoNCE:
@@ -54,7 +58,8 @@ def tilted_infonce(psi: Psi | None = None, hardening: Hardening | None = None) -
     if psi.link is None:
         raise ValueError("this form of the loss needs InfoNCE")
     hardening = no_hardening() if hardening is None else hardening
-    return TiltedInfoNCE(log_factor_of(hardening), psi.link, psi.temperature, psi.lower)
+    log_factor, margin = log_factor_of(hardening), margin_of(hardening)
+    return TiltedInfoNCE(log_factor, psi.link, psi.temperature, psi.lower, margin)
 
 
 def log_factor_of(hardening: Hardening) -> LogFactor:
@@ -62,3 +67,31 @@ def log_factor_of(hardening: Hardening) -> LogFactor:
     if hardening.log_factor is None:
         raise ValueError("this form of the loss needs a product hardening")
     return hardening.log_factor
+
+
+def margin_of(hardening: Hardening) -> Scalar | None:
+    """The margin of the mask, in which every number counts as a constant."""
+    return None if hardening.margin is None else lax.stop_gradient(hardening.margin)
+
+
+def greatest_allowed(largest: Float[Array, "*n"], margin: Scalar) -> Float[Array, "*n"]:
+    """The similarity above which a negative has no weight, by the largest one of the positives.
+
+    No bound, infinity, for an anchor that has no positives: largest is ``-inf`` there.
+    """
+    bound = largest + jnp.asarray(margin, largest.dtype)
+    return jnp.where(largest > -jnp.inf, bound, jnp.inf)
+
+
+def without_masked(
+    log_eta: Float[Array, "anchors candidates"],
+    similarities: Float[Array, "anchors candidates"],
+    positives: Bool[Array, "anchors candidates"],
+    margin: Scalar | None,
+) -> Float[Array, "anchors candidates"]:
+    """``log eta``, and ``-inf`` where candidates are more similar than positives by the margin."""
+    if margin is None:
+        return log_eta
+    similarities = lax.stop_gradient(similarities)
+    largest = jnp.max(similarities, axis=1, keepdims=True, where=positives, initial=-jnp.inf)
+    return jnp.where(similarities > greatest_allowed(largest, margin), -jnp.inf, log_eta)

@@ -3,7 +3,7 @@
 from hcl_jax.training.batch_loss import rows_of_views, target_losses
 from hcl_jax.training.embedding import embed
 from hcl_jax.training.microbatches import loss_and_gradient
-from hcl_jax.training.program import Program
+from hcl_jax.training.program import ClassBalance, Program
 from hcl_jax.training.runner import AXIS, DataParallel, Runner, SingleDevice
 from hcl_jax.training.states import TrainState, all_finite, init_state, restart
 from hcl_jax.training.targets import (
@@ -25,6 +25,7 @@ from hcl_jax.training.updates import (
 
 __all__ = [
     "AXIS",
+    "ClassBalance",
     "ClassTargets",
     "DataParallel",
     "Program",

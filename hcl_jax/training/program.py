@@ -13,6 +13,18 @@ from hcl_jax.networks import Model
 from hcl_jax.normalization import Normalization, unit_ball
 
 
+class ClassBalance(NamedTuple):
+    """Batches with as many images of every class that is in them.
+
+    Attributes:
+        per_class: images of each of its classes in a batch, which divides the size of the batch.
+        num_classes: number of classes C of the data set.
+    """
+
+    per_class: int
+    num_classes: int
+
+
 class Program(NamedTuple):
     """The network, and how it is trained.
 
@@ -29,6 +41,8 @@ class Program(NamedTuple):
         conventions: how an objective is computed, see `hcl_jax.Conventions`.
         parts: the network sees a batch in so many parts, to save memory
             (`hcl_jax.training.microbatches`); the loss is that of the whole batch all the same.
+        balance: batches are balanced over classes (`hcl_jax.data.class_balanced_batches`); None
+            for batches of whatever classes come.
         collectives: one device, or one of several that share the batch, see
             `hcl_jax.collectives`.
     """
@@ -42,6 +56,7 @@ class Program(NamedTuple):
     positives: Literal["class", "views"] = "class"
     conventions: Conventions = Conventions()
     parts: int = 1
+    balance: ClassBalance | None = None
     collectives: Collectives = SINGLE
 
     def standardized(self, images: Float[Array, "n *image"]) -> Float[Array, "n *image"]:

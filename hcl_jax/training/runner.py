@@ -41,7 +41,12 @@ class Runner(Protocol):
 
     States, splits, batches and results live on the devices, with whatever leading axes the runner
     needs for them; only `fetch` and `as_global_arrays` take these axes away again.
+
+    Attributes:
+        program: what is fixed.
     """
+
+    program: Program
 
     def init(self, keys: Seeds) -> TrainState:
         """The states before the first step, one for each key."""

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from hcl_jax.data import Split
+from hcl_jax.data import Split, class_balanced_batches
 from hcl_jax.losses import AnchorLosses, average_loss, sum_and_weight
 from hcl_jax.networks import Variables
 from hcl_jax.training.batch_loss import rows_of_views, target_losses
@@ -124,7 +125,7 @@ def train_epoch(
         The state after the epoch, and the infos of its steps along a leading axis.
 
     Raises:
-        ValueError: if the batch size is below 2 or above the size of the split.
+        ValueError: as `epoch_batches`.
 
     Example:
         >>> import jax, optax
@@ -139,7 +140,7 @@ def train_epoch(
         >>> infos.loss.shape
         (2,)
     """
-    batches = epoch_batches(state, len(split.labels), program.batch_size)
+    batches = epoch_batches(state, split.labels, program)
 
     def step(state, indices):
         batch = Split(split.images[indices], split.labels[indices])
@@ -239,31 +240,50 @@ def each_seed(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def epoch_batches(state: TrainState, size: int, batch_size: int) -> Int[Array, "steps batch"]:
+def epoch_batches(
+    state: TrainState, labels: Int[Array | np.ndarray, " n"], program: Program
+) -> Int[Array, "steps batch"]:
     """The shuffled indices of the batches of the epoch that begins at this state.
 
     Args:
         state: its key and step decide the order, so that a resumed run shuffles as the first.
-        size: number of images in the split.
-        batch_size: indices in each row; the rest of the split is dropped.
+        labels: the class of every image of the split, looked at where batches are balanced.
+        program: supplies the size of a batch, whose rest of the split is dropped, and the balance.
 
     Returns:
         One row of indices for each step.
 
     Raises:
-        ValueError: if the batch size is below 2 or above the size of the split.
+        ValueError: if the batch size is below 2 or above the size of the split, or not a multiple
+            of the images of each class; of concrete labels as `class_balanced_batches`.
 
     Example:
-        >>> import jax
+        >>> import jax, optax
+        >>> from hcl_jax.networks import mlp
+        >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=3)
         >>> state = TrainState(None, None, jax.numpy.zeros((), int), jax.random.key(0))
-        >>> epoch_batches(state, 7, 3).shape
+        >>> epoch_batches(state, jax.numpy.zeros(7, int), program).shape
         (2, 3)
     """
-    check_count("batch_size", batch_size, minimum=2)
+    size, batch_size = len(labels), check_count("batch_size", program.batch_size, minimum=2)
     if batch_size > size:
         raise ValueError(f"batch_size must be at most the {size} training images, got {batch_size}")
     steps = size // batch_size
     _, _, order_key = _keys(state)
+    if program.balance is not None:
+        per_class, num_classes = program.balance
+        if batch_size % per_class:
+            raise ValueError(
+                f"batch_size must be a multiple of the {per_class} images of each class, got "
+                f"{batch_size}"
+            )
+        return class_balanced_batches(
+            order_key,
+            labels,
+            num_classes=num_classes,
+            per_class=per_class,
+            classes_per_batch=batch_size // per_class,
+        )
     order = jax.random.permutation(order_key, size)
     return order[: steps * batch_size].reshape(steps, batch_size)
 

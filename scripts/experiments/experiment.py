@@ -109,6 +109,8 @@ class Experiment:
         evaluations: how often the representation is measured, spread over the epochs.
         probes: whether uniformity, nearest neighbours and a linear probe are measured too.
         batch_size: images in a step, over all devices.
+        per_class: images of each class in a step, which then has as many of all its classes; of
+            less common classes images come several times in an epoch.
         parts: the network sees a batch in so many parts, to save memory; the loss is that of the
             whole batch.
         optimizer: "adam" with weight decay added to the gradient, "adamw", or "sgd" with momentum.
@@ -150,6 +152,7 @@ class Experiment:
     evaluations: int = 10
     probes: bool = False
     batch_size: int | None = None
+    per_class: int | None = None
     parts: int = 1
     optimizer: OptimizerName = "adam"
     learning_rate: float = 1e-3
@@ -175,7 +178,12 @@ class Experiment:
         self._check_hardness()
         for name in ("epochs", "evaluations", "fit_epochs", "parts"):
             check_count(name, getattr(self, name))
-        for name, minimum in (("num_negatives", 1), ("dim", 1), ("batch_size", 2)):
+        for name, minimum in (
+            ("num_negatives", 1),
+            ("dim", 1),
+            ("batch_size", 2),
+            ("per_class", 1 if self.positives == "views" else 2),
+        ):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), minimum=minimum)
         check_count("warmup_epochs", self.warmup_epochs, minimum=0)
@@ -220,10 +228,21 @@ class Experiment:
     def _check_classes(self) -> None:
         if self.defaults.unlabelled:
             self._check_no_label_is_needed()
+        if self.per_class is not None:
+            self._check_balance(self.per_class)
         if self.initialization == "near_nc" and self.embedding_dim < self.defaults.num_classes - 1:
             raise ValueError(
                 f"initialization 'near_nc' needs dim of at least {self.defaults.num_classes - 1}, "
                 f"one less than there are classes, got {self.dim}"
+            )
+
+    def _check_balance(self, per_class: int) -> None:
+        classes, rest = divmod(self.images_per_step, per_class)
+        if rest or not 2 <= classes <= self.defaults.num_classes:
+            raise ValueError(
+                f"a batch of {self.images_per_step} images does not have {per_class} of each of 2 "
+                f"to {self.defaults.num_classes} classes; choose another batch_size or per_class, "
+                f"or leave batch_size out"
             )
 
     def _check_hardness(self) -> None:
@@ -244,6 +263,7 @@ class Experiment:
             ("positives", ("views",)),
             ("initialization", ("random",)),
             ("imbalance", (1,)),
+            ("per_class", (None,)),
         ):
             check_choice(f"{name} on {self.data}", getattr(self, name), fitting)
 
@@ -296,8 +316,12 @@ class Experiment:
 
     @property
     def images_per_step(self) -> int:
-        """The batch size."""
-        return self.batch_size or self.defaults.batch_size
+        """The batch size; with `per_class` as many whole classes as are in the usual one."""
+        usual = self.defaults.batch_size
+        if self.batch_size or self.per_class is None:
+            return self.batch_size or usual
+        classes = min(self.defaults.num_classes, max(2, usual // self.per_class))
+        return classes * self.per_class
 
     @property
     def embedding_dim(self) -> int:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 
 from hcl_jax.conventions import Conventions, Objective
 from hcl_jax.networks import Model
-from hcl_jax.training import Program, traced_objective
+from hcl_jax.training import ClassBalance, Program, traced_objective
 from scripts.experiments.datasets import standardization
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.networks import HEADS, NETWORKS, NetworkInputs
@@ -78,7 +78,14 @@ def _program(experiment: Experiment, steps_per_epoch: int, axis_name: str | None
             num_negatives=experiment.num_negatives,
         ),
         parts=experiment.parts,
+        balance=_balance(experiment),
     )
+
+
+def _balance(experiment: Experiment) -> ClassBalance | None:
+    if experiment.per_class is None:
+        return None
+    return ClassBalance(experiment.per_class, experiment.defaults.num_classes)
 
 
 def _network(experiment: Experiment, axis_name: str | None) -> Model:

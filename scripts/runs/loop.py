@@ -194,7 +194,7 @@ class _Run:
             return states, self.runner.fetch(infos)
         size = self.experiment.images_per_step
         state = jax.tree.map(lambda leaf: leaf[0], self.runner.fetch(states))
-        order = np.asarray(epoch_batches(state, len(split.labels), size))
+        order = np.asarray(epoch_batches(state, split.labels, self.runner.program))
         infos, put = [], self.runner.split_batches
         steps = max(1, STREAMED_BYTES // (size * split.images[:1].nbytes))
         with contextlib.closing(chunks(split, order, steps_per_chunk=steps, put=put)) as coming:

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 
 import jax
+import numpy as np
 
+from hcl_jax.data.balanced_batches import check_enough_of_every_class
 from hcl_jax.training import AXIS, DataParallel, Program, Runner, SingleDevice
 from scripts.experiments.datasets import load_dataset, training_split
 from scripts.experiments.experiment import Experiment
@@ -36,6 +38,7 @@ def runner_of(experiment: Experiment, runtime: Runtime) -> Runner:
     devices = runtime.chosen_devices()
     count = jax.device_count() if devices is None else len(devices)
     _check_batch(experiment, count, steps_per_epoch(experiment, runtime))
+    _check_balance(experiment, runtime)
     _check_streaming(experiment, runtime)
     program = _program(experiment, runtime, count)
     return SingleDevice(program) if count == 1 else DataParallel(program, devices=devices)
@@ -72,6 +75,18 @@ def _check_batch(experiment: Experiment, count: int, steps: int) -> None:
             f"the {images} images of a batch on one device cannot be cut into {experiment.parts} "
             f"equal parts; choose a number of parts that divides them"
         )
+
+
+def _check_balance(experiment: Experiment, runtime: Runtime) -> None:
+    """Whether there are enough images of every class."""
+    if experiment.per_class is None:
+        return
+    loaded = load_dataset(experiment.source, runtime.data_dir)
+    labels = np.asarray(training_split(loaded).labels)
+    try:
+        check_enough_of_every_class(labels, loaded.num_classes, experiment.per_class)
+    except ValueError as error:
+        raise RefusedError(f"the training images of {experiment.data}: {error}") from error
 
 
 def _check_streaming(experiment: Experiment, runtime: Runtime) -> None:

@@ -154,7 +154,7 @@ def _parts(path: str, source: str, tokens: list[Token]) -> Iterator[Part]:
 def _labels(heading: str, text: str) -> tuple[str, ...]:
     """What a part may be called."""
     number, words = re.fullmatch(r"(?:(\d+)\. )?(.*)", heading).groups()  # type: ignore[union-attr]
-    names = [re.split(r"[:(]", words)[0], *STATEMENT.findall(text)]
+    names = [re.split(r"[:(,]", words)[0], *STATEMENT.findall(text)]
     names += [f"section {number}"] if number else []
     return tuple(name.strip().lower() for name in names)
 

@@ -6,6 +6,7 @@ be broken after a relation, a plus or a minus, as TeX does.
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -68,7 +69,7 @@ def _unscript_prime(element: Element) -> None:
 def _tidy(row: list[Element]) -> None:
     """Says what kind of operator the operators of a row are, and spaces names of functions."""
     before = "("
-    for element, following in zip(row, [*row[1:], None], strict=True):
+    for element, following in zip_longest(row, row[1:]):
         text = element.text or ""
         if re.fullmatch(r"[A-Za-z]{2,}", text) and element.tag in ("mo", "mi"):
             element.tag = "mo"

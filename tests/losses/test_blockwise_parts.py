@@ -115,7 +115,13 @@ def test_masks_of_tiles_are_those_of_the_pairs(supervised, reference):
     wanted = [mask & rows.valid for mask in masks_of(rows)]
     for axis, turn in ((0, lambda mask: mask), (1, jnp.transpose)):
         np.testing.assert_array_equal(positive_mask(rows, rows, axis), turn(wanted[0]))
-        np.testing.assert_array_equal(negative_mask(rows, rows, axis), turn(wanted[1]))
+        similarities = turn(inner_products(rows.features, rows.features, "highest"))
+        found = negative_mask(rows, rows, similarities, axis)
+        np.testing.assert_array_equal(found, turn(wanted[1]))
+        bounded = rows._replace(bound=jnp.linspace(-1, 1, 11))
+        within = turn(similarities) <= bounded.bound[:, None]
+        found = negative_mask(bounded, rows, similarities, axis)
+        np.testing.assert_array_equal(found, turn(wanted[1] & within))
 
 
 @pytest.mark.parametrize(("supervised", "reference"), CORNERS)

@@ -112,8 +112,8 @@ def test_seeds_side_by_side_are_the_seeds_alone():
 
 def test_an_epoch_visits_every_image_once_in_a_new_order():
     state = training.init_state(jax.random.key(0), program())
-    first = training.epoch_batches(state, 48, 16)
-    second = training.epoch_batches(state._replace(step=jnp.int32(3)), 48, 16)
+    first = training.epoch_batches(state, DATA.train.labels, program())
+    second = training.epoch_batches(state._replace(step=jnp.int32(3)), DATA.train.labels, program())
     for batches in (first, second):
         np.testing.assert_array_equal(np.sort(batches.ravel()), np.arange(48))
     assert (first != second).any()

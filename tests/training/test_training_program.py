@@ -32,6 +32,7 @@ from scripts.runs.exit_status import RefusedError
 from scripts.runs.loop import run
 from scripts.runs.run_directory import RunDirectory
 from scripts.runs.run_files import read_metrics
+from scripts.runs.runners import runner_of
 from scripts.runs.runtime import Runtime
 
 ROOT = Path(__file__).parents[2]
@@ -297,3 +298,32 @@ def test_schedules_change_the_learning_rate(tmp_path):
         (result,) = run_quietly(experiment, tmp_path / name, ALONE)
         ends[name] = result["loss"]
     assert len(set(ends.values())) == len(ends), json.dumps(ends)
+
+
+@pytest.mark.slow
+def test_balanced_batches_are_the_same_streamed_and_on_several_devices(tmp_path):
+    balanced = Experiment(
+        data="triangle", per_class=20, epochs=2, evaluations=2, synchronized=True, imbalance=5
+    )
+    assert balanced.images_per_step == 60
+    run_quietly(balanced, tmp_path / "one", ALONE)
+    run_quietly(balanced, tmp_path / "streamed", Runtime(devices=1, keep=0, resident_gib=0))
+    run_quietly(balanced, tmp_path / "four", Runtime(devices=4, keep=0))
+    assert_same_curves(tmp_path / "streamed", tmp_path / "one", rtol=1e-4)
+    assert_same_curves(tmp_path / "four", tmp_path / "one", rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"per_class": 60, "imbalance": 2}, "triangle: every class must have at least per_class"),
+        ({"per_class": 20, "batch_size": 90}, "does not have 20 of each of 2 to 3 classes"),
+        ({"per_class": 20, "batch_size": 80}, "does not have 20 of each of 2 to 3 classes"),
+        ({"per_class": 20, "batch_size": 20}, "does not have 20 of each of 2 to 3 classes"),
+        ({"per_class": 1}, "per_class must be at least 2"),
+        ({"per_class": 5000}, "more than all training images of triangle"),
+    ],
+)
+def test_batches_that_cannot_be_balanced_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        runner_of(Experiment(data="triangle", **changes), ALONE)

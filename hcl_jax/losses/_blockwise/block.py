@@ -22,12 +22,15 @@ class RowBlock(NamedTuple):
         as_anchor: the keys of the rows as anchors.
         as_candidate: the keys of the rows as candidates.
         valid: which rows are not padding; None if all are.
+        bound: the similarity above which negatives of the rows as anchors have no weight; None for
+            no bound.
     """
 
     features: Float[Array, "*blocks n dim"]
     as_anchor: Keys
     as_candidate: Keys
     valid: Bool[Array, "*blocks n"] | None = None
+    bound: Float[Array, "*blocks n"] | None = None
 
 
 class AnchorTerms(NamedTuple):
@@ -66,11 +69,15 @@ def rows_in_one_role(features: Float[Array, "n dim"], keys: Keys) -> RowBlock:
 
 
 def negative_mask(
-    anchors: RowBlock, candidates: RowBlock, axis: int = 0
+    anchors: RowBlock,
+    candidates: RowBlock,
+    similarities: Float[Array, "*blocks n m"],
+    axis: int = 0,
 ) -> Bool[Array, "*blocks n m"]:
-    """Which pairs of a tile are negatives, with anchors along `axis`."""
+    """Which pairs of a tile are negatives within the bound, with anchors along `axis`."""
     a, c = along(anchors.as_anchor, axis), along(candidates.as_candidate, 1 - axis)
-    return _without_padding(is_negative(a, c), candidates, 1 - axis)
+    mask = _without_padding(is_negative(a, c), candidates, 1 - axis)
+    return mask if anchors.bound is None else mask & ~(similarities > along(anchors.bound, axis))
 
 
 def positive_mask(

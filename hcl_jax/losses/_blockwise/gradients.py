@@ -137,7 +137,7 @@ def vjp_two_sets(
         x, coefficients = block_of(anchors, i, blocks[0])
         y = block_of(candidates, j, blocks[1])
         similarities = inner_products(x.features, y.features, options.precision)
-        where = negative_mask(x, y)
+        where = negative_mask(x, y, similarities)
         tile = tile_gradient(
             infonce, similarities, where, coefficients, 0, detached=options.detached
         )
@@ -160,7 +160,8 @@ def _both_roles(
     constants: Constants | None = None,
 ) -> Float[Array, "n m"]:
     """A tile of G + G^T: rows as anchors of the columns, and columns as anchors of the rows."""
-    down, across = negative_mask(x[0], y[0]), negative_mask(y[0], x[0], axis=1)
+    down = negative_mask(x[0], y[0], similarities)
+    across = negative_mask(y[0], x[0], similarities, axis=1)
     part = partial(
         tile_gradient, infonce, similarities, detached=options.detached, constants=constants
     )

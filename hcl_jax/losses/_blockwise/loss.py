@@ -74,12 +74,17 @@ from hcl_jax.losses._blockwise.numbers import (
     sum_of_products,
 )
 from hcl_jax.losses._blockwise.options import TileOptions
-from hcl_jax.losses._blockwise.positives import positive_sums, vjp_positives
+from hcl_jax.losses._blockwise.positives import (
+    largest_positives,
+    positive_sums,
+    vjp_positives,
+)
 from hcl_jax.losses._blockwise.tiles import compute_if
 from hcl_jax.losses._blockwise.vjp import (
     LossInputs,
     Residuals,
     anchor_terms,
+    bounded,
     inverse_permutation,
     mask_undefined,
     softmax_coefficients,
@@ -120,6 +125,7 @@ def _one_set_forward(
     (features,) = embeddings
     infonce, pairs = inputs
     order, ranks, rows = sort_rows(features, pairs)
+    rows = _bounded(infonce, rows, rows, options)
     count = count_negatives(*pairs)[order]
 
     def with_running_maximum() -> NegativeStatistics:
@@ -149,7 +155,7 @@ def _one_set_backward(
     (features,) = embeddings
     infonce, pairs = inputs
     order, ranks, rows = sort_rows(features, pairs)
-    weight = weight[order]
+    rows, weight = rows._replace(bound=residuals.bound), weight[order]
     weighted = (rows, softmax_coefficients(residuals, weight))
     if options.kernels is not None:
         gradient = options.kernels.vjp(infonce, weighted, weighted, options)
@@ -170,6 +176,7 @@ def _one_set_numbers(
 ) -> LossInputs:
     """The gradient with respect to temperature, beta and other numbers."""
     order, _, rows = sort_rows(embeddings[0], inputs.pairs)
+    rows = rows._replace(bound=residuals.bound)
     products = partial(sum_of_products, gradients, embeddings)
     return _numbers(options, inputs, (rows, rows), residuals, weight[order], products)
 
@@ -183,6 +190,7 @@ def _two_sets_forward(
     """Losses of anchors that are other rows than the candidates, with a running maximum."""
     infonce, pairs = inputs
     orders, (rows, columns) = _sort_two_sets(embeddings, pairs)
+    rows = _bounded(infonce, rows, columns, options)
     count = count_negatives(*pairs)[orders[0]]
     stats = statistics(infonce, _sums(infonce, rows, columns, options), count)
     never = jnp.array(False)
@@ -200,7 +208,7 @@ def _two_sets_backward(
     """``G Y`` and ``G^T X``."""
     infonce, pairs = inputs
     orders, (rows, columns) = _sort_two_sets(embeddings, pairs)
-    weight = weight[orders[0]]
+    rows, weight = rows._replace(bound=residuals.bound), weight[orders[0]]
     anchors = (rows, softmax_coefficients(residuals, weight))
     if options.kernels is not None:
         of_negatives = (
@@ -230,7 +238,8 @@ def _two_sets_numbers(
     gradients: Embeddings,
 ) -> LossInputs:
     """The gradient with respect to temperature, beta and other numbers."""
-    orders, both = _sort_two_sets(embeddings, inputs.pairs)
+    orders, (rows, columns) = _sort_two_sets(embeddings, inputs.pairs)
+    both = (rows._replace(bound=residuals.bound), columns)
     products = partial(sum_of_products, gradients, embeddings)
     return _numbers(options, inputs, both, residuals, weight[orders[0]], products)
 
@@ -279,6 +288,13 @@ def _sort_two_sets(
     return orders, [take(side, order) for side, order in zip(rows, orders, strict=True)]
 
 
+def _bounded(
+    infonce: TiltedInfoNCE, rows: RowBlock, columns: RowBlock, options: TileOptions
+) -> RowBlock:
+    """Anchors with the bound of their negatives, by their positives among the columns."""
+    return bounded(infonce, rows, partial(largest_positives, rows, columns, options.precision))
+
+
 def _sums(
     infonce: TiltedInfoNCE, rows: RowBlock, columns: RowBlock, options: TileOptions
 ) -> NegativeSums:
@@ -301,7 +317,7 @@ def _with_positives(
 ) -> tuple[AnchorLosses, Residuals]:
     """The losses, once the negatives are known."""
     sums = positive_sums(infonce, (rows, anchor_terms(stats)), columns, options.precision)
-    return mask_undefined(stats, sums, constant)
+    return mask_undefined(stats, sums, constant, rows.bound)
 
 
 def _vjp_symmetric(

@@ -89,9 +89,10 @@ class NegativeStatistics(NamedTuple):
 def count_negatives(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
     """The number of negatives of every anchor: `hcl_jax.pairs.is_negative`, by sorting the keys.
 
-    Several classes a row cannot be sorted: there all pairs are compared, a few anchors at a time.
+    Several classes a row, and keys of a rule of one's own, cannot be sorted: there all pairs are
+    compared, a few anchors at a time.
     """
-    if anchors.unshared is not None:
+    if anchors.unshared is not None or anchors.have_own_negatives:
         return _count_by_comparing(anchors, candidates)
     ordered, taking_part = candidates.excluded, candidates.in_negatives
     if taking_part is None:
@@ -143,7 +144,8 @@ def symmetric_sums(
         def add(total: Float[Array, " n"], exponents: Float[Array, "b b"]) -> Float[Array, " n"]:
             terms = jnp.exp(exponents)
             # Masks are made here: a branch would have them read from memory.
-            down, across = negative_mask(x, y), negative_mask(y, x, axis=1)
+            down = negative_mask(x, y, similarities)
+            across = negative_mask(y, x, similarities, axis=1)
             total = add_to_block(total, i, jnp.sum(jnp.where(down, terms, 0), axis=1))
             others = jnp.sum(jnp.where(across, terms, 0), axis=0)
             return add_to_block(total, j, jnp.where(i == j, 0, others))
@@ -225,7 +227,7 @@ def accumulate(
     def step(state: NegativeSums, i: Index, j: Index) -> NegativeSums:
         x, y = block_of(anchors, i, blocks[0]), block_of(candidates, j, blocks[1])
         similarities = inner_products(x.features, y.features, precision)
-        where = negative_mask(x, y)
+        where = negative_mask(x, y, similarities)
         old = block_of(state, i, blocks[0])
         tilted = update(old.tilted, infonce.log_tilted(similarities), where, axis=1)
         plain = old.plain

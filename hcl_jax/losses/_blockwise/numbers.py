@@ -145,7 +145,7 @@ def numbers_of_negatives(
     def step(total: Values, i: Index, j: Index) -> Values:
         (x, c), y = block_of(anchors, i, blocks[0]), block_of(candidates, j, blocks[1])
         similarities = inner_products(x.features, y.features, options.precision)
-        where = negative_mask(x, y)
+        where = negative_mask(x, y, similarities)
 
         def exponents(values: Values) -> tuple[Float[Array, "n m"], Float[Array, "n m"]]:
             infonce = numbers.rebuilt(values)

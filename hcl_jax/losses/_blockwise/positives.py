@@ -84,10 +84,31 @@ def positive_sums(
     return jax.tree.map(lambda values: values.reshape(-1)[:count], sums)
 
 
+def largest_positives(
+    anchors: RowBlock, candidates: RowBlock, precision: PrecisionLike, block: int = POSITIVE_BLOCK
+) -> Float[Array, " anchors"]:
+    """The largest similarity of every anchor to a positive among some candidates, or ``-inf``."""
+
+    def add(
+        state: Float[Array, "blocks n"],
+        similarities: Float[Array, "blocks n m"],
+        match: Bool[Array, "blocks n m"],
+        _: None,
+    ) -> Float[Array, "blocks n"]:
+        return jnp.maximum(state, jnp.max(similarities, axis=2, where=match, initial=-jnp.inf))
+
+    count = anchors.features.shape[0]
+    shape = ((count + padding(count, block)) // block, block)
+    start = jnp.full(shape, -jnp.inf, wide_dtype(anchors.features))
+    return over_positives(add, start, (anchors, None), candidates, precision, block).reshape(-1)[
+        :count
+    ]
+
+
 def over_positives(
     add: Callable[..., State],
     start: State,
-    anchors: tuple[RowBlock, AnchorTerms],
+    anchors: Rows,
     candidates: RowBlock,
     precision: PrecisionLike,
     block: int = POSITIVE_BLOCK,
@@ -168,7 +189,7 @@ def _ranges(rows: RowBlock) -> Ranges:
 
 def _into_blocks(rows: tuple[RowBlock, Terms], block: int) -> tuple[RowBlock, Terms]:
     """Rows padded to whole blocks, with a leading axis over blocks."""
-    (features, as_anchor, as_candidate, _), terms = rows
+    (features, as_anchor, as_candidate, *_), terms = rows
     count = features.shape[0]
     extra = padding(count, block)
     padded = RowBlock(

@@ -44,6 +44,7 @@ from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import (
     PositiveSums,
     empty_positive_sums,
+    largest_positives,
     positive_sums,
     vjp_positives,
 )
@@ -51,6 +52,7 @@ from hcl_jax.losses._blockwise.vjp import (
     LossInputs,
     Residuals,
     anchor_terms,
+    bounded,
     inverse_permutation,
     mask_undefined,
     softmax_coefficients,
@@ -64,6 +66,7 @@ from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Keys, Pairs
+from hcl_jax.precision import wide_dtype
 
 T = TypeVar("T")
 State = TypeVar("State")
@@ -142,8 +145,15 @@ def _sharded_forward(
     infonce, pairs = inputs
     parts = _parts(embeddings, pairs)
     order, ranks, rows = parts[0]
-    padded, block = whole_blocks(rows, tiles)
     offers = [part.offer for part in parts]
+
+    def greatest(state: Float[Array, " n"], visiting: Visitors) -> Float[Array, " n"]:
+        candidates = rows_in_one_role(*_by_group(options.exchange, visiting, visiting[1]))
+        return jnp.maximum(state, largest_positives(rows, candidates, tiles.precision))
+
+    nothing = varying_like(jnp.full(len(order), -jnp.inf, wide_dtype(rows.features)), rows)
+    rows = bounded(infonce, rows, lambda: options.visited(offers, greatest, nothing))
+    padded, block = whole_blocks(rows, tiles)
 
     def add_negatives(
         state: tuple[NegativeSums, Int[Array, " n"]], visiting: Visitors
@@ -166,7 +176,7 @@ def _sharded_forward(
 
     start = varying_like(empty_positive_sums(stats.tilted), rows)
     sums = options.visited(offers, add_positives, start)
-    losses, residuals = mask_undefined(stats, sums, jnp.zeros((), bool))
+    losses, residuals = mask_undefined(stats, sums, jnp.zeros((), bool), rows.bound)
     return take(losses, ranks), residuals
 
 
@@ -181,7 +191,8 @@ def _sharded_backward(
     parts = _parts(embeddings, inputs.pairs)
     weight = weight[parts[0].order]
     coefficients = softmax_coefficients(residuals, weight)
-    batch = (parts[0].rows, coefficients, anchor_terms(residuals.statistics, weight))
+    rows = parts[0].rows._replace(bound=residuals.bound)
+    batch = (rows, coefficients, anchor_terms(residuals.statistics, weight))
     if len(parts) == 1:
         met = [(batch, [batch])]
     else:
@@ -231,7 +242,7 @@ def _sharded_numbers(
     tiles = shards.tiles
     parts = _parts(embeddings, inputs.pairs)
     order, _, rows = parts[0]
-    weight = weight[order]
+    rows, weight = rows._replace(bound=residuals.bound), weight[order]
     padded, block = weighted_blocks((rows, softmax_coefficients(residuals, weight)), tiles)
     anchors = (rows, anchor_terms(residuals.statistics, weight))
     offers = [part.offer for part in parts]

@@ -4,6 +4,7 @@ The forms of the loss (`hcl_jax.losses._blockwise.loss`, `hcl_jax.losses._blockw
 in how anchors and candidates meet, not in what is kept between the passes.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -18,7 +19,7 @@ from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import PositiveSums
 from hcl_jax.losses._blockwise.tiles import tile_length
 from hcl_jax.losses.anchor_losses import AnchorLosses
-from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
+from hcl_jax.losses.tilted_infonce import TiltedInfoNCE, greatest_allowed
 from hcl_jax.padding import pad_rows, padding, valid_rows
 from hcl_jax.pairs import Pairs
 
@@ -43,11 +44,13 @@ class Residuals(NamedTuple):
         statistics: statistics of the negatives of every anchor.
         slope: ``R``.
         constant: whether the sums less a constant were in range.
+        bound: the similarity above which negatives have no weight; None for no bound.
     """
 
     statistics: NegativeStatistics
     slope: Float[Array, " anchors"]
     constant: Bool[Array, ""]
+    bound: Float[Array, " anchors"] | None = None
 
 
 def sort_rows(
@@ -57,6 +60,17 @@ def sort_rows(
     order = jnp.argsort(pairs.candidates.group)
     rows = RowBlock(features, pairs.anchors, pairs.candidates)
     return order, inverse_permutation(order), take(rows, order)
+
+
+def bounded(
+    infonce: TiltedInfoNCE,
+    anchors: RowBlock,
+    largest_positives: Callable[[], Float[Array, " anchors"]],
+) -> RowBlock:
+    """Anchors with the bound of their negatives, if there is a margin."""
+    if infonce.margin is None:
+        return anchors
+    return anchors._replace(bound=greatest_allowed(largest_positives(), infonce.margin))
 
 
 def take(tree: T, order: Int[Array, " n"]) -> T:
@@ -101,11 +115,15 @@ def anchor_terms(
 
 
 def mask_undefined(
-    stats: NegativeStatistics, sums: PositiveSums, constant: Bool[Array, ""]
+    stats: NegativeStatistics,
+    sums: PositiveSums,
+    constant: Bool[Array, ""],
+    bound: Float[Array, " anchors"] | None,
 ) -> tuple[AnchorLosses, Residuals]:
     """The losses, 0 where an anchor is undefined, and what the backward pass needs."""
     defined = stats.has_negatives & (sums.number > 0)
     losses = AnchorLosses(
         jnp.where(defined, sums.total, 0), jnp.where(defined, sums.number, 0), defined
     )
-    return losses, Residuals(stats, jnp.where(defined, sums.slope, 0), constant)
+    slope = jnp.where(defined, sums.slope, 0)
+    return losses, Residuals(stats, slope, constant, bound)

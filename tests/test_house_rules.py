@@ -39,7 +39,7 @@ LAYERS = {
         "training",
         "measure",
     ),
-    "hcl_jax.system": ("atomic_files json_files locking processes progress", "preemption"),
+    "hcl_jax.system": ("atomic_files json_files locking pages processes progress", "preemption"),
     "hcl_jax.geometry": (
         "_checks _pseudo_inverse shrunk_frames",
         "classes simplex",
@@ -152,9 +152,9 @@ LAYERS = {
     ),
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
-        "findings section heartbeat",
-        "html escape_sections model_sections optimum_figures optimum_tables",
-        "sections",
+        "findings section heartbeat formulas",
+        "documents escape_sections model_sections optimum_figures optimum_tables",
+        "page sections",
     ),
 }
 """The direction of imports: of every folder its files and folders, from the lowest line up.

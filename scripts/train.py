@@ -90,8 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    path = settings.out / changed_name(name, start.experiment, settings.experiment)
-    return run_job(lambda: train(settings.experiment, path, settings.runtime), path)
+    return run_job(lambda: train(name, start.experiment, settings), settings.out)
 
 
 def _taken_out(words: list[str]) -> str:
@@ -108,13 +107,15 @@ def _taken_out(words: list[str]) -> str:
     return words.pop(behind) if words else DEFAULT
 
 
-def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
-    """Trains an experiment into a run directory, and prints and draws what came out."""
+def train(name: str, named: Experiment, settings: Train) -> None:
+    """Trains a change of a named experiment into its run directory, and shows what came out."""
+    runtime = settings.runtime
     runtime.begin()
     try:
-        experiment = described(experiment, runtime.data_dir)
+        experiment = described(settings.experiment, runtime.data_dir)
     except ValueError as error:
         raise RefusedError(str(error)) from error
+    path = settings.out / changed_name(name, named, experiment)
     refuse_what_does_not_fit([experiment], runtime)
     with steps_bar([experiment], runtime) as progress:
         results = run(experiment, path, progress, runtime)

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import tyro
 
+from hcl_jax.data.own_splits import EvaluateOn
 from hcl_jax.data.splitting import Profile
 from hcl_jax.data.squares import Damaged
 from hcl_jax.validation import (
@@ -52,14 +53,15 @@ CHOICES: Mapping[str, Iterable[str]] = {
     "schedule": SCHEDULES,
     "average": get_args(Average),
     "damaged": get_args(Damaged),
+    "evaluate_on": get_args(EvaluateOn),
     "imbalance_profile": get_args(Profile),
 }
 """The values of the fields of an experiment that are names."""
 
-FROM_THE_DATA = ("views", "network", "head")
+FROM_THE_DATA = ("views", "network", "head", "evaluate_on")
 """Those of them that may be none: what goes with the data set."""
 
-OF_OWN_DATA = ("test_fraction",)
+OF_OWN_DATA = ("test_fraction", "evaluate_on")
 OF_SQUARES = ("image_size", "damaged")
 """The fields that say something of data of one's own, and of images of any size only."""
 
@@ -87,6 +89,8 @@ class Experiment:
         test_fraction: share of every class that is held out of data of one's own that do not say
             what is to be held out.
         split_seed: seed of that choice, and of the images that a long tail keeps.
+        evaluate_on: the split that accuracies are measured on, where data of one's own have "test"
+            and "val"; if none, "test" if there is one, and else "val".
         damaged: whether images that cannot be read are refused or skipped.
         imbalance: the size of the largest class over that of the smallest in training; above 1
             later classes keep fewer images.
@@ -132,6 +136,7 @@ class Experiment:
     image_size: int | None = None
     test_fraction: float = 0.2
     split_seed: int = 0
+    evaluate_on: EvaluateOn | None = None
     damaged: Damaged = "refuse"
     imbalance: float = 1.0
     imbalance_profile: Profile = "exponential"
@@ -294,6 +299,7 @@ class Experiment:
             self.image_size or IMAGE_SIZE,
             self.test_fraction,
             self.split_seed,
+            self.evaluate_on,
             self.damaged,
             self.imbalance,
             self.imbalance_profile,

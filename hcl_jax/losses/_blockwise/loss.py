@@ -90,6 +90,7 @@ from hcl_jax.losses._blockwise.vjp import (
     Residuals,
     anchor_terms,
     bounded,
+    in_order,
     inverse_permutation,
     mask_undefined,
     softmax_coefficients,
@@ -100,6 +101,7 @@ from hcl_jax.losses._blockwise.vjp import (
 )
 from hcl_jax.losses._derivatives import Embeddings, Passes, differentiable
 from hcl_jax.losses.anchor_losses import AnchorLosses
+from hcl_jax.losses.pair_statistics import Moments
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Pairs
@@ -118,7 +120,7 @@ def blockwise_losses(
     their gradients.
     """
     inputs = LossInputs(varying_like(infonce, (anchors, candidates)), pairs).held(options)
-    loops = options._replace(kernels=None)
+    loops = options._replace(kernels=None, statistics=False)
     if candidates is None:
         passes = Passes(options, _one_set_forward, _one_set_backward, _one_set_numbers)
         return differentiable(passes, sharded_passes(ShardOptions(loops)), inputs, (anchors,))
@@ -140,17 +142,19 @@ def _one_set_forward(
     def with_running_maximum() -> NegativeStatistics:
         return statistics(infonce, _sums(infonce, rows, rows, options), count)
 
+    moments = None
     if options.kernels is not None:
         constant, stats = jnp.array(False), with_running_maximum()
     else:
         flat = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
         padded, block = whole_blocks(rows, options)
-        sums = symmetric_sums(infonce, padded, block, options.precision)
-        sums = drop_padding(sums, len(order))
+        observed = options.statistics
+        sums = symmetric_sums(infonce, padded, block, options.precision, observed=observed)
+        sums, moments = drop_padding(sums, len(order)), sums.moments
         constant = in_range(sums, count, flat)
         stats = compute_if(~constant, with_running_maximum, statistics(infonce, sums, count, flat))
-    losses, residuals = _with_positives(infonce, rows, rows, stats, constant, options)
-    return take(losses, ranks), residuals
+    losses, residuals = _with_positives(infonce, rows, rows, stats, constant, moments, options)
+    return in_order(losses, ranks), residuals
 
 
 def _one_set_backward(
@@ -198,10 +202,10 @@ def _two_sets_forward(
     orders, (rows, columns) = _sort_two_sets(embeddings, pairs)
     rows = _bounded(infonce, rows, columns, options)
     count = count_negatives(*pairs)[orders[0]]
-    stats = statistics(infonce, _sums(infonce, rows, columns, options), count)
-    never = jnp.array(False)
-    losses, residuals = _with_positives(infonce, rows, columns, stats, never, options)
-    return take(losses, inverse_permutation(orders[0])), residuals
+    sums = _sums(infonce, rows, columns, options, moments=options.statistics)
+    stats, never = statistics(infonce, sums, count), jnp.array(False)
+    losses, residuals = _with_positives(infonce, rows, columns, stats, never, sums.moments, options)
+    return in_order(losses, inverse_permutation(orders[0])), residuals
 
 
 def _two_sets_backward(
@@ -299,13 +303,18 @@ def _bounded(
 
 
 def _sums(
-    infonce: TiltedInfoNCE, rows: RowBlock, columns: RowBlock, options: TileOptions
+    infonce: TiltedInfoNCE,
+    rows: RowBlock,
+    columns: RowBlock,
+    options: TileOptions,
+    *,
+    moments: bool = False,
 ) -> NegativeSums:
     """Sums over the negatives with a running maximum."""
     if options.kernels is not None:
         return options.kernels.sums(infonce, rows, columns, options.precision)
     (x, block_x), (y, block_y) = (whole_blocks(side, options) for side in (rows, columns))
-    start = empty_sums(x.features)
+    start = empty_sums(x.features, squares=options.statistics, moments=moments)
     sums = accumulate(start, infonce, x, y, (block_x, block_y), options.precision)
     return drop_padding(sums, rows.features.shape[0])
 
@@ -316,11 +325,14 @@ def _with_positives(
     columns: RowBlock,
     stats: NegativeStatistics,
     constant: Bool[Array, ""],
+    moments: Moments | None,
     options: TileOptions,
 ) -> tuple[AnchorLosses, Residuals]:
-    """The losses, once the negatives are known."""
-    sums = positive_sums(infonce, (rows, anchor_terms(stats)), columns, options.precision)
-    return mask_undefined(stats, sums, constant, rows.bound)
+    """The losses, once the negatives and their moments, if wanted, are known."""
+    anchors = (rows, anchor_terms(stats))
+    observed = options.statistics
+    sums = positive_sums(infonce, anchors, columns, options.precision, observed=observed)
+    return mask_undefined(stats, sums, constant, rows.bound, moments)
 
 
 def _vjp_symmetric(

@@ -1,20 +1,23 @@
 """The options of the losses of a batch, and what they come to."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from hcl_jax.conventions import REFERENCE_CONVENTIONS, Bank, Conventions
-from hcl_jax.losses import Average, Implementation
+from hcl_jax.losses import Average, Implementation, LossStatistics
+from hcl_jax.own_pair_rules import PairKeys
+from hcl_jax.pairs import PairRule
 from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation import check_choice
 
 Scalar = Float[Array, ""] | float
 
-Labels = Int[Array, " n"] | Bool[Array, "n classes"]
-"""The class of each row or image, or whether each has each class."""
+Labels = Int[Array, " n"] | Bool[Array, "n classes"] | PairKeys
+"""The class of each row or image, whether each has each class, or the keys of a pair rule."""
 
 
 class Options(TypedDict, total=False):
@@ -26,6 +29,9 @@ class Options(TypedDict, total=False):
         psi: another loss function than InfoNCE (then `temperature` is to be left out).
         groups: integers (n,); rows with equal numbers are positives. Default: the labels. For two
             views of each image pass the number of the image.
+        pair_rule: who is positive and negative, by two functions of one's own, see
+            `hcl_jax.PairRule`, which compare the keys of the rows or images that are given in the
+            place of labels; default none.
         ignore_label: the label, often -1, of rows that have none: they are no anchors, no positives
             and no negatives, as if they were left out. Default: none, every label is a class, and
             negative ones are refused where they are concrete.
@@ -44,6 +50,9 @@ class Options(TypedDict, total=False):
         precision: see `hcl_jax.Conventions`; default `jax.lax.Precision.HIGHEST`.
         quiet: whether to say nothing of a batch without any loss, or of embeddings outside the unit
             ball (`hcl_jax.BatchWarning`); default False. Traced numbers are never looked at.
+        report: a function that is called with the `hcl_jax.losses.LossStatistics` of the batch
+            while the loss is computed or traced; `hcl_jax.with_statistics` gives one and returns
+            them, which serves `jax.jit` and `jax.grad` too. Default: none, at no cost.
         reference_conventions: whether the defaults of the options above are those of the authors'
             code (`REFERENCE_CONVENTIONS`); an option that is given counts all the same. (The code
             also draws ``num_negatives=256``; without it the result is the limit of infinitely
@@ -53,6 +62,7 @@ class Options(TypedDict, total=False):
     temperature: Scalar
     psi: Psi | None
     groups: Int[Array, " n"] | None
+    pair_rule: PairRule | None
     ignore_label: int | None
     ignored_negatives: bool
     weights: Float[Array, " n"] | None
@@ -66,6 +76,7 @@ class Options(TypedDict, total=False):
     implementation: Implementation | None
     precision: PrecisionLike
     quiet: bool
+    report: Callable[[LossStatistics], object] | None
     reference_conventions: bool
 
 
@@ -94,6 +105,8 @@ def conventions_of(options: Options, *, supervised: bool) -> Conventions:
         raise ValueError(
             "ignored_negatives=True is about rows without a label; name theirs as ignore_label"
         )
+    if options.get("pair_rule") is not None and options.get("ignore_label") is not None:
+        raise ValueError("ignore_label is for labels; a pair rule says itself who is in no pair")
     preset = options.get("reference_conventions", False)
     for name in ("reference_conventions", "quiet"):
         check_choice(name, options.get(name, False), (False, True))

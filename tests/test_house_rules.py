@@ -26,18 +26,21 @@ LAYERS = {
         "validation padding precision system",
         "pair_rules views_axis hardening psi normalization geometry evaluation data augmentation "
         "networks checkpoints",
-        "pairs false_negatives",
+        "own_pair_rules false_negatives",
+        "pair_rows",
+        "pairs",
         "losses encoders",
-        "collectives batch_warnings meshes",
+        "collectives batch_warnings meshes reports",
         "conventions",
         "options",
+        "batch_rows",
         "objectives",
         "named_losses parallel",
         "training",
         "measure",
     ),
     "hcl_jax.system": (
-        "atomic_files command_line json_files locking processes progress",
+        "atomic_files command_line json_files locking pages processes progress",
         "preemption",
     ),
     "hcl_jax.geometry": (
@@ -59,14 +62,15 @@ LAYERS = {
         "tfds_sets own_tfds",
     ),
     "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
-    "hcl_jax.networks": ("model heads convolutions", "small", "residual"),
+    "hcl_jax.networks": ("model heads kernel_gradients", "convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks anchor_losses tilted_infonce _guide_tables _reverse_mode",
+        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode",
+        "anchor_losses",
         "_functions _differentiable_once",
         "dense _sampled_pairs _blockwise",
         "_sampling",
-        "contrastive sampled",
+        "contrastive sampled summary",
         "sharded",
     ),
     "hcl_jax.losses._blockwise": (
@@ -152,9 +156,9 @@ LAYERS = {
     ),
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
-        "findings section heartbeat",
-        "html escape_sections model_sections optimum_figures optimum_tables",
-        "sections",
+        "findings section heartbeat formulas",
+        "documents escape_sections model_sections optimum_figures optimum_tables",
+        "page sections",
     ),
 }
 """The direction of imports: of every folder its files and folders, from the lowest line up.

@@ -39,7 +39,10 @@ LAYERS = {
         "training",
         "measure",
     ),
-    "hcl_jax.system": ("atomic_files json_files locking pages processes progress", "preemption"),
+    "hcl_jax.system": (
+        "atomic_files command_line json_files locking pages processes progress",
+        "preemption",
+    ),
     "hcl_jax.geometry": (
         "_checks _pseudo_inverse shrunk_frames",
         "classes simplex",

@@ -1,6 +1,7 @@
 """The data sets by name, and what is used with each: network, views, batch size, archive."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -18,8 +19,10 @@ from hcl_jax.data import (
     ImageSetSpec,
     Split,
 )
+from hcl_jax.data.emnist_splits import EMNIST
 from hcl_jax.data.idx_files import IdxSet
 from hcl_jax.data.image_folder import FOLDER
+from hcl_jax.data.indexed_rows import rows_of
 from scripts.experiments.networks import HeadName, NetworkName
 from scripts.experiments.options import ViewsName
 from scripts.experiments.own_data import OwnData, Source, kind_of, load_own, name_or_own
@@ -40,11 +43,13 @@ class Archive(NamedTuple):
         folder: the folder that it unpacks to; None where `scripts.data_preparation` has a builder
             of the same name as the data set, which downloads it.
         idx_set: what is known of its files, where it is one of idx files rather than an archive.
+        more: further files of it.
     """
 
     file: str
     folder: str | None = None
     idx_set: IdxSet | None = None
+    more: tuple[str, ...] = ()
 
 
 class DatasetDefaults(NamedTuple):
@@ -97,12 +102,19 @@ def _image_set(
 
 def _small_images(load: Callable[[Path], ImageSet], idx_set: IdxSet) -> DatasetDefaults:
     """A data set of small gray images, with a network that two cores train in minutes."""
-    archive = Archive("the four idx files", folder=idx_set.spec.name, idx_set=idx_set)
+    published = idx_set.archive.file if idx_set.archive else "the four idx files"
+    archive = Archive(published, folder=idx_set.spec.name, idx_set=idx_set)
     small = {"network": "convnet", "head": "linear", "views": "shift"}
     return _image_set(load, idx_set.spec, archive, **small)
 
 
 _STL10 = _image_set(data.stl10, data.STL10, Archive("stl10_binary.tar.gz"), batch_size=256)
+
+_SVHN = _image_set(
+    data.svhn,
+    data.SVHN,
+    Archive("train_32x32.mat", more=("test_32x32.mat", "extra_32x32.mat")),
+)
 
 DATASETS: Mapping[str, DatasetDefaults] = {
     # 20 Gaussian classes in 4 superclasses.
@@ -114,6 +126,18 @@ DATASETS: Mapping[str, DatasetDefaults] = {
         head="linear",
         views="noise",
         batch_size=256,
+    ),
+    # 100 Gaussian classes in 20 superclasses, as CIFAR-100 has, which overlap once projected.
+    "grouped100": DatasetDefaults(
+        lambda data_dir: data.gaussian_classes(
+            jax.random.key(0), num_classes=100, classes_per_group=5, dim=128, class_scale=0.2
+        ),
+        image_shape=(128,),
+        num_classes=100,
+        network="mlp",
+        head="linear",
+        views="noise",
+        batch_size=512,
     ),
     # 1797 real handwritten digits.
     "digits": DatasetDefaults(
@@ -138,8 +162,14 @@ DATASETS: Mapping[str, DatasetDefaults] = {
     "mnist": _small_images(data.mnist, data.MNIST),
     "fashion_mnist": _small_images(data.fashion_mnist, data.FASHION_MNIST),
     "kmnist": _small_images(data.kmnist, data.KMNIST),
+    **{
+        f"emnist_{split}": _small_images(functools.partial(data.emnist, split=split), idx_set)
+        for split, idx_set in EMNIST.items()
+    },
     "cifar10": _image_set(data.cifar10, data.CIFAR10, Archive("cifar-10-binary.tar.gz")),
     "cifar100": _image_set(data.cifar100, data.CIFAR100, Archive("cifar-100-binary.tar.gz")),
+    "svhn": _SVHN,
+    "svhn_extra": _SVHN._replace(load=functools.partial(data.svhn, extra=True), archive=None),
     "stl10": _STL10,
     "stl10_unlabelled": _STL10._replace(
         load=functools.partial(data.stl10, unlabelled=True), archive=None, unlabelled=True
@@ -192,10 +222,12 @@ def load_dataset(source: Source, data_dir: Path = DATA_DIR) -> Dataset | ImageSe
         )
     except ValueError as error:
         raise data.DatasetError(f"{source.data}: {error}") from error
-    thinned = loaded._replace(train=Split(*(array[kept] for array in loaded.train)))
+    train = Split(rows_of(loaded.train.images, kept), loaded.train.labels[kept])
+    thinned = loaded._replace(train=train)
     if own and isinstance(thinned, ImageSet):
         mean, std = data.channel_statistics(thinned.train.images)
-        thinned = thinned._replace(mean=mean, std=std)
+        digest = thinned.digest and hashlib.sha256(thinned.digest.encode() + kept.tobytes())
+        thinned = thinned._replace(mean=mean, std=std, digest=digest and digest.hexdigest())
     return thinned
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import hcl_jax  # noqa: E402
+from scripts.theory_report.formulas import mathml  # noqa: E402
 
 KINDS = ("function", "class", "exception", "data", "module")
 
@@ -122,8 +123,21 @@ class LinkNames(SphinxPostTransform):
                 literal["classes"].append("named")
 
 
+def visit_formula(translator, node):
+    """A formula as MathML, which needs neither a script nor the network."""
+    translator.body.append(mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def visit_displayed_formula(translator, node):
+    """The same for one that stands by itself."""
+    translator.body.append(f'<div class="formula">{mathml(node.astext(), display=True)}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app):
     """Napoleon has priority 500: equations are marked before, what it writes is mended after."""
+    app.add_html_math_renderer("mathml", (visit_formula, None), (visit_displayed_formula, None))
     app.connect("builder-inited", copy_benchmarks)
     app.connect("source-read", adapt_pages)
     app.add_post_transform(LinkNames)
@@ -154,8 +168,11 @@ html_theme_options = {"show_toc_level": 2, "use_download_button": False}
 html_show_sourcelink = False
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence", "deflist"]
-nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+html_math_renderer = "mathml"
+nb_execution_mode = "off"  # what is committed is shown; `-D nb_execution_mode=force` runs them
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

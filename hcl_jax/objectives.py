@@ -28,10 +28,11 @@ from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
 from hcl_jax.collectives import SINGLE, Collectives, check_collectives
 from hcl_jax.conventions import Objective, batch_losses
 from hcl_jax.hardening import Hardening, exponential, no_hardening
-from hcl_jax.losses import average_loss
+from hcl_jax.losses import average_loss, loss_statistics
 from hcl_jax.options import Labels, Options, Scalar, conventions_of, psi_of
 from hcl_jax.validation import (
     check_array,
+    check_function,
     check_non_negative,
     check_weights,
 )
@@ -211,6 +212,7 @@ def objective(
         labels = ranks(labels, are_classes=supervised or groups is None)
     first = collectives.index() * sum(np.shape(embeddings)[:1])
     rows = batch_rows(labels, groups, first, options)
+    report = options.get("report")
     losses = batch_losses(
         embeddings,
         rows,
@@ -219,7 +221,11 @@ def objective(
         key=options.get("key"),
         collectives=collectives,
         bank=stored_rows(options, rows, collectives),
+        statistics=report is not None,
     )
+    if report is not None:
+        check_function("report", report)
+        report(loss_statistics(losses, axis_name=collectives.axis_name))
     if not options.get("quiet", False) and collectives.axis_name is None:
         warn_outside_ball(jnp.asarray(embeddings))
         if options.get("bank") is None and rows.classes is None and rows.rules is None:

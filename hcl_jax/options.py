@@ -1,13 +1,14 @@
 """The options of the losses of a batch, and what they come to."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from hcl_jax.conventions import REFERENCE_CONVENTIONS, Bank, Conventions
-from hcl_jax.losses import Average, Implementation
+from hcl_jax.losses import Average, Implementation, LossStatistics
 from hcl_jax.own_pair_rules import PairKeys
 from hcl_jax.pairs import PairRule
 from hcl_jax.psi import Psi, infonce
@@ -49,6 +50,9 @@ class Options(TypedDict, total=False):
         precision: see `hcl_jax.Conventions`; default `jax.lax.Precision.HIGHEST`.
         quiet: whether to say nothing of a batch without any loss, or of embeddings outside the unit
             ball (`hcl_jax.BatchWarning`); default False. Traced numbers are never looked at.
+        report: a function that is called with the `hcl_jax.losses.LossStatistics` of the batch
+            while the loss is computed or traced; `hcl_jax.with_statistics` gives one and returns
+            them, which serves `jax.jit` and `jax.grad` too. Default: none, at no cost.
         reference_conventions: whether the defaults of the options above are those of the authors'
             code (`REFERENCE_CONVENTIONS`); an option that is given counts all the same. (The code
             also draws ``num_negatives=256``; without it the result is the limit of infinitely
@@ -72,6 +76,7 @@ class Options(TypedDict, total=False):
     implementation: Implementation | None
     precision: PrecisionLike
     quiet: bool
+    report: Callable[[LossStatistics], object] | None
     reference_conventions: bool
 
 

@@ -30,7 +30,7 @@ LAYERS = {
         "pair_rows",
         "pairs",
         "losses encoders",
-        "collectives batch_warnings meshes",
+        "collectives batch_warnings meshes reports",
         "conventions",
         "options",
         "batch_rows",
@@ -39,7 +39,10 @@ LAYERS = {
         "training",
         "measure",
     ),
-    "hcl_jax.system": ("atomic_files json_files locking processes progress", "preemption"),
+    "hcl_jax.system": (
+        "atomic_files command_line json_files locking pages processes progress",
+        "preemption",
+    ),
     "hcl_jax.geometry": (
         "_checks _pseudo_inverse shrunk_frames",
         "classes simplex",
@@ -49,10 +52,12 @@ LAYERS = {
     ),
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
     "hcl_jax.data": (
-        "splits decoding splitting square_images balanced_batches",
+        "splits splitting square_images balanced_batches indexed_rows npz_arrays",
+        "decoding",
         "bundled synthetic image_sets image_lists instructions streaming",
-        "array_records image_folder idx_files npz_sets squares own_splits",
-        "own_folders hugging_face emnist_splits",
+        "array_records image_folder idx_files squares",
+        "own_splits emnist_splits",
+        "own_folders hugging_face npz_sets",
         "tfds_directory",
         "tfds_sets own_tfds",
     ),
@@ -60,11 +65,12 @@ LAYERS = {
     "hcl_jax.networks": ("model heads kernel_gradients", "convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks anchor_losses tilted_infonce _guide_tables _reverse_mode",
+        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode",
+        "anchor_losses",
         "_functions _differentiable_once",
         "dense _sampled_pairs _blockwise",
         "_sampling",
-        "contrastive sampled",
+        "contrastive sampled summary",
         "sharded",
     ),
     "hcl_jax.losses._blockwise": (
@@ -150,9 +156,9 @@ LAYERS = {
     ),
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
-        "findings section heartbeat",
-        "html escape_sections model_sections optimum_figures optimum_tables",
-        "sections",
+        "findings section heartbeat formulas",
+        "documents escape_sections model_sections optimum_figures optimum_tables",
+        "page sections",
     ),
 }
 """The direction of imports: of every folder its files and folders, from the lowest line up.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from hcl_jax.losses.pair_statistics import PairStatistics
 from hcl_jax.padding import varying_like
 from hcl_jax.validation import check_choice, check_weights
 
@@ -22,11 +23,14 @@ class AnchorLosses(NamedTuple):
         positives: the number of those pairs; 0 if undefined.
         defined: False for an anchor without a positive or without a negative of positive weight,
             which has no loss.
+        statistics: what the pairs look like, see `hcl_jax.losses.loss_statistics`; None where it
+            was not asked for.
     """
 
     total: Float[Array, " anchors"]
     positives: Int[Array, " anchors"]
     defined: Bool[Array, " anchors"]
+    statistics: PairStatistics | None = None
 
 
 def average_loss(

@@ -69,6 +69,7 @@ def contrastive_loss(
     stop_gradient_hardening: bool = True,
     implementation: Implementation | None = None,
     precision: PrecisionLike = jax.lax.Precision.HIGHEST,
+    statistics: bool = False,
 ) -> AnchorLosses:
     """The weights estimator of the loss of every anchor.
 
@@ -89,6 +90,8 @@ def contrastive_loss(
             `choose_implementation` names.
         precision: precision of the matrix multiplications, by default full, see
             `jax.lax.Precision`; a lower one is faster on GPUs and TPUs.
+        statistics: whether the losses come with statistics of the pairs, from the same passes, see
+            `hcl_jax.losses.loss_statistics`.
 
     Returns:
         The loss of every anchor. Similarities are computed and kept in at least float32. Memory:
@@ -111,6 +114,7 @@ def contrastive_loss(
     psi, hardening = psi_and_hardening(psi, hardening, anchors)
     check_weights_estimator(psi, hardening, implementation)
     check_precision(precision)
+    check_choice("statistics", statistics, (False, True))
     check_rows(anchors, pairs, candidates)
     return weights_estimator(
         anchors,
@@ -121,6 +125,7 @@ def contrastive_loss(
         stop_gradient_hardening=stop_gradient_hardening,
         implementation=implementation,
         precision=precision,
+        statistics=statistics,
     )
 
 
@@ -152,6 +157,7 @@ def weights_estimator(
     stop_gradient_hardening: bool,
     implementation: Implementation | None,
     precision: PrecisionLike,
+    statistics: bool = False,
 ) -> AnchorLosses:
     """`contrastive_loss` of arguments that have been checked."""
     others = anchors if candidates is None else candidates
@@ -159,13 +165,18 @@ def weights_estimator(
         implementation = choose_implementation(len(anchors), len(others), psi).implementation
     options = (psi, hardening, stop_gradient_hardening, precision)
     if implementation == "dense":
-        return dense_loss(anchors, pairs, others, *options)
+        return dense_loss(anchors, pairs, others, *options, statistics)
+    if statistics and (implementation == "pallas" or psi.link is None):
+        raise NotImplementedError(
+            f"the {implementation} form of this loss has no statistics; "
+            'implementation="dense" has them, and for InfoNCE "blockwise"'
+        )
     kernels = None
     if implementation == "pallas":
         kernels = _kernels(anchors, others, psi, hardening, pairs)
     if psi.link is None:
         return _rows_at_a_time(anchors, pairs, others, *options)
-    tiles = TileOptions(stop_gradient_hardening, precision, kernels=kernels)
+    tiles = TileOptions(stop_gradient_hardening, precision, kernels=kernels, statistics=statistics)
     return blockwise_losses(tilted_infonce(psi, hardening), anchors, pairs, candidates, tiles)
 
 

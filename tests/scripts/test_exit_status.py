@@ -137,7 +137,7 @@ def refused(command, arguments, out, capsys):
     except SystemExit as stopped:
         status = stopped.code
     assert status == 2
-    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    said = " ".join(capsys.readouterr().err.split())
     assert "Traceback" not in said
     assert not out.exists()
     return said

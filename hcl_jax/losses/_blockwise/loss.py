@@ -85,6 +85,7 @@ from hcl_jax.losses._blockwise.vjp import (
     Residuals,
     anchor_terms,
     bounded,
+    in_order,
     inverse_permutation,
     mask_undefined,
     softmax_coefficients,
@@ -95,6 +96,7 @@ from hcl_jax.losses._blockwise.vjp import (
 )
 from hcl_jax.losses._differentiable_once import Embeddings, differentiable_once
 from hcl_jax.losses.anchor_losses import AnchorLosses
+from hcl_jax.losses.pair_statistics import Moments
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Pairs
@@ -131,17 +133,19 @@ def _one_set_forward(
     def with_running_maximum() -> NegativeStatistics:
         return statistics(infonce, _sums(infonce, rows, rows, options), count)
 
+    moments = None
     if options.kernels is not None:
         constant, stats = jnp.array(False), with_running_maximum()
     else:
         flat = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
         padded, block = whole_blocks(rows, options)
-        sums = symmetric_sums(infonce, padded, block, options.precision)
-        sums = drop_padding(sums, len(order))
+        observed = options.statistics
+        sums = symmetric_sums(infonce, padded, block, options.precision, observed=observed)
+        sums, moments = drop_padding(sums, len(order)), sums.moments
         constant = in_range(sums, count, flat)
         stats = compute_if(~constant, with_running_maximum, statistics(infonce, sums, count, flat))
-    losses, residuals = _with_positives(infonce, rows, rows, stats, constant, options)
-    return take(losses, ranks), residuals
+    losses, residuals = _with_positives(infonce, rows, rows, stats, constant, moments, options)
+    return in_order(losses, ranks), residuals
 
 
 def _one_set_backward(
@@ -192,10 +196,10 @@ def _two_sets_forward(
     orders, (rows, columns) = _sort_two_sets(embeddings, pairs)
     rows = _bounded(infonce, rows, columns, options)
     count = count_negatives(*pairs)[orders[0]]
-    stats = statistics(infonce, _sums(infonce, rows, columns, options), count)
-    never = jnp.array(False)
-    losses, residuals = _with_positives(infonce, rows, columns, stats, never, options)
-    return take(losses, inverse_permutation(orders[0])), residuals
+    sums = _sums(infonce, rows, columns, options, moments=options.statistics)
+    stats, never = statistics(infonce, sums, count), jnp.array(False)
+    losses, residuals = _with_positives(infonce, rows, columns, stats, never, sums.moments, options)
+    return in_order(losses, inverse_permutation(orders[0])), residuals
 
 
 def _two_sets_backward(
@@ -296,13 +300,18 @@ def _bounded(
 
 
 def _sums(
-    infonce: TiltedInfoNCE, rows: RowBlock, columns: RowBlock, options: TileOptions
+    infonce: TiltedInfoNCE,
+    rows: RowBlock,
+    columns: RowBlock,
+    options: TileOptions,
+    *,
+    moments: bool = False,
 ) -> NegativeSums:
     """Sums over the negatives with a running maximum."""
     if options.kernels is not None:
         return options.kernels.sums(infonce, rows, columns, options.precision)
     (x, block_x), (y, block_y) = (whole_blocks(side, options) for side in (rows, columns))
-    start = empty_sums(x.features)
+    start = empty_sums(x.features, squares=options.statistics, moments=moments)
     sums = accumulate(start, infonce, x, y, (block_x, block_y), options.precision)
     return drop_padding(sums, rows.features.shape[0])
 
@@ -313,11 +322,14 @@ def _with_positives(
     columns: RowBlock,
     stats: NegativeStatistics,
     constant: Bool[Array, ""],
+    moments: Moments | None,
     options: TileOptions,
 ) -> tuple[AnchorLosses, Residuals]:
-    """The losses, once the negatives are known."""
-    sums = positive_sums(infonce, (rows, anchor_terms(stats)), columns, options.precision)
-    return mask_undefined(stats, sums, constant, rows.bound)
+    """The losses, once the negatives and their moments, if wanted, are known."""
+    anchors = (rows, anchor_terms(stats))
+    observed = options.statistics
+    sums = positive_sums(infonce, anchors, columns, options.precision, observed=observed)
+    return mask_undefined(stats, sums, constant, rows.bound, moments)
 
 
 def _vjp_symmetric(

@@ -43,6 +43,7 @@ from hcl_jax.losses._blockwise.numbers import (
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import (
     PositiveSums,
+    added,
     empty_positive_sums,
     largest_positives,
     positive_sums,
@@ -53,6 +54,7 @@ from hcl_jax.losses._blockwise.vjp import (
     Residuals,
     anchor_terms,
     bounded,
+    in_order,
     inverse_permutation,
     mask_undefined,
     softmax_coefficients,
@@ -164,20 +166,23 @@ def _sharded_forward(
         return sums, count + count_negatives(pairs.anchors, visiting[1])[order]
 
     none = jnp.zeros(len(order), jnp.int32)
-    start = varying_like((empty_sums(padded.features), none), rows)
+    observed = tiles.statistics
+    empty = empty_sums(padded.features, squares=observed, moments=observed)
+    start = varying_like((empty, none), rows)
     sums, count = options.visited(offers, add_negatives, start)
     stats = statistics(infonce, drop_padding(sums, len(order)), count)
     anchors = (rows, anchor_terms(stats))
 
     def add_positives(state: PositiveSums, visiting: Visitors) -> PositiveSums:
         candidates = rows_in_one_role(*_by_group(options.exchange, visiting, visiting[1]))
-        sums = positive_sums(infonce, anchors, candidates, tiles.precision)
-        return jax.tree.map(jnp.add, state, sums)
+        sums = positive_sums(infonce, anchors, candidates, tiles.precision, observed=observed)
+        return added(state, sums)
 
-    start = varying_like(empty_positive_sums(stats.tilted), rows)
+    moments = sums.moments
+    start = varying_like(empty_positive_sums(stats.tilted, observed=observed), rows)
     sums = options.visited(offers, add_positives, start)
-    losses, residuals = mask_undefined(stats, sums, jnp.zeros((), bool), rows.bound)
-    return take(losses, ranks), residuals
+    losses, residuals = mask_undefined(stats, sums, jnp.zeros((), bool), rows.bound, moments)
+    return in_order(losses, ranks), residuals
 
 
 def _sharded_backward(

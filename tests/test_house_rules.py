@@ -48,6 +48,7 @@ LAYERS = {
         "classes simplex",
         "hypersphere spectrum separation",
         "escape summary",
+        "streamed_geometry",
         "accumulator",
     ),
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),

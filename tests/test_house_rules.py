@@ -38,8 +38,8 @@ LAYERS = {
     ),
     "hcl_jax.system": ("atomic_files json_files locking processes progress", "preemption"),
     "hcl_jax.geometry": (
-        "_checks _pseudo_inverse shrunk_frames",
-        "classes simplex",
+        "_checks _pseudo_inverse _gram_programme",
+        "classes simplex shrunk_frames unequal_priors minority_collapse",
         "hypersphere spectrum separation",
         "escape summary",
         "accumulator",
@@ -95,7 +95,7 @@ LAYERS = {
     ),
     "theory": (
         "checking model open_questions",
-        "optimum exact escape",
+        "optimum exact escape priors",
         "evaluation free_features",
         "claims",
     ),
@@ -114,6 +114,7 @@ LAYERS = {
         "floor_of_models threshold",
     ),
     "theory.escape": ("matrix", "frames paley"),
+    "theory.priors": ("minority programme",),
     "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),

@@ -4,7 +4,7 @@
 `scl`, `hscl`, `ucl`, `hucl`           the paper's objectives, of embeddings and labels
 `supcon`, `nt_xent`, `nscl`, `clip`    losses by the names that others know
 `objective`                            any of the four, with any function of `hardening`
-`Options`, `Bank`                      what all of these take beside embeddings and labels
+`Options`, `Bank`, `PairRule`          what all of these take beside embeddings and labels
 `normalization`                        embeddings have norm 1, or at most 1, before a loss
 `parallel`                             a batch over several devices
 `psi`, `pairs`, `losses`               the parts, for losses of one's own
@@ -25,6 +25,7 @@ from hcl_jax.false_negatives import without_false_negatives
 from hcl_jax.named_losses import clip, nscl, nt_xent, supcon
 from hcl_jax.objectives import hscl, hucl, objective, scl, ucl
 from hcl_jax.options import Options
+from hcl_jax.pairs import PairRule
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ __all__ = [
     "Conventions",
     "Objective",
     "Options",
+    "PairRule",
     "batch_losses",
     "clip",
     "evaluation",

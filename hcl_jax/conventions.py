@@ -29,6 +29,7 @@ from hcl_jax.losses.sharded import (
     sharded_weights_estimator,
 )
 from hcl_jax.meshes import with_auto_axes
+from hcl_jax.own_pair_rules import PairKeys
 from hcl_jax.pairs import Pairs, Rows
 from hcl_jax.psi import Psi
 from hcl_jax.validation import (
@@ -120,13 +121,13 @@ class Bank(NamedTuple):
     Attributes:
         embeddings: normalised embeddings; on several devices, the part of this device, which has as
             many as every other.
-        labels: the class of each; None for negatives of all anchors.
+        labels: the class of each, or its keys for a pair rule; None for negatives of all anchors.
         groups: positives are of equal groups, see `hcl_jax.pairs.rows`. Without groups they are of
             equal labels where the batch has no groups either, and else positives of nobody.
     """
 
     embeddings: Float[Array, "m dim"]
-    labels: Int[Array, " m"] | Bool[Array, "m classes"] | None = None
+    labels: Int[Array, " m"] | Bool[Array, "m classes"] | PairKeys | None = None
     groups: Int[Array, " m"] | None = None
 
 
@@ -261,8 +262,10 @@ def _pairs(
         self_negatives=conventions.self_negatives,
         **options,
     )
-    if rows.classes is not None and not is_concrete(supervised):
-        raise ValueError("with several classes a row supervised must be known when traced")
+    if (rows.classes is not None or rows.rules is not None) and not is_concrete(supervised):
+        raise ValueError(
+            "with several classes a row, or a pair rule, supervised must be known when traced"
+        )
     if is_concrete(supervised):
         return of_classes() if supervised else of_everyone()
     return jax.tree.map(partial(jnp.where, supervised), of_classes(), of_everyone())

@@ -17,28 +17,23 @@ They drop into any training loop:
     >>> value, gradient = jax.value_and_grad(hscl)(embeddings, labels, beta=5.0)
 """
 
-from typing import Any, Unpack
+from typing import Unpack
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hcl_jax import pairs as pairing
+from hcl_jax.batch_rows import batch_rows, ranks, stored_rows
 from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
 from hcl_jax.collectives import SINGLE, Collectives, check_collectives
-from hcl_jax.conventions import Bank, Objective, batch_losses
+from hcl_jax.conventions import Objective, batch_losses
 from hcl_jax.hardening import Hardening, exponential, no_hardening
 from hcl_jax.losses import average_loss
 from hcl_jax.options import Labels, Options, Scalar, conventions_of, psi_of
-from hcl_jax.pairs import Rows
 from hcl_jax.validation import (
     check_array,
-    check_embeddings,
-    check_no_negative_labels,
     check_non_negative,
     check_weights,
-    fits_int32,
-    is_concrete,
 )
 from hcl_jax.views_axis import without_views_axis
 
@@ -204,17 +199,18 @@ def objective(
         groups=options.get("groups"),
         weights=options.get("weights"),
     )
-    for name in ("labels", "groups"):
+    by_rule = options.get("pair_rule") is not None
+    for name in ("groups",) if by_rule else ("labels", "groups"):
         if of_rows[name] is not None:
             check_array(name, of_rows[name])
     if of_rows["weights"] is not None:
         check_weights(of_rows["weights"], length=len(embeddings))
-    groups = _ranks(of_rows["groups"])
+    groups = ranks(of_rows["groups"])
     labels = of_rows["labels"]
-    if options.get("ignore_label") is None:
-        labels = _ranks(labels, are_classes=supervised or groups is None)
-    first = collectives.index() * sum(np.shape(labels)[:1])
-    rows = _rows(labels, groups, first, options)
+    if options.get("ignore_label") is None and not by_rule:
+        labels = ranks(labels, are_classes=supervised or groups is None)
+    first = collectives.index() * sum(np.shape(embeddings)[:1])
+    rows = batch_rows(labels, groups, first, options)
     losses = batch_losses(
         embeddings,
         rows,
@@ -222,11 +218,11 @@ def objective(
         conventions,
         key=options.get("key"),
         collectives=collectives,
-        bank=_stored(options, rows, collectives),
+        bank=stored_rows(options, rows, collectives),
     )
     if not options.get("quiet", False) and collectives.axis_name is None:
         warn_outside_ball(jnp.asarray(embeddings))
-        if options.get("bank") is None and rows.classes is None:
+        if options.get("bank") is None and rows.classes is None and rows.rules is None:
             warn_without_loss(
                 rows,
                 supervised,
@@ -240,58 +236,3 @@ def objective(
         weights=of_rows["weights"],
         axis_name=collectives.axis_name,
     )
-
-
-def _stored(
-    options: Options, batch: Rows, collectives: Collectives
-) -> tuple[Float[Array, "m dim"], Rows] | None:
-    """The embeddings of a bank and what pairs them, numbered after the rows of the whole batch."""
-    bank = options.get("bank")
-    if bank is None:
-        return None
-    if not isinstance(bank, Bank):
-        raise TypeError(f"bank must be a hcl_jax.Bank, got a {type(bank).__name__}")
-    check_embeddings("embeddings of the bank", bank.embeddings)
-    count = len(bank.embeddings)
-    first = collectives.size() * len(batch.label) + collectives.index() * count
-    labels, groups = bank.labels, bank.groups
-    grouped = None
-    if groups is None and (labels is None or options.get("groups") is not None):
-        grouped, groups = jnp.zeros(count, bool), jnp.zeros(count, jnp.int32)
-    if labels is None:
-        rows = pairing.rows(
-            jnp.full(count, pairing.NO_CLASS, jnp.int32), groups=groups, first=first
-        )
-    else:
-        rows = _rows(labels, groups, first, options)
-    return bank.embeddings, rows._replace(grouped=grouped)
-
-
-def _rows(labels: Any, groups: Any, first: Any, options: Options) -> Rows:
-    """What pairs rows of one class each or, by a matrix of booleans, of several."""
-    ignore_label = options.get("ignore_label")
-    if np.ndim(labels) != 2 or labels.dtype != bool:
-        if np.ndim(labels) == 2:
-            raise TypeError(
-                "labels must be one integer for each embedding, or, for several classes a row, "
-                f"booleans (n, classes), got shape {np.shape(labels)} and dtype {labels.dtype}"
-            )
-        return pairing.rows(labels, groups=groups, first=first, ignore_label=ignore_label)
-    if ignore_label is not None:
-        raise ValueError(
-            "ignore_label is for one class a row; a row of several that has none is a negative of "
-            "all and no anchor"
-        )
-    return pairing.multilabel_rows(labels, groups=groups, first=first)
-
-
-def _ranks(labels: Any, *, are_classes: bool = False) -> Any:
-    """Concrete integers; their ranks, by which equal stay equal, if int32 cannot hold them.
-
-    Classes have no negative numbers, while identifiers such as hashes may.
-    """
-    if is_concrete(labels) and hasattr(labels, "dtype") and not fits_int32(labels):
-        if are_classes:
-            check_no_negative_labels("labels", labels, pairing.WAYS_OUT)
-        return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int32)
-    return labels

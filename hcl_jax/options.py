@@ -8,13 +8,15 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from hcl_jax.conventions import REFERENCE_CONVENTIONS, Bank, Conventions
 from hcl_jax.losses import Average, Implementation
+from hcl_jax.own_pair_rules import PairKeys
+from hcl_jax.pairs import PairRule
 from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation import check_choice
 
 Scalar = Float[Array, ""] | float
 
-Labels = Int[Array, " n"] | Bool[Array, "n classes"]
-"""The class of each row or image, or whether each has each class."""
+Labels = Int[Array, " n"] | Bool[Array, "n classes"] | PairKeys
+"""The class of each row or image, whether each has each class, or the keys of a pair rule."""
 
 
 class Options(TypedDict, total=False):
@@ -26,6 +28,9 @@ class Options(TypedDict, total=False):
         psi: another loss function than InfoNCE (then `temperature` is to be left out).
         groups: integers (n,); rows with equal numbers are positives. Default: the labels. For two
             views of each image pass the number of the image.
+        pair_rule: who is positive and negative, by two functions of one's own, see
+            `hcl_jax.PairRule`, which compare the keys of the rows or images that are given in the
+            place of labels; default none.
         ignore_label: the label, often -1, of rows that have none: they are no anchors, no positives
             and no negatives, as if they were left out. Default: none, every label is a class, and
             negative ones are refused where they are concrete.
@@ -53,6 +58,7 @@ class Options(TypedDict, total=False):
     temperature: Scalar
     psi: Psi | None
     groups: Int[Array, " n"] | None
+    pair_rule: PairRule | None
     ignore_label: int | None
     ignored_negatives: bool
     weights: Float[Array, " n"] | None
@@ -94,6 +100,8 @@ def conventions_of(options: Options, *, supervised: bool) -> Conventions:
         raise ValueError(
             "ignored_negatives=True is about rows without a label; name theirs as ignore_label"
         )
+    if options.get("pair_rule") is not None and options.get("ignore_label") is not None:
+        raise ValueError("ignore_label is for labels; a pair rule says itself who is in no pair")
     preset = options.get("reference_conventions", False)
     for name in ("reference_conventions", "quiet"):
         check_choice(name, options.get(name, False), (False, True))

@@ -4,18 +4,31 @@
     candidate j is a negative of anchor i  iff  excluded_i != excluded_j
 
 and both take part in such pairs at all. Rows of several classes have those as bits: then positives
-also share one, and negatives none.
+also share one, and negatives none. Rules of one's own come on top, and compare keys of one's own.
 """
 
+import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt32
 
-from hcl_jax.validation import check_booleans, check_integers
+from hcl_jax.validation import check_array, check_booleans, check_integers
+
+Comparison = Callable[[Any, Any], Bool[Array, "..."]]
+"""A function of the keys of anchors and of candidates, which says whether they are a pair."""
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class OwnRules:
+    """Comparisons of keys of one's own, beside those of this file; None where there is none."""
+
+    is_positive: Comparison | None = None
+    is_negative: Comparison | None = None
 
 
 class Rows(NamedTuple):
@@ -31,6 +44,9 @@ class Rows(NamedTuple):
         classes: the classes of each row as bits, 32 in each array, where rows have several; `label`
             is not looked at then.
         shared: the classes of which positives share one; None if they need not.
+        own: what rules of one's own compare, an array (n,) or a tree of them; `label` is not looked
+            at then.
+        rules: those rules; None for none.
     """
 
     label: Int[Array, " n"]
@@ -40,10 +56,12 @@ class Rows(NamedTuple):
     grouped: Bool[Array, " n"] | None = None
     classes: tuple[UInt32[Array, " n"], ...] | None = None
     shared: tuple[UInt32[Array, " n"], ...] | None = None
+    own: Any = None
+    rules: OwnRules | None = None
 
 
 class Keys(NamedTuple):
-    """The integers that are compared, for each row of embeddings; see the rules of this file.
+    """What is compared, for each row of embeddings; see the rules of this file.
 
     Attributes:
         group: equal in positive pairs.
@@ -53,6 +71,8 @@ class Keys(NamedTuple):
         in_negatives: whether a row takes part in negative pairs at all; None if all do.
         shared: bits of which positive pairs share one; None if they need not.
         unshared: bits of which negative pairs share none; None if they may.
+        own: what rules of one's own compare, a tree of arrays.
+        rules: rules of one's own that pairs fulfil besides; None for none.
     """
 
     group: Int[Array, "*n"]
@@ -62,6 +82,13 @@ class Keys(NamedTuple):
     in_negatives: Bool[Array, "*n"] | None = None
     shared: tuple[UInt32[Array, "*n"], ...] | None = None
     unshared: tuple[UInt32[Array, "*n"], ...] | None = None
+    own: Any = None
+    rules: OwnRules | None = None
+
+    @property
+    def have_own_negatives(self) -> bool:
+        """Whether a rule of one's own says who is a negative."""
+        return self.rules is not None and self.rules.is_negative is not None
 
 
 class Pairs(NamedTuple):
@@ -130,6 +157,8 @@ def is_positive(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
     match = (anchors.group == candidates.group) & (anchors.instance != candidates.instance)
     if anchors.shared is not None and candidates.shared is not None:
         match &= _share_a_bit(anchors.shared, candidates.shared)
+    if anchors.rules is not None and anchors.rules.is_positive is not None:
+        match &= anchors.rules.is_positive(anchors.own, candidates.own)
     return _among(match, anchors.in_positives, candidates.in_positives)
 
 
@@ -137,14 +166,11 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
     """The rule for negatives: of another class, or, if unsupervised, of another instance.
 
     Args:
-        anchors: keys as anchors.
-        candidates: keys as candidates, of a shape that broadcasts with that of the anchors.
+        anchors: as in `is_positive`.
+        candidates: as in `is_positive`.
 
     Returns:
         Whether each pair is negative.
-
-    Raises:
-        TypeError: unless both are `Keys`.
 
     Example:
         >>> import jax
@@ -159,6 +185,8 @@ def is_negative(anchors: Keys, candidates: Keys) -> Bool[Array, "*pairs"]:
     differ = anchors.excluded != candidates.excluded
     if anchors.unshared is not None and candidates.unshared is not None:
         differ &= ~_share_a_bit(anchors.unshared, candidates.unshared)
+    if anchors.rules is not None and anchors.rules.is_negative is not None:
+        differ &= anchors.rules.is_negative(anchors.own, candidates.own)
     return _among(differ, anchors.in_negatives, candidates.in_negatives)
 
 
@@ -205,6 +233,15 @@ def _check_integers(name: str, numbers: Rows | Keys) -> None:
             check_integers(f"{field} of {name}", found)
         elif found is None:
             continue
+        elif field == "rules":
+            if not isinstance(found, OwnRules):
+                raise TypeError(
+                    f"rules of {name} must be those that hcl_jax.pairs.rows_by_rule makes, got a "
+                    f"{type(found).__name__}"
+                )
+        elif field == "own":
+            for part in jax.tree.leaves(found):
+                check_array(f"own of {name}", part)
         elif field in ("classes", "shared", "unshared"):
             if not isinstance(found, tuple):
                 raise TypeError(

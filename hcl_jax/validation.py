@@ -15,6 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
+NOT_TRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+"""What JAX raises where a function needs the values of its arguments."""
+
 
 def is_concrete(value: Any) -> bool:
     """Whether the numbers of `value` can be read now."""

@@ -27,6 +27,8 @@ def without_views_axis(
 
 def _repeated(name: str, value: Any, batch: int, views: int) -> Any:
     """A number of each image, `views` times; concrete numbers stay concrete."""
+    if isinstance(value, (dict, tuple)):  # keys of a pair rule
+        return jax.tree.map(lambda key: _repeated(name, key, batch, views), value)
     if value is None:
         return None
     check_array(name, value)

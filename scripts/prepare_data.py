@@ -16,7 +16,7 @@ from typing import Annotated
 
 import tyro
 
-from hcl_jax.data import DatasetError, ImageSet, channel_statistics
+from hcl_jax.data import SVHN, DatasetError, ImageSet, channel_statistics
 from hcl_jax.data.instructions import import_or_explain
 from hcl_jax.data.tfds_directory import UNLABELLED
 from scripts.data_preparation.idx_copies import copy_idx_files
@@ -32,6 +32,9 @@ PREPARED = {
     if defaults.archive is not None
 }
 """Archives and loaders of the data sets that have to be prepared."""
+
+TFDS_NAMES = {SVHN.name: SVHN.tfds_name or SVHN.name}
+"""The folders of those that TFDS calls otherwise."""
 
 PACKAGES = (
     "tensorflow_datasets",
@@ -78,7 +81,7 @@ def prepare(settings: Prepare) -> None:
         DatasetError: if the archive is missing or damaged, or a package is missing.
     """
     archive, load = PREPARED[settings.name]
-    place = settings.data_dir / (archive.folder or settings.name)
+    place = settings.data_dir / (archive.folder or TFDS_NAMES.get(settings.name, settings.name))
     was_there = place.is_dir()
     if archive.folder is None:
         _prepare_records(settings.name, archive, settings.data_dir, settings.archive_dir)
@@ -108,7 +111,8 @@ def _prepare_records(name: str, archive: Archive, data_dir: Path, archive_dir: P
     from scripts.data_preparation.tfds_builders import BUILDERS, shuffled_in_memory
 
     if archive_dir is not None:
-        _archive_path(name, archive, archive_dir)
+        for file in (archive.file, *archive.more):
+            _archive_path(name, file, archive_dir)
     try:
         builder = BUILDERS[name](data_dir=str(data_dir), file_format="array_record")
         with shuffled_in_memory():
@@ -126,8 +130,8 @@ def _prepare_records(name: str, archive: Archive, data_dir: Path, archive_dir: P
         print(f"{name} has {count} images without labels, decoded when they are first trained on")
 
 
-def _archive_path(name: str, archive: Archive, archive_dir: Path) -> Path:
-    path = archive_dir / archive.file
+def _archive_path(name: str, file: str, archive_dir: Path) -> Path:
+    path = archive_dir / file
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"
         raise DatasetError(f"the archive of {name}, {path}, {problem}")
@@ -140,7 +144,7 @@ def _unpack(
     """Unpacks an archive, of which the loader needs no other package than Pillow."""
     import_or_explain("PIL.Image", f"preparing {name}")
     archive_dir = _given(archive_dir, archive, data_dir / folder)
-    unpack(_archive_path(name, archive, archive_dir), folder, data_dir)
+    unpack(_archive_path(name, archive.file, archive_dir), folder, data_dir)
 
 
 def _given(archive_dir: Path | None, archive: Archive, place: Path) -> Path:

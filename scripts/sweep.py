@@ -18,7 +18,7 @@ import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.processes import is_first
-from scripts.experiments.catalogue import catalogue, changed_name
+from scripts.experiments.catalogue import catalogue, changed_name, usual_learning_rate
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
@@ -140,6 +140,8 @@ def _groups(experiments: dict[str, Experiment]) -> dict[str, dict[str, Experimen
         words += ["near nc"] if experiment.initialization == "near_nc" else []
         words += ["reference"] if experiment.reference_conventions else []
         words += [f"batch {experiment.batch_size}"] if experiment.batch_size else []
+        rate = experiment.learning_rate
+        words += [f"lr {rate:g}"] if rate != usual_learning_rate(experiment.data) else []
         groups.setdefault(", ".join(words), {})[name] = experiment
     return groups
 

@@ -1,7 +1,7 @@
 """Checks the theorems of arXiv 2311.05139, and what lies beyond them, by exact computation.
 
     python -m scripts.verify_theory                          the table of claims
-    python -m scripts.verify_theory --report DIR             and an HTML report with figures
+    python -m scripts.verify_theory --report DIR             and the theory with it as one page
     python -m scripts.verify_theory --case FILE.json         one model, or a list of models, as JSON
     python -m scripts.verify_theory --case FILE.json --normalize    the same, of rounded decimals
 
@@ -17,20 +17,23 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.progress import progress_bar
 from scripts.paths import UserPath
-from scripts.theory_report.findings import Finding, run, text_table
+from scripts.theory_report.findings import run, text_table
 from scripts.theory_report.heartbeat import heartbeat
 from theory.checking import Effort
 from theory.claims import CLAIMS
 from theory.evaluation import evaluate
 from theory.model.latent_classes import LatentClassModel
 from theory.model.model_files import parse_models
+
+if TYPE_CHECKING:
+    from scripts.theory_report.page import Report
 
 ALL_IS_WELL = "every claim holds and every control fails"
 FAILED = "FAILED: a claim or a control did not behave as required"
@@ -97,19 +100,33 @@ def _conflict(settings: VerifyTheory) -> str | None:
 
 def verify(effort: Effort, report: Path | None) -> int:
     """Measures all claims and controls, prints the table and, given a folder, writes the report."""
+    if effort is Effort.QUICK:
+        _compile_quickly()
+    page = None if report is None else _report()
     total = sum(1 + len(claim.controls) for claim in CLAIMS)
     with progress_bar(total=total, desc="claims and controls") as bar:
         findings = run(CLAIMS, effort, progress=bar.update)
     print(text_table(findings))
     good = all(finding.as_required for finding in findings)
     print(ALL_IS_WELL if good else FAILED)
-    if report is not None:
+    if report is not None and page is not None:
         try:
-            _write(report, findings, effort)
+            page.write(report, findings, effort=effort, origin=_origin())
         except OSError as error:
             print(f"error: the report was not written: {error}", file=sys.stderr)
             return 2
+        print(f"wrote {report / 'report.html'}", file=sys.stderr)
     return 0 if good else 1
+
+
+def _compile_quickly() -> None:
+    """Has JAX optimise little: compiling takes most of the time of a quick run."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_backend_optimization_level" not in flags:
+        flags += " --xla_backend_optimization_level=0"
+        if importlib.metadata.version("jaxlib").startswith("0.10."):  # the last that knows it
+            flags += " --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = flags.strip()
 
 
 def _not_a_place(folder: Path) -> str | None:
@@ -121,17 +138,24 @@ def _not_a_place(folder: Path) -> str | None:
     return None if os.access(folder, os.W_OK) else f"--report: {folder} cannot be written to"
 
 
-def _write(report: Path, findings: Sequence[Finding], effort: Effort) -> None:
-    """Writes the report; its figures are drawn without a display."""
-    os.environ.setdefault("MPLBACKEND", "agg")
-    from scripts.runs.provenance import environment
-    from scripts.theory_report.html import write_report
-    from scripts.theory_report.sections import SECTIONS
+def _report() -> "Report":
+    """The pages of the report, whose claims have their places; what is wrong is known at once."""
+    os.environ.setdefault("MPLBACKEND", "agg")  # figures are drawn without a display
+    from scripts.theory_report.page import Report
+    from scripts.theory_report.sections import PAGES, SECTIONS
 
-    origin = {"date": f"{datetime.now(UTC):%Y-%m-%d}", **environment()}
+    report = Report(PAGES, SECTIONS)
+    report.check([claim.reference for claim in CLAIMS])
+    return report
+
+
+def _origin() -> dict[str, Any]:
+    """When, of what and on what the report is made."""
+    from scripts.runs.provenance import environment
+
+    origin = {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", **environment()}
     origin["versions"]["python-flint"] = importlib.metadata.version("python-flint")
-    write_report(report, findings, SECTIONS, effort=effort, origin=origin)
-    print(f"wrote {report / 'report.html'}", file=sys.stderr)
+    return origin
 
 
 def evaluate_file(path: Path, digits: int, *, normalize: bool = False) -> int:

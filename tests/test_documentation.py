@@ -1,19 +1,32 @@
 """What the pages name exists: links, paths, modules, commands; their numbers are the committed."""
 
 import importlib
+import inspect
 import json
+import pkgutil
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import hcl_jax
 from hcl_jax import Options
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
-FOLDERS = ("hcl_jax", "theory", "scripts", "tests", "docs", "benchmarks")
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+PAGES = sorted(
+    page
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "docs/migration/*.md",
+        "docs/reference/*.md",
+        "benchmarks/*.md",
+    )
+    for page in ROOT.glob(pattern)
+)
+FOLDERS = ("hcl_jax", "theory", "scripts", "tests", "docs", "benchmarks", "examples")
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def found(pattern, page):
@@ -63,6 +76,24 @@ def test_names_and_commands_exist(page):
         imported = found(r"from ((?:hcl_jax|theory|scripts)[\w.]*) import (\w+(?:, \w+)*)", page)
         names += [f"{module}.{name}" for module, line in imported for name in line.split(", ")]
     assert not [name for name in names if not resolves(name)]
+
+
+def test_the_reference_has_every_module_that_exports_something():
+    page = (ROOT / "docs" / "reference" / "index.md").read_text()
+    names = {module.name for module in pkgutil.iter_modules(hcl_jax.__path__)}
+    modules = {name: importlib.import_module(f"hcl_jax.{name}") for name in names}
+    public = {n for n in names if n in hcl_jax.__all__ or hasattr(modules[n], "__all__")}
+    listed = re.findall(r"^   (hcl_jax[\w.]*)$", page, re.MULTILINE)
+    assert set(listed) == {"hcl_jax"} | {f"hcl_jax.{name}" for name in public}
+
+
+def test_what_is_exported_is_documented():
+    for name in ("hcl_jax", *(f"hcl_jax.{n.name}" for n in pkgutil.iter_modules(hcl_jax.__path__))):
+        module = importlib.import_module(name)
+        for exported in getattr(module, "__all__", ()):
+            value = getattr(module, exported)
+            documented = inspect.isroutine(value) or inspect.isclass(value)
+            assert not documented or inspect.getdoc(value), f"{name}.{exported}"
 
 
 def test_every_option_of_the_losses_is_on_the_page_of_conventions():

@@ -43,7 +43,9 @@ def add(root, how, path, block):
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory):
     """A copy of the repository with everything that the page adds."""
-    root = copy_checkout(tmp_path_factory.mktemp("x") / "copy", ("hcl_jax", "theory", "scripts"))
+    root = copy_checkout(
+        tmp_path_factory.mktemp("x") / "copy", ("hcl_jax", "theory", "scripts", "docs")
+    )
     for how, path, block in ADDITION.findall(PAGE):
         add(root, how, path, block)
     return root

@@ -22,7 +22,14 @@ PAPER = {
     "url": "https://arxiv.org/abs/2311.05139",
     "authors": ["Ruijie Jiang", "Thuan Nguyen", "Shuchin Aeron", "Prakash Ishwar"],
 }
-IMPORT_NAMES = {"orbax-checkpoint": "orbax", "scikit-learn": "sklearn", "pillow": "PIL"}
+IMPORT_NAMES = {
+    "orbax-checkpoint": "orbax",
+    "scikit-learn": "sklearn",
+    "pillow": "PIL",
+    "python-flint": "flint",
+    "markdown-it-py": "markdown_it",
+    "mdit-py-plugins": "mdit_py_plugins",
+}
 
 USE = """
 import sys
@@ -137,9 +144,8 @@ def test_what_is_imported_is_what_is_required():
     assert imported_by("hcl_jax") == always | images | packages_of(extras["measure"])
     of_commands = packages_of(extras["scripts"])
     optional = {"torch", "pytorch_metric_learning", "lightly", "tensorflow_datasets", "PIL"}
-    assert (
-        of_commands <= imported_by("scripts") <= core | of_commands | optional | {"flint", "mpmath"}
-    )
+    optional |= packages_of(extras["theory"])
+    assert of_commands <= imported_by("scripts") <= core | of_commands | optional
 
 
 def citation():

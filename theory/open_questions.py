@@ -9,7 +9,7 @@ class OpenQuestion(NamedTuple):
     Attributes:
         question: what is asked.
         known: what is proved, certified or observed of it.
-        reference: where it arises.
+        reference: where it arises, as the reference of a claim.
     """
 
     question: str

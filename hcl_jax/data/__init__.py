@@ -2,6 +2,7 @@
 
 from hcl_jax.data.balanced_batches import class_balanced_batches
 from hcl_jax.data.bundled import digits
+from hcl_jax.data.emnist_splits import EMNIST, emnist
 from hcl_jax.data.hugging_face import hugging_face_set
 from hcl_jax.data.idx_files import FASHION_MNIST, KMNIST, MNIST, fashion_mnist, kmnist, mnist
 from hcl_jax.data.image_folder import TINY_IMAGENET, tiny_imagenet
@@ -20,16 +21,18 @@ from hcl_jax.data.splits import Dataset, DatasetError, Split
 from hcl_jax.data.splitting import long_tailed, stratified_split
 from hcl_jax.data.streaming import PlacedSplit, chunks, place_split
 from hcl_jax.data.synthetic import gaussian_class_means, gaussian_classes, three_gaussians
-from hcl_jax.data.tfds_sets import CIFAR10, CIFAR100, STL10, cifar10, cifar100, stl10
+from hcl_jax.data.tfds_sets import CIFAR10, CIFAR100, STL10, SVHN, cifar10, cifar100, stl10, svhn
 
 __all__ = [
     "CIFAR10",
     "CIFAR100",
+    "EMNIST",
     "FASHION_MNIST",
     "KMNIST",
     "MNIST",
     "REFERENCE_STATISTICS",
     "STL10",
+    "SVHN",
     "TINY_IMAGENET",
     "ChannelStatistics",
     "ClassFolders",
@@ -47,6 +50,7 @@ __all__ = [
     "class_balanced_batches",
     "class_folders",
     "digits",
+    "emnist",
     "fashion_mnist",
     "gaussian_class_means",
     "gaussian_classes",
@@ -59,6 +63,7 @@ __all__ = [
     "place_split",
     "stl10",
     "stratified_split",
+    "svhn",
     "tfds_set",
     "three_gaussians",
     "tiny_imagenet",

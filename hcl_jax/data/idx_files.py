@@ -28,26 +28,44 @@ MAGIC_UINT8 = 0x0800
 """Magic number of unsigned bytes, without the number of dimensions."""
 
 
+Counts = tuple[int, ...] | int
+"""The number of images of every class; of all of them where the others are not published."""
+
+
+class ZipArchive(NamedTuple):
+    """An archive that holds the idx files of a set, each compressed by gzip, in any folder.
+
+    Attributes:
+        file: its name.
+        sha256: its published SHA-256.
+    """
+
+    file: str
+    sha256: str
+
+
 class IdxSet(NamedTuple):
     """What is known of a data set of idx files before they are read.
 
     Attributes:
         spec: name, shape, classes and statistics.
         prefixes: how the names of the files of the training and of the test split begin.
-        counts: published number of images of every class in both splits.
+        counts: published number of images in both splits.
         class_names: one name for each class.
         first_label: the label of the first class in the files.
         transposed: whether images lie column by column in the files.
         digests: SHA-256 of the decompressed content by name of the file, as far as it is known.
+        archive: the published archive, where the files are in one.
     """
 
     spec: ImageSetSpec
     prefixes: tuple[str, str]
-    counts: tuple[tuple[int, ...], tuple[int, ...]]
+    counts: tuple[Counts, Counts]
     class_names: tuple[str, ...]
     first_label: int = 0
     transposed: bool = False
     digests: Mapping[str, str] = {}
+    archive: ZipArchive | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -59,14 +77,15 @@ class IdxSet(NamedTuple):
         )
 
 
-def _spec(name: str, classes: int, mean: float, std: float) -> ImageSetSpec:
+def idx_spec(name: str, classes: int, mean: float, std: float) -> ImageSetSpec:
+    """The description of a set of gray images of 28 x 28 pixels."""
     return ImageSetSpec(
         name, (SIDE, SIDE, 1), {"label": classes}, ChannelStatistics((mean,), (std,))
     )
 
 
 MNIST = IdxSet(
-    _spec("mnist", 10, 0.1307, 0.3081),
+    idx_spec("mnist", 10, 0.1307, 0.3081),
     ("train", "t10k"),
     (
         (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
@@ -76,7 +95,7 @@ MNIST = IdxSet(
 )
 
 FASHION_MNIST = IdxSet(
-    _spec("fashion-mnist", 10, 0.2860, 0.3530),
+    idx_spec("fashion-mnist", 10, 0.2860, 0.3530),
     ("train", "t10k"),
     ((6000,) * 10, (1000,) * 10),
     (
@@ -100,7 +119,7 @@ FASHION_MNIST = IdxSet(
 )
 
 KMNIST = IdxSet(
-    _spec("kmnist", 10, 0.1918, 0.3483),
+    idx_spec("kmnist", 10, 0.1918, 0.3483),
     ("train", "t10k"),
     ((6000,) * 10, (1000,) * 10),
     ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
@@ -184,11 +203,12 @@ def read_idx_set(data_dir: Path, idx_set: IdxSet) -> ImageSet:
     directory = data_dir / spec.name
     splits = []
     for number, prefix in enumerate(idx_set.prefixes):
-        count = sum(idx_set.counts[number])
+        counts = idx_set.counts[number]
+        count = counts if isinstance(counts, int) else sum(counts)
         images = _read(directory, f"{prefix}-images-idx3-ubyte", (count, SIDE, SIDE), idx_set)
         labels = _read(directory, f"{prefix}-labels-idx1-ubyte", (count,), idx_set)
         labels = labels.astype(np.int32) - idx_set.first_label
-        _check_counts(directory / prefix, labels, idx_set.counts[number])
+        _check_counts(directory / prefix, labels, counts, idx_set)
         images = images.swapaxes(1, 2) if idx_set.transposed else images
         splits.append(Split(np.ascontiguousarray(images)[..., None], labels))
     return ImageSet(
@@ -207,11 +227,12 @@ def find_idx_file(directory: Path, name: str, idx_set: IdxSet) -> Path:
         if path.is_file():
             return path
     data_set = idx_set.spec.name
+    them = f"{idx_set.archive.file} or the four files in it" if idx_set.archive else "them"
     raise DatasetError(
         f"{data_set} is not in {directory.parent}: looked for {directory / name}, with .gz or "
         "without. Put the four files there; or run, in a checkout of hcl-jax,\n"
         f"    {preparation_command(data_set, directory.parent)} --archive-dir ARCHIVES\n"
-        "where ARCHIVES is the directory that holds them"
+        f"where ARCHIVES is the directory that holds {them}"
     )
 
 
@@ -254,16 +275,24 @@ def _parse(path: Path, content: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarr
     return np.frombuffer(content, np.uint8, offset=4 * len(header)).reshape(shape)
 
 
-def _check_counts(path: Path, labels: Shaped[np.ndarray, " n"], counts: tuple[int, ...]) -> None:
-    """Raises unless there are as many labels of every class as published."""
-    if labels.min() >= 0 and labels.max() < len(counts):
-        found = np.bincount(labels, minlength=len(counts))
-        if (found == counts).all():
+def _check_counts(
+    path: Path, labels: Shaped[np.ndarray, " n"], counts: Counts, idx_set: IdxSet
+) -> None:
+    """Raises unless there are as many labels of every class as published, or some where not."""
+    classes, first = idx_set.spec.num_classes, idx_set.first_label
+    if labels.min() >= 0 and labels.max() < classes:
+        found = np.bincount(labels, minlength=classes)
+        wrong = found == 0 if isinstance(counts, int) else found != counts
+        if not wrong.any():
             return
-        label = int(np.argmax(found != counts))
-        reason = f"class {label} has {found[label]} images, expected {counts[label]}"
+        label = int(np.argmax(wrong))
+        expected = "some" if isinstance(counts, int) else counts[label]
+        reason = f"class {label} has {found[label]} images, expected {expected}"
     else:
-        reason = f"labels reach from {labels.min()} to {labels.max()}"
+        reason = (
+            f"labels reach from {labels.min() + first} to {labels.max() + first} instead of "
+            f"{first} to {classes - 1 + first}"
+        )
     raise DatasetError(
         f"the labels in {path}-labels-idx1-ubyte are not the published ones: {reason}"
     )

@@ -66,17 +66,21 @@ class ImageSetSpec(NamedTuple):
     """What is known of an image data set before it is read.
 
     Attributes:
-        name: its name in messages and on the command line; for TFDS also that of its directory.
+        name: its name in messages and on the command line.
         image_shape: (height, width, channel) of every image.
         classes: number of classes of each kind of label: of "label", and of "coarse_label" where
             there are superclasses.
         statistics: widely published mean and standard deviation of the training set.
+        tfds_name: how TFDS calls it and its directory, where that is not `name`.
+        named_classes: whether TFDS has a file of names of the classes; else names are numbers.
     """
 
     name: str
     image_shape: tuple[int, int, int]
     classes: Mapping[str, int]
     statistics: ChannelStatistics
+    tfds_name: str | None = None
+    named_classes: bool = True
 
     @property
     def num_classes(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Shaped
 
 from hcl_jax.data.array_records import ARRAY_RECORD_MODULE, LabelledImages, read_split
 from hcl_jax.data.decoding import ArrayLayout, listing_of, load_or_decode
@@ -28,7 +28,7 @@ def read_labelled(
     data_dir: Path, spec: ImageSetSpec
 ) -> tuple[LabelledImages, LabelledImages, ClassNames]:
     """The training split, the test split, and the names of the classes of each kind of label."""
-    directory = find_prepared(data_dir, spec.name, _advice(data_dir, spec))
+    directory = _find(data_dir, spec)
     layouts = _layouts(spec)
     arrays = _load_or_decode(directory, "", lambda: _decode_labelled(directory, spec), layouts)
     splits = [
@@ -42,17 +42,22 @@ def read_labelled(
     return splits[0], splits[1], names
 
 
-def read_unlabelled(data_dir: Path, spec: ImageSetSpec) -> UInt8[np.ndarray, "n height width 3"]:
-    """The images without labels, which `read_labelled` does not read; cached in their own file."""
-    directory = find_prepared(data_dir, spec.name, _advice(data_dir, spec))
+def read_further(data_dir: Path, spec: ImageSetSpec, split: str) -> LabelledImages:
+    """A split that `read_labelled` does not read; cached in a file of its own.
+
+    Labels are checked, and are all `NO_CLASS` in the split `UNLABELLED`.
+    """
+    directory = _find(data_dir, spec)
 
     def decode() -> Arrays:
         builder = _open_as(directory, spec)
-        found = read_split(builder, UNLABELLED, directory, spec, labelled=False)
-        return {"images": found.images}
+        found = read_split(builder, split, directory, spec, labelled=split != UNLABELLED)
+        return {"images": found.images, **found.labels}
 
     layouts = {"images": ArrayLayout(np.uint8, ("n", *spec.image_shape))}
-    return _load_or_decode(directory, f"-{UNLABELLED}", decode, layouts)["images"]
+    layouts |= {label: ArrayLayout(np.int32, ("n",)) for label in spec.classes}
+    arrays = _load_or_decode(directory, f"-{split}", decode, layouts)
+    return LabelledImages(arrays["images"], {label: arrays[label] for label in spec.classes})
 
 
 def _layouts(spec: ImageSetSpec) -> dict[str, ArrayLayout]:
@@ -67,8 +72,9 @@ def _layouts(spec: ImageSetSpec) -> dict[str, ArrayLayout]:
     return layouts
 
 
-def _advice(data_dir: Path, spec: ImageSetSpec) -> str:
-    return f", in a checkout of hcl-jax, with\n    {preparation_command(spec.name, data_dir)}"
+def _find(data_dir: Path, spec: ImageSetSpec) -> Path:
+    advice = f", in a checkout of hcl-jax, with\n    {preparation_command(spec.name, data_dir)}"
+    return find_prepared(data_dir, spec.tfds_name or spec.name, advice)
 
 
 def find_prepared(data_dir: Path, name: str, advice: str) -> Path:
@@ -157,5 +163,5 @@ def _check_features(features: Any, directory: Path, spec: ImageSetSpec) -> None:
                 f"but {directory} has {features[label].num_classes}"
             )
         names = directory / f"{label}.labels.txt"
-        if not names.is_file():
+        if spec.named_classes and not names.is_file():
             raise DatasetError(f"the file with the names of the classes, {names}, is missing")

@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100 and STL-10 as uint8 arrays on the host, with their channel statistics.
+"""CIFAR-10, CIFAR-100, STL-10 and SVHN as uint8 arrays on the host, with their channel statistics.
 
 The files are array_record files as TensorFlow Datasets prepares them; TensorFlow is not needed.
 Images stay uint8 until they are on the device, see `hcl_jax.data.streaming`. A further data set of
@@ -16,8 +16,8 @@ from hcl_jax.data.image_sets import (
     ImageSet,
     ImageSetSpec,
 )
-from hcl_jax.data.splits import NO_CLASS, Split
-from hcl_jax.data.tfds_directory import read_labelled, read_unlabelled
+from hcl_jax.data.splits import Split
+from hcl_jax.data.tfds_directory import UNLABELLED, read_further, read_labelled
 
 CIFAR10 = ImageSetSpec(
     name="cifar10",
@@ -38,6 +38,16 @@ STL10 = ImageSetSpec(
     image_shape=(96, 96, 3),
     classes={"label": 10},
     statistics=ChannelStatistics((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)),
+)
+
+
+SVHN = ImageSetSpec(
+    name="svhn",
+    image_shape=(32, 32, 3),
+    classes={"label": 10},
+    statistics=ChannelStatistics((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    tfds_name="svhn_cropped",
+    named_classes=False,
 )
 
 
@@ -124,8 +134,44 @@ def stl10(data_dir: Path | str, *, unlabelled: bool = False) -> ImageSet:
     labelled = _image_set(data_dir, STL10)
     if not unlabelled:
         return labelled
-    images = read_unlabelled(Path(data_dir), STL10)
-    return labelled._replace(unlabelled=Split(images, np.full(len(images), NO_CLASS, np.int32)))
+    images, labels = read_further(Path(data_dir), STL10, UNLABELLED)
+    return labelled._replace(unlabelled=Split(images, labels["label"]))
+
+
+def svhn(data_dir: Path | str, *, extra: bool = False) -> ImageSet:
+    """SVHN: 32 x 32 photographs of single house numbers, 73 257 to train and 26 032 to test.
+
+    Args:
+        data_dir: directory of data sets, in which TFDS prepared the directory `svhn_cropped/`.
+        extra: whether to train on the 531 131 easier images of the split "extra" too, 1.5 GiB,
+            which are otherwise neither read nor decoded.
+
+    Returns:
+        The images in the order of the files, which is shuffled and always the same, those of
+        "extra" behind those of "train"; the class of a digit is the digit, also of 0, which the
+        published files call 10. Mean and standard deviation are the widely published ones of the
+        training set.
+
+    Raises:
+        DatasetError: if the data set is not prepared or is damaged, or a package is missing.
+
+    Example:
+        >>> from pathlib import Path
+        >>> svhn(Path("nowhere"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        hcl_jax.data.splits.DatasetError: svhn_cropped is not prepared in nowhere: looked for a
+        directory nowhere/svhn_cropped/VERSION with dataset_info.json and array_record files.
+        Prepare it, in a checkout of hcl-jax, with
+            python -m scripts.prepare_data svhn --data-dir ...nowhere
+    """
+    whole = _image_set(data_dir, SVHN)
+    if not extra:
+        return whole
+    more = read_further(Path(data_dir), SVHN, "extra")
+    train = (more.images, more.labels["label"])
+    pairs = zip(whole.train, train, strict=True)
+    return whole._replace(train=Split(*(np.concatenate(pair) for pair in pairs)))
 
 
 def _image_set(

@@ -105,7 +105,7 @@ def _check_keys(name: str, keys: Keys, length: int) -> None:
         if field in ("group", "instance", "excluded"):
             check_labels(f"the pair keys of the {name}", key, length=length)
             continue
-        if key is not None and not isinstance(key, tuple):
+        if field in ("in_positives", "in_negatives") and key is not None:
             check_booleans(f"{field} of the {name}", key)
         for part in jax.tree.leaves(key):
             if part.shape != (length,):

@@ -21,14 +21,7 @@ from hcl_jax.losses._checks import check_hardening, check_psi
 from hcl_jax.padding import as_traced, varying_like
 from hcl_jax.precision import wide_dtype
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_count
-
-NOT_TRACEABLE = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
-"""What JAX raises where a function needs the values of its arguments."""
+from hcl_jax.validation import NOT_TRACEABLE, check_count
 
 SHIPPED_OF_JAX = (jnp.zeros_like, jnp.positive)
 """Functions of JAX that this package puts into a `Psi` or a `Hardening`."""

@@ -219,10 +219,11 @@ def _kernels(
     """The Pallas kernels, or an error that says what they lack."""
     from hcl_jax.losses._blockwise.pallas import kernels_for  # Pallas takes a while to import
 
-    if any(keys.in_negatives is not None or keys.unshared is not None for keys in pairs):
+    compared = [part for keys in pairs for part in (keys.in_negatives, keys.unshared, keys.rules)]
+    if any(part is not None for part in compared):
         raise NotImplementedError(
-            "the pallas implementation compares one class a row, and some rows have several, or "
-            'are in no negative pair; implementation="blockwise" serves them'
+            "the pallas implementation compares one class a row, and some rows have several or a "
+            'rule, or are in no negative pair; implementation="blockwise" serves them'
         )
     if hardening.margin is not None:
         raise NotImplementedError(

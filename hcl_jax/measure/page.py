@@ -1,7 +1,6 @@
 """The folder of results: `measure.json`, `measure.html`, and the figures as SVG and PNG."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hcl_jax.measure.text import (
 )
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.json_files import json_bytes
+from hcl_jax.system.pages import described, render, svg
 
 GRAM = 256
 """Matrices of classes are written to JSON up to this many classes."""
@@ -33,12 +33,10 @@ def write_results(folder: Path, found: Sequence[Findings], *, epochs: bool) -> N
         for kind, figure in of_one.items()
     }
     figures |= together
-    inline = {
-        name: pictures.svg(figure, f"f{i}") for i, (name, figure) in enumerate(figures.items())
-    }
+    inline = {name: svg(figure, f"f{i}") for i, (name, figure) in enumerate(figures.items())}
     contents = {
         folder / "measure.json": json_bytes(_json(found)),
-        folder / "measure.html": _page(names, found, inline, list(together)).encode(),
+        folder / "measure.html": _page(names, found, inline, list(together)),
     }
     for name, figure in figures.items():
         contents[folder / f"{name}.svg"] = inline[name].encode()
@@ -48,35 +46,32 @@ def write_results(folder: Path, found: Sequence[Findings], *, epochs: bool) -> N
 
 def _page(
     names: list[str], found: Sequence[Findings], inline: dict[str, str], together: list[str]
-) -> str:
+) -> bytes:
     """The page, which needs no other file and no network."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=False, undefined=jinja2.StrictUndefined
-    )
-    template = environment.from_string(
-        (files("hcl_jax.measure") / "page.html.j2").read_text(encoding="utf-8")
-    )
+    figures = {name: described(drawn, f"Figure: {name}") for name, drawn in inline.items()}
     sections = [
         one._asdict()
         | {
             "file": name,
             "classes": [class_cells(row) for row in one.classes],
+            "evidence": [
+                (e.what, e.value, e.rule, "yes" if e.met else "no") for e in one.verdict.evidence
+            ],
+            "numbers": [(words, number(one.metrics[key])) for key, words in METRICS.items()],
             "loss": None if one.loss is None else loss_lines(one.loss),
-            "figures": [inline[f"{name}-{kind}"] for kind in ("spectrum", "gram", "angles")],
+            "figures": [figures[f"{name}-{kind}"] for kind in ("spectrum", "gram", "angles")],
         }
         for name, one in zip(names, found, strict=True)
     ]
-    return template.render(
+    return render(
+        "hcl_jax.measure",
+        "page.html.j2",
         title="Has the representation collapsed?",
         subtitle="hcl-measure; the terms and thresholds are in docs/measuring.md of hcl-jax",
         found=sections,
-        metrics=METRICS,
-        compared=compared_metrics(found),
-        number=number,
+        compared=[(words, *cells) for words, cells in compared_metrics(found).items()],
         class_header=CLASS_HEADER,
-        several=[inline[name] for name in together],
+        several=[figures[name] for name in together],
     )
 
 

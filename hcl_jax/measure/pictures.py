@@ -1,7 +1,6 @@
 """Figures of a representation, as SVG for light and dark pages, and as PNG."""
 
 import io
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,12 @@ from jaxtyping import Float
 
 from hcl_jax.geometry import DIRECTION_TOLERANCE
 from hcl_jax.measure.findings import BINS, METRICS, Findings
+from hcl_jax.system.pages import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
-
-INK = "#010203"
-"""The colour of lines and letters, which the page replaces by its own."""
 
 COLORS = ("#3b82c4", "#d9722e", "#2a9d72", "#b0589e", "#b58900", "#6c71c4")
 COMPARED = (
@@ -47,21 +44,6 @@ def figures_of_several(
 ) -> dict[str, "Figure"]:
     """The figures of several representations beside one another."""
     return {"compared": _compared(found, epochs=epochs), "spectra": _spectrum(found, names)}
-
-
-def svg(figure: "Figure", name: str) -> str:
-    """A figure as SVG to stand in a page; lines and letters have the colour of the page's text."""
-    import matplotlib as mpl
-
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    # Numbers of several figures in one page must not be each other's.
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r"url\(#", f"url(#{name}-", text)
-    return re.sub(r'href="#', f'href="#{name}-', text)
 
 
 def png(figure: "Figure") -> bytes:

@@ -17,7 +17,7 @@ def embed(
 
     Args:
         variables: parameters and batch statistics of the network.
-        images: images of a whole split, uint8 or floats (n, *image).
+        images: images of a whole split, uint8 or floats ``(n, *image)``.
         program: supplies the network, the standardisation and the normalisation.
         batch_size: how many images are in memory at once.
 

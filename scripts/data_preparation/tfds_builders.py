@@ -17,8 +17,10 @@ from typing import IO, Any, cast
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from scipy.io import loadmat
 from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.datasets.stl10 import stl10_dataset_builder
+from tensorflow_datasets.datasets.svhn_cropped import svhn_cropped_dataset_builder
 from tensorflow_datasets.image_classification import cifar
 
 from hcl_jax.data.splits import NO_CLASS
@@ -31,6 +33,7 @@ STL10_BYTES = 3 * 96 * 96
 _Cifar10 = cast(Any, cifar.Cifar10)
 _Cifar100 = cast(Any, cifar.Cifar100)
 _Stl10 = cast(Any, stl10_dataset_builder.Builder)
+_Svhn = cast(Any, svhn_cropped_dataset_builder.Builder)
 
 
 class _CifarArchive:
@@ -99,10 +102,26 @@ class Stl10(_Stl10, skip_registration=True):  # pyright: ignore
                 yield index, {"image": _image(planes.transpose(2, 1, 0)), "label": label}
 
 
+class Svhn(_Svhn, skip_registration=True):  # pyright: ignore
+    """SVHN, cropped: MATLAB's files of images along the last axis; label 10 stands for 0."""
+
+    name = "svhn_cropped"
+    pkg_dir_path = Path(svhn_cropped_dataset_builder.__file__).parent
+    url_infos = _Svhn.url_infos
+
+    def _generate_examples(self, split_prefix: str, filepath: Path) -> Any:
+        images, labels = _matlab_arrays(Path(filepath))
+        for index, label in enumerate(labels.tolist()):
+            identity = f"{split_prefix}{index:06d}"
+            image = _image(images[..., index])
+            yield index, {"id": identity, "image": image, "label": label % 10}
+
+
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
     "cifar10": Cifar10,
     "cifar100": Cifar100,
     "stl10": Stl10,
+    "svhn": Svhn,
 }
 
 
@@ -126,6 +145,23 @@ def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
         if file is None:
             raise ValueError(f"{archive} holds no file {name}")
         yield file
+
+
+def _matlab_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images (32, 32, 3, n) and labels 1 to 10 of a file of MATLAB; nothing in it is run."""
+    found = loadmat(path, variable_names=("X", "y"))
+    missing = sorted({"X", "y"} - set(found))
+    if missing:
+        raise ValueError(f"{path} has no variable {missing[0]}")
+    images, labels = found["X"], found["y"].reshape(-1)
+    if images.dtype != np.uint8 or images.shape != (32, 32, 3, len(labels)):
+        raise ValueError(
+            f"{path} must hold bytes X of shape (32, 32, 3, n) for the {len(labels)} labels y, got "
+            f"{images.dtype} of shape {images.shape}"
+        )
+    if not np.isin(labels, np.arange(1, 11)).all():
+        raise ValueError(f"{path} must hold labels 1 to 10, got {labels.min()} to {labels.max()}")
+    return images, labels.astype(int)
 
 
 def _lines(archive: Path, name: str) -> list[str]:

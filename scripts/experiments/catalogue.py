@@ -12,6 +12,8 @@ random initialisation, batches of 512, all of them without views):
     cifar100-hucl5-simclr           two views of an image as positives
     stl10_unlabelled-ucl-simclr     trained on images without labels, evaluated on those with
     fashion_mnist-hscl5             on small gray photographs, with a small network
+    fashion_mnist-scl-lr0.003       with another learning rate, or `-batch2048`
+    emnist_balanced-hscl5           on letters and digits; on house numbers `svhn-hscl5`
     digits-hucl10, grouped-scl      on bundled and synthetic data
     hscl5                           the method alone, for data that are named by an option
 
@@ -31,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from hcl_jax.data import EMNIST
 from scripts.experiments.datasets import DATA_DIR, DataName, load_dataset
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import NORMALIZATIONS, HardeningName, ObjectiveName
@@ -41,6 +44,7 @@ Named = Iterator[tuple[str, Experiment]]
 
 SMALL_SETS: Mapping[DataName, Mapping[str, Any]] = {
     "grouped": {"epochs": 50},
+    "grouped100": {"epochs": 80},
     "digits": {"epochs": 60, "learning_rate": 3e-3},
     "triangle": {"epochs": 100},
 }
@@ -51,6 +55,15 @@ GRAY_SETS: Mapping[DataName, Mapping[str, Any]] = {
     for data in ("fashion_mnist", "mnist", "kmnist")
 }
 """Small real images, with a network that two cores train, and how they are trained."""
+
+EMNIST_SETS: Mapping[DataName, Mapping[str, Any]] = {
+    f"emnist_{split}": {"epochs": 20, "evaluations": 20, "probes": True} for split in EMNIST
+}
+"""More of them, with more images and classes, on which the methods have names."""
+
+LEARNING_RATES = (3e-4, 3e-3)
+BATCH_SIZES = (256, 2048)
+"""Beside 0.001 and 512."""
 
 HARDENING_STUDY: Mapping[HardeningName, tuple[float, ...]] = {
     "relu_power": (2.0, 5.0, 10.0, 30.0),
@@ -148,8 +161,14 @@ def _word(value: Any) -> str:
 
 def small_experiment(data: DataName, method: Method, **changes: Any) -> Experiment:
     """An experiment on a small data set, in its usual settings except for the changes."""
-    settings = {**{**SMALL_SETS, **GRAY_SETS}[data], **changes}
+    settings = {**{**SMALL_SETS, **GRAY_SETS, **EMNIST_SETS}[data], **changes}
     return Experiment(data=data, objective=method.objective, beta=method.beta, **settings)
+
+
+def usual_learning_rate(data: DataName) -> float:
+    """The learning rate of the experiments on a data set whose names do not say another."""
+    settings = {**SMALL_SETS, **GRAY_SETS, **EMNIST_SETS}.get(data, {})
+    return settings.get("learning_rate", Experiment.learning_rate)
 
 
 def _normalizations_and_initializations() -> Named:
@@ -167,13 +186,30 @@ def _normalizations_and_initializations() -> Named:
 def _batch_sizes_conventions_and_views() -> Named:
     for data, method in itertools.product(PAPER_SETS, METHODS):
         name = f"{data}-{method.word}"
-        for size in (256, 2048):
+        for size in BATCH_SIZES:
             yield f"{name}-batch{size}", paper_experiment(data, method, batch_size=size)
         reference = {"num_negatives": 256, "reference_conventions": True}
         yield f"{name}-reference", paper_experiment(data, method, **reference)
         if "UCL" in method.objective:
             views = {"positives": "views", "views": "simclr"}
             yield f"{name}-simclr", paper_experiment(data, method, **views)
+
+
+def _learning_rates_and_batch_sizes() -> Named:
+    for method in METHODS:
+        name = f"fashion_mnist-{method.word}"
+        for rate in LEARNING_RATES:
+            changed = small_experiment("fashion_mnist", method, learning_rate=rate)
+            yield f"{name}-lr{rate:g}", changed
+        for size in BATCH_SIZES:
+            yield f"{name}-batch{size}", small_experiment("fashion_mnist", method, batch_size=size)
+
+
+def _further_images() -> Named:
+    for data, method in itertools.product(EMNIST_SETS, METHODS):
+        yield f"{data}-{method.word}", small_experiment(data, method)
+    for data, method in itertools.product(("svhn", "svhn_extra"), METHODS):
+        yield f"{data}-{method.word}", paper_experiment(data, method)
 
 
 def _hardening_functions() -> Named:
@@ -205,6 +241,8 @@ def _small_sets() -> Named:
 STUDIES: tuple[Callable[[], Named], ...] = (
     _normalizations_and_initializations,
     _batch_sizes_conventions_and_views,
+    _learning_rates_and_batch_sizes,
+    _further_images,
     _hardening_functions,
     _unlabelled_images,
     _small_sets,

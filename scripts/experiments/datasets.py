@@ -18,6 +18,7 @@ from hcl_jax.data import (
     ImageSetSpec,
     Split,
 )
+from hcl_jax.data.emnist_splits import EMNIST
 from hcl_jax.data.idx_files import IdxSet
 from hcl_jax.data.image_folder import FOLDER
 from scripts.experiments.networks import HeadName, NetworkName
@@ -40,11 +41,13 @@ class Archive(NamedTuple):
         folder: the folder that it unpacks to; None where `scripts.data_preparation` has a builder
             of the same name as the data set, which downloads it.
         idx_set: what is known of its files, where it is one of idx files rather than an archive.
+        more: further files of it.
     """
 
     file: str
     folder: str | None = None
     idx_set: IdxSet | None = None
+    more: tuple[str, ...] = ()
 
 
 class DatasetDefaults(NamedTuple):
@@ -97,12 +100,19 @@ def _image_set(
 
 def _small_images(load: Callable[[Path], ImageSet], idx_set: IdxSet) -> DatasetDefaults:
     """A data set of small gray images, with a network that two cores train in minutes."""
-    archive = Archive("the four idx files", folder=idx_set.spec.name, idx_set=idx_set)
+    published = idx_set.archive.file if idx_set.archive else "the four idx files"
+    archive = Archive(published, folder=idx_set.spec.name, idx_set=idx_set)
     small = {"network": "convnet", "head": "linear", "views": "shift"}
     return _image_set(load, idx_set.spec, archive, **small)
 
 
 _STL10 = _image_set(data.stl10, data.STL10, Archive("stl10_binary.tar.gz"), batch_size=256)
+
+_SVHN = _image_set(
+    data.svhn,
+    data.SVHN,
+    Archive("train_32x32.mat", more=("test_32x32.mat", "extra_32x32.mat")),
+)
 
 DATASETS: Mapping[str, DatasetDefaults] = {
     # 20 Gaussian classes in 4 superclasses.
@@ -114,6 +124,18 @@ DATASETS: Mapping[str, DatasetDefaults] = {
         head="linear",
         views="noise",
         batch_size=256,
+    ),
+    # 100 Gaussian classes in 20 superclasses, as CIFAR-100 has, which overlap once projected.
+    "grouped100": DatasetDefaults(
+        lambda data_dir: data.gaussian_classes(
+            jax.random.key(0), num_classes=100, classes_per_group=5, dim=128, class_scale=0.2
+        ),
+        image_shape=(128,),
+        num_classes=100,
+        network="mlp",
+        head="linear",
+        views="noise",
+        batch_size=512,
     ),
     # 1797 real handwritten digits.
     "digits": DatasetDefaults(
@@ -138,8 +160,14 @@ DATASETS: Mapping[str, DatasetDefaults] = {
     "mnist": _small_images(data.mnist, data.MNIST),
     "fashion_mnist": _small_images(data.fashion_mnist, data.FASHION_MNIST),
     "kmnist": _small_images(data.kmnist, data.KMNIST),
+    **{
+        f"emnist_{split}": _small_images(functools.partial(data.emnist, split=split), idx_set)
+        for split, idx_set in EMNIST.items()
+    },
     "cifar10": _image_set(data.cifar10, data.CIFAR10, Archive("cifar-10-binary.tar.gz")),
     "cifar100": _image_set(data.cifar100, data.CIFAR100, Archive("cifar-100-binary.tar.gz")),
+    "svhn": _SVHN,
+    "svhn_extra": _SVHN._replace(load=functools.partial(data.svhn, extra=True), archive=None),
     "stl10": _STL10,
     "stl10_unlabelled": _STL10._replace(
         load=functools.partial(data.stl10, unlabelled=True), archive=None, unlabelled=True

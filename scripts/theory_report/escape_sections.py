@@ -140,22 +140,26 @@ SECTIONS = (
         "NC, move into a new one (InfoNCE, temperature 1, detached weights). Dots: the paper's "
         "hardnesses; HUCL's rate at 30 is below what is shown. Right: the directions that the "
         "paper's training on CIFAR-100 found; for HUCL at 10 and 30 it gives none.",
+        place="docs/escape.md, section 6",
         figure=rate_figure,
     ),
     Section(
         "The rate of HSCL over that of SCL at Paley frames",
         "Per unit of time of gradient flow of the mean loss over classes.",
+        place="docs/escape.md, section 6",
         table=speed_up_table,
     ),
     Section(
         "Suitable hardness for HUCL",
         "Where HUCL leaves a Paley frame fastest (temperature 1, detached weights, population). "
         "The Lambert form is beta = (1 + W((C-1)/e)) (C-1)/C - 1.",
+        place="docs/escape.md, section 6",
         table=peak_table,
     ),
     Section(
         "Rates measured in the library's losses",
         "Gradient flow from a Paley frame of 13 classes with a thickness of a millionth.",
+        place="docs/escape.md, section 6",
         table=measured_table,
     ),
     Section(
@@ -164,6 +168,7 @@ SECTIONS = (
         "the norm of the other coordinates, each of about 1e-5 at first, is 1e-2; for step 1 its "
         "growth from 1e-4 on, as a share of the integral of the predicted rate, and the directions "
         "after a time of 1584.",
+        place="docs/escape.md, section 6",
         table=run_table,
     ),
 )

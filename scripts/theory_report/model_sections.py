@@ -119,22 +119,26 @@ SECTIONS = (
         "How far the four losses are above the bounds on a straight way to neural collapse, C = 3, "
         "two points a class, k = 2, beta = 2. SCL, HSCL and UCL come down to their bounds; HUCL "
         "stays above the bound of UCL, which no representation attains under HUCL.",
+        place="docs/theory.md, the losses at NC",
         figure=approach_to_collapse,
     ),
     Section(
         "Hardness",
         "The hardened losses are non-decreasing in beta, negative beta included; at beta = 0 they "
         "are SCL and UCL.",
+        place="docs/theory.md, Theorem 1",
         figure=growth_with_hardness,
     ),
     Section(
         "The number of negatives",
         "The loss with k negatives approaches that with infinitely many from below, like 1/k.",
+        place="docs/theory.md, the number of negatives",
         figure=growth_with_negatives,
     ),
     Section(
         "Losses at neural collapse",
         "InfoNCE with alpha = q = tau = 1 and k = 1, from the closed forms.",
+        place="docs/theory.md, the losses at NC",
         table=values_at_collapse,
     ),
 )

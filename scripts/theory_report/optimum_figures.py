@@ -131,23 +131,27 @@ SECTIONS = (
         "similarities are larger by delta within a class than between classes. NC minimises HUCL "
         "in the unit ball where the minimum (dot) lies at its gap C / (C - 1) (dashed line) or "
         "beyond it.",
+        place="docs/hucl_optimum.md, section 1",
         figure=profile_figure,
     ),
     Section(
         "The threshold beta_c",
         "Up to beta_c NC minimises HUCL in the unit ball, beyond it does not. The threshold grows "
         "slowly with the number of classes and falls with k.",
+        place="docs/hucl_optimum.md, section 5",
         figure=threshold_figure,
     ),
     Section(
         "Minimisation over free features meets the floor of Theorem 4",
         "The dots were found by minimisation that knows no theory.",
+        place="docs/hucl_optimum.md, section 2",
         figure=optimum_figure,
         slow=True,
     ),
     Section(
         "The size of the optimal frame",
         "Beyond beta_c the optimal simplex ETF is smaller than NC, whose norm is 1.",
+        place="docs/hucl_optimum.md, section 4",
         figure=minimiser_figure,
     ),
     Section(
@@ -156,6 +160,7 @@ SECTIONS = (
         "dimensions the full gradient ends at class means of norm one with unequal gaps, a little "
         "above the minimum, which is that of a shrunk simplex ETF. The distance is that of the "
         "class means to a simplex ETF, relative, in the Frobenius norm.",
+        place="docs/hucl_optimum.md, section 7",
         figure=trajectory_figure,
     ),
 )

@@ -191,23 +191,27 @@ SECTIONS = (
         "beta_c, the hardness up to which NC minimises HUCL in the unit ball (InfoNCE, alpha = 1)",
         "Middles of certified brackets, to six decimals; q = 1 where it is not named. A quick run "
         "gives the first rows only.",
+        place="docs/hucl_optimum.md, section 5",
         table=threshold_table,
     ),
     Section(
         "beta_c at lower temperatures, k = infinity",
         "Below temperature 1 NC stops being optimal at ever smaller hardness.",
+        place="docs/hucl_optimum.md, section 5",
         table=temperature_table,
     ),
     Section(
         "beta_c of balanced batches, k = infinity, temperature 1",
         "m members of each class, and an anchor is not its own negative, as is the default of the "
         "library's losses (Theorem C of docs/hucl_optimum.md).",
+        place="docs/hucl_optimum.md, section 8",
         table=batch_table,
     ),
     Section(
         "Random batches: the hardnesses at which shrinking NC helps",
         "N negatives drawn independently from C balanced classes, the weights estimator of HUCL at "
         "a simplex ETF, temperature 1: certified ends of the window, to three decimals.",
+        place="docs/hucl_optimum.md, section 8",
         table=window_table,
     ),
     Section(
@@ -215,6 +219,7 @@ SECTIONS = (
         "The lowest of several starts, ended by L-BFGS-B. The number after a loss is beta, gap the "
         "similarity within a class minus that between classes; zero sum is the norm of the mean of "
         "the class means, within class the mean distance to the class mean. At NC both vanish.",
+        place="docs/hucl_optimum.md, section 2",
         table=optimum_table,
     ),
     Section(
@@ -222,18 +227,21 @@ SECTIONS = (
         "Adam on free class means from one random start in the unit ball, k = infinity. The share "
         "is of the way from NC to the minimum; at the shrunk and the offset frame all gaps are "
         "delta*. In C - 1 dimensions the runs end on the sphere, at unequal gaps.",
+        place="docs/hucl_optimum.md, section 7",
         table=end_table,
         slow=True,
     ),
     Section(
         "Fewer dimensions than classes minus one: bounds are not attained",
         "Observed: the lowest of few starts, which at beta = 20 may be a local minimum.",
+        place="docs/hucl_optimum.md, section 6",
         table=low_dimension_table,
         slow=True,
     ),
     Section(
         "HUCL on the unit sphere in C - 1 dimensions: no closed form known for C > 2",
         "Observed: the lowest of few starts. The floor of Theorem 4 is out of reach here.",
+        place="docs/hucl_optimum.md, section 6",
         table=sphere_table,
         slow=True,
     ),
@@ -244,6 +252,7 @@ SECTIONS = (
         f"NC is the first with a relative distance to NC below {training.AT_NC:g}; the next "
         "four numbers are the distances of the end from the parts of NC, directions how many "
         "principal directions are in use.",
+        place="docs/hucl_optimum.md, section 7",
         table=training_table,
         slow=True,
     ),

@@ -1,4 +1,4 @@
-"""One part of the report: a title, a paragraph, and a figure or a table. matplotlib is lazy."""
+"""A figure or a table of the report, with its place. matplotlib is imported where one is drawn."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,11 +23,12 @@ class Table(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A part of the report after the claims.
+    """A figure or a table of the report, at a place of the pages of the theory.
 
     Attributes:
-        title: its heading.
+        title: what it shows.
         text: one paragraph.
+        place: where it stands, as the reference of a claim: "docs/escape.md, section 6".
         figure: draws a figure, or None.
         table: makes a table, or None.
         slow: whether a quick report leaves the figure and the table out.
@@ -35,6 +36,7 @@ class Section(NamedTuple):
 
     title: str
     text: str
+    place: str
     figure: "Callable[[Effort], Figure] | None" = None
     table: Callable[[Effort], Table] | None = None
     slow: bool = False

@@ -1,4 +1,8 @@
-"""The sections of the report, in order; further ones are added here."""
+"""What is in the report: the pages of the theory, and the figures and tables at their places.
+
+A page is added to `PAGES`, a figure or a table to `SECTIONS`, a claim to `theory.claims.CLAIMS`, an
+open question to `theory.open_questions.OPEN`. The last three name a place of a page.
+"""
 
 from scripts.theory_report import (
     escape_sections,
@@ -6,6 +10,9 @@ from scripts.theory_report import (
     optimum_figures,
     optimum_tables,
 )
+
+PAGES = ("docs/theory.md", "docs/hucl_optimum.md", "docs/escape.md")
+"""The pages, in the order of the report."""
 
 SECTIONS = (
     *model_sections.SECTIONS,

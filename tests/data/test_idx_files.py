@@ -1,14 +1,16 @@
 """MNIST's kind: idx files of the published layout, their damage, and preparing them."""
 
 import gzip
+import hashlib
 import struct
+import zipfile
 
 import numpy as np
 import pytest
 
 from hcl_jax import data
 from hcl_jax.data import DatasetError
-from hcl_jax.data.idx_files import FASHION_MNIST, KMNIST, MNIST, IdxSet, read_idx_set
+from hcl_jax.data.idx_files import FASHION_MNIST, KMNIST, MNIST, IdxSet, ZipArchive, read_idx_set
 from hcl_jax.data.image_sets import ChannelStatistics, ImageSetSpec
 from scripts import prepare_data
 from scripts.experiments.datasets import DATASETS, Archive
@@ -91,7 +93,7 @@ DAMAGE = {
     r"the labels in .*t10k-labels-idx1-ubyte are not the published ones: class . has": (
         lambda c: {"t10k-labels-idx1-ubyte": changed_label(c)}
     ),
-    r"labels reach from 0 to 200": lambda c: {
+    r"labels reach from 0 to 200 instead of 0 to 2": lambda c: {
         "train-labels-idx1-ubyte": c["train-labels-idx1-ubyte"][:-1] + b"\xc8"
     },
 }
@@ -169,6 +171,96 @@ def test_bad_files_are_not_copied(tmp_path, contents, small, capsys):
     assert not list((tmp_path / "data").glob("*"))
     assert prepare(tmp_path / "data") == 1
     assert "download the four idx files and give the directory" in capsys.readouterr().err
+
+
+def test_classes_of_unpublished_counts_must_be_there(tmp_path):
+    uncounted = SMALL._replace(counts=(9, 3))
+    write(tmp_path / "small", {name: idx(array) for name, array in arrays_of(SMALL).items()})
+    assert len(read_idx_set(tmp_path, uncounted).train.labels) == 9
+    write(tmp_path / "small", {"train-labels-idx1-ubyte": idx(np.array([0, 1] * 4 + [0]))})
+    with pytest.raises(DatasetError, match="class 2 has 0 images, expected some"):
+        read_idx_set(tmp_path, uncounted)
+
+
+# Of NIST's page, by class where it says that the classes are equally large.
+EMNIST_PAGE = {
+    "byclass": (814255, 62, 697932),
+    "bymerge": (814255, 47, 697932),
+    "balanced": (131600, 47, 112800),
+    "letters": (145600, 26, 124800),
+    "digits": (280000, 10, 240000),
+    "mnist": (70000, 10, 60000),
+}
+
+
+@pytest.mark.parametrize("split", EMNIST_PAGE)
+def test_emnist_is_as_published(split):
+    images, classes, train = EMNIST_PAGE[split]
+    idx_set = data.EMNIST[split]
+    counts = [n if isinstance(n, int) else sum(n) for n in idx_set.counts]
+    assert counts == [train, images - train]
+    assert len(set(idx_set.class_names)) == idx_set.spec.num_classes == classes
+    assert idx_set.transposed
+    assert idx_set.first_label == (1 if split == "letters" else 0)
+    assert idx_set.files[0] == f"emnist-{split}-train-images-idx3-ubyte"
+    assert DATASETS[f"emnist_{split}"].num_classes == classes
+
+
+LETTERS = SMALL._replace(
+    prefixes=("emnist-letters-train", "emnist-letters-test"), first_label=1, transposed=True
+)
+
+
+@pytest.fixture
+def zipped(tmp_path, monkeypatch):
+    """An archive of all splits of which one is small, and the preparation of that one."""
+    contents = {name: idx(array) for name, array in arrays_of(LETTERS).items()}
+    path = tmp_path / "archives" / "gzip.zip"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("gzip/emnist-balanced-mapping.txt", "0 48")
+        for name, content in contents.items():
+            archive.writestr(f"gzip/{name}.gz", gzip.compress(content))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = LETTERS._replace(archive=ZipArchive("gzip.zip", digest))
+    entry = Archive("gzip.zip", folder="small", idx_set=known)
+    loads = (entry, lambda data_dir: read_idx_set(data_dir, known))
+    monkeypatch.setitem(prepare_data.PREPARED, "fashion-mnist", loads)
+    return path
+
+
+def test_a_split_is_taken_from_the_archive_of_all(tmp_path, zipped):
+    assert prepare(tmp_path / "data", "--archive-dir", zipped.parent) == 0
+    found = sorted(path.name for path in (tmp_path / "data" / "small").iterdir())
+    assert found == sorted(f"{name}.gz" for name in LETTERS.files)
+    loaded, arrays = read_idx_set(tmp_path / "data", LETTERS), arrays_of(LETTERS)
+    upright = arrays["emnist-letters-test-images-idx3-ubyte"].transpose(0, 2, 1)
+    np.testing.assert_array_equal(loaded.test.images[..., 0], upright)
+
+
+def test_a_damaged_archive_of_all_splits_is_refused(tmp_path, zipped, capsys):
+    content = bytearray(zipped.read_bytes())
+    content[200] ^= 1
+    zipped.write_bytes(content)
+    assert prepare(tmp_path / "data", "--archive-dir", zipped.parent) == 1
+    assert "gzip.zip is damaged, or another archive: its SHA-256" in capsys.readouterr().err
+    assert not list((tmp_path / "data").glob("*"))
+
+
+def test_an_archive_without_the_files_is_named(tmp_path, zipped, capsys, monkeypatch):
+    entry, load = prepare_data.PREPARED["fashion-mnist"]
+    other = entry.idx_set._replace(prefixes=("train", "t10k"))
+    changed = (entry._replace(idx_set=other), load)
+    monkeypatch.setitem(prepare_data.PREPARED, "fashion-mnist", changed)
+    assert prepare(tmp_path / "data", "--archive-dir", zipped.parent) == 1
+    assert "holds no train-images-idx3-ubyte.gz" in capsys.readouterr().err
+    assert not list((tmp_path / "data").glob("*"))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_other_splits_of_emnist_are_refused():
+    with pytest.raises(ValueError, match=r"split must be one of 'balanced', .*, got 'all'"):
+        data.emnist("nowhere", "all")
 
 
 def test_experiments_on_gray_images_have_names_and_a_small_network():

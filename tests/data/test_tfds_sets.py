@@ -300,7 +300,7 @@ def test_labels_among_the_unlabelled_are_named(cifar100_copy, monkeypatch):
     monkeypatch.setattr(tfds_directory, "UNLABELLED", "test")
     fine_labels_alone = CIFAR100._replace(classes={"label": 100})
     with pytest.raises(DatasetError, match=r"cifar100-test\S+ holds label \d+, out of -1..-1"):
-        tfds_directory.read_unlabelled(cifar100_copy.parent.parent, fine_labels_alone)
+        tfds_directory.read_further(cifar100_copy.parent.parent, fine_labels_alone, "test")
 
 
 def test_a_missing_label_is_named(stl10_copy):

@@ -149,6 +149,7 @@ SMALL = {"dim": 3, "train_per_class": 2, "test_per_class": 2}
 GROUPED = {"num_classes": 4, "classes_per_group": 2, "group_scale": 3.0, "class_scale": 0.5}
 STRENGTHS = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 TREE = {"kernel": Z}
+EQUAL = pairs.PairRule(lambda anchors, candidates: anchors["time"] == candidates["time"])
 noise, flip = augmentation.gaussian_noise(0.01), augmentation.horizontal_flip(0.5)
 
 SPECIAL = {
@@ -293,6 +294,10 @@ SPECIAL = {
     "pairs.masks": Call(pairs.masks, {"pairs": PAIRS}),
     "pairs.multilabel_rows": Call(
         pairs.multilabel_rows, {"classes": Y[:, None] == jnp.arange(3), "groups": Y, "first": 3}
+    ),
+    "pairs.rows_by_rule": Call(
+        lambda **given: pairs.masks(pairs.supervised(pairs.rows_by_rule(EQUAL, **given))),
+        {"keys": {"time": Z[:, 0]}, "groups": Y, "first": 3},
     ),
     "pairs.rows": Call(pairs.rows, {"labels": Y, "groups": Y, "first": 3}),
     "pairs.supervised": Call(

@@ -74,8 +74,9 @@ def test_data_sets_name_what_there_is(name):
 
 
 def test_data_sets_that_have_to_be_prepared_have_the_names_of_the_library():
-    specs = [data.CIFAR10, data.CIFAR100, data.STL10, data.TINY_IMAGENET]
+    specs = [data.CIFAR10, data.CIFAR100, data.STL10, data.SVHN, data.TINY_IMAGENET]
     specs += [idx_set.spec for idx_set in (data.MNIST, data.FASHION_MNIST, data.KMNIST)]
+    specs += [idx_set.spec for idx_set in data.EMNIST.values()]
     assert set(prepare_data.PREPARED) == {spec.name for spec in specs}
 
 

@@ -1,5 +1,6 @@
 """`scripts.verify_theory` as a command: what it prints, where, and its exit status."""
 
+import dataclasses
 import json
 from collections import Counter
 
@@ -7,6 +8,7 @@ import pytest
 
 from scripts import verify_theory
 from scripts.theory_report import sections
+from scripts.theory_report.documents import UnknownPlaceError
 from scripts.theory_report.findings import Finding, text_table
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.claims import CLAIMS
@@ -24,7 +26,7 @@ def claim_with(verdicts, control):
     return Claim(
         name="a claim",
         statement="",
-        reference="",
+        reference="docs/theory.md, Theorem 1",
         hypotheses="",
         evidence=Evidence.PROVED,
         measure=measured(*verdicts),
@@ -88,12 +90,22 @@ def test_a_claim_in_the_tuple_arrives_in_the_command_and_in_the_report(
     assert "ok  P a claim" in capsys.readouterr().out
     page = (tmp_path / "report.html").read_text()
     assert "<td>1 proved</td><td>1 agrees</td>" in page
-    assert "<td>the control</td><td>a hypothesis</td><td></td><td>1 disagrees</td>" in page
+    assert "<td>the control</td><td>a hypothesis</td><td>1 disagrees</td>" in page
     main, control = json.loads((tmp_path / "results.json").read_text())["findings"]
     assert main["claim"] == control["claim"] == "a claim"
     assert main["verdicts"] == {"proved": 1, "agrees": 1}
     assert main["as_required"]
     assert control["as_required"]
+
+
+def test_a_claim_without_its_place_is_known_before_anything_is_measured(monkeypatch, tmp_path):
+    lost = dataclasses.replace(
+        claim_with([PROVED], VIOLATED), reference="docs/theory.md, Theorem 9"
+    )
+    monkeypatch.setattr(verify_theory, "CLAIMS", (lost,))
+    monkeypatch.setattr(verify_theory, "run", lambda *_, **__: pytest.fail("measured"))
+    with pytest.raises(UnknownPlaceError, match="Theorem 9"):
+        verify_theory.main(["--quick", "--report", str(tmp_path)])
 
 
 def test_table_fits_into_a_hundred_columns():

@@ -92,7 +92,8 @@ class Claim:
     Attributes:
         name: a few words, unique.
         statement: the mathematics, on one line of plain text.
-        reference: where the statement or its proof is.
+        reference: where the statement or its proof is, as "docs/escape.md, Theorem A (i)": a page
+            of the theory, and the beginning of a heading, "section 2", or a statement's name.
         hypotheses: under which it holds, or the parameters for which it is certified.
         evidence: what "verified" means.
         measure: the measurement.
@@ -118,7 +119,7 @@ class Claim:
             >>> claim = Claim(
             ...     name="squares are not negative",
             ...     statement="x^2 >= 0",
-            ...     reference="school",
+            ...     reference="docs/theory.md, the model",
             ...     hypotheses="x real",
             ...     evidence=Evidence.PROVED,
             ...     measure=lambda effort: Measurement(Counter([Verdict.PROVED]), models=1),

@@ -168,7 +168,7 @@ CLAIMS = (
         name="two evaluators agree",
         statement="losses in float64, summed with the shipped psi and eta, are those in balls to "
         "a relative 1e-12",
-        reference="this project",
+        reference="docs/theory.md, the model",
         hypotheses="finite models, two negatives; legal psi and eta of every kind",
         evidence=Evidence.OBSERVED,
         measure=_compare_evaluators(_unchanged),
@@ -184,7 +184,7 @@ CLAIMS = (
         name="draws follow the exact laws",
         statement="the mean loss of draws from the laws of SCL, HSCL, UCL and HUCL agrees with "
         "the exact loss, and not too well (a statistical test)",
-        reference="this project",
+        reference="docs/theory.md, the model",
         hypotheses="|z| < 4.2, and mean z^2 in [.7, 1.4] of 50 values or more; InfoNCE, two "
         "negatives, every form of eta",
         evidence=Evidence.OBSERVED,

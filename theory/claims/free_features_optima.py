@@ -105,7 +105,7 @@ CLAIMS = (
         name="optima of free features",
         statement="minimisation that knows no theory ends at the predicted optimum of SCL, HSCL, "
         "UCL and HUCL, with the predicted geometry, and never below",
-        reference="Theorems 2 and 3; docs/hucl_optimum.md, Theorem 4",
+        reference="docs/hucl_optimum.md, Theorem 4",
         hypotheses="InfoNCE, unit ball with d >= C - 1 or unit sphere with d >= C",
         evidence=Evidence.OBSERVED,
         measure=optima,

@@ -96,7 +96,7 @@ CLAIMS = (
     Claim(
         name="training reaches neural collapse",
         statement="Adam on free features reaches NC with SCL, HSCL, UCL and (detached) HUCL",
-        reference="the experiments of arXiv 2311.05139, without a network",
+        reference="docs/hucl_optimum.md, section 7",
         hypotheses="unit ball or unit sphere, C = 10, d = 9, two points a class, beta = 2",
         evidence=Evidence.OBSERVED,
         measure=normalized_training,

@@ -93,7 +93,7 @@ CLAIMS = (
         statement="Monte-Carlo losses of Gaussian classes on the unit sphere are not below the "
         "bounds of Theorems 2 and 3, nor the hardened below the plain ones, beyond 4.2 standard "
         "errors",
-        reference="Theorems 1, 2 and 3",
+        reference="docs/theory.md, the model",
         hypotheses="balanced Gaussian classes, flat or in groups; InfoNCE, two negatives, "
         "exponential tilting",
         evidence=Evidence.OBSERVED,

@@ -117,7 +117,7 @@ CLAIMS = (
         name="the losses at neural collapse",
         statement="SCL, HSCL, UCL, HUCL at NC are Bernoulli mixtures of psi_k(-C/(C-1) b) in "
         "closed form.",
-        reference="this project",
+        reference="docs/theory.md, the losses at NC",
         hypotheses="balanced classes; for HUCL a product eta; C = 2 .. 10",
         evidence=Evidence.CERTIFIED,
         measure=closed_forms,
@@ -127,7 +127,7 @@ CLAIMS = (
         name="HUCL at collapse exceeds UCL and grows with beta",
         statement="UCL(NC) < HUCL(NC) for beta > 0, increasing in beta, below psi_k(0), the total "
         "collapse.",
-        reference="this project",
+        reference="docs/theory.md, the losses at NC",
         hypotheses="beta > 0; psi_k(0) > psi_k(-C/(C-1), ..)",
         evidence=Evidence.CERTIFIED,
         measure=above_at_collapse,
@@ -137,7 +137,7 @@ CLAIMS = (
         name="no representation attains the UCL bound under HUCL",
         statement="The least of the HUCL profile within the unit ball is above the UCL bound "
         "(certified); by Theorem 4(a), which is proved, so is every HUCL.",
-        reference="this project",
+        reference="docs/theory.md, the losses at NC",
         hypotheses="beta > 0, balanced; InfoNCE or logistic psi; k in {1, 2, 4}, C in {2, 3, 4, "
         "10, 100}",
         evidence=Evidence.CERTIFIED,

@@ -243,7 +243,7 @@ CLAIMS = (
     Claim(
         name="more negatives, higher loss",
         statement="L_1 <= L_2 <= .. <= L_oo for InfoNCE with q fixed, in all four losses.",
-        reference="this project",
+        reference="docs/theory.md, the number of negatives",
         hypotheses="InfoNCE, q fixed; product eta (the tilted negatives stay independent)",
         evidence=Evidence.PROVED,
         measure=monotone_in_k,
@@ -256,7 +256,7 @@ CLAIMS = (
         name="a batch that reweights its own negatives",
         statement="L_N untilted <= R_N <= L_oo for N negatives that are reweighted among "
         "themselves, and R_1 is untilted.",
-        reference="this project",
+        reference="docs/theory.md, the number of negatives",
         hypotheses="InfoNCE, q fixed; N independent negatives; eta = exp(beta sum t) with "
         "beta >= 0",
         evidence=Evidence.PROVED,
@@ -282,7 +282,7 @@ CLAIMS = (
     Claim(
         name="the limit is approached like 1/k",
         statement="k (L_oo - L_k) -> q^2 Var(e^v) / (2 (alpha + q E e^v)^2), under the tilted law.",
-        reference="this project",
+        reference="docs/theory.md, the number of negatives",
         hypotheses="InfoNCE, bounded features",
         evidence=Evidence.OBSERVED,
         measure=_rate_of_approach(1),
@@ -292,7 +292,7 @@ CLAIMS = (
         name="where the number of negatives is immaterial",
         statement="L_k = L_oo iff e^v is constant under the tilted law, as for HSCL at neural "
         "collapse.",
-        reference="this project",
+        reference="docs/theory.md, the number of negatives",
         hypotheses="InfoNCE, q fixed",
         evidence=Evidence.CERTIFIED,
         measure=equal_at_collapse,

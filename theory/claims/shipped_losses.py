@@ -208,7 +208,7 @@ CLAIMS = (
         name="the weights estimator takes k to infinity",
         statement="hcl_jax losses of a batch equal the finite model of the batch with "
         "k = infinity.",
-        reference="this project",
+        reference="docs/theory.md, the number of negatives",
         hypotheses="self-pairs as in the reference code, average over anchors; separable psi: "
         "k = 1",
         evidence=Evidence.OBSERVED,
@@ -225,7 +225,7 @@ CLAIMS = (
         name="the samples estimator has the right expectation",
         statement="Its mean over many keys agrees with the finite model with K negatives, and not "
         "too well (a statistical test).",
-        reference="this project",
+        reference="docs/theory.md, the number of negatives",
         hypotheses="Bonferroni |z| < 4.2 and mean z^2 in [.7, 1.4]; product eta",
         evidence=Evidence.OBSERVED,
         measure=_samples(SamplesEstimator()),

@@ -211,7 +211,7 @@ CLAIMS = (
         name="hardening never lowers the loss",
         statement="HSCL >= SCL and HUCL >= UCL for every representation, prior and joint law of "
         "the views.",
-        reference="Theorem 1",
+        reference="docs/theory.md, Theorem 1",
         hypotheses="psi_k and eta argument-wise non-decreasing; negatives independent given (x, "
         "x+, y)",
         evidence=Evidence.PROVED,
@@ -235,7 +235,7 @@ CLAIMS = (
         name="hardening is strict where similarities vary",
         statement="HSCL > SCL and HUCL > UCL under exp tilting if t is not constant given the "
         "anchor.",
-        reference="this project",
+        reference="docs/theory.md, Theorem 1",
         hypotheses="psi_k strictly increasing, eta = exp(beta sum t) with beta > 0, t not constant",
         evidence=Evidence.PROVED,
         measure=strictness,
@@ -249,7 +249,7 @@ CLAIMS = (
         name="hardening changes nothing where predicted",
         statement="Equality for constant eta, for psi and eta of disjoint negatives, and for SCL "
         "at NC.",
-        reference="this project",
+        reference="docs/theory.md, Theorem 1",
         hypotheses="as stated",
         evidence=Evidence.PROVED,
         measure=equality,

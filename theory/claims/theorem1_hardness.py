@@ -101,7 +101,7 @@ CLAIMS = (
         name="harder negatives, higher loss",
         statement="HSCL and HUCL are non-decreasing in beta for eta = exp(beta sum t), for every "
         "real beta.",
-        reference="this project",
+        reference="docs/theory.md, Theorem 1",
         hypotheses="psi_k argument-wise non-decreasing; negatives independent; exponential tilting",
         evidence=Evidence.PROVED,
         measure=on_random_models,

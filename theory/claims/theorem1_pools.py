@@ -81,7 +81,7 @@ CLAIMS = (
         name="hardening within a finite pool",
         statement="Theorem 1 holds for draws with replacement, and without it if psi and eta are "
         "symmetric.",
-        reference="this project (FKG on the lattice of sorted k-subsets)",
+        reference="docs/theory.md, Theorem 1 (FKG on the lattice of sorted k-subsets)",
         hypotheses="uniform draws; psi_k and eta non-decreasing, and symmetric if without "
         "replacement",
         evidence=Evidence.PROVED,
@@ -97,7 +97,7 @@ CLAIMS = (
     Claim(
         name="reweighting raises the mean in every batch",
         statement="sum e^{(b+1)t} / sum e^{bt} >= mean e^t for any numbers t and b >= 0.",
-        reference="this project (Chebyshev's sum inequality)",
+        reference="docs/theory.md, Theorem 1 (Chebyshev's sum inequality)",
         hypotheses="b >= 0; no independence",
         evidence=Evidence.PROVED,
         measure=reweighted_batches,

@@ -175,7 +175,7 @@ CLAIMS = (
         name="the SCL bound on average over batches",
         statement="The mean in-batch SCL over random batches of a balanced population obeys the "
         "bound.",
-        reference="Theorem 2, for batches",
+        reference="docs/theory.md, Theorem 2, for batches",
         hypotheses="batches drawn at random, balanced population, unit ball, psi independent of "
         "their number",
         evidence=Evidence.PROVED,

@@ -192,7 +192,7 @@ def different_class_means(effort: Effort) -> Measurement:
     return tally.measurement(gap_reached=2.0, gap_of_the_bound=float(nc_gap(3)))
 
 
-BOUND = "Theorem 2"
+BOUND = "docs/theory.md, Theorem 2"
 
 CLAIMS = (
     Claim(
@@ -282,7 +282,7 @@ CLAIMS = (
         name="hardening repairs the linear loss",
         statement="HSCL is above the bound at zero-sum frames other than NC, where linear SCL "
         "attains it.",
-        reference="this project",
+        reference="docs/theory.md, Theorem 2",
         hypotheses="eta strictly increasing; psi strictly increasing at the bound",
         evidence=Evidence.PROVED,
         measure=hardening_repairs_linear,

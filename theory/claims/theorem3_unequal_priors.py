@@ -113,7 +113,7 @@ CLAIMS = (
     Claim(
         name="one negative forgives any prior",
         statement="For k = 1 or a separable psi the UCL bound holds with unequal priors too.",
-        reference="this project",
+        reference="docs/theory.md, Theorem 3",
         hypotheses="unit ball; psi convex, non-decreasing; k = 1 or separable; cond. independent "
         "positives",
         evidence=Evidence.PROVED,

@@ -171,7 +171,7 @@ CLAIMS = (
         name="the bound of UCL",
         statement="UCL (and so HUCL) >= E psi_k(-C/(C-1) b), b_i iid Bernoulli((C-1)/C), in the "
         "unit ball.",
-        reference="Theorem 3",
+        reference="docs/theory.md, Theorem 3",
         hypotheses="those of Theorem 2, and positives independent of the anchor given the label",
         evidence=Evidence.PROVED,
         measure=on_random_models,
@@ -192,7 +192,7 @@ CLAIMS = (
     Claim(
         name="neural collapse attains the UCL bound",
         statement="UCL equals its bound at neural collapse, for C = 2 .. 10.",
-        reference="Theorem 3",
+        reference="docs/theory.md, Theorem 3",
         hypotheses="d >= C - 1; balanced classes",
         evidence=Evidence.CERTIFIED,
         measure=at_collapse,
@@ -201,7 +201,7 @@ CLAIMS = (
     Claim(
         name="only neural collapse attains the UCL bound",
         statement="UCL > its bound away from neural collapse, however near.",
-        reference="Theorem 3",
+        reference="docs/theory.md, Theorem 3",
         hypotheses="psi_k strictly convex and strictly increasing",
         evidence=Evidence.PROVED,
         measure=only_at_collapse,
@@ -211,7 +211,7 @@ CLAIMS = (
         name="positives that are another instance of the class",
         statement="The UCL bound also holds if x+ is uniform among the other instances of the "
         "class.",
-        reference="this project",
+        reference="docs/theory.md, Theorem 3",
         hypotheses="E[s | y] <= |mu_y|^2 on average",
         evidence=Evidence.PROVED,
         measure=other_instance,
@@ -221,7 +221,7 @@ CLAIMS = (
         name="instances that are not their own negatives",
         statement="If x+ and x- both exclude x, the bound holds with the actual probability of a "
         "collision.",
-        reference="this project",
+        reference="docs/theory.md, Theorem 3",
         hypotheses="balanced finite population, k = 1, both x+ and x- uniform among other "
         "instances",
         evidence=Evidence.PROVED,

@@ -127,7 +127,7 @@ CLAIMS = (
         name="collapse reduction",
         statement="the loss of an anchor is at least G_k(w), w_y <= 0, and G_k(w) is at least the "
         "floor",
-        reference="docs/hucl_optimum.md, Lemmas 1 and 2",
+        reference="docs/hucl_optimum.md, Lemma 1 and Lemma 2",
         hypotheses="as for the floor; InfoNCE",
         evidence=Evidence.PROVED,
         measure=on_random_models,

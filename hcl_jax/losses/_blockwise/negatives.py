@@ -89,9 +89,10 @@ class NegativeStatistics(NamedTuple):
 def count_negatives(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
     """The number of negatives of every anchor: `hcl_jax.pairs.is_negative`, by sorting the keys.
 
-    Several classes a row cannot be sorted: there all pairs are compared, a few anchors at a time.
+    Several classes a row, and keys of a rule of one's own, cannot be sorted: there all pairs are
+    compared, a few anchors at a time.
     """
-    if anchors.unshared is not None:
+    if anchors.unshared is not None or anchors.have_own_negatives:
         return _count_by_comparing(anchors, candidates)
     ordered, taking_part = candidates.excluded, candidates.in_negatives
     if taking_part is None:

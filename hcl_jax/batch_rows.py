@@ -1,0 +1,77 @@
+"""What pairs the rows of a batch and of a bank, as the options of a loss say it."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hcl_jax import pairs as pairing
+from hcl_jax.collectives import Collectives
+from hcl_jax.conventions import Bank
+from hcl_jax.options import Options
+from hcl_jax.pair_rows import NO_CLASS, WAYS_OUT
+from hcl_jax.pairs import Rows
+from hcl_jax.validation import (
+    check_embeddings,
+    check_no_negative_labels,
+    fits_int32,
+    is_concrete,
+)
+
+
+def stored_rows(
+    options: Options, batch: Rows, collectives: Collectives
+) -> tuple[Float[Array, "m dim"], Rows] | None:
+    """The embeddings of a bank and what pairs them, numbered after the rows of the whole batch."""
+    bank = options.get("bank")
+    if bank is None:
+        return None
+    if not isinstance(bank, Bank):
+        raise TypeError(f"bank must be a hcl_jax.Bank, got a {type(bank).__name__}")
+    check_embeddings("embeddings of the bank", bank.embeddings)
+    count = len(bank.embeddings)
+    first = collectives.size() * len(batch.label) + collectives.index() * count
+    labels, groups = bank.labels, bank.groups
+    if labels is None and batch.rules is not None:
+        raise ValueError("beside a pair rule the bank needs keys of its rows as labels")
+    grouped = None
+    if groups is None and (labels is None or options.get("groups") is not None):
+        grouped, groups = jnp.zeros(count, bool), jnp.zeros(count, jnp.int32)
+    if labels is None:
+        rows = pairing.rows(jnp.full(count, NO_CLASS, jnp.int32), groups=groups, first=first)
+    else:
+        rows = batch_rows(labels, groups, first, options)
+    return bank.embeddings, rows._replace(grouped=grouped)
+
+
+def batch_rows(labels: Any, groups: Any, first: Any, options: Options) -> Rows:
+    """What pairs rows of one class each, by a matrix of booleans of several, or by a rule."""
+    ignore_label, rule = options.get("ignore_label"), options.get("pair_rule")
+    if rule is not None:
+        return pairing.rows_by_rule(rule, labels, groups=groups, first=first)
+    if np.ndim(labels) != 2 or labels.dtype != bool:
+        if np.ndim(labels) == 2:
+            raise TypeError(
+                "labels must be one integer for each embedding, or, for several classes a row, "
+                f"booleans (n, classes), got shape {np.shape(labels)} and dtype {labels.dtype}"
+            )
+        return pairing.rows(labels, groups=groups, first=first, ignore_label=ignore_label)
+    if ignore_label is not None:
+        raise ValueError(
+            "ignore_label is for one class a row; a row of several that has none is a negative of "
+            "all and no anchor"
+        )
+    return pairing.multilabel_rows(labels, groups=groups, first=first)
+
+
+def ranks(labels: Any, *, are_classes: bool = False) -> Any:
+    """Concrete integers; their ranks, by which equal stay equal, if int32 cannot hold them.
+
+    Classes have no negative numbers, while identifiers such as hashes may.
+    """
+    if is_concrete(labels) and hasattr(labels, "dtype") and not fits_int32(labels):
+        if are_classes:
+            check_no_negative_labels("labels", labels, WAYS_OUT)
+        return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int32)
+    return labels

@@ -1,0 +1,155 @@
+"""The gradient of a convolution with respect to its kernel, as products of matrices.
+
+    dL/dkernel[i, j] = sum over n, y, x of maps[n, s y + i - p, s x + j - p]^T @ dL/dout[n, y, x]
+
+One product gives it if all windows of the maps are written side by side, and so does one of half
+the work of writing: row r of the maps meets row y = (r + p - i) / s of dL/dout, so that the maps
+need shifts along x alone, next to shifts of dL/dout along y,
+
+    columns[n, r, x] = (maps[n, r, s x + j - p] for all j),
+    rows[n, r, x] = (dL/dout[n, (r + p - i) / s, x] for all i),
+
+and ``columns^T @ rows`` has every (i, j) as a block. With a stride, rows r of one residue modulo s
+meet those i whose r + p - i is divisible by s, so that nothing is multiplied by zeros. What is
+written is ``width * before + height * after`` numbers for each pixel instead of ``height * width *
+before``; the form that writes less is taken, so windows where images have one or three channels.
+
+Images come in groups, one after the other, whose matrices have about `GROUP_NUMBERS` entries, which
+is small enough for the caches of CPUs, and at least as many rows as columns, so that adding up the
+products of the groups costs little beside multiplying.
+"""
+
+import functools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from hcl_jax.padding import pad_rows, varying_like
+from hcl_jax.padding import padding as lacking
+from hcl_jax.precision import wide_dtype
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+"""Zeros above and below the image, and to its left and right."""
+
+Maps = Float[Array, "n height width before"]
+Kernel = Float[Array, "size_y size_x before after"]
+Out = Float[Array, "n height_after width_after after"]
+
+GROUP_NUMBERS = 2**19
+"""Entries of the matrices of a group of images, unless one image has more: 2 MiB in float32."""
+
+
+def kernel_gradient(
+    maps: Maps, out: Out, *, size: tuple[int, ...], stride: int, padding: Padding
+) -> Kernel:
+    """The cotangent of the kernel, a sum over all images, in at least float32.
+
+    From the images that were convolved, and the cotangent of the outputs. The size is height and
+    width of the kernel, the stride that of both axes.
+    """
+    of_group = functools.partial(_of_group, size=size, stride=stride, padding=padding)
+    at_once = _images_at_once(maps, out, size)
+    count = max(1, len(maps) // at_once)
+    if count == 1:
+        return of_group(maps, out)
+    maps, out = (_in_groups(rows, count) for rows in (maps, out))
+    zeros = jnp.zeros((*size, maps.shape[-1], out.shape[-1]), wide_dtype(maps))
+    summed, _ = lax.scan(
+        lambda total, group: (total + of_group(*group), None),
+        varying_like(zeros, (maps, out)),
+        (maps, out),
+    )
+    return summed
+
+
+def windows(
+    padded: Maps, size: tuple[int, ...], strides: tuple[int, ...], count: tuple[int, ...]
+) -> Float[Array, "n rows columns entries"]:
+    """What the kernel sees at each of ``count`` positions, down and across, as a vector."""
+    height, width = (
+        max(0, (number - 1) * stride + 1) for number, stride in zip(count, strides, strict=True)
+    )
+    down, across = strides
+    seen = [padded[:, y : y + height : down, x : x + width : across] for y, x in np.ndindex(size)]
+    return jnp.concatenate(seen, axis=-1)
+
+
+def _of_group(
+    maps: Maps, out: Out, *, size: tuple[int, ...], stride: int, padding: Padding
+) -> Kernel:
+    """The sum over a few images, by the form that writes less."""
+    if _is_by_windows(maps, out, size):
+        padded = jnp.pad(maps, ((0, 0), *padding, (0, 0)))
+        seen = windows(padded, size, (stride, stride), out.shape[1:3])
+        return _over_pixels(seen, out).reshape(*size, maps.shape[-1], out.shape[-1])
+    padded = jnp.pad(maps, ((0, 0), (0, 0), padding[1], (0, 0)))
+    residues = [range(first, size[0], stride) for first in range(min(stride, size[0]))]
+    parts = [_of_residue(padded, out, own, size[1], stride, padding[0][0]) for own in residues]
+    if len(parts) == 1:
+        return parts[0]
+    return jnp.stack([parts[i % stride][i // stride] for i in range(size[0])])
+
+
+def _of_residue(
+    padded: Maps, out: Out, own: range, width: int, stride: int, zeros_above: int
+) -> Kernel:
+    """The gradient of those rows i of the kernel, a stride apart, that meet the same rows of maps.
+
+    Row ``s t + i_0 - p`` of the maps, i_0 the first of these i, meets the outputs t, t - 1, ..;
+    t is such that it is a row of the image, above and below which there is nothing to multiply.
+    """
+    height, count = padded.shape[1], out.shape[1]
+    shift = own[0] - zeros_above
+    first = max(0, -(shift // stride))
+    end = max(first, min(count + len(own) - 1, -((shift - height) // stride)))
+    met = padded[:, first * stride + shift :: stride][:, : end - first]
+    columns = windows(met, (1, width), (1, stride), (end - first, out.shape[2]))
+    nothing = jnp.zeros((), out.dtype)
+    rows = [
+        lax.pad(out, nothing, ((0, 0, 0), (back - first, end - back - count, 0), *[(0, 0, 0)] * 2))
+        for back in range(len(own))
+    ]
+    product = _over_pixels(columns, jnp.concatenate(rows, axis=-1))
+    return product.reshape(width, padded.shape[-1], len(own), -1).transpose(2, 0, 1, 3)
+
+
+def _over_pixels(
+    left: Float[Array, "n rows columns a"], right: Float[Array, "n rows columns b"]
+) -> Float[Array, "a b"]:
+    """``left^T @ right``, each pixel a row, summed in at least float32."""
+    return lax.dot_general(
+        left.reshape(-1, left.shape[-1]),
+        right.reshape(-1, right.shape[-1]),
+        (((0,), (0,)), ((), ())),
+        preferred_element_type=wide_dtype(left),
+    )
+
+
+def _is_by_windows(maps: Maps, out: Out, size: tuple[int, ...]) -> bool:
+    """Whether all windows are fewer numbers than the maps shifted along x and out along y."""
+    (height, width), before, after = size, maps.shape[-1], out.shape[-1]
+    return height * width * before <= width * before + height * after
+
+
+def _images_at_once(maps: Maps, out: Out, size: tuple[int, ...]) -> int:
+    """Images of a group: a power of two, so that the usual batches are whole groups."""
+    (height, width), before, after = size, maps.shape[-1], out.shape[-1]
+    if height * width == 1:
+        return len(maps)  # nothing is written
+    if _is_by_windows(maps, out, size):
+        entries = (height * width * before, after)
+    else:
+        entries = (width * before, height * after)
+    pixels = max(1, math.prod(out.shape[1:3]))
+    fitting = max(1, GROUP_NUMBERS // (pixels * sum(entries)))
+    least = -(-max(entries) // pixels)
+    return max(2 ** int(math.log2(fitting)), 2 ** math.ceil(math.log2(least)))
+
+
+def _in_groups(images: Float[Array, "n *maps"], count: int) -> Float[Array, "count group *maps"]:
+    """Images in ``count`` groups, the last filled with zeros."""
+    whole = pad_rows(images, lacking(len(images), count))
+    return whole.reshape(count, -1, *images.shape[1:])

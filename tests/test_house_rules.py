@@ -117,7 +117,7 @@ LAYERS = {
         "floor_of_models threshold",
     ),
     "theory.escape": ("matrix", "frames paley"),
-    "theory.priors": ("minority programme",),
+    "theory.priors": ("limit minority programme",),
     "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),
@@ -152,7 +152,7 @@ LAYERS = {
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
         "findings section heartbeat formulas",
-        "documents escape_sections model_sections optimum_figures optimum_tables",
+        "documents escape_sections model_sections optimum_figures optimum_tables priors_sections",
         "page sections",
     ),
 }

@@ -84,10 +84,10 @@ def scl_optimum(
 
     Example:
         >>> equal = scl_optimum([1.0, 1.0, 1.0], 1.0)
-        >>> round(equal.gram[0, 1], 6), round(equal.loss, 6)
+        >>> round(equal.gram[0, 1].item(), 6), round(equal.loss, 6)
         (-0.5, 0.201413)
         >>> rare = scl_optimum([40.0, 40.0, 1.0, 1.0], 1.0, average="anchors")  # the rare ones meet
-        >>> round(rare.gram[2, 3], 4), rare.gap < 1e-9
+        >>> round(rare.gram[2, 3].item(), 4), rare.gap < 1e-9
         (1.0, True)
     """
     check_average(average)

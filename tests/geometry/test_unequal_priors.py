@@ -13,7 +13,8 @@ from flint import arb, ctx
 from hcl_jax import scl
 from hcl_jax.geometry import collapsed_scl, minority_collapse_threshold, scl_optimum
 from theory.model.psi_kinds import InfoNCE
-from theory.priors.minority import MinorityProblem, excess
+from theory.priors.limit import limit_ratio
+from theory.priors.minority import MinorityProblem, excess, slopes
 from theory.priors.programme import CollapsedSCL, bracket, loss_and_slopes, shares
 
 SIZES = [5.0, 3.0, 3.0, 1.0, 1.0]
@@ -92,7 +93,7 @@ def test_only_ratios_and_not_the_order_matter():
 
 
 def test_many_different_priors_and_extreme_ones():
-    tail = scl_optimum(100.0 ** -(np.arange(20) / 19), 0.5)
+    tail = scl_optimum(100.0 ** -(np.arange(10) / 9), 0.5)
     assert tail.gap < 1e-9
     rare = scl_optimum([1.0, 1.0, 1e-9], 1.0, average="anchors")
     assert rare.gap < 1e-9
@@ -181,6 +182,16 @@ def test_infinitely_many_negatives_are_the_limit():
     assert 0 < limit - many < 0.6
 
 
+@pytest.mark.parametrize("majority", [2, 3, 10])
+def test_the_ratio_without_bound_is_that_of_the_slopes(majority):
+    with ctx.workprec(120):
+        psi = InfoNCE(Fraction(1, 3), Fraction(2), Fraction(1, 2))
+        at = slopes(MinorityProblem(majority, 4, psi), arb(0), arb(0))
+        ratio = float(at.between**2 / (at.majority * at.minority))
+    expected = limit_ratio(majority, 0.5, alpha=1 / 3, q=2.0)
+    np.testing.assert_allclose(ratio, expected, rtol=1e-14)
+
+
 @pytest.mark.parametrize("k", [None, 1, 3])
 def test_slopes_of_the_programme_are_convex_and_its_derivatives(k):
     rng = np.random.default_rng(2)
@@ -190,9 +201,10 @@ def test_slopes_of_the_programme_are_convex_and_its_derivatives(k):
             for g in rng.uniform(-1, 0, (2, 3, 3))
         )
         problem = CollapsedSCL(shares([3, 2, 1]), InfoNCE(), k)
-        loss, slopes = loss_and_slopes(problem, here)
+        loss, derivative = loss_and_slopes(problem, here)
         change = sum(
-            (slopes[a][b] * (there[a][b] - here[a][b]) for a in range(3) for b in range(3)), arb(0)
+            (derivative[a][b] * (there[a][b] - here[a][b]) for a in range(3) for b in range(3)),
+            arb(0),
         )
         assert loss_and_slopes(problem, there)[0] > loss + change
         step = arb("1e-15")

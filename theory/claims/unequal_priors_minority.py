@@ -255,7 +255,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        name="a little hardness lowers the threshold, much raises it",
+        name="hardness lowers R*, then raises it",
         statement="the imbalance from which minority classes at one point do not split is lower "
         "for beta = 1/4 than for 0, and higher for beta = 2",
         reference="docs/unequal_priors.md, section 4",
@@ -268,7 +268,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        name="hardness raises the threshold of one negative",
+        name="hardness raises R* of one negative",
         statement="for k = 1 it is higher for beta = 1/4 than for 0, and for beta = 2",
         reference="docs/unequal_priors.md, section 4",
         hypotheses="as before",

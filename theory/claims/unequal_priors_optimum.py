@@ -8,12 +8,14 @@ the joint law of its positives.
 import random
 from collections.abc import Callable
 from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 from flint import arb
 from jaxtyping import Float
 
 from hcl_jax.geometry import scl_optimum
+from hcl_jax.losses import Average
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
 from theory.exact.balls import exact_losses
 from theory.model.eta_kinds import Exponential
@@ -49,7 +51,7 @@ SIZES: tuple[Vector, ...] = tuple(
 
 
 def optimal_gram(
-    problem: CollapsedSCL, *, average: str = "anchors"
+    problem: CollapsedSCL, *, average: Average = "anchors"
 ) -> Float[np.ndarray, "classes classes"]:
     """The Gram matrix that floating point finds, for ``k = infinity``."""
     found = scl_optimum(
@@ -57,7 +59,7 @@ def optimal_gram(
         float(problem.psi.tau),
         alpha=float(problem.psi.alpha),
         q=float(problem.psi.weight(1)),
-        average="pairs" if average == "pairs" else "anchors",
+        average=average,
     )
     return found.gram
 
@@ -157,7 +159,7 @@ def certificates(effort: Effort) -> Measurement:
 def certificates_at_collapse(effort: Effort) -> Measurement:
     """Asks the same of the Gram matrix of NC."""
 
-    def collapse(problem: CollapsedSCL, **_: str) -> Float[np.ndarray, "classes classes"]:
+    def collapse(problem: CollapsedSCL, **_: Average) -> Float[np.ndarray, "classes classes"]:
         count = len(problem.priors)
         return (count * np.eye(count) - 1) / (count - 1)
 
@@ -171,7 +173,7 @@ def _compare_certificates(
     tally, details, width = Tally(), {}, arb(0)
     for sizes in SIZES[: effort.choose(3, 5, 5)]:
         for tau in (Fraction(1), Fraction(1, 5)):
-            for average in ("anchors", "pairs"):
+            for average in get_args(Average):
                 problem = CollapsedSCL(shares(sizes), InfoNCE(tau=tau))
                 if average == "pairs":
                     problem = problem._replace(anchors=shares([size**2 for size in sizes]))

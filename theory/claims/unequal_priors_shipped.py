@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from hcl_jax import geometry
 from hcl_jax.hardening import exponential
+from hcl_jax.losses import Average
 from hcl_jax.normalization import unit_sphere
 from hcl_jax.objectives import objective
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Tally
@@ -42,7 +43,7 @@ class Found(NamedTuple):
 
 
 @cache
-def minimised(imbalance: int, beta: float, *, average: str = "anchors") -> Found:
+def minimised(imbalance: int, beta: float, *, average: Average = "anchors") -> Found:
     """The best of several random starts, full gradient."""
     sizes = [2 * imbalance] * MAJORITY + [2] * MINORITY
     labels = jnp.repeat(jnp.arange(len(sizes)), jnp.array(sizes), total_repeat_length=sum(sizes))
@@ -53,7 +54,7 @@ def minimised(imbalance: int, beta: float, *, average: str = "anchors") -> Found
             labels,
             supervised=True,
             hardening=exponential(beta),
-            average="pairs" if average == "pairs" else "anchors",
+            average=average,
             stop_gradient_hardening=False,
             quiet=True,
         )
@@ -89,7 +90,7 @@ def scl_of_pairs(effort: Effort) -> Measurement:
     return _compare(effort, "pairs")
 
 
-def _compare(effort: Effort, average: str) -> Measurement:
+def _compare(effort: Effort, average: Average) -> Measurement:
     """Records losses and meetings at several imbalances."""
     tally, details = Tally(seed=SEED), {}
     threshold = geometry.minority_collapse_threshold(MAJORITY, MINORITY, 1.0, average="anchors")

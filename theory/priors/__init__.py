@@ -1,1 +1,1 @@
-"""Tools for SCL under unequal priors, in ball arithmetic."""
+"""Tools for SCL under unequal priors."""

@@ -21,10 +21,12 @@ from typing import Any
 
 import tyro
 
+from hcl_jax.system.command_line import Page, parsed, usage_error
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import (
     METHODS_ALONE,
     SMALL_SETS,
+    UnknownExperimentError,
     catalogue,
     changed_name,
     described,
@@ -61,6 +63,22 @@ REPORTED_RUNS = dict.fromkeys(
 """Single experiments that have been run on other data sets."""
 
 
+PAGE = Page(
+    "python -m scripts.train",
+    "NAME [options] | METHOD --data DATA [options] | --list [PART]",
+    "Trains an experiment by its name, or a method on data of your own, into a run directory.\n"
+    "The same command resumes, and with --continue and more epochs trains on. --list shows names.",
+    {
+        "Data": ("data", "data_dir", "image_size", "evaluate_on", "imbalance"),
+        "Objective": ("beta", "normalization", "initialization", "positives"),
+        "Network": ("network", "dim", "dtype"),
+        "Training": ("epochs", "batch_size", "per_class", "learning_rate", "seeds", "devices"),
+        "Results": ("evaluations", "probes", "out", "continues"),
+    },
+    "python -m scripts.train digits-hucl2 --epochs 20 --seeds 0 1 2",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Train:
     """One experiment, how it runs, and where it is written.
@@ -85,13 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = _taken_out(words)
     try:
         start = Train(find_experiment(name))
-        description = f"{__doc__}\nExperiment: {name}."
-        settings = tyro.cli(Train, args=words, default=start, description=description)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    path = settings.out / changed_name(name, start.experiment, settings.experiment)
-    return run_job(lambda: train(settings.experiment, path, settings.runtime), path)
+    except UnknownExperimentError as error:
+        return usage_error(str(error))
+    settings = parsed(Train, PAGE, words, default=start)
+    return run_job(lambda: train(name, start.experiment, settings), settings.out)
 
 
 def _taken_out(words: list[str]) -> str:
@@ -108,13 +123,15 @@ def _taken_out(words: list[str]) -> str:
     return words.pop(behind) if words else DEFAULT
 
 
-def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
-    """Trains an experiment into a run directory, and prints and draws what came out."""
+def train(name: str, named: Experiment, settings: Train) -> None:
+    """Trains a change of a named experiment into its run directory, and shows what came out."""
+    runtime = settings.runtime
     runtime.begin()
     try:
-        experiment = described(experiment, runtime.data_dir)
+        experiment = described(settings.experiment, runtime.data_dir)
     except ValueError as error:
         raise RefusedError(str(error)) from error
+    path = settings.out / changed_name(name, named, experiment)
     refuse_what_does_not_fit([experiment], runtime)
     with steps_bar([experiment], runtime) as progress:
         results = run(experiment, path, progress, runtime)

@@ -21,7 +21,7 @@ of all metrics take the derivative of a norm and of a standard deviation to be 0
     minority_collapse.py from which imbalance on rare classes are one point there
 """
 
-from hcl_jax.geometry.accumulator import Accumulator, StreamedGeometry
+from hcl_jax.geometry.accumulator import Accumulator
 from hcl_jax.geometry.classes import (
     NC2,
     class_means,
@@ -44,6 +44,7 @@ from hcl_jax.geometry.spectrum import (
     effective_rank,
     singular_values,
 )
+from hcl_jax.geometry.streamed_geometry import StreamedGeometry
 from hcl_jax.geometry.summary import Geometry, measure
 from hcl_jax.geometry.unequal_priors import SCLOptimum, collapsed_scl, scl_optimum
 

@@ -166,6 +166,9 @@ SPECIAL = {
         ),
         {"hardening": hardening.exponential(2.0), "above": 0.6},
     ),
+    "with_statistics": Call(
+        lambda loss: hcl_jax.with_statistics(loss)(Z, Y), {"loss": hcl_jax.scl}
+    ),
     "clip": Call(hcl_jax.clip, {"images": Z, "texts": Z, "temperature": 0.5}),
     "objective": Call(
         hcl_jax.objective, {**BATCH, "supervised": True, "hardening": hardening.exponential(2.0)}
@@ -275,6 +278,12 @@ SPECIAL = {
         losses.choose_implementation, {"anchors": 5, "candidates": 6}
     ),
     "losses.contrastive_loss": Call(losses.contrastive_loss, {"anchors": Z, "pairs": PAIRS}),
+    "losses.loss_statistics": Call(
+        lambda **given: losses.loss_statistics(
+            losses.contrastive_loss(**given, pairs=PAIRS, statistics=True)
+        ),
+        {"anchors": Z},
+    ),
     "losses.sampled_contrastive_loss": Call(
         losses.sampled_contrastive_loss,
         {"key": KEY, "anchors": Z, "pairs": PAIRS, "num_negatives": 2},

@@ -69,6 +69,7 @@ LAYERS = {
         "anchor_losses",
         "_functions _differentiable_once",
         "dense _sampled_pairs _blockwise",
+        "_sampling_numbers",
         "_sampling",
         "contrastive sampled summary",
         "sharded",

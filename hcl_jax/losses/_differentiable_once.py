@@ -12,12 +12,6 @@ from jaxtyping import Array, Float
 from hcl_jax.losses._reverse_mode import ONCE, reverse_mode_only
 from hcl_jax.losses.anchor_losses import AnchorLosses
 
-NO_NUMBERS = (
-    "the samples estimator has no gradient with respect to temperature, beta or other numbers of "
-    "psi and hardening; use jax.lax.stop_gradient, or the weights estimator (no num_negatives), "
-    "which has it in every form"
-)
-
 Embeddings = tuple[Float[Array, "_ dim"], ...]
 """Everything a loss is differentiated with respect to: anchors, or anchors and candidates."""
 
@@ -25,7 +19,7 @@ Embeddings = tuple[Float[Array, "_ dim"], ...]
 def differentiable_once(
     forward: Callable[[Any, Any, Embeddings], tuple[AnchorLosses, Any]],
     backward: Callable[[Any, Any, Embeddings, Any, Float[Array, " anchors"]], Embeddings],
-    numbers: Callable[..., Any] | None = None,
+    numbers: Callable[..., Any],
 ) -> Callable[[Any, Any, Embeddings], AnchorLosses]:
     """The losses of `forward` with the gradient of `backward`.
 
@@ -34,19 +28,16 @@ def differentiable_once(
     to the total of every anchor, 0 where it is undefined, and returns the gradients with respect to
     the embeddings. `numbers` is called only if the loss is differentiated with respect to a leaf of
     the inputs. It gets the same with which leaves these are, after the options, and the gradients
-    of the embeddings last; it returns a pytree like the inputs, with None for no gradient. Without
-    it there is none.
+    of the embeddings last; it returns a pytree like the inputs, with None for no gradient.
     """
     forward, backward = _refuse_derivatives(forward), _refuse_derivatives(backward)
-    numbers = None if numbers is None else _refuse_derivatives(numbers)
+    numbers = _refuse_derivatives(numbers)
 
     def values(options: Any, inputs: Any, embeddings: Embeddings) -> AnchorLosses:
         return forward(options, inputs, embeddings)[0]
 
     def values_and_kept(options: Any, inputs: Any, embeddings: Any) -> tuple[AnchorLosses, Any]:
         wanted = tuple(leaf.perturbed for leaf in _leaves(inputs))
-        if any(wanted) and numbers is None:
-            raise NotImplementedError(NO_NUMBERS)
         inputs, embeddings = primal_values(inputs, embeddings)
         losses, residuals = forward(options, inputs, embeddings)
         # Which they are is static, as the structure of a pytree without arrays is.
@@ -63,7 +54,7 @@ def differentiable_once(
         found = backward(options, inputs, embeddings, residuals, weight)
         wanted = tuple(mark is not None for mark in marks)
         of_inputs = None
-        if numbers is not None and any(wanted):
+        if any(wanted):
             of_inputs = numbers((options, wanted), inputs, embeddings, residuals, weight, found)
         pairs = zip(found, embeddings, strict=True)
         return of_inputs, tuple(gradient.astype(rows.dtype) for gradient, rows in pairs)

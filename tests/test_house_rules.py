@@ -48,6 +48,7 @@ LAYERS = {
         "classes simplex",
         "hypersphere spectrum separation",
         "escape summary",
+        "streamed_geometry",
         "accumulator",
     ),
     "hcl_jax.evaluation": ("_checks", "class_mean neighbours linear_probe"),
@@ -65,9 +66,10 @@ LAYERS = {
     "hcl_jax.networks": ("model heads kernel_gradients", "convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode",
-        "anchor_losses",
-        "_functions _differentiable_once",
+        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode _linear_maps",
+        "_functions anchor_losses",
+        "_derivatives",
+        "_differentiable_once",
         "dense _sampled_pairs _blockwise",
         "_sampling_numbers",
         "_sampling",
@@ -80,7 +82,8 @@ LAYERS = {
         "gradients",
         "numbers",
         "vjp",
-        "loss sharded pallas",
+        "sharded pallas",
+        "loss",
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
     "hcl_jax.encoders": ("reader", "export"),
@@ -133,7 +136,8 @@ LAYERS = {
         "runs theory_report",
         "benchmarking",
         "reproduce train sweep export prepare_data verify_theory "
-        "benchmark_losses benchmark_training benchmark_views compile_for_tpu compile_experiments",
+        "benchmark_losses benchmark_training benchmark_convolutions benchmark_views "
+        "compile_for_tpu compile_experiments",
     ),
     "scripts.experiments": (
         "options own_data",
@@ -151,7 +155,8 @@ LAYERS = {
         "loop",
     ),
     "scripts.benchmarking": (
-        "contenders results targets host_work hlo_text machine_load resnets_torch",
+        "contenders convolution_shapes results targets host_work hlo_text machine_load "
+        "resnets_torch",
         "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),

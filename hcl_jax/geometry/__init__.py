@@ -19,7 +19,7 @@ of all metrics take the derivative of a norm and of a standard deviation to be 0
     shrunk_frames.py the hardness up to which NC is the optimum of HUCL, and the optimum beyond
 """
 
-from hcl_jax.geometry.accumulator import Accumulator, StreamedGeometry
+from hcl_jax.geometry.accumulator import Accumulator
 from hcl_jax.geometry.classes import (
     NC2,
     class_means,
@@ -41,6 +41,7 @@ from hcl_jax.geometry.spectrum import (
     effective_rank,
     singular_values,
 )
+from hcl_jax.geometry.streamed_geometry import StreamedGeometry
 from hcl_jax.geometry.summary import Geometry, measure
 
 __all__ = [

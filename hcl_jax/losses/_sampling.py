@@ -102,19 +102,7 @@ def _backward(
     return of_anchors.astype(anchors.dtype), of_candidates.astype(others.dtype)
 
 
-def _numbers(
-    options: tuple[SamplingOptions, tuple[bool, ...]],
-    inputs: SamplingInputs,
-    embeddings: Embeddings,
-    residuals: None,
-    weight: Float[Array, " anchors"],
-    gradients: Embeddings,
-) -> SamplingInputs:
-    """The gradient with respect to temperature, beta and other numbers."""
-    return number_gradients(options[0], inputs, embeddings, weight, options[1])
-
-
-sampled_losses = differentiable_once(_forward, _backward, _numbers)
+sampled_losses = differentiable_once(_forward, _backward, number_gradients)
 """The losses of (options, inputs, (anchors, candidates))."""
 
 

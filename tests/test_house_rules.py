@@ -71,6 +71,7 @@ LAYERS = {
         "_derivatives",
         "_differentiable_once",
         "dense _sampled_pairs _blockwise",
+        "_sampling_numbers",
         "_sampling",
         "contrastive sampled summary",
         "sharded",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -20,12 +20,19 @@ Labels = Int[Array, " n"] | Bool[Array, "n classes"] | PairKeys
 """The class of each row or image, whether each has each class, or the keys of a pair rule."""
 
 
+Normalize = Literal["unit_sphere", "unit_ball"]
+"""Where a loss takes its embeddings, if it moves them."""
+
+
 class Options(TypedDict, total=False):
     """The options shared by the four objectives, so that one can stand in for another.
 
     Attributes:
         temperature: divisor of the differences of similarities inside InfoNCE; default 1. Hardening
             acts on similarities before the temperature, as in the paper.
+        normalize: whether rows, those of a bank too, are divided by their norms before the loss
+            ("unit_sphere"), only those longer than 1 ("unit_ball"), or none (None), with the
+            gradient of that; see `hcl_jax.normalization`. Default None.
         psi: another loss function than InfoNCE (then `temperature` is to be left out).
         groups: integers (n,); rows with equal numbers are positives. Default: the labels. For two
             views of each image pass the number of the image.
@@ -60,6 +67,7 @@ class Options(TypedDict, total=False):
     """
 
     temperature: Scalar
+    normalize: Normalize | None
     psi: Psi | None
     groups: Int[Array, " n"] | None
     pair_rule: PairRule | None

@@ -44,8 +44,8 @@ LAYERS = {
         "preemption",
     ),
     "hcl_jax.geometry": (
-        "_checks _pseudo_inverse shrunk_frames",
-        "classes simplex",
+        "_checks _pseudo_inverse _gram_programme",
+        "classes simplex shrunk_frames unequal_priors minority_collapse",
         "hypersphere spectrum separation",
         "escape summary",
         "streamed_geometry",
@@ -66,9 +66,10 @@ LAYERS = {
     "hcl_jax.networks": ("model heads kernel_gradients", "convolutions", "small", "residual"),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode",
-        "anchor_losses",
-        "_functions _differentiable_once",
+        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode _linear_maps",
+        "_functions anchor_losses",
+        "_derivatives",
+        "_differentiable_once",
         "dense _sampled_pairs _blockwise",
         "_sampling",
         "contrastive sampled summary",
@@ -80,7 +81,8 @@ LAYERS = {
         "gradients",
         "numbers",
         "vjp",
-        "loss sharded pallas",
+        "sharded pallas",
+        "loss",
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
     "hcl_jax.encoders": ("reader", "export"),
@@ -105,7 +107,7 @@ LAYERS = {
     ),
     "theory": (
         "checking model open_questions",
-        "optimum exact escape",
+        "optimum exact escape priors",
         "evaluation free_features",
         "claims",
     ),
@@ -124,6 +126,7 @@ LAYERS = {
         "floor_of_models threshold",
     ),
     "theory.escape": ("matrix", "frames paley"),
+    "theory.priors": ("limit minority programme",),
     "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),
@@ -133,7 +136,8 @@ LAYERS = {
         "runs theory_report",
         "benchmarking",
         "reproduce train sweep export prepare_data verify_theory "
-        "benchmark_losses benchmark_training benchmark_views compile_for_tpu compile_experiments",
+        "benchmark_losses benchmark_training benchmark_convolutions benchmark_views "
+        "compile_for_tpu compile_experiments",
     ),
     "scripts.experiments": (
         "options own_data",
@@ -151,14 +155,15 @@ LAYERS = {
         "loop",
     ),
     "scripts.benchmarking": (
-        "contenders results targets host_work hlo_text machine_load resnets_torch",
+        "contenders convolution_shapes results targets host_work hlo_text machine_load "
+        "resnets_torch",
         "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
         "findings section heartbeat formulas",
-        "documents escape_sections model_sections optimum_figures optimum_tables",
+        "documents escape_sections model_sections optimum_figures optimum_tables priors_sections",
         "page sections",
     ),
 }

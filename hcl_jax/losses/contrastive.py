@@ -17,8 +17,7 @@ all in log space; for separable losses it is ``sum_N w_n term(s_n - s_positive)`
 proportional to eta. The *samples* estimator is in `hcl_jax.losses.sampled`.
 
 There are several implementations of the same numbers. "dense" (`hcl_jax.losses.dense`) is the
-definition: it writes out (anchors, candidates) matrices and can be differentiated any number of
-times, with respect to any argument. "blockwise" writes none: for InfoNCE see
+definition: it writes out (anchors, candidates) matrices. "blockwise" writes none: for InfoNCE see
 `hcl_jax.losses._blockwise.loss`; for separable losses it is the dense form over a few anchors at a
 time. "pallas", for InfoNCE on TPUs, has the passes over negatives as kernels
 (`hcl_jax.losses._blockwise.pallas`); it is taken on request only, as no measurement shows it to
@@ -95,12 +94,12 @@ def contrastive_loss(
 
     Returns:
         The loss of every anchor. Similarities are computed and kept in at least float32. Memory:
-        several (anchors, candidates) matrices if dense; linear in the rows otherwise.
+        several (anchors, candidates) matrices if dense; linear in the rows otherwise, in
+            derivatives of any order in either mode too.
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, or a psi without limit.
-        NotImplementedError: if another form than the dense is differentiated twice or in forward
-            mode; or if "pallas" lacks what is asked for, see
+        NotImplementedError: if "pallas" lacks what is asked for, see
             `hcl_jax.losses._blockwise.pallas.kernels_for`.
 
     Example:
@@ -205,15 +204,14 @@ def choose_implementation(
         >>> choose_implementation(8192, 8192).implementation
         'blockwise'
         >>> print(choose_implementation(256, 256, backend="cpu").reason)
-        65536 pairs are at most 262144: matrices of them are cheap and differentiable twice
+        65536 pairs are at most 262144: matrices of them are cheap
     """
     size = anchors * candidates
     small = SMALL.get(jax.default_backend() if backend is None else backend, SMALL_ELSEWHERE)
     if size <= small:
         return Choice(
             "dense",
-            f"{size} pairs are at most {small}: matrices of them are cheap and differentiable "
-            "twice",
+            f"{size} pairs are at most {small}: matrices of them are cheap",
         )
     if psi is not None and psi.link is None:
         return Choice("blockwise", f"{size} pairs: a separable loss takes a few anchors at a time")

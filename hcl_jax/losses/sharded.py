@@ -69,7 +69,6 @@ def sharded_contrastive_loss(
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a psi that is not InfoNCE, a joint
             hardening, or an unknown exchange.
-        NotImplementedError: if differentiated twice, or in forward mode.
 
     Example:
         >>> import jax

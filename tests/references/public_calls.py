@@ -352,8 +352,16 @@ GEOMETRY = {
     **dict.fromkeys(OF_CLASSES, CLASSIFIED),
     **{name: {"spectrum": jnp.asarray([1.0, 0.5])} for name in ("directions", "effective_rank")},
     **dict.fromkeys(("escape_matrix", "escape_rate"), ESCAPING),
+    "collapsed_scl": {
+        "gram": jnp.eye(3),
+        "priors": jnp.asarray([2.0, 1.0, 1.0]),
+        "temperature": 1.0,
+        "beta": 1.0,
+    },
     "hucl_optimum": {"num_classes": 10, "beta": 2.0, "temperature": 1.0, "per_class": 2},
     "hucl_threshold": {"num_classes": 10, "temperature": 1.0, "per_class": 2},
+    "minority_collapse_threshold": {"majority": 2, "minority": 2, "temperature": 1.0},
+    "scl_optimum": {"priors": jnp.asarray([2.0, 1.0, 1.0]), "temperature": 1.0},
     "simplex_etf": {"num_classes": 3, "dim": 4},
     "uniformity": {"embeddings": Z, "scale": 2.0},
 }

@@ -33,6 +33,10 @@ visited: 1/2 forward, 1/2 + 1 backward. There the shift of the exponentials is o
 **Positives** are looked for only where groups can match (`hcl_jax.losses._blockwise.positives`):
 the rows are sorted by group first. Gradients with respect to temperature, beta and other numbers
 are in `hcl_jax.losses._blockwise.numbers`.
+
+**Other derivatives** are `jax.jvp` of these passes (`hcl_jax.losses._derivatives`). For one set
+they are those of `hcl_jax.losses._blockwise.sharded` with one device, which visit all tiles and
+take each anchor's own shift: nothing there is left out where numbers such as beta are zero.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,6 +83,7 @@ from hcl_jax.losses._blockwise.positives import (
     positive_sums,
     vjp_positives,
 )
+from hcl_jax.losses._blockwise.sharded import ShardOptions, sharded_passes
 from hcl_jax.losses._blockwise.tiles import compute_if
 from hcl_jax.losses._blockwise.vjp import (
     LossInputs,
@@ -94,7 +99,7 @@ from hcl_jax.losses._blockwise.vjp import (
     weighted_blocks,
     whole_blocks,
 )
-from hcl_jax.losses._differentiable_once import Embeddings, differentiable_once
+from hcl_jax.losses._derivatives import Embeddings, Passes, differentiable
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.pair_statistics import Moments
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
@@ -114,10 +119,14 @@ def blockwise_losses(
     Memory: the tiles (a few ``block^2`` floats, a few ``64 rows``) and copies of the embeddings and
     their gradients.
     """
-    inputs = LossInputs(varying_like(infonce, (anchors, candidates)), pairs)
+    inputs = LossInputs(varying_like(infonce, (anchors, candidates)), pairs).held(options)
+    loops = options._replace(kernels=None, statistics=False)
     if candidates is None:
-        return _one_set(options, inputs, (anchors,))
-    return _two_sets(options, inputs, (anchors, candidates))
+        passes = Passes(options, _one_set_forward, _one_set_backward, _one_set_numbers)
+        return differentiable(passes, sharded_passes(ShardOptions(loops)), inputs, (anchors,))
+    passes = Passes(options, _two_sets_forward, _two_sets_backward, _two_sets_numbers)
+    plain = passes._replace(options=loops)
+    return differentiable(passes, plain, inputs, (anchors, candidates))
 
 
 def _one_set_forward(
@@ -185,9 +194,6 @@ def _one_set_numbers(
     return _numbers(options, inputs, (rows, rows), residuals, weight[order], products)
 
 
-_one_set = differentiable_once(_one_set_forward, _one_set_backward, _one_set_numbers)
-
-
 def _two_sets_forward(
     options: TileOptions, inputs: LossInputs, embeddings: Embeddings
 ) -> tuple[AnchorLosses, Residuals]:
@@ -246,9 +252,6 @@ def _two_sets_numbers(
     both = (rows._replace(bound=residuals.bound), columns)
     products = partial(sum_of_products, gradients, embeddings)
     return _numbers(options, inputs, both, residuals, weight[orders[0]], products)
-
-
-_two_sets = differentiable_once(_two_sets_forward, _two_sets_backward, _two_sets_numbers)
 
 
 def _numbers(

@@ -301,7 +301,7 @@ def update(
 ) -> LogSums:
     """Adds the exponentials of a tile to sums; `axis` is the one along which candidates run."""
     exponents = jnp.where(where, exponents, -jnp.inf)
-    shift = jnp.maximum(sums.shift, jnp.max(exponents, axis=axis))
+    shift = lax.stop_gradient(jnp.maximum(sums.shift, jnp.max(exponents, axis=axis)))
     finite = jnp.where(shift > -jnp.inf, shift, 0)
     added = jnp.sum(jnp.exp(exponents - along(finite, 1 - axis)), axis=axis)
     return LogSums(shift, sums.total * jnp.exp(sums.shift - finite) + added)

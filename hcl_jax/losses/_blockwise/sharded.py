@@ -5,7 +5,8 @@ The mathematics is that of `hcl_jax.losses._blockwise.loss`; the candidates come
 global batch, ``dZ = (G + G^T) Z``: device m computes its rows of the sum from features and row
 statistics of the others, so no gradient travels. In a ring candidates visit twice in the forward
 pass, because the losses of positives need the sums over all negatives, and once in the backward
-pass.
+pass. Second derivatives and forward mode are `jax.jvp` of the same passes, in which tangents of
+features and row statistics travel with them.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,7 +64,7 @@ from hcl_jax.losses._blockwise.vjp import (
     weighted_blocks,
     whole_blocks,
 )
-from hcl_jax.losses._differentiable_once import Embeddings, differentiable_once
+from hcl_jax.losses._derivatives import Embeddings, Passes, differentiable
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import varying_like
@@ -81,11 +82,11 @@ WeightedRowsOfPart = tuple[RowBlock, SoftmaxCoefficients, AnchorTerms | None]
 
 
 class ShardOptions(NamedTuple):
-    """How tiles are computed, and how and among which devices candidates travel."""
+    """How tiles are computed, and how and among which devices candidates travel, if they do."""
 
     tiles: TileOptions
-    exchange: Exchange
-    axis_name: str
+    exchange: Exchange | None = None
+    axis_name: str | None = None
 
     def visited(
         self, offers: Sequence[Any], visit: Callable[[State, Any], State], state: State
@@ -120,8 +121,15 @@ def sharded_losses(
 
     With a bank the keys of its rows stand after those of the embeddings among the candidates.
     """
-    inputs = LossInputs(varying_like(infonce, embeddings), pairs)
-    return _sharded(options, inputs, (embeddings,) if bank is None else (embeddings, bank))
+    inputs = LossInputs(varying_like(infonce, embeddings), pairs).held(options.tiles)
+    rows = (embeddings,) if bank is None else (embeddings, bank)
+    alone = options._replace(tiles=options.tiles._replace(statistics=False))
+    return differentiable(sharded_passes(options), sharded_passes(alone), inputs, rows)
+
+
+def sharded_passes(options: ShardOptions) -> Passes:
+    """The passes over the candidates of all devices, or without an exchange of one."""
+    return Passes(options, _sharded_forward, _sharded_backward, _sharded_numbers)
 
 
 def _parts(embeddings: Embeddings, pairs: Pairs) -> list[Part]:
@@ -279,9 +287,6 @@ def _sharded_numbers(
     return inputs._replace(infonce=infonce, pairs=None)
 
 
-_sharded = differentiable_once(_sharded_forward, _sharded_backward, _sharded_numbers)
-
-
-def _by_group(exchange: Exchange, visiting: T, keys: Keys) -> T:
+def _by_group(exchange: Exchange | None, visiting: T, keys: Keys) -> T:
     """Rows sorted by group: shards are, all of them together are not yet."""
-    return visiting if exchange == "ring" else take(visiting, jnp.argsort(keys.group))
+    return take(visiting, jnp.argsort(keys.group)) if exchange == "gather" else visiting

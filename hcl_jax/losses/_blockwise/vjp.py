@@ -33,6 +33,10 @@ class LossInputs(NamedTuple):
     infonce: TiltedInfoNCE
     pairs: Pairs
 
+    def held(self, options: TileOptions) -> "LossInputs":
+        """The same with an eta that takes similarities as constants where the options say so."""
+        return self._replace(infonce=self.infonce.held()) if options.detached else self
+
     def differentiated(self, wanted: tuple[bool, ...]) -> Differentiated:
         """The numbers with respect to which the losses are differentiated, by all leaves."""
         return Differentiated(self.infonce, wanted[: len(jax.tree.leaves(self.infonce))])

@@ -150,7 +150,7 @@ LAYERS = {
     "scripts.runs": (
         "evaluation exit_status markdown provenance",
         "runtime run_files tables",
-        "progress figures run_directory",
+        "progress figures run_directory listing",
         "non_finite resuming runners",
         "loop",
     ),

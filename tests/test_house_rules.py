@@ -124,8 +124,8 @@ LAYERS = {
         "paths data_preparation",
         "experiments",
         "runs theory_report",
-        "benchmarking",
-        "reproduce train sweep export prepare_data verify_theory "
+        "benchmarking run_report",
+        "reproduce train sweep report export prepare_data verify_theory "
         "benchmark_losses benchmark_training benchmark_views compile_for_tpu compile_experiments",
     ),
     "scripts.experiments": (
@@ -143,6 +143,7 @@ LAYERS = {
         "non_finite resuming runners",
         "loop",
     ),
+    "scripts.run_report": ("reading predictions", "charts", "grams", "page"),
     "scripts.benchmarking": (
         "contenders results targets host_work hlo_text machine_load resnets_torch",
         "losses_jax losses_torch training_jax training_report tpu_compilation",

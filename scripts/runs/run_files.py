@@ -20,6 +20,7 @@ METRICS = "metrics.jsonl"
 CLASS_MEANS = "class_means.npy"
 EMBEDDINGS = "embeddings.npz"
 RESULTS = "results.json"
+REPORT = "report.html"
 
 ARRAYS_OF_SEEDS = ("train_embeddings", "test_embeddings", "class_means")
 ARRAYS = (*ARRAYS_OF_SEEDS, "train_labels", "test_labels")

@@ -5,6 +5,7 @@
 `supcon`, `nt_xent`, `nscl`, `clip`    losses by the names that others know
 `objective`                            any of the four, with any function of `hardening`
 `Options`, `Bank`, `PairRule`          what all of these take beside embeddings and labels
+`with_statistics`                      any of these with what its pairs look like
 `normalization`                        embeddings have norm 1, or at most 1, before a loss
 `parallel`                             a batch over several devices
 `psi`, `pairs`, `losses`               the parts, for losses of one's own
@@ -26,6 +27,7 @@ from hcl_jax.named_losses import clip, nscl, nt_xent, supcon
 from hcl_jax.objectives import hscl, hucl, objective, scl, ucl
 from hcl_jax.options import Options
 from hcl_jax.pairs import PairRule
+from hcl_jax.reports import with_statistics
 
 __version__ = "0.1.0"
 
@@ -55,5 +57,6 @@ __all__ = [
     "scl",
     "supcon",
     "ucl",
+    "with_statistics",
     "without_false_negatives",
 ]

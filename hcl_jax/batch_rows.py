@@ -9,15 +9,20 @@ from jaxtyping import Array, Float
 from hcl_jax import pairs as pairing
 from hcl_jax.collectives import Collectives
 from hcl_jax.conventions import Bank
+from hcl_jax.normalization import unit_ball, unit_sphere
 from hcl_jax.options import Options
 from hcl_jax.pair_rows import NO_CLASS, WAYS_OUT
 from hcl_jax.pairs import Rows
 from hcl_jax.validation import (
+    check_choice,
     check_embeddings,
     check_no_negative_labels,
     fits_int32,
     is_concrete,
 )
+
+NORMALIZATIONS = {"unit_sphere": unit_sphere, "unit_ball": unit_ball}
+"""What the option `normalize` names."""
 
 
 def stored_rows(
@@ -30,6 +35,7 @@ def stored_rows(
     if not isinstance(bank, Bank):
         raise TypeError(f"bank must be a hcl_jax.Bank, got a {type(bank).__name__}")
     check_embeddings("embeddings of the bank", bank.embeddings)
+    embeddings = normalized("embeddings of the bank", bank.embeddings, options)
     count = len(bank.embeddings)
     first = collectives.size() * len(batch.label) + collectives.index() * count
     labels, groups = bank.labels, bank.groups
@@ -42,7 +48,17 @@ def stored_rows(
         rows = pairing.rows(jnp.full(count, NO_CLASS, jnp.int32), groups=groups, first=first)
     else:
         rows = batch_rows(labels, groups, first, options)
-    return bank.embeddings, rows._replace(grouped=grouped)
+    return embeddings, rows._replace(grouped=grouped)
+
+
+def normalized(name: str, embeddings: Any, options: Options) -> Float[Array, "n dim"]:
+    """Rows mapped as the option `normalize` says; as they are where it says nothing."""
+    normalize = options.get("normalize")
+    if normalize is None:
+        return embeddings
+    check_choice("normalize", normalize, (*NORMALIZATIONS, None))
+    check_embeddings(name, embeddings)
+    return NORMALIZATIONS[normalize](jnp.asarray(embeddings))
 
 
 def batch_rows(labels: Any, groups: Any, first: Any, options: Options) -> Rows:

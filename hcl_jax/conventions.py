@@ -140,6 +140,7 @@ def batch_losses(
     key: PRNGKeyArray | None = None,
     collectives: Collectives = SINGLE,
     bank: tuple[Float[Array, "m dim"], Rows] | None = None,
+    statistics: bool = False,
 ) -> AnchorLosses:
     """The loss of every anchor of a batch: the one door through which every objective is computed.
 
@@ -154,6 +155,8 @@ def batch_losses(
         collectives: where the rows of the batch are.
         bank: embeddings that are candidates and no anchors, and what pairs them: rows that are
             numbered after those of the whole batch.
+        statistics: whether the losses come with statistics of the pairs, see
+            `hcl_jax.losses.loss_statistics`; the samples estimator has none.
 
     Returns:
         The loss of each row as an anchor, to be averaged by `hcl_jax.losses.average_loss`.
@@ -176,6 +179,11 @@ def batch_losses(
         objective.psi, objective.hardening, embeddings, conventions.num_negatives
     )
     _check_combination(psi, hardening, conventions, key, collectives)
+    check_choice("statistics", statistics, (False, True))
+    if statistics and key is not None:
+        raise NotImplementedError(
+            "the samples estimator has no statistics; the weights estimator (no num_negatives) has"
+        )
     check_embeddings("embeddings", embeddings)
     _check_numbers(rows, length=embeddings.shape[0])
     stored = None
@@ -189,7 +197,9 @@ def batch_losses(
             )
         stored = jnp.asarray(bank[0])
     pairs = _pairs(rows, None if bank is None else bank[1], objective.supervised, conventions)
-    compute = partial(_losses, conventions=conventions, collectives=collectives)
+    compute = partial(
+        _losses, conventions=conventions, collectives=collectives, statistics=statistics
+    )
     return with_auto_axes(compute, jnp.asarray(embeddings), stored, pairs, psi, hardening, key)
 
 
@@ -209,6 +219,7 @@ def _losses(
     *,
     conventions: Conventions,
     collectives: Collectives,
+    statistics: bool,
 ) -> AnchorLosses:
     """`batch_losses` of arguments that have been checked."""
     terms: dict[str, Any] = {
@@ -227,6 +238,7 @@ def _losses(
         return sharded_samples_estimator(
             key, embeddings, pairs, axis_name=collectives.axis_name, bank=bank, **terms
         )
+    terms["statistics"] = statistics
     if collectives.axis_name is None:
         implementation = conventions.implementation
         return weights_estimator(

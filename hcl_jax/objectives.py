@@ -23,15 +23,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hcl_jax.batch_rows import batch_rows, ranks, stored_rows
+from hcl_jax.batch_rows import batch_rows, normalized, ranks, stored_rows
 from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
 from hcl_jax.collectives import SINGLE, Collectives, check_collectives
 from hcl_jax.conventions import Objective, batch_losses
 from hcl_jax.hardening import Hardening, exponential, no_hardening
-from hcl_jax.losses import average_loss
+from hcl_jax.losses import average_loss, loss_statistics
 from hcl_jax.options import Labels, Options, Scalar, conventions_of, psi_of
 from hcl_jax.validation import (
     check_array,
+    check_function,
     check_non_negative,
     check_weights,
 )
@@ -39,13 +40,19 @@ from hcl_jax.views_axis import without_views_axis
 
 
 def scl(
-    embeddings: Float[Array, "n *views dim"], labels: Labels, **options: Unpack[Options]
+    embeddings: Float[Array, "n *views dim"],
+    labels: Labels,
+    *,
+    collectives: Collectives = SINGLE,
+    **options: Unpack[Options],
 ) -> Float[Array, ""]:
     """Supervised contrastive learning: positives of the class, negatives of other classes.
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
         labels: the class of each row, or of each image; or whether it has each, for several.
+        collectives: where the rows of the batch are, see `hcl_jax.parallel.over_axis`; by default
+            all on this device.
         **options: see `Options`.
 
     Returns:
@@ -61,7 +68,14 @@ def scl(
         >>> round(float(scl(embeddings, jnp.array([0, 0, 1, 1]))), 6)  # log(1 + exp(-2))
         0.126928
     """
-    return objective(embeddings, labels, supervised=True, hardening=no_hardening(), **options)
+    return objective(
+        embeddings,
+        labels,
+        supervised=True,
+        hardening=no_hardening(),
+        collectives=collectives,
+        **options,
+    )
 
 
 def hscl(
@@ -69,6 +83,7 @@ def hscl(
     labels: Labels,
     *,
     beta: Scalar,
+    collectives: Collectives = SINGLE,
     **options: Unpack[Options],
 ) -> Float[Array, ""]:
     """Hard supervised contrastive learning: `scl` with exponentially tilted negatives.
@@ -77,6 +92,7 @@ def hscl(
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
         labels: the class of each row, or of each image; or whether it has each, for several.
         beta: the hardness, non-negative; 0 gives `scl`.
+        collectives: where the rows of the batch are, as in `scl`.
         **options: see `Options`.
 
     Returns:
@@ -93,17 +109,29 @@ def hscl(
         True
     """
     check_non_negative("beta", beta)
-    return objective(embeddings, labels, supervised=True, hardening=exponential(beta), **options)
+    return objective(
+        embeddings,
+        labels,
+        supervised=True,
+        hardening=exponential(beta),
+        collectives=collectives,
+        **options,
+    )
 
 
 def ucl(
-    embeddings: Float[Array, "n *views dim"], labels: Labels, **options: Unpack[Options]
+    embeddings: Float[Array, "n *views dim"],
+    labels: Labels,
+    *,
+    collectives: Collectives = SINGLE,
+    **options: Unpack[Options],
 ) -> Float[Array, ""]:
     """Unsupervised contrastive learning: negatives are everyone, the anchor's class included.
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
         labels: the latent class of each row; it picks the positives unless `groups` is given.
+        collectives: where the rows of the batch are, as in `scl`.
         **options: see `Options`.
 
     Returns:
@@ -118,7 +146,14 @@ def ucl(
         >>> round(float(ucl(embeddings, jnp.array([0, 0, 1, 1]))), 6)
         0.353159
     """
-    return objective(embeddings, labels, supervised=False, hardening=no_hardening(), **options)
+    return objective(
+        embeddings,
+        labels,
+        supervised=False,
+        hardening=no_hardening(),
+        collectives=collectives,
+        **options,
+    )
 
 
 def hucl(
@@ -126,6 +161,7 @@ def hucl(
     labels: Labels,
     *,
     beta: Scalar,
+    collectives: Collectives = SINGLE,
     **options: Unpack[Options],
 ) -> Float[Array, ""]:
     """Hard unsupervised contrastive learning: `ucl` with exponentially tilted negatives.
@@ -134,6 +170,7 @@ def hucl(
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
         labels: the latent class of each row; it picks the positives unless `groups` is given.
         beta: the hardness, non-negative; 0 gives `ucl`.
+        collectives: where the rows of the batch are, as in `scl`.
         **options: see `Options`.
 
     Returns:
@@ -150,7 +187,14 @@ def hucl(
         True
     """
     check_non_negative("beta", beta)
-    return objective(embeddings, labels, supervised=False, hardening=exponential(beta), **options)
+    return objective(
+        embeddings,
+        labels,
+        supervised=False,
+        hardening=exponential(beta),
+        collectives=collectives,
+        **options,
+    )
 
 
 def objective(
@@ -205,12 +249,14 @@ def objective(
             check_array(name, of_rows[name])
     if of_rows["weights"] is not None:
         check_weights(of_rows["weights"], length=len(embeddings))
+    embeddings = normalized("embeddings", embeddings, options)
     groups = ranks(of_rows["groups"])
     labels = of_rows["labels"]
     if options.get("ignore_label") is None and not by_rule:
         labels = ranks(labels, are_classes=supervised or groups is None)
     first = collectives.index() * sum(np.shape(embeddings)[:1])
     rows = batch_rows(labels, groups, first, options)
+    report = options.get("report")
     losses = batch_losses(
         embeddings,
         rows,
@@ -219,7 +265,11 @@ def objective(
         key=options.get("key"),
         collectives=collectives,
         bank=stored_rows(options, rows, collectives),
+        statistics=report is not None,
     )
+    if report is not None:
+        check_function("report", report)
+        report(loss_statistics(losses, axis_name=collectives.axis_name))
     if not options.get("quiet", False) and collectives.axis_name is None:
         warn_outside_ball(jnp.asarray(embeddings))
         if options.get("bank") is None and rows.classes is None and rows.rules is None:

@@ -1,13 +1,14 @@
 """The options of the losses of a batch, and what they come to."""
 
 import dataclasses
-from typing import Any, TypedDict
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
 
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from hcl_jax.conventions import REFERENCE_CONVENTIONS, Bank, Conventions
-from hcl_jax.losses import Average, Implementation
+from hcl_jax.losses import Average, Implementation, LossStatistics
 from hcl_jax.own_pair_rules import PairKeys
 from hcl_jax.pairs import PairRule
 from hcl_jax.psi import Psi, infonce
@@ -19,12 +20,19 @@ Labels = Int[Array, " n"] | Bool[Array, "n classes"] | PairKeys
 """The class of each row or image, whether each has each class, or the keys of a pair rule."""
 
 
+Normalize = Literal["unit_sphere", "unit_ball"]
+"""Where a loss takes its embeddings, if it moves them."""
+
+
 class Options(TypedDict, total=False):
     """The options shared by the four objectives, so that one can stand in for another.
 
     Attributes:
         temperature: divisor of the differences of similarities inside InfoNCE; default 1. Hardening
             acts on similarities before the temperature, as in the paper.
+        normalize: whether rows, those of a bank too, are divided by their norms before the loss
+            ("unit_sphere"), only those longer than 1 ("unit_ball"), or none (None), with the
+            gradient of that; see `hcl_jax.normalization`. Default None.
         psi: another loss function than InfoNCE (then `temperature` is to be left out).
         groups: integers (n,); rows with equal numbers are positives. Default: the labels. For two
             views of each image pass the number of the image.
@@ -49,6 +57,9 @@ class Options(TypedDict, total=False):
         precision: see `hcl_jax.Conventions`; default `jax.lax.Precision.HIGHEST`.
         quiet: whether to say nothing of a batch without any loss, or of embeddings outside the unit
             ball (`hcl_jax.BatchWarning`); default False. Traced numbers are never looked at.
+        report: a function that is called with the `hcl_jax.losses.LossStatistics` of the batch
+            while the loss is computed or traced; `hcl_jax.with_statistics` gives one and returns
+            them, which serves `jax.jit` and `jax.grad` too. Default: none, at no cost.
         reference_conventions: whether the defaults of the options above are those of the authors'
             code (`REFERENCE_CONVENTIONS`); an option that is given counts all the same. (The code
             also draws ``num_negatives=256``; without it the result is the limit of infinitely
@@ -56,6 +67,7 @@ class Options(TypedDict, total=False):
     """
 
     temperature: Scalar
+    normalize: Normalize | None
     psi: Psi | None
     groups: Int[Array, " n"] | None
     pair_rule: PairRule | None
@@ -72,6 +84,7 @@ class Options(TypedDict, total=False):
     implementation: Implementation | None
     precision: PrecisionLike
     quiet: bool
+    report: Callable[[LossStatistics], object] | None
     reference_conventions: bool
 
 

@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import tyro
 from jaxtyping import Float, Int
 
+from hcl_jax.system.command_line import Page, parsed
 from scripts.benchmarking import losses_jax
 from scripts.benchmarking.contenders import (
     LEAST_ROUNDS,
@@ -61,6 +61,19 @@ TOLERANCES = {"HIGHEST": 1e-4, "HIGH": 1e-3, "DEFAULT": 1e-2}
 The last is for factors of 11 bits (TF32): each similarity is off by up to 2^-10, and beta times as
 much is the logarithm of a weight.
 """
+
+
+PAGE = Page(
+    "python -m scripts.benchmark_losses",
+    "[options]",
+    "Times the losses beside those of PyTorch and other codes; writes tables and figures.",
+    {
+        "What is timed": ("device", "rows", "dim", "dtype", "torch", "only"),
+        "How long": ("rounds", "seconds", "memory_gib"),
+        "Where": ("machine", "out"),
+    },
+    "python -m scripts.benchmark_losses --rows 512 --rounds 3 --no-torch --out runs/benchmark",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +121,7 @@ class LossBenchmark:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    chosen = tyro.cli(LossBenchmark, args=arguments, description=__doc__)
+    chosen = parsed(LossBenchmark, PAGE, arguments)
     return run_benchmark("losses", chosen.out, lambda: measure(chosen), report, figure)
 
 

@@ -17,9 +17,9 @@ from typing import Literal
 
 import jax
 import numpy as np
-import tyro
 from jaxtyping import Float, Int, UInt8
 
+from hcl_jax.system.command_line import Page, parsed
 from hcl_jax.training import init_state
 from scripts.benchmarking import training_jax
 from scripts.benchmarking.contenders import (
@@ -42,6 +42,19 @@ BOUNDS = {"float32": (1e-4, 1e-3), "bfloat16": (3e-2, 1e-1)}
 
 DEVIATIONS = 6.0
 """How far two losses of drawn negatives may lie apart, in standard deviations of one."""
+
+
+PAGE = Page(
+    "python -m scripts.benchmark_training",
+    "[options]",
+    "Times whole training steps beside PyTorch, and the work of the host.",
+    {
+        "What is timed": ("device", "network", "batch", "dtype", "side", "steps"),
+        "How long": ("rounds", "seconds"),
+        "Where": ("machine", "out"),
+    },
+    "python -m scripts.benchmark_training --batch 8 --rounds 3 --out runs/benchmark",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +98,7 @@ class TrainingBenchmark:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    chosen = tyro.cli(TrainingBenchmark, args=arguments, description=__doc__)
+    chosen = parsed(TrainingBenchmark, PAGE, arguments)
     return run_benchmark("training", chosen.out, lambda: measure(chosen), report)
 
 

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Array, Float, UInt8
 
 from hcl_jax import augmentation
@@ -37,6 +36,7 @@ from hcl_jax.augmentation import (
     standardize,
     to_unit_floats,
 )
+from hcl_jax.system.command_line import Page, parsed
 from scripts.benchmarking.contenders import take_turns, timed
 from scripts.benchmarking.results import (
     MACHINE,
@@ -57,6 +57,15 @@ STEP = "convolutions of a ResNet-18, forward and backward"
 PIPELINE = "SimCLR, whole pipeline"
 
 Images = UInt8[Array, "n side side 3"]
+
+
+PAGE = Page(
+    "python -m scripts.benchmark_views",
+    "[options]",
+    "Times SimCLR's views and the training step that they precede.",
+    {"How long": ("rounds", "seconds", "step_images"), "Where": ("machine", "out")},
+    "python -m scripts.benchmark_views --rounds 3 --out runs/benchmark",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +111,7 @@ class CompiledProgram(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    chosen = tyro.cli(ViewsBenchmark, args=arguments, description=__doc__)
+    chosen = parsed(ViewsBenchmark, PAGE, arguments)
     return run_benchmark("views", chosen.out, lambda: measure(chosen), report)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
+from hcl_jax.system.command_line import Page, parsed
 from scripts.benchmarking.tpu_compilation import (
     Compilation,
     compile_lowered,
@@ -32,6 +33,15 @@ from scripts.runs.exit_status import run_job
 NOTE = (
     "The epoch of a named experiment as one program under `jax.pmap`, with 50 000 images on every "
     "chip; batches are spread over the chips."
+)
+
+
+PAGE = Page(
+    "python -m scripts.compile_experiments",
+    "[NAME ..] [options]",
+    "Compiles an epoch of named experiments for a slice of TPUs, without one; shows its memory.",
+    {"Options": ("topology", "chips", "dtype", "out")},
+    "python -m scripts.compile_experiments cifar100-hscl5 --dtype bfloat16 --chips 8 1",
 )
 
 
@@ -56,7 +66,7 @@ class CompileExperiments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    settings = tyro.cli(CompileExperiments, args=arguments, description=__doc__)
+    settings = parsed(CompileExperiments, PAGE, arguments)
     return run_job(lambda: compile_experiments(settings), settings.out or Path("."))
 
 

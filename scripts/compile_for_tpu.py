@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
 from hcl_jax.system.atomic_files import atomic_write
+from hcl_jax.system.command_line import Page, parsed
 from scripts.benchmarking.tpu_compilation import (
     MIB,
     Compilation,
@@ -30,6 +29,15 @@ from scripts.runs.exit_status import run_job
 
 DIM = 128
 NOTE = f"HSCL, beta = 5, float32, {DIM} features, forward and backward."
+
+
+PAGE = Page(
+    "python -m scripts.compile_for_tpu",
+    "[options]",
+    "Compiles all forms of the loss for a slice of TPUs, without one, and shows their memory.",
+    {"Options": ("topology", "rows", "largest", "out")},
+    "python -m scripts.compile_for_tpu --rows 16384 --no-largest",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +59,7 @@ class CompileForTpu:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    settings = tyro.cli(CompileForTpu, args=arguments, description=__doc__)
+    settings = parsed(CompileForTpu, PAGE, arguments)
     return run_job(lambda: compile_for_tpu(settings), settings.out or Path("."))
 
 

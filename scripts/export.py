@@ -26,6 +26,7 @@ from hcl_jax.checkpoints import restore_latest
 from hcl_jax.encoders.export import export_encoder
 from hcl_jax.networks import Variables
 from hcl_jax.system.atomic_files import atomic_open
+from hcl_jax.system.command_line import Page, parsed
 from hcl_jax.training import SingleDevice
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import NORMALIZATIONS
@@ -42,6 +43,15 @@ from scripts.runs.run_files import (
 )
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
+
+
+PAGE = Page(
+    "python -m scripts.export",
+    "RUN [options]",
+    "Writes embeddings and the trained encoder of a finished run, for use elsewhere.",
+    {"Options": ("seed", "platforms", "out")},
+    "python -m scripts.export runs/train/digits-hucl2",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Export:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    settings = tyro.cli(Export, args=arguments, description=__doc__)
+    settings = parsed(Export, PAGE, arguments)
     out = settings.out or settings.run / "export"
     return run_job(lambda: export(settings, out), out)
 

@@ -10,6 +10,7 @@ data sets' own pages; TensorFlow is not needed.
 import dataclasses
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ import tyro
 from hcl_jax.data import SVHN, DatasetError, ImageSet, channel_statistics
 from hcl_jax.data.instructions import import_or_explain
 from hcl_jax.data.tfds_directory import UNLABELLED
+from hcl_jax.system.command_line import Page, parsed
 from scripts.data_preparation.idx_copies import copy_idx_files
 from scripts.data_preparation.unpacking import unpack
 from scripts.experiments.datasets import DATASETS, Archive
@@ -45,6 +47,16 @@ PACKAGES = (
 """Modules that preparing needs and training does not."""
 
 
+PAGE = Page(
+    "python -m scripts.prepare_data",
+    "NAME --data-dir PATH [--archive-dir PATH]",
+    "Prepares a data set once, from its original archive, and shows what is in it. NAME is one of\n"
+    + "\n".join(textwrap.wrap(", ".join(PREPARED), 98)),
+    {"Options": ("data_dir", "archive_dir")},
+    "python -m scripts.prepare_data cifar100 --data-dir data --archive-dir ~/downloads",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Prepare:
     """A data set, and where it is to lie.
@@ -63,7 +75,7 @@ class Prepare:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    settings = tyro.cli(Prepare, args=arguments, description=__doc__)
+    settings = parsed(Prepare, PAGE, arguments)
     return run_job(
         lambda: prepare(settings),
         settings.data_dir,

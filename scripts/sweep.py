@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
+from hcl_jax.system.command_line import Page, parsed
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import catalogue, changed_name, usual_learning_rate
 from scripts.experiments.experiment import Experiment
@@ -31,6 +32,20 @@ from scripts.runs.run_files import read_finished_metrics
 from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import Runtime
 from scripts.runs.tables import geometry_table
+
+PAGE = Page(
+    "python -m scripts.sweep",
+    "NAME [NAME ..] [options]",
+    "Trains named experiments one after the other, resumes where it stopped, and writes a table\n"
+    "and a figure for each data set. Names may have * for any text; all of them are shown by\n"
+    "python -m scripts.train --list",
+    {
+        "What is trained": ("seeds", "epochs"),
+        "Where": ("out", "data_dir", "devices", "resident_gib"),
+        "When it stops": ("checkpoint_seconds", "keep", "continues", "stop_signals"),
+    },
+    'python -m scripts.sweep "triangle-*scl*" --devices 1',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +69,7 @@ class Sweep:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    settings = tyro.cli(Sweep, args=arguments, description=__doc__)
+    settings = parsed(Sweep, PAGE, arguments)
     return run_job(lambda: sweep(settings), settings.out)
 
 

@@ -16,17 +16,16 @@ import dataclasses
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from hcl_jax.system.command_line import Page, parsed, usage_error
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import (
     METHODS_ALONE,
-    SMALL_SETS,
-    catalogue,
+    UnknownExperimentError,
     changed_name,
     described,
     find_experiment,
@@ -35,8 +34,8 @@ from scripts.experiments.experiment import Experiment
 from scripts.experiments.own_data import kind_of
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
-from scripts.runs import markdown
 from scripts.runs.exit_status import RefusedError, run_job
+from scripts.runs.listing import listing, overview
 from scripts.runs.loop import run
 from scripts.runs.progress import steps_bar
 from scripts.runs.run_files import REPORT, read_finished_metrics
@@ -45,21 +44,20 @@ from scripts.runs.runtime import Runtime
 
 DEFAULT = "grouped-hscl5"
 
-REPORTED = dict.fromkeys(
-    (data for data in SMALL_SETS if data != "grouped100"),
-    "run, see docs/results.md and docs/training.md",
+PAGE = Page(
+    "python -m scripts.train",
+    "NAME [options] | METHOD --data DATA [options] | --list [PART]",
+    "Trains an experiment by its name, or a method on data of your own, into a run directory.\n"
+    "The same command resumes, and with --continue and more epochs trains on. --list shows names.",
+    {
+        "Data": ("data", "data_dir", "image_size", "evaluate_on", "imbalance"),
+        "Objective": ("beta", "normalization", "initialization", "positives"),
+        "Network": ("network", "dim", "dtype"),
+        "Training": ("epochs", "batch_size", "per_class", "learning_rate", "seeds", "devices"),
+        "Results": ("evaluations", "probes", "out", "continues"),
+    },
+    "python -m scripts.train digits-hucl2 --epochs 20 --seeds 0 1 2",
 )
-"""Data sets on which the experiments have been run, and where the results are."""
-
-REPORTED_RUNS = dict.fromkeys(
-    (
-        f"{data}-{method}"
-        for data in ("fashion_mnist", "grouped100")
-        for method in ("scl", "hscl5", "ucl", "hucl5")
-    ),
-    "run, see docs/results.md",
-)
-"""Single experiments that have been run on other data sets."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,18 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["--list"]:
-        print(listing(*words[1:2]))
+        print(listing(words[1]) if words[1:] else overview())
         return 0
     name = _taken_out(words)
     try:
         start = Train(find_experiment(name))
-        description = f"{__doc__}\nExperiment: {name}."
-        settings = tyro.cli(Train, args=words, default=start, description=description)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    path = settings.out / changed_name(name, start.experiment, settings.experiment)
-    return run_job(lambda: train(settings.experiment, path, settings.runtime), path)
+    except UnknownExperimentError as error:
+        return usage_error(str(error))
+    settings = parsed(Train, PAGE, words, default=start)
+    return run_job(lambda: train(name, start.experiment, settings), settings.out)
 
 
 def _taken_out(words: list[str]) -> str:
@@ -109,13 +104,15 @@ def _taken_out(words: list[str]) -> str:
     return words.pop(behind) if words else DEFAULT
 
 
-def train(experiment: Experiment, path: Path, runtime: Runtime) -> None:
-    """Trains an experiment into a run directory, and prints and draws what came out."""
+def train(name: str, named: Experiment, settings: Train) -> None:
+    """Trains a change of a named experiment into its run directory, and shows what came out."""
+    runtime = settings.runtime
     runtime.begin()
     try:
-        experiment = described(experiment, runtime.data_dir)
+        experiment = described(settings.experiment, runtime.data_dir)
     except ValueError as error:
         raise RefusedError(str(error)) from error
+    path = settings.out / changed_name(name, named, experiment)
     refuse_what_does_not_fit([experiment], runtime)
     with steps_bar([experiment], runtime) as progress:
         results = run(experiment, path, progress, runtime)
@@ -165,27 +162,6 @@ def summary(experiment: Experiment, result: Mapping[str, Any]) -> str:
 def _number(value: float | None) -> float:
     """A number of an evaluation; null in JSON was not finite."""
     return math.nan if value is None else value
-
-
-def listing(pattern: str = "*") -> str:
-    """A Markdown table of named experiments, with the paper's values where there are any.
-
-    The pattern is a part of the name, or has "*" for any text.
-    """
-    pattern = pattern if "*" in pattern else f"*{pattern}*"
-    rows = []
-    for name, experiment in catalogue().items():
-        if fnmatch(name, pattern):
-            paper = paper_values(experiment)
-            values = (
-                ["", "", ""]
-                if paper is None
-                else [paper.equal_inner_product, f"{paper.directions} of 99", paper.top1]
-            )
-            here = REPORTED_RUNS.get(name) or REPORTED.get(experiment.data, "not yet run")
-            rows.append([f"`{name}`", *values, here])
-    header = ["`python -m scripts.train`", "the paper: equal-ip", "directions", "top-1 %", "here"]
-    return "\n".join(markdown.table(header, rows))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from hcl_jax.system.command_line import Page, parsed
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.progress import progress_bar
 from scripts.paths import UserPath
@@ -37,6 +38,19 @@ if TYPE_CHECKING:
 
 ALL_IS_WELL = "every claim holds and every control fails"
 FAILED = "FAILED: a claim or a control did not behave as required"
+
+
+PAGE = Page(
+    "python -m scripts.verify_theory",
+    "[options]",
+    "Verifies the theory claim by claim, or evaluates the models of a file.",
+    {
+        "How many models": ("quick", "full"),
+        "What is written": ("report",),
+        "Models of a file": ("case", "digits", "normalize"),
+    },
+    "python -m scripts.verify_theory --quick",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +81,7 @@ class VerifyTheory:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    settings = tyro.cli(VerifyTheory, args=arguments, description=__doc__)
+    settings = parsed(VerifyTheory, PAGE, arguments)
     problem = _conflict(settings)
     if problem is None and settings.report is not None:
         problem = _not_a_place(settings.report)

@@ -20,7 +20,7 @@ import hcl_jax
 HERE = Path(hcl_jax.__file__).parent
 CALLS_IN_ALL = 20_000
 LOSSES = ("losses", "parallel", "scl", "hscl", "ucl", "hucl", "objective", "batch_losses")
-LOSSES += ("supcon", "nt_xent", "nscl", "clip")
+LOSSES += ("supcon", "nt_xent", "nscl", "clip", "with_statistics")
 NAMES = sorted(name for name in CALLS if not name.startswith(LOSSES))
 COMPILE_EVERY_TIME = {f"augmentation.{name}" for name in ("simclr", "color_jitter", "jitter")}
 """Each call takes a tenth of a second, however small the image: a quarter of the calls will do."""

@@ -4,10 +4,11 @@ Decoded images are cached in one file, with a description of what they were deco
 of anything else, with other arrays than there should be, or that cannot be read, is made anew.
 """
 
+import hashlib
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Shaped
 
+from hcl_jax.data.splits import DatasetError
 from hcl_jax.system.atomic_files import atomic_open
 from hcl_jax.system.progress import progress_bar
 
@@ -99,6 +101,29 @@ def version_of(path: Path) -> str:
     if not stat.S_ISREG(found.st_mode):
         raise OSError("it is not a file")
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
+
+
+def digest_of_files(
+    folder: Path, paths: Sequence[Path], labels: Sequence[int] | None = None
+) -> str:
+    """Changes once a file is added, removed, renamed, replaced or given another label.
+
+    A link that leads nowhere counts as a file. DatasetError names a file that cannot be looked at.
+    """
+    digest = hashlib.sha256()
+    for number, path in enumerate(paths):
+        try:
+            version = "broken link" if is_broken_link(path) else version_of(path)
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read: {error}") from error
+        label = "" if labels is None else f" {labels[number]}"
+        digest.update(os.fsencode(path.relative_to(folder)) + f"{label} {version}\n".encode())
+    return digest.hexdigest()
+
+
+def is_broken_link(path: Path) -> bool:
+    """Whether there is a link that leads to no file."""
+    return path.is_symlink() and not path.exists()
 
 
 def listing_of(directory: Path) -> str:

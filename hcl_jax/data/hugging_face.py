@@ -16,7 +16,7 @@ from jaxtyping import Int
 from hcl_jax.data.decoding import listing_of
 from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.instructions import import_or_explain
-from hcl_jax.data.own_splits import order_of_parts, parts_of, shown
+from hcl_jax.data.own_splits import EvaluateOn, parts_of, shown, with_held_out
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
 from hcl_jax.validation import check_path
@@ -32,6 +32,7 @@ def hugging_face_set(
     cache_dir: Path | str,
     test_fraction: float = 0.2,
     split_seed: int = 0,
+    evaluate_on: EvaluateOn | None = None,
     damaged: Damaged = "refuse",
 ) -> ImageSet:
     """The images of a saved Hugging Face data set, decoded once as those of `class_folders`.
@@ -45,6 +46,8 @@ def hugging_face_set(
         cache_dir: directory in which decoded images are kept.
         test_fraction: share of every class that is held out where there is one split only.
         split_seed: seed of that choice.
+        evaluate_on: which split is held out where there are "test" and "val" (or "valid",
+            "validation"); None for "test" if it is there, and else the other.
         damaged: "refuse", or "skip" images that cannot be read, with a warning that names them.
 
     Returns:
@@ -71,19 +74,11 @@ def hugging_face_set(
         found = datasets.load_from_disk(str(place))
     except Exception as error:  # datasets, arrow and JSON each raise their own
         raise DatasetError(f"{place} cannot be read as a saved data set: {error}") from error
-    parts = _parts(place, found, datasets.DatasetDict)
+    parts = _parts(place, found, datasets.DatasetDict, evaluate_on)
     image, label = _columns(place, parts[0].features, datasets)
     if any(part.features != parts[0].features for part in parts[1:]):
         raise DatasetError(f"the splits of {place} have different columns")
     names, labels = _labels(place, parts, label)
-    order, num_train = order_of_parts(
-        place,
-        [len(part) for part in parts],
-        labels,
-        names,
-        test_fraction=test_fraction,
-        split_seed=split_seed,
-    )
     encoded = datasets.concatenate_datasets(parts).select_columns([image])
     encoded = encoded.cast_column(image, datasets.Image(decode=False))
 
@@ -97,21 +92,24 @@ def hugging_face_set(
         place.resolve().name,
         place,
         listing_of(place),
-        order,
-        labels[order],
-        num_train,
+        np.arange(len(labels)),
+        labels,
+        len(labels),
         names,
         open=open_image,
         describe=lambda number: f"image {number} of {place}",
     )
+    lengths = [len(part) for part in parts]
+    source = with_held_out(source, lengths, test_fraction=test_fraction, split_seed=split_seed)
     return decoded_squares(source, image_size=image_size, cache_dir=cache_dir, damaged=damaged)
 
 
-def _parts(place: Path, found: Any, several: type) -> list[Any]:
+def _parts(place: Path, found: Any, several: type, evaluate_on: EvaluateOn | None) -> list[Any]:
     """The training split and the one that is held out, or the only one."""
     if not isinstance(found, several):
+        parts_of(place, [], evaluate_on)  # which refuses to evaluate on what is not there
         return [found]
-    names = parts_of(place, list(found))
+    names = parts_of(place, list(found), evaluate_on)
     if names is None:
         raise DatasetError(f"{place} must have a split train; found {shown(list(found))}")
     return [found[name] for name in names]

@@ -4,7 +4,6 @@ The validation images are the test split, as everywhere; those in `test/` have n
 What there must be in the folder: `hcl_jax.data.image_lists`.
 """
 
-import hashlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +15,10 @@ from jaxtyping import UInt8
 from hcl_jax.data.decoding import (
     ArrayLayout,
     decode_in_threads,
+    digest_of_files,
     jobs_of,
     load_or_decode,
     open_image,
-    version_of,
 )
 from hcl_jax.data.image_lists import (
     ImageList,
@@ -92,7 +91,11 @@ def tiny_imagenet(data_dir: Path | str, *, cache_dir: Path | str | None = None) 
     cache = (data_dir / "decoded" if cache_dir is None else Path(cache_dir)) / f"{FOLDER}.npz"
     images = load_or_decode(
         cache,
-        _digest(folder, train, test),
+        digest_of_files(
+            folder,
+            (*train.paths, *test.paths),
+            np.concatenate([train.labels, test.labels]).tolist(),
+        ),
         lambda: {"train": _decode(train, "training"), "test": _decode(test, "validation")},
         layouts={
             name: ArrayLayout(np.uint8, (len(split.paths), *TINY_IMAGENET.image_shape))
@@ -107,19 +110,6 @@ def tiny_imagenet(data_dir: Path | str, *, cache_dir: Path | str | None = None) 
         mean=TINY_IMAGENET.statistics.mean,
         std=TINY_IMAGENET.statistics.std,
     )
-
-
-def _digest(folder: Path, train: ImageList, test: ImageList) -> str:
-    """Changes once an image is added, removed, renamed, replaced or given another class."""
-    digest = hashlib.sha256()
-    for split in (train, test):
-        for path, label in zip(split.paths, split.labels.tolist(), strict=True):
-            try:
-                version = version_of(path)
-            except OSError as error:
-                raise DatasetError(f"{path} cannot be read: {error}") from error
-            digest.update(f"{path.relative_to(folder).as_posix()} {label} {version}\n".encode())
-    return digest.hexdigest()
 
 
 def _decode(split: ImageList, name: str) -> UInt8[np.ndarray, "n 64 64 3"]:

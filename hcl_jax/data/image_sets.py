@@ -1,7 +1,7 @@
 """Sets of uint8 images on the host, and the statistics of their channels."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -38,6 +38,7 @@ class ImageSet(NamedTuple):
         std: standard deviation of each channel over the training set, for values in [0, 1].
         coarse_labels: superclasses, where the data set has them.
         unlabelled: images without a class, whose labels are -1, where they were asked for.
+        digest: SHA-256 that differs where an image, a label or the order does, where it is known.
     """
 
     train: Split
@@ -48,6 +49,7 @@ class ImageSet(NamedTuple):
     std: Channels
     coarse_labels: CoarseLabels | None = None
     unlabelled: Split | None = None
+    digest: str | None = None
 
 
 class ChannelStatistics(NamedTuple):
@@ -93,7 +95,7 @@ REFERENCE_STATISTICS = ChannelStatistics((0.4914, 0.4822, 0.4465), (0.2023, 0.19
 images of the standard deviation within one image, which is smaller than that of the whole set."""
 
 
-def channel_statistics(images: UInt8[np.ndarray, "n height width channel"]) -> ChannelStatistics:
+def channel_statistics(images: UInt8[Any, "n height width channel"]) -> ChannelStatistics:
     """Mean and standard deviation of each channel over all pixels of all images, divided by 255.
 
     Sums are exact integers, so that the order of the images does not matter.
@@ -122,7 +124,7 @@ def channel_statistics(images: UInt8[np.ndarray, "n height width channel"]) -> C
         raise ValueError(
             f"images must have shape (n, height, width, 1 or 3), none of them 0, got {shape}"
         )
-    count = images[..., 0].size
+    count = int(np.prod(shape[:3]))
     totals, squares = np.zeros(shape[3], np.uint64), np.zeros(shape[3], np.uint64)
     for start in range(0, len(images), 128):
         part = np.asarray(images[start : start + 128]).astype(np.uint32)

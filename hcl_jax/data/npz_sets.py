@@ -15,6 +15,9 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from hcl_jax.data.image_sets import ImageSet, channel_statistics
+from hcl_jax.data.indexed_rows import rows_of
+from hcl_jax.data.npz_arrays import npz_array
+from hcl_jax.data.own_splits import EvaluateOn, check_evaluate_on
 from hcl_jax.data.splits import Dataset, DatasetError, Split
 from hcl_jax.data.splitting import stratified_split
 from hcl_jax.validation import check_path
@@ -26,8 +29,13 @@ NAMES = {
     "train_labels": ("train_labels", "y_train", "Y_train"),
     "test_images": ("test_images", "x_test", "X_test"),
     "test_labels": ("test_labels", "y_test", "Y_test"),
+    "val_images": ("val_images", "x_val", "X_val", "valid_images", "x_valid", "validation_images"),
+    "val_labels": ("val_labels", "y_val", "Y_val", "valid_labels", "y_valid", "validation_labels"),
 }
 """The names under which each array is looked for."""
+
+ROWS_AT_ONCE = 1024
+"""Rows that are looked at together."""
 
 
 class _Labelled(NamedTuple):
@@ -38,7 +46,11 @@ class _Labelled(NamedTuple):
 
 
 def npz_set(
-    path: Path | str, *, test_fraction: float = 0.2, split_seed: int = 0
+    path: Path | str,
+    *,
+    test_fraction: float = 0.2,
+    split_seed: int = 0,
+    evaluate_on: EvaluateOn | None = None,
 ) -> ImageSet | Dataset:
     """A data set of one's own from an .npz file.
 
@@ -48,10 +60,14 @@ def npz_set(
     sorted order.
 
     Args:
-        path: path of the file. It holds `images` and `labels`, or both of `train_` and of `test_`;
-            see `NAMES` for what else they may be called.
+        path: path of the file. It holds `images` and `labels`, or both of `train_` and of `test_`
+            or `val_`; see `NAMES` for what else they may be called. Arrays of 16 MiB and more that
+            are not compressed are mapped into memory; compressed ones, and floating-point numbers
+            other than float32, are held whole.
         test_fraction: share of every class that is held out where the file has no test images.
         split_seed: seed of that choice.
+        evaluate_on: which images become the test images where there are "test" and "val"; None for
+            "test" if it is there, and else "val".
 
     Returns:
         An `ImageSet` for uint8 images, with the statistics of their channels over the training
@@ -60,7 +76,9 @@ def npz_set(
     Raises:
         DatasetError: if the file is missing or damaged, if an array is missing, ambiguous, or of a
             shape, a dtype or values that are none of the above, if there are fewer than two
-            classes, or one that is tested but not trained on, or that is too small to be split.
+            classes, or one that is tested but not trained on, or that is too small to be split, or
+            if there are no images to evaluate on as asked.
+        ValueError: for another `evaluate_on`.
 
     Example:
         >>> import tempfile
@@ -72,14 +90,15 @@ def npz_set(
         (('cat', 'dog'), (8, 8, 8, 1), [0, 1])
     """
     path = check_path("path", path)
-    arrays = _read(path)
+    check_evaluate_on(evaluate_on)
+    arrays = _read(path, evaluate_on)
     try:
         return _dataset(arrays, test_fraction, split_seed)
     except (ValueError, TypeError) as error:
         raise DatasetError(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, evaluate_on: EvaluateOn | None) -> dict[str, np.ndarray]:
     """The arrays of a file under the first of their `NAMES`."""
     if not path.is_file():
         raise DatasetError(f"there is no file {path}")
@@ -87,7 +106,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise DatasetError(f"{path} is not an .npz file, or cut off")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[key] for name, key in _chosen(list(file), path).items()}
+            chosen = _chosen(list(file), path, evaluate_on)
+        arrays = {name: npz_array(path, key) for name, key in chosen.items()}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} cannot be read as .npz without pickle: {error}") from error
     for name, array in arrays.items():
@@ -96,8 +116,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _chosen(keys: list[str], path: Path) -> dict[str, str]:
-    """The key of every array that is there; DatasetError unless they make a data set."""
+def _chosen(keys: list[str], path: Path, evaluate_on: EvaluateOn | None) -> dict[str, str]:
+    """The key of every array that is used; DatasetError unless they make a data set.
+
+    Of images to validate with and to test with those are used that are asked for, or the latter;
+    they are called test images from here on.
+    """
     chosen = {}
     for name, names in NAMES.items():
         there = [key for key in names if key in keys]
@@ -105,14 +129,21 @@ def _chosen(keys: list[str], path: Path) -> dict[str, str]:
             raise DatasetError(f"{path} has {' and '.join(there)}: which are the {name}?")
         if there:
             chosen[name] = there[0]
-    whole, parts = {"images", "labels"}, set(NAMES) - {"images", "labels"}
-    if set(chosen) not in (whole, parts):
-        listed = ", ".join(keys) or "nothing"
-        raise DatasetError(
-            f"{path} must hold images and labels, or train_images, train_labels, test_images and "
-            f"test_labels; it holds {listed}"
-        )
-    return chosen
+    listed = ", ".join(keys) or "nothing"
+    held_out = [name for name in ("test", "val") if f"{name}_images" in chosen]
+    if {"images", "labels"} != set(chosen):
+        parts = {f"{part}_{kind}" for part in ("train", *held_out) for kind in ("images", "labels")}
+        if set(chosen) != parts or not held_out:
+            raise DatasetError(
+                f"{path} must hold images and labels, or train_images, train_labels, and "
+                f"test_images and test_labels or val_images and val_labels; it holds {listed}"
+            )
+    used = evaluate_on or next(iter(held_out), None)
+    if evaluate_on is not None and evaluate_on not in held_out:
+        raise DatasetError(f"{path} holds no {evaluate_on}_images; it holds {listed}")
+    names = {name: name for name in ("images", "labels", "train_images", "train_labels")}
+    names |= {f"test_{kind}": f"{used}_{kind}" for kind in ("images", "labels")}
+    return {name: chosen[own] for name, own in names.items() if own in chosen}
 
 
 def _dataset(
@@ -122,7 +153,7 @@ def _dataset(
         whole = _labelled(arrays, "")
         names, labels = _classes(whole.labels)
         train, test = (
-            Split(whole.images[rows], labels[rows])
+            Split(rows_of(whole.images, rows), labels[rows])
             for rows in stratified_split(labels, test_fraction=test_fraction, seed=split_seed)
         )
     else:
@@ -177,14 +208,19 @@ def _images(name: str, images: np.ndarray) -> Shaped[np.ndarray, "n *image"]:
 
 def _finite_float32(name: str, images: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        images = images.astype(np.float32)
-    if not np.isfinite(images).all():
-        row = int(np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))[0])
-        raise ValueError(f"{name} must be finite in float32, row {row} is not")
-    if images.ndim > 2 and not (images.min() >= 0 and images.max() <= 1):
+        images = images.astype(np.float32, copy=False)
+    least, most = np.inf, -np.inf
+    for start in range(0, len(images), ROWS_AT_ONCE):
+        part = images[start : start + ROWS_AT_ONCE]
+        finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
+        if not finite.all():
+            row = start + int(np.flatnonzero(~finite)[0])
+            raise ValueError(f"{name} must be finite in float32, row {row} is not")
+        least, most = min(least, part.min()), max(most, part.max())
+    if images.ndim > 2 and not (least >= 0 and most <= 1):
         raise ValueError(
-            f"{name} in floating point must lie in [0, 1], got values from {images.min():g} to "
-            f"{images.max():g}; scale them, or give uint8"
+            f"{name} in floating point must lie in [0, 1], got values from {least:g} to "
+            f"{most:g}; scale them, or give uint8"
         )
     return images
 

@@ -5,7 +5,6 @@ flowers/train/rose/a.jpg         or what is in test/, or in val/ if there is no 
 flowers/test/rose/b.jpg
 """
 
-import hashlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -15,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from hcl_jax.data.decoding import version_of
+from hcl_jax.data.decoding import digest_of_files
 from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.instructions import import_or_explain
-from hcl_jax.data.own_splits import parts_of, shown, train_then_test
+from hcl_jax.data.own_splits import EvaluateOn, parts_of, shown, train_then_test
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
 from hcl_jax.validation import check_path
@@ -49,7 +48,11 @@ class ClassFolders(NamedTuple):
 
 
 def list_class_folders(
-    path: Path | str, *, test_fraction: float = 0.2, split_seed: int = 0
+    path: Path | str,
+    *,
+    test_fraction: float = 0.2,
+    split_seed: int = 0,
+    evaluate_on: EvaluateOn | None = None,
 ) -> ClassFolders:
     """Lists the images of a folder and their classes, without reading any.
 
@@ -60,6 +63,8 @@ def list_class_folders(
         path: the folder.
         test_fraction: share of every class that is held out where there are no folders of splits.
         split_seed: seed of that choice.
+        evaluate_on: which folder is held out where there are `test` and `val` (or `valid`,
+            `validation`); None for `test` if it is there, and else the other.
 
     Returns:
         See `ClassFolders`.
@@ -83,7 +88,7 @@ def list_class_folders(
     if not root.is_dir():
         raise DatasetError(f"there is no folder {root}")
     suffixes = _suffixes()
-    parts = parts_of(root, _subfolders(root, suffixes))
+    parts = parts_of(root, _subfolders(root, suffixes), evaluate_on)
     if parts is None or len(parts) == 1:
         names, paths, labels = _list_split(root if parts is None else root / parts[0], suffixes)
         order, num_train = train_then_test(
@@ -113,6 +118,7 @@ def class_folders(
     cache_dir: Path | str,
     test_fraction: float = 0.2,
     split_seed: int = 0,
+    evaluate_on: EvaluateOn | None = None,
     damaged: Damaged = "refuse",
 ) -> ImageSet:
     """The images of a folder as a data set, decoded once.
@@ -124,7 +130,10 @@ def class_folders(
             of change differ is decoded again.
         test_fraction: share of every class that is held out where there are no folders of splits.
         split_seed: seed of that choice.
-        damaged: "refuse", or "skip" images that cannot be read, with a warning that names them.
+        evaluate_on: which folder is held out where there are `test` and `val` (or `valid`,
+            `validation`); None for `test` if it is there, and else the other.
+        damaged: "refuse", or "skip" images that cannot be read and links that lead nowhere, with a
+            warning that counts and names them.
 
     Returns:
         uint8 images (n, image_size, image_size, 3), mapped from the file, and the statistics of
@@ -146,11 +155,13 @@ def class_folders(
         >>> pets.class_names, pets.train.images.shape
         (('cat', 'dog'), (2, 16, 16, 3))
     """
-    listed = list_class_folders(path, test_fraction=test_fraction, split_seed=split_seed)
+    listed = list_class_folders(
+        path, test_fraction=test_fraction, split_seed=split_seed, evaluate_on=evaluate_on
+    )
     source = ImageSource(
         listed.root.resolve().name,
         listed.root,
-        _digest(listed),
+        digest_of_files(listed.root, listed.paths),
         np.arange(len(listed.paths)),
         listed.labels,
         listed.num_train,
@@ -159,19 +170,6 @@ def class_folders(
         describe=lambda number: str(listed.paths[number]),
     )
     return decoded_squares(source, image_size=image_size, cache_dir=cache_dir, damaged=damaged)
-
-
-def _digest(listed: ClassFolders) -> str:
-    """Changes once an image is added, removed, renamed or replaced."""
-    digest = hashlib.sha256()
-    for path in listed.paths:
-        try:
-            version = version_of(path)
-        except OSError as error:
-            raise DatasetError(f"{path} cannot be read: {error}") from error
-        name = os.fsencode(path.relative_to(listed.root))
-        digest.update(name + f" {version}\n".encode())
-    return digest.hexdigest()
 
 
 def _suffixes() -> frozenset[str]:

@@ -14,9 +14,10 @@ from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.own_splits import (
     HELD_OUT,
     TRAINING,
-    order_of_parts,
+    EvaluateOn,
     parts_of,
     shown,
+    with_held_out,
 )
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
@@ -35,6 +36,7 @@ def tfds_set(
     cache_dir: Path | str,
     test_fraction: float = 0.2,
     split_seed: int = 0,
+    evaluate_on: EvaluateOn | None = None,
     damaged: Damaged = "refuse",
 ) -> ImageSet:
     """The images of a prepared TFDS data set, decoded once as those of `class_folders`.
@@ -51,6 +53,8 @@ def tfds_set(
         test_fraction: share of every class that is held out where "train" is the only split of
             "train", "test" and "validation".
         split_seed: seed of that choice.
+        evaluate_on: which split is held out where there are "test" and "validation"; None for
+            "test" if it is there, and else "validation".
         damaged: "refuse", or "skip" images that cannot be read, with a warning that names them.
 
     Returns:
@@ -75,7 +79,7 @@ def tfds_set(
     builder = open_prepared(directory)
     image, label = _features(directory, builder.info.features)
     known = [name for name in builder.info.splits if name in (TRAINING, *HELD_OUT)]
-    splits = parts_of(directory, known)
+    splits = parts_of(directory, known, evaluate_on)
     if splits is None:
         found = shown(list(builder.info.splits))
         raise DatasetError(f"{directory} has no split {TRAINING}; found {found}")
@@ -86,24 +90,19 @@ def tfds_set(
             f"{directory} must have labels in 0..{len(names) - 1}, got {labels.min()} to "
             f"{labels.max()}"
         )
-    order, num_train = order_of_parts(
-        directory,
-        records.lengths,
-        labels,
-        names,
-        test_fraction=test_fraction,
-        split_seed=split_seed,
-    )
     source = ImageSource(
         name.replace("/", "-"),
         directory,
         listing_of(directory),
-        order,
-        labels[order],
-        num_train,
+        np.arange(len(labels)),
+        labels,
+        len(labels),
         names,
         open=records.image,
         describe=lambda number: f"image {number} of {directory}",
+    )
+    source = with_held_out(
+        source, records.lengths, test_fraction=test_fraction, split_seed=split_seed
     )
     return decoded_squares(source, image_size=image_size, cache_dir=cache_dir, damaged=damaged)
 

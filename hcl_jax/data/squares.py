@@ -16,12 +16,13 @@ from typing import Any, BinaryIO, Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Int
 
-from hcl_jax.data.decoding import decode_in_threads, jobs_of
+from hcl_jax.data.decoding import decode_in_threads, is_broken_link, jobs_of
 from hcl_jax.data.image_sets import ChannelStatistics, ImageSet, channel_statistics
 from hcl_jax.data.splits import DatasetError, Split
 from hcl_jax.data.square_images import read_square
-from hcl_jax.system.atomic_files import atomic_open
+from hcl_jax.system.atomic_files import atomic_open, remove_partial_files
 from hcl_jax.system.json_files import JsonError, json_bytes, read_json
+from hcl_jax.system.locking import waiting_lock
 from hcl_jax.validation import check_choice, check_count, check_path
 
 Damaged = Literal["refuse", "skip"]
@@ -73,7 +74,7 @@ def decoded_squares(
     cache = check_path("cache_dir", cache_dir) / name
     decoded = _kept(cache)
     if decoded is None:
-        decoded = _decode_into(cache, source, image_size)
+        decoded = _decode_alone(cache, source, image_size)
     if decoded.damaged:
         _refuse_or_warn(decoded.damaged, refuse=damaged == "refuse")
     kept = np.delete(np.arange(len(source.labels)), [number for number, _ in decoded.damaged])
@@ -87,12 +88,21 @@ def decoded_squares(
         class_names=source.class_names,
         mean=decoded.statistics.mean,
         std=decoded.statistics.std,
+        digest=_digest_of_content(decoded.sha256, labels, num_train),
     )
+
+
+def _digest_of_content(sha256: str, labels: Int[np.ndarray, " kept"], num_train: int) -> str:
+    """The same wherever the same images lie: from the digest of their file, and the labels."""
+    digest = hashlib.sha256(f"{sha256} {num_train}\n".encode())
+    digest.update(np.ascontiguousarray(labels, np.int64).tobytes())
+    return digest.hexdigest()
 
 
 class _Decoded(NamedTuple):
     """What a cache says of its images; the damaged ones, by number and reason, are not in it."""
 
+    sha256: str
     statistics: ChannelStatistics
     damaged: list[tuple[int, str]]
 
@@ -119,38 +129,50 @@ def _kept(cache: Path) -> _Decoded | None:
         if found["sha256"] != _sha256(cache):
             return None
         statistics = ChannelStatistics(tuple(found["mean"]), tuple(found["std"]))
-        return _Decoded(statistics, [(int(number), str(why)) for number, why in found["damaged"]])
+        damaged = [(int(number), str(why)) for number, why in found["damaged"]]
+        return _Decoded(found["sha256"], statistics, damaged)
     except (OSError, JsonError, KeyError, TypeError, ValueError):
         return None
 
 
-def _decode_into(cache: Path, source: ImageSource, image_size: int) -> _Decoded:
-    """Decodes all images into a file beside its description; both are whole or not there."""
+def _decode_alone(cache: Path, source: ImageSource, image_size: int) -> _Decoded:
+    """Decodes all images while no other process does; what a killed one left is removed first."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_open(cache, _description(cache)) as (file, description):
-            shape = (len(source.labels), image_size, image_size, 3)
-            damaged = _write_images(file, source, shape)
-            kept = len(source.labels) - len(damaged)
-            before = sum(number < source.num_train for number, _ in damaged)
-            if source.num_train == before:
-                _refuse_or_warn(damaged, refuse=True)
-            start = _write_header(file, (kept, *shape[1:]))
-            images = np.memmap(file.name, np.uint8, "r", start, (kept, *shape[1:]))
-            statistics = channel_statistics(images[: source.num_train - before])
-            file.flush()
-            described = {
-                "sha256": _sha256(Path(file.name)),
-                "mean": statistics.mean,
-                "std": statistics.std,
-                "damaged": damaged,
-            }
-            description.write(json_bytes(described))
+        with waiting_lock(cache.with_suffix(".lock")):
+            decoded = _kept(cache)
+            if decoded is None:
+                for path in (cache, _description(cache)):
+                    remove_partial_files(cache.parent, path.name)
+                decoded = _decode_into(cache, source, image_size)
     except OSError as error:
         raise DatasetError(
             f"decoded images cannot be kept in {cache}: {error.strerror or error}"
         ) from error
-    return _Decoded(statistics, damaged)
+    return decoded
+
+
+def _decode_into(cache: Path, source: ImageSource, image_size: int) -> _Decoded:
+    """Decodes all images into a file beside its description; both are whole or not there."""
+    with atomic_open(cache, _description(cache)) as (file, description):
+        shape = (len(source.labels), image_size, image_size, 3)
+        damaged = _write_images(file, source, shape)
+        kept = len(source.labels) - len(damaged)
+        before = sum(number < source.num_train for number, _ in damaged)
+        if source.num_train == before:
+            _refuse_or_warn(damaged, refuse=True)
+        start = _write_header(file, (kept, *shape[1:]))
+        images = np.memmap(file.name, np.uint8, "r", start, (kept, *shape[1:]))
+        statistics = channel_statistics(images[: source.num_train - before])
+        file.flush()
+        described = {
+            "sha256": _sha256(Path(file.name)),
+            "mean": statistics.mean,
+            "std": statistics.std,
+            "damaged": damaged,
+        }
+        description.write(json_bytes(described))
+    return _Decoded(described["sha256"], statistics, damaged)
 
 
 def _sha256(path: Path) -> str:
@@ -181,7 +203,10 @@ def _write_images(file: Any, source: ImageSource, shape: tuple[int, ...]) -> lis
         for number in numbers:
             name = source.describe(int(source.order[number]))
             try:
-                image = read_square(source.open(int(source.order[number])), shape[1])
+                opened = source.open(int(source.order[number]))
+                if isinstance(opened, Path) and is_broken_link(opened):
+                    raise ValueError("a link that leads to no file")
+                image = read_square(opened, shape[1])
             except MemoryError:
                 raise
             except Exception as error:  # Pillow raises OSError, SyntaxError, its own, and others

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from hcl_jax.data.indexed_rows import IndexedRows
 from hcl_jax.data.splits import Split
 from hcl_jax.validation import check_array, check_count
 
@@ -64,7 +65,7 @@ def place_split(
     check_count("budget_bytes", budget_bytes, minimum=0)
     _check_split(split)
     fits = split.images.nbytes + split.labels.nbytes <= budget_bytes
-    return PlacedSplit(split, put(split) if fits else None)
+    return PlacedSplit(split, put(_gathered(split)) if fits else None)
 
 
 def chunks(
@@ -109,6 +110,13 @@ def chunks(
     _check_split(split)
     _check_batches(batches, len(split.labels))
     return _chunks(split, batches, steps_per_chunk, put)
+
+
+def _gathered(split: Split) -> Split:
+    """The split with images in one array, where they are an index."""
+    if not isinstance(split.images, IndexedRows):
+        return split
+    return split._replace(images=np.asarray(split.images))
 
 
 def _check_split(split: Split) -> None:

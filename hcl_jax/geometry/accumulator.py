@@ -16,9 +16,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from hcl_jax.geometry._checks import class_numbers
-from hcl_jax.geometry.classes import inverse_of_centred
-from hcl_jax.geometry.separation import separation
-from hcl_jax.geometry.summary import metrics_of_means
+from hcl_jax.geometry.streamed_geometry import StreamedGeometry, metrics_of_sums
 from hcl_jax.precision import (
     Compensated,
     at_least_float32,
@@ -35,50 +33,6 @@ from hcl_jax.validation import (
     check_labels,
     is_concrete,
 )
-
-
-class StreamedGeometry(NamedTuple):
-    """The metrics that class sizes, class means and squared deviations determine.
-
-    They are those of `Geometry`, but for `within_class`, a mean of distances, of which the squares
-    say only that it is at most the mean of `spreads`; and some of single classes. `uniformity`,
-    which compares all pairs, is not determined either.
-
-    Attributes:
-        zero_sum: the norm of the mean of the class means.
-        unit_norm: the mean deviation of the norms of the class means from one.
-        equal_inner_product: the mean deviation of their cosines from ``-1/(C-1)``.
-        directions: the number of directions before the cliff of the spectrum.
-        effective_rank: the exponential of the entropy of the spectrum.
-        nc1: variability collapse.
-        nc2_equinorm: coefficient of variation of the norms of the centred class means.
-        nc2_equiangular: standard deviation of their cosines.
-        nc2_maximal_angle: the mean deviation of their cosines from ``-1/(C-1)``.
-        etf_distance: the distance of the class means to the nearest simplex ETF; NaN without one.
-        alignment: the mean squared distance of embeddings of one class.
-        cdnv: the class-distance normalised variance.
-        spectrum: singular values of the covariance of the class means, largest first.
-        sizes: the number of members of every class.
-        means: the class means.
-        spreads: the root mean square distance of the members of a class to its mean.
-    """
-
-    zero_sum: Float[Array, ""]
-    unit_norm: Float[Array, ""]
-    equal_inner_product: Float[Array, ""]
-    directions: Int[Array, ""]
-    effective_rank: Float[Array, ""]
-    nc1: Float[Array, ""]
-    nc2_equinorm: Float[Array, ""]
-    nc2_equiangular: Float[Array, ""]
-    nc2_maximal_angle: Float[Array, ""]
-    etf_distance: Float[Array, ""]
-    alignment: Float[Array, ""]
-    cdnv: Float[Array, ""]
-    spectrum: Float[Array, " singular"]
-    sizes: Int[Array, " classes"]
-    means: Float[Array, "classes dim"]
-    spreads: Float[Array, " classes"]
 
 
 class Accumulator(NamedTuple):
@@ -248,7 +202,7 @@ class Accumulator(NamedTuple):
                 the metrics are NaN then.
         """
         self._check()
-        return _metrics_of(self)
+        return metrics_of_sums(*self)
 
     def _squares_in(self, scale: Float[Array, ""]) -> tuple[Compensated, Compensated]:
         """`squares` and `scatter` in the unit of another scale, which is not smaller."""
@@ -273,34 +227,6 @@ class Accumulator(NamedTuple):
                 f"every class needs a member, but {len(empty)} of {len(self.sizes)} classes have "
                 f"none, the first is class {empty[0]}"
             )
-
-
-@jax.jit
-def _metrics_of(state: Accumulator) -> StreamedGeometry:
-    """The metrics of a state; NaN where something was refused, or a class is empty."""
-    dtype = state.scale.dtype
-    sizes = state.sizes.astype(dtype)
-    wrong = jnp.any(state.refused > 0) | jnp.any(state.sizes == 0)
-    means = jnp.where(wrong, jnp.nan, state.means.total + state.means.rest)
-    variances = (state.squares.total + state.squares.rest) / sizes
-    scatter = state.scatter.total + state.scatter.rest
-    scale = jnp.maximum(scale_of(means), state.scale)
-    shrink = state.scale / scale
-    inverse = inverse_of_centred(means / scale)
-    traces = jnp.sum(inverse * exact_product(scatter * shrink * shrink, inverse))
-    to_positives = 2 * sizes / jnp.maximum(sizes - 1, 1) * variances
-    with_positives = jnp.where(state.sizes > 1, sizes, 0)
-    pairs = jnp.sum(with_positives * to_positives) / jnp.maximum(jnp.sum(with_positives), 1)
-    of_means = metrics_of_means(means)
-    return StreamedGeometry(
-        **{name: of_means[name] for name in of_means if name in StreamedGeometry._fields},
-        nc1=jnp.maximum(traces, 0) / jnp.sum(sizes),
-        alignment=state.scale * (state.scale * pairs),
-        cdnv=separation(means / scale, variances * shrink * shrink),
-        sizes=state.sizes,
-        means=means,
-        spreads=state.scale * root(variances),
-    )
 
 
 def _is_sum(value: object) -> bool:

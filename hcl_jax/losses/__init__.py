@@ -7,6 +7,7 @@ from hcl_jax.losses.contrastive import (
     choose_implementation,
     contrastive_loss,
 )
+from hcl_jax.losses.pair_statistics import LossStatistics, PairStatistics, SimilarityStatistics
 from hcl_jax.losses.sampled import sampled_contrastive_loss
 from hcl_jax.losses.sharded import (
     Exchange,
@@ -14,6 +15,7 @@ from hcl_jax.losses.sharded import (
     sharded_contrastive_loss,
     sharded_sampled_contrastive_loss,
 )
+from hcl_jax.losses.summary import loss_statistics
 
 __all__ = [
     "AnchorLosses",
@@ -21,10 +23,14 @@ __all__ = [
     "Choice",
     "Exchange",
     "Implementation",
+    "LossStatistics",
+    "PairStatistics",
+    "SimilarityStatistics",
     "average_loss",
     "choose_exchange",
     "choose_implementation",
     "contrastive_loss",
+    "loss_statistics",
     "sampled_contrastive_loss",
     "sharded_contrastive_loss",
     "sharded_sampled_contrastive_loss",

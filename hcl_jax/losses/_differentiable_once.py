@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from hcl_jax.losses._derivatives import Embeddings
 from hcl_jax.losses._reverse_mode import ONCE, reverse_mode_only
 from hcl_jax.losses.anchor_losses import AnchorLosses
 
@@ -18,55 +19,41 @@ NO_NUMBERS = (
     "which has it in every form"
 )
 
-Embeddings = tuple[Float[Array, "_ dim"], ...]
-"""Everything a loss is differentiated with respect to: anchors, or anchors and candidates."""
-
 
 def differentiable_once(
     forward: Callable[[Any, Any, Embeddings], tuple[AnchorLosses, Any]],
     backward: Callable[[Any, Any, Embeddings, Any, Float[Array, " anchors"]], Embeddings],
-    numbers: Callable[..., Any] | None = None,
 ) -> Callable[[Any, Any, Embeddings], AnchorLosses]:
     """The losses of `forward` with the gradient of `backward`.
 
-    `forward` is a function of options (static), inputs (a pytree) and embeddings; it returns losses
-    and residuals. `backward` gets the residuals and the derivative of the final scalar with respect
-    to the total of every anchor, 0 where it is undefined, and returns the gradients with respect to
-    the embeddings. `numbers` is called only if the loss is differentiated with respect to a leaf of
-    the inputs. It gets the same with which leaves these are, after the options, and the gradients
-    of the embeddings last; it returns a pytree like the inputs, with None for no gradient. Without
-    it there is none.
+    `forward` is a function of options (static), inputs (a pytree without gradients) and embeddings;
+    it returns losses and residuals. `backward` gets the residuals and the derivative of the final
+    scalar with respect to the total of every anchor, 0 where it is undefined, and returns the
+    gradients with respect to the embeddings.
     """
     forward, backward = _refuse_derivatives(forward), _refuse_derivatives(backward)
-    numbers = None if numbers is None else _refuse_derivatives(numbers)
 
     def values(options: Any, inputs: Any, embeddings: Embeddings) -> AnchorLosses:
         return forward(options, inputs, embeddings)[0]
 
     def values_and_kept(options: Any, inputs: Any, embeddings: Any) -> tuple[AnchorLosses, Any]:
-        wanted = tuple(leaf.perturbed for leaf in _leaves(inputs))
-        if any(wanted) and numbers is None:
+        if any(leaf.perturbed for leaf in jax.tree.leaves(inputs, is_leaf=_is_wrapped)):
             raise NotImplementedError(NO_NUMBERS)
         inputs, embeddings = primal_values(inputs, embeddings)
         losses, residuals = forward(options, inputs, embeddings)
-        # Which they are is static, as the structure of a pytree without arrays is.
-        marks = tuple(() if is_ else None for is_ in wanted)
-        return losses, (inputs, embeddings, residuals, losses.defined, marks)
+        return losses, (inputs, embeddings, residuals, losses.defined)
 
-    def gradients(options: Any, kept: Any, cotangents: Any) -> tuple[Any, Embeddings]:
-        inputs, embeddings, residuals, defined, marks = kept
+    def gradients(options: Any, kept: Any, cotangents: Any) -> tuple[None, Embeddings]:
+        inputs, embeddings, residuals, defined = kept
         of_totals = cotangents.total
         if isinstance(of_totals, SymbolicZero):
             zero: Any = of_totals.aval
             of_totals = jnp.zeros(zero.shape, zero.dtype)
         weight = jnp.where(defined, of_totals, 0)
-        found = backward(options, inputs, embeddings, residuals, weight)
-        wanted = tuple(mark is not None for mark in marks)
-        of_inputs = None
-        if numbers is not None and any(wanted):
-            of_inputs = numbers((options, wanted), inputs, embeddings, residuals, weight, found)
-        pairs = zip(found, embeddings, strict=True)
-        return of_inputs, tuple(gradient.astype(rows.dtype) for gradient, rows in pairs)
+        pairs = zip(
+            backward(options, inputs, embeddings, residuals, weight), embeddings, strict=True
+        )
+        return None, tuple(gradient.astype(rows.dtype) for gradient, rows in pairs)
 
     losses = jax.custom_vjp(values, nondiff_argnums=(0,))
     losses.defvjp(values_and_kept, gradients, symbolic_zeros=True)
@@ -76,11 +63,6 @@ def differentiable_once(
 def primal_values(inputs: Any, embeddings: Any) -> tuple[Any, Any]:
     """Arguments of a rule with `symbolic_zeros`, without them."""
     return jax.tree.map(lambda leaf: leaf.value, (inputs, embeddings), is_leaf=_is_wrapped)
-
-
-def _leaves(inputs: Any) -> list[Any]:
-    """The arguments of a rule with `symbolic_zeros`, one after the other."""
-    return jax.tree.leaves(inputs, is_leaf=_is_wrapped)
 
 
 def _is_wrapped(leaf: Any) -> bool:

@@ -10,9 +10,8 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 ONCE = (
-    "the blockwise, pallas and samples forms can be differentiated once, in reverse mode; for "
-    "second derivatives or forward mode (jax.jvp, jax.jacfwd) of the weights estimator "
-    'use implementation="dense"'
+    "the samples estimator can be differentiated once, in reverse mode; the weights estimator (no "
+    "num_negatives) has second derivatives and forward mode (jax.jvp, jax.jacfwd) in every form"
 )
 
 

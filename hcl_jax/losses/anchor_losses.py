@@ -1,13 +1,15 @@
 """The loss of every anchor, and its average over a batch."""
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from hcl_jax.losses._linear_maps import Arrays, Tangents, apply_linear
+from hcl_jax.losses.pair_statistics import PairStatistics
 from hcl_jax.padding import varying_like
 from hcl_jax.validation import check_choice, check_weights
 
@@ -22,11 +24,14 @@ class AnchorLosses(NamedTuple):
         positives: the number of those pairs; 0 if undefined.
         defined: False for an anchor without a positive or without a negative of positive weight,
             which has no loss.
+        statistics: what the pairs look like, see `hcl_jax.losses.loss_statistics`; None where it
+            was not asked for.
     """
 
     total: Float[Array, " anchors"]
     positives: Int[Array, " anchors"]
     defined: Bool[Array, " anchors"]
+    statistics: PairStatistics | None = None
 
 
 def average_loss(
@@ -63,9 +68,10 @@ def average_loss(
     """
     total, weight = sum_and_weight(losses, average, weights)
     least = 1.0 if weights is None else float(jnp.finfo(weight.dtype).tiny)
-    if axis_name is None:
-        return total / jnp.maximum(weight, least)
-    return _global_mean((axis_name, least), total, weight)
+    if axis_name is not None:
+        total = _sum_over_devices(axis_name, total)
+        weight = _sum_over_devices(axis_name, weight)
+    return total / jnp.maximum(weight, least)
 
 
 def sum_and_weight(
@@ -107,33 +113,32 @@ def sum_and_weight(
     return jnp.sum(weights * counted), jnp.sum(weights * numbers.astype(dtype))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _global_mean(
-    options: tuple[str, float], total: Float[Array, ""], weight: Float[Array, ""]
-) -> Float[Array, ""]:
-    """The quotient of sums over devices; options are the axis and the least denominator."""
-    return _global_mean_fwd(options, total, weight)[0]
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _sum_over_devices(axis_name: str, part: Float[Array, ""]) -> Float[Array, ""]:
+    """The sum of the parts of all devices, of which there is one, whoever has a copy."""
+    return lax.psum(part, axis_name)
 
 
-Quotient = tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]
-"""The denominator, the quotient, and the total of this device."""
+@_sum_over_devices.defjvp
+def _sum_over_devices_change(axis_name: str, parts: Any, tangents: Any) -> tuple[Any, Any]:
+    """The sum of the tangents."""
+    total = _sum_over_devices(axis_name, *parts)
+    return total, apply_linear(_SumOverDevices(axis_name), [total], parts, tangents)[0]
 
 
-def _global_mean_fwd(
-    options: tuple[str, float], total: Float[Array, ""], weight: Float[Array, ""]
-) -> tuple[Float[Array, ""], Quotient]:
-    axis_name, least = options
-    denominator = jnp.maximum(lax.psum(weight, axis_name), least)
-    mean = lax.psum(total, axis_name) / denominator
-    return mean, (denominator, mean, total)
+class _SumOverDevices(NamedTuple):
+    """The sum over devices, whose transpose is that of one sum and not of all copies of it."""
 
+    axis_name: str
 
-def _global_mean_bwd(
-    options: tuple[str, float], residuals: Quotient, cotangent: Float[Array, ""]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    denominator, mean, total = residuals
-    of_total = cotangent / denominator
-    return varying_like((of_total, -mean * of_total), total)
+    def compute(self, fixed: Arrays, linear: Arrays) -> Arrays:
+        """The sum."""
+        return [lax.psum(part, self.axis_name) for part in linear]
 
+    def transposed(self, fixed: Arrays, cotangents: Arrays) -> Arrays:
+        """The same for the part of every device."""
+        return varying_like(cotangents, fixed)
 
-_global_mean.defvjp(_global_mean_fwd, _global_mean_bwd)
+    def change(self, fixed: Arrays, linear: Arrays, tangents: Tangents) -> Arrays:
+        """None: the sum is the same everywhere."""
+        return [jnp.zeros_like(lax.psum(part, self.axis_name)) for part in linear]

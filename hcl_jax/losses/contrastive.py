@@ -17,8 +17,7 @@ all in log space; for separable losses it is ``sum_N w_n term(s_n - s_positive)`
 proportional to eta. The *samples* estimator is in `hcl_jax.losses.sampled`.
 
 There are several implementations of the same numbers. "dense" (`hcl_jax.losses.dense`) is the
-definition: it writes out (anchors, candidates) matrices and can be differentiated any number of
-times, with respect to any argument. "blockwise" writes none: for InfoNCE see
+definition: it writes out (anchors, candidates) matrices. "blockwise" writes none: for InfoNCE see
 `hcl_jax.losses._blockwise.loss`; for separable losses it is the dense form over a few anchors at a
 time. "pallas", for InfoNCE on TPUs, has the passes over negatives as kernels
 (`hcl_jax.losses._blockwise.pallas`); it is taken on request only, as no measurement shows it to
@@ -69,6 +68,7 @@ def contrastive_loss(
     stop_gradient_hardening: bool = True,
     implementation: Implementation | None = None,
     precision: PrecisionLike = jax.lax.Precision.HIGHEST,
+    statistics: bool = False,
 ) -> AnchorLosses:
     """The weights estimator of the loss of every anchor.
 
@@ -89,15 +89,17 @@ def contrastive_loss(
             `choose_implementation` names.
         precision: precision of the matrix multiplications, by default full, see
             `jax.lax.Precision`; a lower one is faster on GPUs and TPUs.
+        statistics: whether the losses come with statistics of the pairs, from the same passes, see
+            `hcl_jax.losses.loss_statistics`.
 
     Returns:
         The loss of every anchor. Similarities are computed and kept in at least float32. Memory:
-        several (anchors, candidates) matrices if dense; linear in the rows otherwise.
+        several (anchors, candidates) matrices if dense; linear in the rows otherwise, in
+            derivatives of any order in either mode too.
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, or a psi without limit.
-        NotImplementedError: if another form than the dense is differentiated twice or in forward
-            mode; or if "pallas" lacks what is asked for, see
+        NotImplementedError: if "pallas" lacks what is asked for, see
             `hcl_jax.losses._blockwise.pallas.kernels_for`.
 
     Example:
@@ -111,6 +113,7 @@ def contrastive_loss(
     psi, hardening = psi_and_hardening(psi, hardening, anchors)
     check_weights_estimator(psi, hardening, implementation)
     check_precision(precision)
+    check_choice("statistics", statistics, (False, True))
     check_rows(anchors, pairs, candidates)
     return weights_estimator(
         anchors,
@@ -121,6 +124,7 @@ def contrastive_loss(
         stop_gradient_hardening=stop_gradient_hardening,
         implementation=implementation,
         precision=precision,
+        statistics=statistics,
     )
 
 
@@ -152,6 +156,7 @@ def weights_estimator(
     stop_gradient_hardening: bool,
     implementation: Implementation | None,
     precision: PrecisionLike,
+    statistics: bool = False,
 ) -> AnchorLosses:
     """`contrastive_loss` of arguments that have been checked."""
     others = anchors if candidates is None else candidates
@@ -159,13 +164,18 @@ def weights_estimator(
         implementation = choose_implementation(len(anchors), len(others), psi).implementation
     options = (psi, hardening, stop_gradient_hardening, precision)
     if implementation == "dense":
-        return dense_loss(anchors, pairs, others, *options)
+        return dense_loss(anchors, pairs, others, *options, statistics)
+    if statistics and (implementation == "pallas" or psi.link is None):
+        raise NotImplementedError(
+            f"the {implementation} form of this loss has no statistics; "
+            'implementation="dense" has them, and for InfoNCE "blockwise"'
+        )
     kernels = None
     if implementation == "pallas":
         kernels = _kernels(anchors, others, psi, hardening, pairs)
     if psi.link is None:
         return _rows_at_a_time(anchors, pairs, others, *options)
-    tiles = TileOptions(stop_gradient_hardening, precision, kernels=kernels)
+    tiles = TileOptions(stop_gradient_hardening, precision, kernels=kernels, statistics=statistics)
     return blockwise_losses(tilted_infonce(psi, hardening), anchors, pairs, candidates, tiles)
 
 
@@ -194,15 +204,14 @@ def choose_implementation(
         >>> choose_implementation(8192, 8192).implementation
         'blockwise'
         >>> print(choose_implementation(256, 256, backend="cpu").reason)
-        65536 pairs are at most 262144: matrices of them are cheap and differentiable twice
+        65536 pairs are at most 262144: matrices of them are cheap
     """
     size = anchors * candidates
     small = SMALL.get(jax.default_backend() if backend is None else backend, SMALL_ELSEWHERE)
     if size <= small:
         return Choice(
             "dense",
-            f"{size} pairs are at most {small}: matrices of them are cheap and differentiable "
-            "twice",
+            f"{size} pairs are at most {small}: matrices of them are cheap",
         )
     if psi is not None and psi.link is None:
         return Choice("blockwise", f"{size} pairs: a separable loss takes a few anchors at a time")

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 from hcl_jax import pairs as pairing
 from hcl_jax.hardening import Hardening
 from hcl_jax.losses.anchor_losses import AnchorLosses
+from hcl_jax.losses.pair_statistics import PairStatistics, moments_of
 from hcl_jax.losses.tilted_infonce import (
     TiltedInfoNCE,
     log_factor_of,
@@ -30,9 +31,10 @@ def dense_loss(
     hardening: Hardening,
     detached: bool,
     precision: PrecisionLike,
+    statistics: bool = False,
 ) -> AnchorLosses:
     """The definition, by matrices of all pairs; `detached`: eta takes similarities as constants."""
-    positives, negatives = pairing.masks(pairs)
+    positives, negatives = masks = pairing.masks(pairs)
     similarities = inner_products(anchors, candidates, precision)
     weighing = jax.lax.stop_gradient(similarities) if detached else similarities
     log_eta = log_factor_of(hardening)(weighing)
@@ -53,6 +55,22 @@ def dense_loss(
         total=jnp.sum(losses, axis=1, where=positives),
         positives=jnp.sum(positives, axis=1, dtype=jnp.int32),
         defined=defined,
+        statistics=_statistics(similarities, masks, log_eta, negatives) if statistics else None,
+    )
+
+
+def _statistics(
+    similarities: Float[Array, "anchors candidates"],
+    masks: tuple[Bool[Array, "anchors candidates"], Bool[Array, "anchors candidates"]],
+    log_eta: Float[Array, "anchors candidates"],
+    of_defined: Bool[Array, "anchors candidates"],
+) -> PairStatistics:
+    """Of all positives and negatives, and of the weights of negatives of anchors with a loss."""
+    weights = _masked_softmax(jax.lax.stop_gradient(log_eta), of_defined)
+    squares = jnp.sum(jnp.square(weights), axis=1)
+    positives, negatives = (moments_of(similarities, mask) for mask in masks)
+    return PairStatistics(
+        positives, negatives, jnp.where(squares > 0, 1 / jnp.where(squares > 0, squares, 1), 0)
     )
 
 

@@ -39,6 +39,7 @@ def sharded_contrastive_loss(
     hardening: Hardening | None = None,
     stop_gradient_hardening: bool = True,
     precision: PrecisionLike = lax.Precision.HIGHEST,
+    statistics: bool = False,
 ) -> AnchorLosses:
     """The weights estimator for the rows of this device, with the candidates of all devices.
 
@@ -56,6 +57,7 @@ def sharded_contrastive_loss(
             `hcl_jax.losses.contrastive_loss`.
         precision: precision of the matrix multiplications, by default full, see
             `jax.lax.Precision`.
+        statistics: whether the losses come with statistics of the pairs, as in `contrastive_loss`.
 
     Returns:
         The losses of this device's anchors; average them with `average_loss`
@@ -67,7 +69,6 @@ def sharded_contrastive_loss(
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a psi that is not InfoNCE, a joint
             hardening, or an unknown exchange.
-        NotImplementedError: if differentiated twice, or in forward mode.
 
     Example:
         >>> import jax
@@ -84,6 +85,7 @@ def sharded_contrastive_loss(
     psi, hardening = psi_and_hardening(psi, hardening, embeddings)
     check_sharded_weights_estimator(psi, hardening, exchange)
     check_precision(precision)
+    check_choice("statistics", statistics, (False, True))
     check_shard(embeddings, pairs, bank)
     return sharded_weights_estimator(
         embeddings,
@@ -95,6 +97,7 @@ def sharded_contrastive_loss(
         hardening=hardening,
         stop_gradient_hardening=stop_gradient_hardening,
         precision=precision,
+        statistics=statistics,
     )
 
 
@@ -123,12 +126,13 @@ def sharded_weights_estimator(
     hardening: Hardening,
     stop_gradient_hardening: bool,
     precision: PrecisionLike,
+    statistics: bool = False,
 ) -> AnchorLosses:
     """`sharded_contrastive_loss` of arguments that have been checked."""
     if exchange is None:
         (rows, dim), itemsize = embeddings.shape, embeddings.dtype.itemsize
         exchange = choose_exchange(rows, dim, lax.axis_size(axis_name), itemsize)
-    tiles = TileOptions(stop_gradient_hardening, precision)
+    tiles = TileOptions(stop_gradient_hardening, precision, statistics=statistics)
     options = ShardOptions(tiles, exchange, axis_name)
     return sharded_losses(tilted_infonce(psi, hardening), embeddings, pairs, options, bank)
 

@@ -39,6 +39,12 @@ class TiltedInfoNCE(NamedTuple):
         temperature = jnp.asarray(self.temperature, similarities.dtype)
         return self.log_factor(similarities) + similarities / temperature
 
+    def held(self) -> "TiltedInfoNCE":
+        """The same with an eta that takes similarities as constants, in every derivative."""
+        if self.has_no_hardening:
+            return self
+        return self._replace(log_factor=Partial(_of_constants, self.log_factor))
+
     @property
     def has_no_hardening(self) -> bool:
         """Whether eta is one, which is known before any number is."""
@@ -48,8 +54,15 @@ class TiltedInfoNCE(NamedTuple):
     @property
     def is_monotone(self) -> bool:
         """Whether eta is known to be monotone; somebody's own function need not be."""
-        known = isinstance(self.log_factor, Partial) and self.log_factor.func in MONOTONE
-        return known and self.margin is None
+        law: object = self.log_factor
+        if isinstance(law, Partial) and law.func is _of_constants:
+            (law,) = law.args
+        return isinstance(law, Partial) and law.func in MONOTONE and self.margin is None
+
+
+def _of_constants(log_factor: LogFactor, similarities: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``log eta`` of similarities to which it owes no derivative."""
+    return log_factor(lax.stop_gradient(similarities))
 
 
 def tilted_infonce(psi: Psi | None = None, hardening: Hardening | None = None) -> TiltedInfoNCE:

@@ -16,11 +16,21 @@ from hcl_jax.measure.findings import Findings, measure
 from hcl_jax.measure.objective import Asked, Name, checked
 from hcl_jax.measure.text import comparison, report
 from hcl_jax.normalization import unit_ball, unit_sphere, unnormalized
+from hcl_jax.system.command_line import Page, parsed
 
-DESCRIPTION = """Has a representation collapsed, and how? Prints metrics, classes and a verdict.
-
-    hcl-measure embeddings.npz --out report
-    hcl-measure epoch*.npy --labels y.npy --compare epochs --objective hucl --beta 5"""
+PAGE = Page(
+    "hcl-measure",
+    "FILE [FILE ..] [options]",
+    "Has a representation collapsed, and how? Prints metrics, classes and a verdict.\n"
+    "Files are npz, npy, csv, tsv, parquet or safetensors, from any framework.",
+    {
+        "What is read": ("embeddings", "labels", "embeddings_key", "labels_key", "ignore_label"),
+        "How": ("normalize", "compare", "seed"),
+        "The loss beside the least there is": ("objective", "beta", "temperature", "batch"),
+        "What is written": ("out",),
+    },
+    "hcl-measure embeddings.npz --objective hucl --beta 5 --out report",
+)
 
 NORMALIZATIONS = {"none": unnormalized, "ball": unit_ball, "sphere": unit_sphere}
 
@@ -102,9 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import tyro
 
         config = (tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs)
-        settings = tyro.cli(
-            Measure, prog="hcl-measure", args=arguments, description=DESCRIPTION, config=config
-        )
+        settings = parsed(Measure, PAGE, arguments, config=config)
         with jax.enable_x64(True):
             _run(settings)
     except KeyboardInterrupt:

@@ -129,7 +129,7 @@ def _backward(
 
 
 def _forward_on_cpu(maps: Maps, kernel: Kernel, *, stride: int, padding: Padding) -> Out:
-    forward = _product if _is_product(maps, kernel, stride, padding) else _forward
+    forward = product_of_windows if _is_product(maps, kernel, stride, padding) else _forward
     return forward(maps, kernel, stride=stride, padding=padding)
 
 
@@ -163,7 +163,7 @@ def _maps_gradient(maps: Maps, kernel: Kernel, out: Out, *, stride: int, padding
 def _maps_gradient_of_product(
     maps: Maps, kernel: Kernel, out: Out, *, stride: int, padding: Padding
 ) -> Maps:
-    product = functools.partial(_product, kernel=kernel, stride=stride, padding=padding)
+    product = functools.partial(product_of_windows, kernel=kernel, stride=stride, padding=padding)
     return jax.vjp(product, maps)[1](out)[0]
 
 
@@ -172,7 +172,7 @@ def _is_product(maps: Maps, kernel: Kernel, stride: int, padding: Padding) -> bo
     return pixels == 1 or pixels > math.prod(_counts(maps, kernel, stride, padding))
 
 
-def _product(maps: Maps, kernel: Kernel, *, stride: int, padding: Padding) -> Out:
+def product_of_windows(maps: Maps, kernel: Kernel, *, stride: int, padding: Padding) -> Out:
     """All windows, as vectors, times the kernel as a matrix."""
     padded = jnp.pad(maps, ((0, 0), *padding, (0, 0)))
     seen = windows(

@@ -5,6 +5,7 @@ A SIGKILL leaves a file `NAME.XXXXXXXX.partial` behind, which no reader opens.
 """
 
 import contextlib
+import glob
 import os
 import secrets
 import shutil
@@ -50,9 +51,10 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def remove_partial_files(directory: Path) -> None:
-    """Removes what killed processes left in a directory that no other process writes to."""
-    for path in directory.glob(f"*{PARTIAL}"):
+def remove_partial_files(directory: Path, name: str | None = None) -> None:
+    """Removes what killed processes left of files, or of one file, that no other process writes."""
+    of_file = "" if name is None else f"{glob.escape(name)}."
+    for path in directory.glob(f"{of_file}*{PARTIAL}"):
         remove(path)
 
 

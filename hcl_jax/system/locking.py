@@ -1,12 +1,13 @@
-"""A lock on a directory, held by the one process that writes there.
+"""Locks: on a directory, held by the one process that writes there, and on a file.
 
-The lock is on a file `lock` in the directory, by `filelock`, and ends with the process. Where the
-disk goes away under a running process, or the directory is replaced, the lock is on a file that is
-no longer there; `DirectoryLock.check` notices, before anything is written in another place.
+The lock of a directory is on a file `lock` in it, by `filelock`, and ends with the process. Where
+the disk goes away under a running process, or the directory is replaced, the lock is on a file that
+is no longer there; `DirectoryLock.check` notices, before anything is written in another place.
 """
 
 import contextlib
 import errno
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,23 @@ def locked(directory: Path) -> Iterator[DirectoryLock]:
         raise BlockingIOError(errno.EWOULDBLOCK, reason, str(directory)) from None
     try:
         yield DirectoryLock(path)
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def waiting_lock(path: Path) -> Iterator[None]:
+    """Locks a file for this process; a warning says that another one is waited for."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        warnings.warn(f"waiting for another process that holds {path}", stacklevel=3)
+        lock.acquire()
+    try:
+        yield
     finally:
         lock.release()
 

@@ -142,7 +142,7 @@ def changed_name(name: str, named: Experiment, changed: Experiment) -> str:
     """
     ignored = ("own",) if changed.length_matters else ("own", "epochs")
     values = {
-        field.name: changed.data_label if field.name == "data" else getattr(changed, field.name)
+        field.name: _data_word(changed) if field.name == "data" else getattr(changed, field.name)
         for field in dataclasses.fields(Experiment)
         if field.name not in ignored and getattr(changed, field.name) != getattr(named, field.name)
     }
@@ -152,6 +152,12 @@ def changed_name(name: str, named: Experiment, changed: Experiment) -> str:
         return whole
     digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
     return f"{whole[: LONGEST_NAME - 13]}-{digest}"
+
+
+def _data_word(experiment: Experiment) -> str:
+    """The data in the name of a directory; of one's own also what tells them from namesakes."""
+    own = experiment.own
+    return experiment.data_label if own is None else f"{experiment.data_label}-{own.digest[:8]}"
 
 
 def _word(value: Any) -> str:

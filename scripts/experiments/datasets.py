@@ -1,6 +1,7 @@
 """The data sets by name, and what is used with each: network, views, batch size, archive."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -21,6 +22,7 @@ from hcl_jax.data import (
 from hcl_jax.data.emnist_splits import EMNIST
 from hcl_jax.data.idx_files import IdxSet
 from hcl_jax.data.image_folder import FOLDER
+from hcl_jax.data.indexed_rows import rows_of
 from scripts.experiments.networks import HeadName, NetworkName
 from scripts.experiments.options import ViewsName
 from scripts.experiments.own_data import OwnData, Source, kind_of, load_own, name_or_own
@@ -220,10 +222,12 @@ def load_dataset(source: Source, data_dir: Path = DATA_DIR) -> Dataset | ImageSe
         )
     except ValueError as error:
         raise data.DatasetError(f"{source.data}: {error}") from error
-    thinned = loaded._replace(train=Split(*(array[kept] for array in loaded.train)))
+    train = Split(rows_of(loaded.train.images, kept), loaded.train.labels[kept])
+    thinned = loaded._replace(train=train)
     if own and isinstance(thinned, ImageSet):
         mean, std = data.channel_statistics(thinned.train.images)
-        thinned = thinned._replace(mean=mean, std=std)
+        digest = thinned.digest and hashlib.sha256(thinned.digest.encode() + kept.tobytes())
+        thinned = thinned._replace(mean=mean, std=std, digest=digest and digest.hexdigest())
     return thinned
 
 

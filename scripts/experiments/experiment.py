@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import tyro
 
+from hcl_jax.data.own_splits import EvaluateOn
 from hcl_jax.data.splitting import Profile
 from hcl_jax.data.squares import Damaged
 from hcl_jax.validation import (
@@ -52,14 +53,15 @@ CHOICES: Mapping[str, Iterable[str]] = {
     "schedule": SCHEDULES,
     "average": get_args(Average),
     "damaged": get_args(Damaged),
+    "evaluate_on": get_args(EvaluateOn),
     "imbalance_profile": get_args(Profile),
 }
 """The values of the fields of an experiment that are names."""
 
-FROM_THE_DATA = ("views", "network", "head")
+FROM_THE_DATA = ("views", "network", "head", "evaluate_on")
 """Those of them that may be none: what goes with the data set."""
 
-OF_OWN_DATA = ("test_fraction",)
+OF_OWN_DATA = ("test_fraction", "evaluate_on")
 OF_SQUARES = ("image_size", "damaged")
 """The fields that say something of data of one's own, and of images of any size only."""
 
@@ -79,17 +81,20 @@ class Experiment:
     Where a field is none, it is what `scripts.experiments.datasets` has for the data set.
 
     Attributes:
-        data: "grouped" and "triangle" (synthetic), "digits" (real, bundled), or an image data set;
-            "stl10_unlabelled" trains on the images of STL-10 without labels. "npz:FILE",
+        data: a data set, or npz:FILE, folder:DIR, hf:DIR, tfds:NAME. "grouped", "grouped100" and
+            "triangle" are synthetic, "digits" bundled; "stl10_unlabelled" trains on the images of
+            STL-10 without labels, "svhn_extra" on SVHN's extra images too. "npz:FILE",
             "folder:DIR", "hf:DIR" (saved by Hugging Face's `datasets`) and "tfds:NAME[:CONFIG]"
             (prepared in the data directory) are data of one's own.
         image_size: side of the squares that images of any size become.
         test_fraction: share of every class that is held out of data of one's own that do not say
             what is to be held out.
         split_seed: seed of that choice, and of the images that a long tail keeps.
+        evaluate_on: the split of one's own data to measure on; if none, "test" if there is one,
+            and else "val".
         damaged: whether images that cannot be read are refused or skipped.
-        imbalance: the size of the largest class over that of the smallest in training; above 1
-            later classes keep fewer images.
+        imbalance: size of the largest class over the smallest; above 1 later classes keep fewer
+            training images.
         imbalance_profile: whether sizes fall from class to class, or from half to half.
         objective: which of the paper's four objectives.
         beta: the hardness of HSCL and HUCL; 0 for SCL and UCL. For other hardening functions than
@@ -98,7 +103,7 @@ class Experiment:
         normalization: how projections become embeddings.
         initialization: "random", or "near_nc": first fitted to the simplex, class by class.
         fit_epochs: passes over the training set to fit it.
-        positives: images of the same class ("class"), or two views of one image ("views").
+        positives: images of one class, or two views of one image.
         views: how views are made; with positives of the class the image is taken as it is.
         network: encoder.
         head: projection head.
@@ -106,11 +111,11 @@ class Experiment:
         dtype: computation dtype of residual networks; parameters and loss are float32.
         synchronized: whether batch norm takes its statistics over all devices, not over each.
         epochs: passes over the training set.
-        evaluations: how often the representation is measured, spread over the epochs.
-        probes: whether uniformity, nearest neighbours and a linear probe are measured too.
+        evaluations: how often the representation is measured; spread over the epochs.
+        probes: measure uniformity, neighbours and a linear probe too.
         batch_size: images in a step, over all devices.
-        per_class: images of each class in a step, which then has as many of all its classes; of
-            less common classes images come several times in an epoch.
+        per_class: as many images of each class in a step; of less common classes images then come
+            several times in an epoch.
         parts: the network sees a batch in so many parts, to save memory; the loss is that of the
             whole batch.
         optimizer: "adam" with weight decay added to the gradient, "adamw", or "sgd" with momentum.
@@ -132,6 +137,7 @@ class Experiment:
     image_size: int | None = None
     test_fraction: float = 0.2
     split_seed: int = 0
+    evaluate_on: EvaluateOn | None = None
     damaged: Damaged = "refuse"
     imbalance: float = 1.0
     imbalance_profile: Profile = "exponential"
@@ -294,6 +300,7 @@ class Experiment:
             self.image_size or IMAGE_SIZE,
             self.test_fraction,
             self.split_seed,
+            self.evaluate_on,
             self.damaged,
             self.imbalance,
             self.imbalance_profile,

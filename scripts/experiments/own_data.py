@@ -12,6 +12,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from hcl_jax import data
 from hcl_jax.data import Dataset, ImageSet
+from hcl_jax.data.own_splits import EvaluateOn
 from hcl_jax.data.splitting import Profile
 from hcl_jax.data.squares import Damaged
 from scripts.paths import parsed_path
@@ -34,6 +35,7 @@ class Source(NamedTuple):
         image_size: side of the squares that images of any size become.
         test_fraction: share of every class that is held out of data of one's own.
         split_seed: seed of that choice, and of the images that a long tail keeps.
+        evaluate_on: which split is held out where there are several.
         damaged: what becomes of images that cannot be read.
         imbalance: the size of the largest class over that of the smallest, for a long tail.
         imbalance_profile: how sizes of classes fall.
@@ -43,6 +45,7 @@ class Source(NamedTuple):
     image_size: int
     test_fraction: float
     split_seed: int
+    evaluate_on: EvaluateOn | None
     damaged: Damaged
     imbalance: float
     imbalance_profile: Profile
@@ -60,7 +63,7 @@ class OwnData:
         mean: mean of each channel; none where images are taken as they are.
         std: standard deviation of each channel, or 1 where it is 0; none where images are taken as
             they are.
-        digest: SHA-256 of all images and labels.
+        digest: SHA-256 of all images and labels, or of that of the file of decoded images.
     """
 
     image_shape: tuple[int, ...]
@@ -84,6 +87,7 @@ def load_own(source: Source, data_dir: Path) -> Dataset | ImageSet:
     split: dict[str, Any] = {
         "test_fraction": source.test_fraction,
         "split_seed": source.split_seed,
+        "evaluate_on": source.evaluate_on,
     }
     if kind == "npz":
         return data.npz_set(Path(place), **split)
@@ -101,12 +105,6 @@ def load_own(source: Source, data_dir: Path) -> Dataset | ImageSet:
 
 def found_in(loaded: Dataset | ImageSet) -> OwnData:
     """What an experiment records of data of one's own."""
-    digest = hashlib.sha256()
-    for split in (loaded.train, loaded.test):
-        for array in split:
-            digest.update(f"{array.shape} {array.dtype}\n".encode())
-            for start in range(0, len(array), 1024):
-                digest.update(np.asarray(array[start : start + 1024]).tobytes())
     statistics = (None, None)
     if isinstance(loaded, ImageSet):
         # A channel that is the same everywhere becomes 0.
@@ -117,8 +115,21 @@ def found_in(loaded: Dataset | ImageSet) -> OwnData:
         loaded.class_names,
         len(loaded.train.labels),
         *statistics,
-        digest.hexdigest(),
+        _digest(loaded),
     )
+
+
+def _digest(loaded: Dataset | ImageSet) -> str:
+    """The digest that came with the data, or that of all images and labels."""
+    if isinstance(loaded, ImageSet) and loaded.digest is not None:
+        return loaded.digest
+    digest = hashlib.sha256()
+    for split in (loaded.train, loaded.test):
+        for array in split:
+            digest.update(f"{array.shape} {array.dtype}\n".encode())
+            for start in range(0, len(array), 1024):
+                digest.update(np.asarray(array[start : start + 1024]).tobytes())
+    return digest.hexdigest()
 
 
 def name_or_own(names: Sequence[str]) -> PrimitiveConstructorSpec[str]:

@@ -77,5 +77,5 @@ def run_job(job: Callable[[], None], out: Path, *, if_interrupted: str | None = 
 
 
 def _failed(reason: str, status: int) -> int:
-    print(f"\n{reason}", file=sys.stderr)
+    print(f"\n{' '.join(reason.split())}", file=sys.stderr)
     return status

@@ -28,8 +28,8 @@ class Runtime:
         checkpoint_seconds: after this long the next epoch ends with a checkpoint; 0 for every one.
         keep: how many of the latest checkpoints stay, besides the best; 0 for none at all, not even
             the final state.
-        continues: whether a run of fewer epochs, finished or not, is trained on to the epochs asked
-            for, as one run of that length would be.
+        continues: train on to more epochs; whether the run is finished or not, the result is that
+            of one run of that length.
         resume_anyway: whether a run resumes although a setting of JAX differs from those it began
             with, and the rest of it gets other numbers.
         stop_signals: signals after which the present epoch ends, the state is saved, and the

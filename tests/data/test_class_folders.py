@@ -183,6 +183,71 @@ def test_images_of_unknown_scale_are_refused(tmp_path, image, message):
         read_square(tmp_path / "image.tif", 4)
 
 
+def test_the_split_to_evaluate_on_can_be_chosen(tmp_path):
+    for split in ("train", "val", "test"):
+        for name in "abc" if split != "test" else "ab":
+            save(tmp_path / "pets" / split / name / "image.png", ord(name))
+    pets = tmp_path / "pets"
+    for chosen, count in ((None, 2), ("test", 2), ("val", 3)):
+        assert len(load(pets, evaluate_on=chosen).test.labels) == count
+        listed = list_class_folders(pets, evaluate_on=chosen)
+        assert listed.paths[-1].parts[-3] == (chosen or "test")
+    shutil.rmtree(pets / "test")
+    assert len(load(pets).test.labels) == 3
+    with pytest.raises(DatasetError, match="has no split test to evaluate on; found train, val"):
+        load(pets, evaluate_on="test")
+    with pytest.raises(DatasetError, match="has no split val to evaluate on; found a, b, c"):
+        load(pets / "train", evaluate_on="val")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_other_splits_to_evaluate_on_are_refused(pets):
+    with pytest.raises(ValueError, match="evaluate_on must be one of 'test', 'val', None, got 'a'"):
+        load(pets, evaluate_on="a")
+
+
+def test_what_a_killed_decoding_left_is_removed_at_the_next_start(pets):
+    load(pets)
+    [cache] = (pets.parent / "kept").glob("*.npy")
+    other = cache.with_name("other.npy.12345678.partial")
+    left = [cache.with_name(f"{cache.name}.12345678.partial")]
+    left.append(cache.with_name(f"{cache.stem}.json.12345678.partial"))
+    for path in (*left, other):
+        path.write_bytes(b"half")
+    load(pets)
+    assert left[0].exists(), "nothing is decoded, so that somebody else may be"
+    cache.unlink()
+    load(pets)
+    assert not any(path.exists() for path in left)
+    assert other.exists(), "another process may write it"
+
+
+def test_a_link_that_leads_nowhere_is_a_damaged_image(pets):
+    before = load(pets)
+    (pets / "cat" / "lost.png").symlink_to(pets.parent / "nowhere.png")
+    with pytest.raises(
+        DatasetError, match=r"1 images cannot be read: .*/cat/lost.png: a link that"
+    ):
+        load(pets)
+    with pytest.warns(UserWarning, match="1 images cannot be read"):
+        found = load(pets, damaged="skip")
+    assert len(found.train.labels) + len(found.test.labels) == 10
+    shutil.copy(pets / "cat" / "0.png", pets.parent / "nowhere.png")
+    whole = load(pets)
+    assert len(whole.train.labels) + len(whole.test.labels) == 11
+    assert len({before.digest, found.digest, whole.digest}) == 3
+
+
+def test_the_digest_is_that_of_the_content_wherever_it_lies(pets):
+    first = load(pets)
+    moved = pets.parent / "elsewhere" / "pets"
+    shutil.copytree(pets, moved)
+    assert load(moved).digest == first.digest == load(pets).digest
+    assert load(pets, split_seed=1).digest != first.digest
+    (moved / "cat" / "0.png").rename(moved / "dog" / "0.png")
+    assert load(moved).digest != first.digest
+
+
 def damage(pets, *names):
     for name in names:
         (pets / name).write_bytes((pets / name).read_bytes()[:60])
@@ -313,4 +378,4 @@ def test_a_full_disk_leaves_nothing(pets, monkeypatch):
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(DatasetError, match=r"cannot be kept in .*\.npy: No space left on device"):
         load(pets)
-    assert not list((pets.parent / "kept").iterdir())
+    assert {path.suffix for path in (pets.parent / "kept").iterdir()} == {".lock"}

@@ -61,6 +61,16 @@ def test_splits_are_taken_as_they_are(tmp_path, expected, held_out):
     assert (found.train.labels.tolist(), found.test.labels.tolist()) == ([0, 1, 2] * 3, [2, 0])
 
 
+def test_the_split_to_evaluate_on_can_be_chosen(tmp_path, expected):
+    parts = {"train": table([0, 1, 2] * 3), "test": table([2, 0]), "validation": table([1])}
+    place = saved(tmp_path, datasets.DatasetDict(parts))
+    assert np.array_equal(load(place, evaluate_on="val").test.images, expected[:1])
+    assert np.array_equal(load(place).test.images, expected[:2])
+    table([0, 1, 2] * 3).save_to_disk(str(tmp_path / "alone"))
+    with pytest.raises(DatasetError, match="has no split val to evaluate on; found none"):
+        load(tmp_path / "alone", evaluate_on="val")
+
+
 @pytest.mark.parametrize(
     ("labels", "kind", "names"),
     [

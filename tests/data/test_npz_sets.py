@@ -5,7 +5,15 @@ import zipfile
 import numpy as np
 import pytest
 
-from hcl_jax.data import Dataset, DatasetError, ImageSet, channel_statistics, npz_set
+from hcl_jax.data import (
+    Dataset,
+    DatasetError,
+    ImageSet,
+    channel_statistics,
+    npz_arrays,
+    npz_set,
+)
+from hcl_jax.data.indexed_rows import IndexedRows
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 5, 4, 3), np.uint8)
 LABELS = np.array([30, 10, 20] * 4)
@@ -43,6 +51,76 @@ def test_both_parts_are_taken_as_they_are(tmp_path):
     assert np.array_equal(found.train.images, IMAGES[:8, ..., :1])
     assert np.array_equal(found.test.images, IMAGES[8:, ..., :1])
     assert found.test.labels.tolist() == [1, 2, 0, 1]  # 20, 30, 10, 20
+
+
+def test_the_images_to_evaluate_on_can_be_chosen(tmp_path):
+    parts = {"train": slice(6), "val": slice(6, 9), "test": slice(9, 12)}
+    arrays = {f"{part}_images": IMAGES[rows] for part, rows in parts.items()}
+    arrays |= {f"{part}_labels": LABELS[rows] for part, rows in parts.items()}
+    path = written(tmp_path, **arrays)
+    for chosen, rows in ((None, parts["test"]), ("test", parts["test"]), ("val", parts["val"])):
+        assert np.array_equal(npz_set(path, evaluate_on=chosen).test.images, IMAGES[rows])
+    del arrays["test_images"], arrays["test_labels"]
+    path = written(tmp_path, **arrays)
+    assert np.array_equal(npz_set(path).test.images, IMAGES[parts["val"]])
+    with pytest.raises(DatasetError, match="holds no test_images; it holds train_images, val_im"):
+        npz_set(path, evaluate_on="test")
+    with pytest.raises(DatasetError, match="holds no val_images; it holds images, labels"):
+        npz_set(written(tmp_path, images=IMAGES, labels=LABELS), evaluate_on="val")
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Takes small arrays for large ones."""
+    monkeypatch.setattr(npz_arrays, "LEAST_MAPPED", 64)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"images": IMAGES, "labels": LABELS},
+        {"images": np.asfortranarray(IMAGES), "labels": LABELS},
+        {"images": IMAGES[..., 0].astype(np.float32) / 255, "labels": LABELS},
+        {"x": np.random.default_rng(2).normal(size=(12, 40)).astype(np.float32), "y": LABELS},
+    ],
+    ids=["bytes", "by columns", "floats", "vectors"],
+)
+def test_large_arrays_are_mapped_and_the_same(tmp_path, large, arrays):
+    path = written(tmp_path, **arrays)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(npz_arrays, "LEAST_MAPPED", 10**9)
+        held = npz_set(path)
+    mapped = npz_set(path)
+    assert isinstance(mapped.train.images, IndexedRows)
+    assert isinstance(mapped.train.images.array, np.memmap)
+    assert held.num_classes == mapped.num_classes
+    for ours, theirs in ((mapped.train, held.train), (mapped.test, held.test)):
+        assert np.array_equal(np.asarray(ours.images), theirs.images)
+        assert np.array_equal(ours.labels, theirs.labels)
+        assert ours.images.dtype == theirs.images.dtype
+    np.savez_compressed(path, **arrays)
+    assert isinstance(npz_set(path).train.images, np.ndarray), "a compressed one is held"
+
+
+def test_a_flipped_bit_of_a_mapped_array_is_found(tmp_path, large):
+    path = written(tmp_path, images=IMAGES, labels=LABELS)
+    content = bytearray(path.read_bytes())
+    content[content.index(IMAGES.tobytes()) + 100] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"cannot be read as .npz without pickle: Bad CRC-32"):
+        npz_set(path)
+
+
+def test_a_mapped_array_of_another_length_than_it_says_is_refused(tmp_path, large):
+    path = written(tmp_path, images=IMAGES, labels=LABELS)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["images.npy"] += b"more"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(DatasetError, match=r"images.npy holds \d+ bytes, expected \d+"):
+        npz_set(path)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])

@@ -199,24 +199,15 @@ FORWARD = {
 
 @pytest.mark.parametrize(
     ("form", "mode"),
-    [(form, mode) for form in ("blockwise", "samples") for mode in FORWARD]
+    [("samples", mode) for mode in FORWARD]
     + [
-        pytest.param(form, mode, marks=pytest.mark.slow)
-        for form in OTHERS
+        pytest.param("samples over devices", mode, marks=pytest.mark.slow)
         for mode in ("jvp under jit", "hessian")
     ],
 )
 def test_forward_mode_and_second_derivatives_are_refused_in_our_words(form, mode):
     with pytest.raises(NotImplementedError, match="can be differentiated once, in reverse mode"):
         FORWARD[mode](lambda z: FORMS[form](z, hardening=SHIPPED))
-
-
-def test_forward_mode_of_the_dense_form():
-    def loss(z):
-        return FORMS["dense"](z, hardening=SHIPPED)
-
-    _, found = jax.jvp(loss, (Z,), (Z[::-1],))
-    np.testing.assert_allclose(found, jnp.vdot(jax.grad(loss)(Z), Z[::-1]), rtol=1e-5)
 
 
 def test_stopped_hardening_stops_embeddings_and_not_beta():

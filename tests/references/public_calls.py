@@ -166,6 +166,9 @@ SPECIAL = {
         ),
         {"hardening": hardening.exponential(2.0), "above": 0.6},
     ),
+    "with_statistics": Call(
+        lambda loss: hcl_jax.with_statistics(loss)(Z, Y), {"loss": hcl_jax.scl}
+    ),
     "clip": Call(hcl_jax.clip, {"images": Z, "texts": Z, "temperature": 0.5}),
     "objective": Call(
         hcl_jax.objective, {**BATCH, "supervised": True, "hardening": hardening.exponential(2.0)}
@@ -275,6 +278,12 @@ SPECIAL = {
         losses.choose_implementation, {"anchors": 5, "candidates": 6}
     ),
     "losses.contrastive_loss": Call(losses.contrastive_loss, {"anchors": Z, "pairs": PAIRS}),
+    "losses.loss_statistics": Call(
+        lambda **given: losses.loss_statistics(
+            losses.contrastive_loss(**given, pairs=PAIRS, statistics=True)
+        ),
+        {"anchors": Z},
+    ),
     "losses.sampled_contrastive_loss": Call(
         losses.sampled_contrastive_loss,
         {"key": KEY, "anchors": Z, "pairs": PAIRS, "num_negatives": 2},
@@ -337,8 +346,16 @@ GEOMETRY = {
     **dict.fromkeys(OF_CLASSES, CLASSIFIED),
     **{name: {"spectrum": jnp.asarray([1.0, 0.5])} for name in ("directions", "effective_rank")},
     **dict.fromkeys(("escape_matrix", "escape_rate"), ESCAPING),
+    "collapsed_scl": {
+        "gram": jnp.eye(3),
+        "priors": jnp.asarray([2.0, 1.0, 1.0]),
+        "temperature": 1.0,
+        "beta": 1.0,
+    },
     "hucl_optimum": {"num_classes": 10, "beta": 2.0, "temperature": 1.0, "per_class": 2},
     "hucl_threshold": {"num_classes": 10, "temperature": 1.0, "per_class": 2},
+    "minority_collapse_threshold": {"majority": 2, "minority": 2, "temperature": 1.0},
+    "scl_optimum": {"priors": jnp.asarray([2.0, 1.0, 1.0]), "temperature": 1.0},
     "simplex_etf": {"num_classes": 3, "dim": 4},
     "uniformity": {"embeddings": Z, "scale": 2.0},
 }

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import benchmark_losses, benchmark_training, benchmark_views
-from scripts.benchmarking import contenders, machine_load, results, targets
+from hcl_jax.networks import resnet
+from scripts import benchmark_convolutions, benchmark_losses, benchmark_training, benchmark_views
+from scripts.benchmarking import contenders, convolution_shapes, machine_load, results, targets
 from scripts.benchmarking.contenders import Contender, DisagreementError
 from scripts.benchmarking.machine_load import CpuTimes, share_of_others
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks"
 RESULTS = {
+    "convolutions": benchmark_convolutions,
     "losses": benchmark_losses,
     "losses-again": benchmark_losses,
     "losses-2048": benchmark_losses,
@@ -80,6 +82,40 @@ def test_views_are_measured_and_shown():
     assert [c["scale"] for c in part["contenders"]] == [1.0] * (len(names) - 1) + [2.0]
     assert all(len(c["seconds"]) == 3 and min(c["seconds"]) > 0 for c in part["contenders"])
     assert all(f"| {name} | " in benchmark_views.report(results) for name in names)
+
+
+@pytest.mark.slow
+def test_convolutions_are_measured_and_shown():
+    pytest.importorskip("torch")
+    chosen = benchmark_convolutions.ConvolutionBenchmark(
+        networks=("convnet",), batch=2, rounds=2, machine="here"
+    )
+    results = json.loads(json.dumps(benchmark_convolutions.measure(chosen), default=str))
+    shapes = [shape["shape"] for shape in results["shapes"]]
+    assert shapes[:2] == ["28 x 28, 1 -> 8, 3 x 3", "28 x 28, 8 -> 16, 3 x 3, stride 2"]
+    times = results["shapes"][0]["times"]
+    assert {which: set(names) for which, names in times.items()} == {
+        "forward": {"ours", "XLA", "windows", "torch"},
+        "by maps": {"ours", "torch"},
+        "by kernel": {"ours", "XLA", "torch"},
+    }
+    assert all(len(pairs) == 2 for names in times.values() for pairs in names.values())
+    assert "| all 3 of convnet |" in benchmark_convolutions.report(results)
+
+
+def test_a_resnet_has_its_twenty_convolutions():
+    counts = convolution_shapes.convolutions_of(resnet(5, depth=18, width=4), 2, 32, 3)
+    assert sum(counts.values()) == 20
+    assert counts[convolution_shapes.Shape(2, 32, 4, 8, 1, 2)] == 1
+    assert counts[convolution_shapes.Shape(2, 4, 32, 32, 3, 1)] == 3
+
+
+def test_convolutions_that_disagree_are_refused(monkeypatch):
+    pytest.importorskip("torch")
+    shape = convolution_shapes.Shape(2, 4, 2, 3, 3, 1)
+    monkeypatch.setattr(benchmark_convolutions, "ALLOWED", -1.0)
+    with pytest.raises(DisagreementError, match="4 x 4, 2 -> 3, 3 x 3, forward: ours is off"):
+        list(benchmark_convolutions._contenders(shape))
 
 
 def test_a_turn_is_a_mean_over_the_least_duration(monkeypatch):

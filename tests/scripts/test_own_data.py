@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 
 from hcl_jax.data import npz_set, stratified_split
+from hcl_jax.data.indexed_rows import IndexedRows
 from scripts import export, train
 from scripts.experiments import datasets
 from scripts.experiments.catalogue import METHODS_ALONE, described
 from scripts.experiments.experiment import Experiment
+from scripts.experiments.own_data import found_in
 from scripts.experiments.program import program_of
 from scripts.runs.run_files import experiment_of
 from scripts.runs.runtime import ONE_DEVICE, Runtime
@@ -59,8 +61,9 @@ def test_a_file_is_trained_on(own, words, capsys):
     # A method that is the value of an option is none.
     assert train.main([*words, *EPOCH, "--data-dir", "ucl", "--out", "runs"]) == 0
     [path] = (own / "runs").iterdir()
-    assert path.name == "hscl5-data=own.npz-evaluations=1-batch_size=16"
     kept = experiment_of(path)
+    data = f"own.npz-{kept.own.digest[:8]}"
+    assert path.name == f"hscl5-data={data}-evaluations=1-batch_size=16"
     assert (kept.data, kept.beta) == (f"npz:{own / 'own.npz'}", 5.0)
     assert (kept.own.image_shape, kept.own.num_classes, kept.own.num_train) == ((8,), 3, 48)
     assert kept.own.class_names == ("a", "b", "c")
@@ -70,18 +73,21 @@ def test_a_file_is_trained_on(own, words, capsys):
     assert "the run is in runs" in capsys.readouterr().out
 
 
-def test_a_finished_run_needs_its_data_no_more_but_refuses_others(own, capsys):
+def test_a_finished_run_is_that_of_the_same_data_wherever_they_lie(own, capsys):
     words = ["scl", "--data", "npz:own.npz", *EPOCH, "--out", "runs"]
     assert train.main(words) == 0
     [path] = (own / "runs").iterdir()
     datasets.load_dataset.cache_clear()
     np.savez("own.npz", **vectors(seed=1))
-    assert train.main(words) == 1
-    assert "holds a run of another experiment (own: the directory has" in capsys.readouterr().err
+    assert train.main(words) == 0  # other data of the same name
+    assert len(list((own / "runs").iterdir())) == 2
     (own / "elsewhere").mkdir()
     np.savez("elsewhere/own.npz", **vectors())
     words[2] = "npz:elsewhere/own.npz"
+    finished = (path / "results.json").stat().st_mtime_ns
     assert train.main(words) == 0  # the same data in another place
+    assert (path / "results.json").stat().st_mtime_ns == finished
+    assert len(list((own / "runs").iterdir())) == 2
     (own / "own.npz").unlink()
     assert export.main([str(path), "--out", "encoder"]) == 0
 
@@ -100,6 +106,19 @@ def test_images_of_a_folder_reach_the_network(own):
     np.testing.assert_allclose(images.mean(axis=(0, 1, 2)), 0, atol=1e-5)
     large = dataclasses.replace(found, own=dataclasses.replace(found.own, image_shape=(64, 64, 1)))
     assert (large.defaults.network, large.defaults.views) == ("resnet18", "shift")
+
+
+def test_a_long_tail_of_a_folder_is_an_index_and_what_is_hashed_is_hashed_once(own, monkeypatch):
+    source = Experiment(data=f"folder:{own / 'pictures'}", image_size=4, imbalance=2).source
+    found = datasets.load_dataset(source, own / "data")
+    whole = datasets.load_dataset(source._replace(imbalance=1), own / "data")
+    assert isinstance(found.train.images, IndexedRows)
+    assert np.bincount(found.train.labels).tolist() == [5, 2]
+    assert found.digest not in (None, whole.digest)
+    unread = found._replace(train=found.train._replace(images=np.zeros((7, 4, 4, 3), np.uint8)))
+    assert found_in(unread).digest == found.digest
+    other = source._replace(split_seed=1)
+    assert datasets.load_dataset(other, own / "data").digest != found.digest
 
 
 @pytest.mark.parametrize("data", ["digits", "own"])
@@ -162,6 +181,11 @@ REFUSED = {
         *("--data", "npz:own.npz", "--test-fraction", "0.95")
     ],
     "test_fraction must lie between 0 and 1": ["--data", "npz:own.npz", "--test-fraction", "1"],
+    "has no split val to evaluate on; found a, b": [
+        *("--data", "folder:pictures", "--evaluate-on", "val")
+    ],
+    "holds no test_images; it holds x, y": ["--data", "npz:own.npz", "--evaluate-on", "test"],
+    "evaluate_on is for data of one's own, not for grouped": ["--evaluate-on", "val"],
     "is none of grouped": ["--data", "zip:own.npz"],
     "there is no file": ["--data", "npz:none.npz"],
     "there is no folder": ["--data", "folder:none"],
@@ -182,7 +206,7 @@ def test_what_does_not_fit_is_refused(own, message, capsys):
     except SystemExit as stopped:
         status = stopped.code
     assert status in (1, 2)
-    printed = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    printed = " ".join(capsys.readouterr().err.split())
     assert message in printed
     assert not list(own.glob("runs/*/results.json"))
 

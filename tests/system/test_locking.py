@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from hcl_jax.system.locking import locked
+from hcl_jax.system.locking import locked, waiting_lock
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,6 +24,27 @@ def test_a_directory_is_locked_once(tmp_path):
             pass
     with locked(tmp_path / "a" / "b"):
         pass
+
+
+def test_who_waits_for_a_file_says_so_and_gets_it(tmp_path):
+    order, held = [], threading.Event()
+
+    def hold():
+        with waiting_lock(tmp_path / "file.lock"):
+            held.set()
+            time.sleep(0.2)
+            order.append("first")
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(hold)
+        held.wait()
+        with (
+            pytest.warns(UserWarning, match="waiting for another process that holds .*file.lock"),
+            waiting_lock(tmp_path / "file.lock"),
+        ):
+            order.append("second")
+        done.result()
+    assert order == ["first", "second"]
 
 
 HOLDER = """

@@ -80,6 +80,15 @@ def negative_mask(
     return mask if anchors.bound is None else mask & ~(similarities > along(anchors.bound, axis))
 
 
+def all_negatives(
+    anchors: RowBlock, candidates: RowBlock, axis: int = 0
+) -> Bool[Array, "*blocks n m"]:
+    """Which pairs of a tile are negatives, whatever the bound, of anchors that are no padding."""
+    a, c = along(anchors.as_anchor, axis), along(candidates.as_candidate, 1 - axis)
+    mask = _without_padding(is_negative(a, c), candidates, 1 - axis)
+    return _without_padding(mask, anchors, axis)
+
+
 def positive_mask(
     anchors: RowBlock, candidates: RowBlock, axis: int = 0
 ) -> Bool[Array, "*blocks n m"]:

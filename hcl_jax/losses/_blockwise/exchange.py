@@ -54,18 +54,20 @@ def choose_exchange(rows: int, dim: int, devices: int, itemsize: int = 4) -> Exc
 
 
 def for_each_shard(
-    exchange: Exchange,
-    axis_name: str,
+    exchange: Exchange | None,
+    axis_name: str | None,
     own: Rows,
     visit: Callable[[State, Rows], State],
     state: State,
 ) -> State:
     """Runs ``state = visit(state, rows)`` until the rows of every device have come.
 
-    `own` are the rows of this device, a tree of arrays. "gather" calls `visit` once, with the rows
-    of all devices; "ring" once for every device, sending the next shard on its way before it
-    computes with the present one.
+    `own` are the rows of this device, a tree of arrays; without an exchange there are no others.
+    "gather" calls `visit` once, with the rows of all devices; "ring" once for every device, sending
+    the next shard on its way before it computes with the present one.
     """
+    if exchange is None or axis_name is None:
+        return visit(state, own)
     if exchange == "gather":
         return visit(state, jax.tree.map(lambda x: lax.all_gather(x, axis_name, tiled=True), own))
     size = lax.axis_size(axis_name)

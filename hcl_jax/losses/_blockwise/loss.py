@@ -33,6 +33,10 @@ visited: 1/2 forward, 1/2 + 1 backward. There the shift of the exponentials is o
 **Positives** are looked for only where groups can match (`hcl_jax.losses._blockwise.positives`):
 the rows are sorted by group first. Gradients with respect to temperature, beta and other numbers
 are in `hcl_jax.losses._blockwise.numbers`.
+
+**Other derivatives** are `jax.jvp` of these passes (`hcl_jax.losses._derivatives`). For one set
+they are those of `hcl_jax.losses._blockwise.sharded` with one device, which visit all tiles and
+take each anchor's own shift: nothing there is left out where numbers such as beta are zero.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,12 +83,14 @@ from hcl_jax.losses._blockwise.positives import (
     positive_sums,
     vjp_positives,
 )
+from hcl_jax.losses._blockwise.sharded import ShardOptions, sharded_passes
 from hcl_jax.losses._blockwise.tiles import compute_if
 from hcl_jax.losses._blockwise.vjp import (
     LossInputs,
     Residuals,
     anchor_terms,
     bounded,
+    in_order,
     inverse_permutation,
     mask_undefined,
     softmax_coefficients,
@@ -93,8 +99,9 @@ from hcl_jax.losses._blockwise.vjp import (
     weighted_blocks,
     whole_blocks,
 )
-from hcl_jax.losses._differentiable_once import Embeddings, differentiable_once
+from hcl_jax.losses._derivatives import Embeddings, Passes, differentiable
 from hcl_jax.losses.anchor_losses import AnchorLosses
+from hcl_jax.losses.pair_statistics import Moments
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Pairs
@@ -112,10 +119,14 @@ def blockwise_losses(
     Memory: the tiles (a few ``block^2`` floats, a few ``64 rows``) and copies of the embeddings and
     their gradients.
     """
-    inputs = LossInputs(varying_like(infonce, (anchors, candidates)), pairs)
+    inputs = LossInputs(varying_like(infonce, (anchors, candidates)), pairs).held(options)
+    loops = options._replace(kernels=None, statistics=False)
     if candidates is None:
-        return _one_set(options, inputs, (anchors,))
-    return _two_sets(options, inputs, (anchors, candidates))
+        passes = Passes(options, _one_set_forward, _one_set_backward, _one_set_numbers)
+        return differentiable(passes, sharded_passes(ShardOptions(loops)), inputs, (anchors,))
+    passes = Passes(options, _two_sets_forward, _two_sets_backward, _two_sets_numbers)
+    plain = passes._replace(options=loops)
+    return differentiable(passes, plain, inputs, (anchors, candidates))
 
 
 def _one_set_forward(
@@ -131,17 +142,19 @@ def _one_set_forward(
     def with_running_maximum() -> NegativeStatistics:
         return statistics(infonce, _sums(infonce, rows, rows, options), count)
 
+    moments = None
     if options.kernels is not None:
         constant, stats = jnp.array(False), with_running_maximum()
     else:
         flat = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
         padded, block = whole_blocks(rows, options)
-        sums = symmetric_sums(infonce, padded, block, options.precision)
-        sums = drop_padding(sums, len(order))
+        observed = options.statistics
+        sums = symmetric_sums(infonce, padded, block, options.precision, observed=observed)
+        sums, moments = drop_padding(sums, len(order)), sums.moments
         constant = in_range(sums, count, flat)
         stats = compute_if(~constant, with_running_maximum, statistics(infonce, sums, count, flat))
-    losses, residuals = _with_positives(infonce, rows, rows, stats, constant, options)
-    return take(losses, ranks), residuals
+    losses, residuals = _with_positives(infonce, rows, rows, stats, constant, moments, options)
+    return in_order(losses, ranks), residuals
 
 
 def _one_set_backward(
@@ -181,9 +194,6 @@ def _one_set_numbers(
     return _numbers(options, inputs, (rows, rows), residuals, weight[order], products)
 
 
-_one_set = differentiable_once(_one_set_forward, _one_set_backward, _one_set_numbers)
-
-
 def _two_sets_forward(
     options: TileOptions, inputs: LossInputs, embeddings: Embeddings
 ) -> tuple[AnchorLosses, Residuals]:
@@ -192,10 +202,10 @@ def _two_sets_forward(
     orders, (rows, columns) = _sort_two_sets(embeddings, pairs)
     rows = _bounded(infonce, rows, columns, options)
     count = count_negatives(*pairs)[orders[0]]
-    stats = statistics(infonce, _sums(infonce, rows, columns, options), count)
-    never = jnp.array(False)
-    losses, residuals = _with_positives(infonce, rows, columns, stats, never, options)
-    return take(losses, inverse_permutation(orders[0])), residuals
+    sums = _sums(infonce, rows, columns, options, moments=options.statistics)
+    stats, never = statistics(infonce, sums, count), jnp.array(False)
+    losses, residuals = _with_positives(infonce, rows, columns, stats, never, sums.moments, options)
+    return in_order(losses, inverse_permutation(orders[0])), residuals
 
 
 def _two_sets_backward(
@@ -242,9 +252,6 @@ def _two_sets_numbers(
     both = (rows._replace(bound=residuals.bound), columns)
     products = partial(sum_of_products, gradients, embeddings)
     return _numbers(options, inputs, both, residuals, weight[orders[0]], products)
-
-
-_two_sets = differentiable_once(_two_sets_forward, _two_sets_backward, _two_sets_numbers)
 
 
 def _numbers(
@@ -296,13 +303,18 @@ def _bounded(
 
 
 def _sums(
-    infonce: TiltedInfoNCE, rows: RowBlock, columns: RowBlock, options: TileOptions
+    infonce: TiltedInfoNCE,
+    rows: RowBlock,
+    columns: RowBlock,
+    options: TileOptions,
+    *,
+    moments: bool = False,
 ) -> NegativeSums:
     """Sums over the negatives with a running maximum."""
     if options.kernels is not None:
         return options.kernels.sums(infonce, rows, columns, options.precision)
     (x, block_x), (y, block_y) = (whole_blocks(side, options) for side in (rows, columns))
-    start = empty_sums(x.features)
+    start = empty_sums(x.features, squares=options.statistics, moments=moments)
     sums = accumulate(start, infonce, x, y, (block_x, block_y), options.precision)
     return drop_padding(sums, rows.features.shape[0])
 
@@ -313,11 +325,14 @@ def _with_positives(
     columns: RowBlock,
     stats: NegativeStatistics,
     constant: Bool[Array, ""],
+    moments: Moments | None,
     options: TileOptions,
 ) -> tuple[AnchorLosses, Residuals]:
-    """The losses, once the negatives are known."""
-    sums = positive_sums(infonce, (rows, anchor_terms(stats)), columns, options.precision)
-    return mask_undefined(stats, sums, constant, rows.bound)
+    """The losses, once the negatives and their moments, if wanted, are known."""
+    anchors = (rows, anchor_terms(stats))
+    observed = options.statistics
+    sums = positive_sums(infonce, anchors, columns, options.precision, observed=observed)
+    return mask_undefined(stats, sums, constant, rows.bound, moments)
 
 
 def _vjp_symmetric(

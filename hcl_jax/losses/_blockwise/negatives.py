@@ -22,7 +22,7 @@ from jax import lax
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Bool, Float, Int
 
-from hcl_jax.losses._blockwise.block import RowBlock, along, negative_mask
+from hcl_jax.losses._blockwise.block import RowBlock, all_negatives, along, negative_mask
 from hcl_jax.losses._blockwise.tiles import (
     Index,
     add_to_block,
@@ -31,6 +31,7 @@ from hcl_jax.losses._blockwise.tiles import (
     rectangle,
     triangle,
 )
+from hcl_jax.losses.pair_statistics import Moments, merged, moments_of, no_pairs
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.pairs import Keys, is_negative
@@ -60,14 +61,28 @@ class LogSums(NamedTuple):
 
 
 class NegativeSums(NamedTuple):
-    """Of every anchor, over its negatives: the sum of ``exp(k)`` and the sum of eta."""
+    """Of every anchor, over its negatives.
+
+    Attributes:
+        tilted: the sum of ``exp(k)``.
+        plain: the sum of eta.
+        squares: the sum of ``eta^2``, where statistics are asked for.
+        moments: of all negatives of all anchors, where statistics are asked for.
+    """
 
     tilted: LogSums
     plain: LogSums
+    squares: LogSums | None = None
+    moments: Moments | None = None
 
 
-Totals = tuple[Float[Array, " n"], Float[Array, " n"]]
-"""The sums of ``exp(k - c)`` and of eta less its own constant, of every row."""
+class Totals(NamedTuple):
+    """`NegativeSums` less constants, of every row."""
+
+    tilted: Float[Array, " n"]
+    plain: Float[Array, " n"]
+    squares: Float[Array, " n"] | None = None
+    moments: Moments | None = None
 
 
 class NegativeStatistics(NamedTuple):
@@ -78,12 +93,14 @@ class NegativeStatistics(NamedTuple):
         plain: ``b``.
         number: their number.
         has_negatives: whether the weight eta of any of them is positive.
+        effective: their effective number, where statistics are asked for.
     """
 
     tilted: Float[Array, " n"]
     plain: Float[Array, " n"]
     number: Int[Array, " n"]
     has_negatives: Bool[Array, " n"]
+    effective: Float[Array, " n"] | None = None
 
 
 def count_negatives(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
@@ -128,11 +145,17 @@ def _count_by_comparing(anchors: Keys, candidates: Keys) -> Int[Array, " anchors
 
 
 def symmetric_sums(
-    infonce: TiltedInfoNCE, rows: RowBlock, block: int, precision: PrecisionLike
+    infonce: TiltedInfoNCE,
+    rows: RowBlock,
+    block: int,
+    precision: PrecisionLike,
+    *,
+    observed: bool = False,
 ) -> NegativeSums:
     """Sums for anchors that are the candidates, in whole blocks, less a constant.
 
-    The sum of eta is not computed, and stays zero, where eta is constant (`eta_is_constant`).
+    The sums of eta and of its square are not computed, and stay zero, where eta is constant
+    (`eta_is_constant`). `observed` asks for what statistics need.
     """
     shift = exponent_bounds(infonce, rows.features, rows.features)
     flat = eta_is_constant(infonce, rows.features, rows.features)
@@ -150,21 +173,37 @@ def symmetric_sums(
             others = jnp.sum(jnp.where(across, terms, 0), axis=0)
             return add_to_block(total, j, jnp.where(i == j, 0, others))
 
-        tilted = add(totals[0], infonce.log_tilted(similarities) - shift[0])
-        if infonce.has_no_hardening:
-            return tilted, totals[1]
-        return tilted, lax.cond(
-            flat,
-            lambda total, s: total,
-            lambda total, s: add(total, infonce.log_factor(s) - shift[1]),
-            totals[1],
-            similarities,
-        )
+        def of_power(total: Float[Array, " n"], power: int) -> Float[Array, " n"]:
+            return lax.cond(
+                flat,
+                lambda total, s: total,
+                lambda total, s: add(total, power * (infonce.log_factor(s) - shift[1])),
+                total,
+                similarities,
+            )
+
+        tilted, plain, squares, moments = totals
+        tilted = add(tilted, infonce.log_tilted(similarities) - shift[0])
+        if not infonce.has_no_hardening:
+            plain = of_power(plain, 1)
+            squares = None if squares is None else of_power(squares, 2)
+        if moments is not None:
+            across = all_negatives(y, x, axis=1) & (i != j)
+            moments = merged(moments, moments_of(similarities, all_negatives(x, y), across))
+        return Totals(tilted, plain, squares, moments)
 
     nothing = jnp.zeros(rows.features.shape[0], shift[0].dtype)
     tiles = triangle(rows.features.shape[0] // block)
-    tilted, plain = fold(step, (nothing, nothing), tiles, like=rows)
-    return NegativeSums(LogSums(shift[0], tilted), LogSums(shift[1], plain))
+    start = Totals(nothing, nothing)
+    if observed:
+        start = Totals(nothing, nothing, nothing, no_pairs(nothing))
+    tilted, plain, squares, moments = fold(step, start, tiles, like=rows)
+    return NegativeSums(
+        LogSums(shift[0], tilted),
+        LogSums(shift[1], plain),
+        None if squares is None else LogSums(2 * shift[1], squares),
+        moments,
+    )
 
 
 def exponent_bounds(
@@ -201,14 +240,22 @@ def in_range(sums: NegativeSums, count: Int[Array, " n"], flat: Bool[Array, ""])
     def fine(total: Float[Array, " n"]) -> Bool[Array, " n"]:
         return (total >= SMALLEST_SUM) & (total < math.exp(LARGEST_EXPONENT))
 
-    exact = fine(sums.tilted.total) & (flat | fine(sums.plain.total))
+    weights = fine(sums.plain.total)
+    if sums.squares is not None:
+        weights &= fine(sums.squares.total)
+    exact = fine(sums.tilted.total) & (flat | weights)
     return jnp.all(exact | (count == 0))
 
 
-def empty_sums(features: Float[Array, "n dim"]) -> NegativeSums:
-    """The sums of `accumulate` before any candidate."""
+def empty_sums(
+    features: Float[Array, "n dim"], *, squares: bool = False, moments: bool = False
+) -> NegativeSums:
+    """The sums of `accumulate` before any candidate, with those that are asked for."""
     empty = jnp.zeros(features.shape[0], wide_dtype(features))
-    return NegativeSums(LogSums(empty - jnp.inf, empty), LogSums(empty - jnp.inf, empty))
+    nothing = LogSums(empty - jnp.inf, empty)
+    return NegativeSums(
+        nothing, nothing, nothing if squares else None, no_pairs(empty) if moments else None
+    )
 
 
 def accumulate(
@@ -221,23 +268,29 @@ def accumulate(
 ) -> NegativeSums:
     """Adds candidates to the sums of anchors, both in whole blocks, with a running maximum.
 
-    The sum of eta is left alone where there is no hardening.
+    The sums of eta and of its square are left alone where there is no hardening.
     """
 
     def step(state: NegativeSums, i: Index, j: Index) -> NegativeSums:
         x, y = block_of(anchors, i, blocks[0]), block_of(candidates, j, blocks[1])
         similarities = inner_products(x.features, y.features, precision)
         where = negative_mask(x, y, similarities)
-        old = block_of(state, i, blocks[0])
+        moments, of_rows = state.moments, state._replace(moments=None)
+        old = block_of(of_rows, i, blocks[0])
         tilted = update(old.tilted, infonce.log_tilted(similarities), where, axis=1)
-        plain = old.plain
+        plain, squares = old.plain, old.squares
         if not infonce.has_no_hardening:
-            plain = update(plain, infonce.log_factor(similarities), where, axis=1)
-        return jax.tree.map(
+            log_eta = infonce.log_factor(similarities)
+            plain = update(plain, log_eta, where, axis=1)
+            squares = None if squares is None else update(squares, 2 * log_eta, where, axis=1)
+        if moments is not None:
+            moments = merged(moments, moments_of(similarities, all_negatives(x, y)))
+        new = jax.tree.map(
             lambda whole, part: lax.dynamic_update_slice_in_dim(whole, part, i * blocks[0], 0),
-            state,
-            NegativeSums(tilted, plain),
+            of_rows,
+            NegativeSums(tilted, plain, squares),
         )
+        return new._replace(moments=moments)
 
     counts = [s.features.shape[0] // b for s, b in zip((anchors, candidates), blocks, strict=True)]
     return fold(step, sums, rectangle(*counts), like=(anchors, candidates))
@@ -248,7 +301,7 @@ def update(
 ) -> LogSums:
     """Adds the exponentials of a tile to sums; `axis` is the one along which candidates run."""
     exponents = jnp.where(where, exponents, -jnp.inf)
-    shift = jnp.maximum(sums.shift, jnp.max(exponents, axis=axis))
+    shift = lax.stop_gradient(jnp.maximum(sums.shift, jnp.max(exponents, axis=axis)))
     finite = jnp.where(shift > -jnp.inf, shift, 0)
     added = jnp.sum(jnp.exp(exponents - along(finite, 1 - axis)), axis=axis)
     return LogSums(shift, sums.total * jnp.exp(sums.shift - finite) + added)
@@ -265,18 +318,27 @@ def statistics(
     `flat` says whether the sum of eta was left out because eta is constant.
     """
     number = count.astype(sums.tilted.total.dtype)
-    plain = sums.plain
+    plain, effective = sums.plain, None
+    if sums.squares is not None:
+        squares = sums.squares.log()
+        effective = jnp.where(plain.total != 0, jnp.exp(2 * plain.log() - squares), 0)
+        if infonce.has_no_hardening:
+            effective = number
+        elif flat is not None:
+            effective = jnp.where(flat, number, effective)
     if infonce.has_no_hardening:
         plain = LogSums(jnp.zeros_like(number), number)
     elif flat is not None:
         plain = LogSums(plain.shift, jnp.where(flat, number, plain.total))
     weighted = (plain.total != 0) | jnp.isnan(sums.tilted.total)  # NaN is to be seen in the loss
-    return NegativeStatistics(sums.tilted.log(), plain.log(), count, weighted)
+    return NegativeStatistics(sums.tilted.log(), plain.log(), count, weighted, effective)
 
 
 def drop_padding(sums: NegativeSums, count: int) -> NegativeSums:
     """The sums of the first `count` rows; shifts common to all rows are scalars."""
-    return jax.tree.map(lambda values: values[:count] if values.ndim else values, sums)
+    of_rows = sums._replace(moments=None)
+    kept = jax.tree.map(lambda values: values[:count] if values.ndim else values, of_rows)
+    return kept._replace(moments=sums.moments)
 
 
 def _extreme_similarities(x: Float[Array, "n dim"], y: Float[Array, "m dim"]) -> Float[Array, " 2"]:

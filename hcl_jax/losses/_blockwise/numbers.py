@@ -32,7 +32,7 @@ from hcl_jax.losses._blockwise.gradients import WeightedRows, all_tiles
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import over_positives
 from hcl_jax.losses._blockwise.tiles import Index, block_of, fold
-from hcl_jax.losses._differentiable_once import Embeddings
+from hcl_jax.losses._derivatives import Embeddings
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import varying_like
 from hcl_jax.precision import inner_products

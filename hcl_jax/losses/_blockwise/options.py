@@ -28,9 +28,11 @@ class TileOptions(NamedTuple):
         precision: precision of the matrix multiplications.
         block: rows in a tile, or None for `hcl_jax.losses._blockwise.tiles.tile_length`.
         kernels: what goes over the tiles of negatives, or None for loops of XLA.
+        statistics: whether losses come with statistics of their pairs.
     """
 
     detached: bool = True
     precision: PrecisionLike = lax.Precision.HIGHEST
     block: int | None = None
     kernels: Kernels | None = None
+    statistics: bool = False

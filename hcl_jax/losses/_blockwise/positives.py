@@ -17,6 +17,7 @@ from jax.lax import PrecisionLike
 from jaxtyping import Array, Bool, Float, Int
 
 from hcl_jax.losses._blockwise.block import AnchorTerms, RowBlock, along, positive_mask
+from hcl_jax.losses.pair_statistics import Moments, merged, moments_of, no_pairs
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import pad_rows, padding, valid_rows, varying_like
 from hcl_jax.precision import inner_products, weighted_sums, wide_dtype
@@ -35,11 +36,13 @@ class PositiveSums(NamedTuple):
         total: the sum of losses.
         slope: the sum of their derivatives with respect to the offset.
         number: the number of positives.
+        moments: of all positives of all anchors, where statistics are asked for.
     """
 
     total: Float[Array, "*n"]
     slope: Float[Array, "*n"]
     number: Int[Array, "*n"]
+    moments: Moments | None = None
 
 
 Ranges = tuple[Int[Array, " blocks"], Int[Array, " blocks"]]
@@ -49,10 +52,19 @@ Rows = tuple[RowBlock, AnchorTerms | None]
 """Rows, with the terms of their losses where they are anchors."""
 
 
-def empty_positive_sums(like: Float[Array, "*n"]) -> PositiveSums:
+def empty_positive_sums(like: Float[Array, "*n"], *, observed: bool = False) -> PositiveSums:
     """Sums over no positives, of as many anchors as `like` has numbers."""
     zeros = jnp.zeros_like(like)
-    return PositiveSums(zeros, zeros, zeros.astype(jnp.int32))
+    moments = no_pairs(zeros) if observed else None
+    return PositiveSums(zeros, zeros, zeros.astype(jnp.int32), moments)
+
+
+def added(one: PositiveSums, other: PositiveSums) -> PositiveSums:
+    """The sums over the positives of both."""
+    sums = jax.tree.map(jnp.add, one._replace(moments=None), other._replace(moments=None))
+    if one.moments is None or other.moments is None:
+        return sums
+    return sums._replace(moments=merged(one.moments, other.moments))
 
 
 def positive_sums(
@@ -61,8 +73,11 @@ def positive_sums(
     candidates: RowBlock,
     precision: PrecisionLike,
     block: int = POSITIVE_BLOCK,
+    *,
+    observed: bool = False,
 ) -> PositiveSums:
     """Sums over the positives among some candidates, before undefined anchors are taken out."""
+    real = valid_rows(anchors[0].features.shape[0], block)
 
     def add(
         state: PositiveSums,
@@ -71,17 +86,24 @@ def positive_sums(
         terms: AnchorTerms,
     ) -> PositiveSums:
         value, slope, _ = _pair_losses(infonce, similarities, terms, axis=0)
+        moments = state.moments
+        if moments is not None:
+            of_real = match if real is None else match & real.reshape(shape)[:, :, None]
+            moments = merged(moments, moments_of(similarities, of_real))
         return PositiveSums(
             state.total + jnp.sum(jnp.where(match, value, 0), axis=2),
             state.slope + jnp.sum(jnp.where(match, slope, 0), axis=2),
             state.number + jnp.sum(match, axis=2, dtype=jnp.int32),
+            moments,
         )
 
     count = anchors[0].features.shape[0]
     shape = ((count + padding(count, block)) // block, block)
-    start = empty_positive_sums(jnp.zeros(shape, anchors[1].offset.dtype))
+    start = empty_positive_sums(jnp.zeros(shape, anchors[1].offset.dtype), observed=observed)
     sums = over_positives(add, start, anchors, candidates, precision, block)
-    return jax.tree.map(lambda values: values.reshape(-1)[:count], sums)
+    of_rows = sums._replace(moments=None)
+    kept = jax.tree.map(lambda values: values.reshape(-1)[:count], of_rows)
+    return kept._replace(moments=sums.moments)
 
 
 def largest_positives(

@@ -5,7 +5,8 @@ The mathematics is that of `hcl_jax.losses._blockwise.loss`; the candidates come
 global batch, ``dZ = (G + G^T) Z``: device m computes its rows of the sum from features and row
 statistics of the others, so no gradient travels. In a ring candidates visit twice in the forward
 pass, because the losses of positives need the sums over all negatives, and once in the backward
-pass.
+pass. Second derivatives and forward mode are `jax.jvp` of the same passes, in which tangents of
+features and row statistics travel with them.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ from hcl_jax.losses._blockwise.numbers import (
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import (
     PositiveSums,
+    added,
     empty_positive_sums,
     largest_positives,
     positive_sums,
@@ -53,6 +55,7 @@ from hcl_jax.losses._blockwise.vjp import (
     Residuals,
     anchor_terms,
     bounded,
+    in_order,
     inverse_permutation,
     mask_undefined,
     softmax_coefficients,
@@ -61,7 +64,7 @@ from hcl_jax.losses._blockwise.vjp import (
     weighted_blocks,
     whole_blocks,
 )
-from hcl_jax.losses._differentiable_once import Embeddings, differentiable_once
+from hcl_jax.losses._derivatives import Embeddings, Passes, differentiable
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import varying_like
@@ -79,11 +82,11 @@ WeightedRowsOfPart = tuple[RowBlock, SoftmaxCoefficients, AnchorTerms | None]
 
 
 class ShardOptions(NamedTuple):
-    """How tiles are computed, and how and among which devices candidates travel."""
+    """How tiles are computed, and how and among which devices candidates travel, if they do."""
 
     tiles: TileOptions
-    exchange: Exchange
-    axis_name: str
+    exchange: Exchange | None = None
+    axis_name: str | None = None
 
     def visited(
         self, offers: Sequence[Any], visit: Callable[[State, Any], State], state: State
@@ -118,8 +121,15 @@ def sharded_losses(
 
     With a bank the keys of its rows stand after those of the embeddings among the candidates.
     """
-    inputs = LossInputs(varying_like(infonce, embeddings), pairs)
-    return _sharded(options, inputs, (embeddings,) if bank is None else (embeddings, bank))
+    inputs = LossInputs(varying_like(infonce, embeddings), pairs).held(options.tiles)
+    rows = (embeddings,) if bank is None else (embeddings, bank)
+    alone = options._replace(tiles=options.tiles._replace(statistics=False))
+    return differentiable(sharded_passes(options), sharded_passes(alone), inputs, rows)
+
+
+def sharded_passes(options: ShardOptions) -> Passes:
+    """The passes over the candidates of all devices, or without an exchange of one."""
+    return Passes(options, _sharded_forward, _sharded_backward, _sharded_numbers)
 
 
 def _parts(embeddings: Embeddings, pairs: Pairs) -> list[Part]:
@@ -164,20 +174,23 @@ def _sharded_forward(
         return sums, count + count_negatives(pairs.anchors, visiting[1])[order]
 
     none = jnp.zeros(len(order), jnp.int32)
-    start = varying_like((empty_sums(padded.features), none), rows)
+    observed = tiles.statistics
+    empty = empty_sums(padded.features, squares=observed, moments=observed)
+    start = varying_like((empty, none), rows)
     sums, count = options.visited(offers, add_negatives, start)
     stats = statistics(infonce, drop_padding(sums, len(order)), count)
     anchors = (rows, anchor_terms(stats))
 
     def add_positives(state: PositiveSums, visiting: Visitors) -> PositiveSums:
         candidates = rows_in_one_role(*_by_group(options.exchange, visiting, visiting[1]))
-        sums = positive_sums(infonce, anchors, candidates, tiles.precision)
-        return jax.tree.map(jnp.add, state, sums)
+        sums = positive_sums(infonce, anchors, candidates, tiles.precision, observed=observed)
+        return added(state, sums)
 
-    start = varying_like(empty_positive_sums(stats.tilted), rows)
+    moments = sums.moments
+    start = varying_like(empty_positive_sums(stats.tilted, observed=observed), rows)
     sums = options.visited(offers, add_positives, start)
-    losses, residuals = mask_undefined(stats, sums, jnp.zeros((), bool), rows.bound)
-    return take(losses, ranks), residuals
+    losses, residuals = mask_undefined(stats, sums, jnp.zeros((), bool), rows.bound, moments)
+    return in_order(losses, ranks), residuals
 
 
 def _sharded_backward(
@@ -274,9 +287,6 @@ def _sharded_numbers(
     return inputs._replace(infonce=infonce, pairs=None)
 
 
-_sharded = differentiable_once(_sharded_forward, _sharded_backward, _sharded_numbers)
-
-
-def _by_group(exchange: Exchange, visiting: T, keys: Keys) -> T:
+def _by_group(exchange: Exchange | None, visiting: T, keys: Keys) -> T:
     """Rows sorted by group: shards are, all of them together are not yet."""
-    return visiting if exchange == "ring" else take(visiting, jnp.argsort(keys.group))
+    return take(visiting, jnp.argsort(keys.group)) if exchange == "gather" else visiting

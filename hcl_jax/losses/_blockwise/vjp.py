@@ -19,6 +19,7 @@ from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import PositiveSums
 from hcl_jax.losses._blockwise.tiles import tile_length
 from hcl_jax.losses.anchor_losses import AnchorLosses
+from hcl_jax.losses.pair_statistics import Moments, PairStatistics
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE, greatest_allowed
 from hcl_jax.padding import pad_rows, padding, valid_rows
 from hcl_jax.pairs import Pairs
@@ -31,6 +32,10 @@ class LossInputs(NamedTuple):
 
     infonce: TiltedInfoNCE
     pairs: Pairs
+
+    def held(self, options: TileOptions) -> "LossInputs":
+        """The same with an eta that takes similarities as constants where the options say so."""
+        return self._replace(infonce=self.infonce.held()) if options.detached else self
 
     def differentiated(self, wanted: tuple[bool, ...]) -> Differentiated:
         """The numbers with respect to which the losses are differentiated, by all leaves."""
@@ -71,6 +76,14 @@ def bounded(
     if infonce.margin is None:
         return anchors
     return anchors._replace(bound=greatest_allowed(largest_positives(), infonce.margin))
+
+
+def in_order(losses: AnchorLosses, ranks: Int[Array, " n"]) -> AnchorLosses:
+    """The losses of anchors that were sorted, in their own order."""
+    statistics = losses.statistics
+    if statistics is not None:
+        statistics = statistics._replace(effective=statistics.effective[ranks])
+    return take(losses._replace(statistics=None), ranks)._replace(statistics=statistics)
 
 
 def take(tree: T, order: Int[Array, " n"]) -> T:
@@ -119,11 +132,18 @@ def mask_undefined(
     sums: PositiveSums,
     constant: Bool[Array, ""],
     bound: Float[Array, " anchors"] | None,
+    moments: Moments | None,
 ) -> tuple[AnchorLosses, Residuals]:
-    """The losses, 0 where an anchor is undefined, and what the backward pass needs."""
+    """The losses, 0 where an anchor is undefined, and what the backward pass needs.
+
+    `moments` are those of the negatives, where statistics are asked for.
+    """
     defined = stats.has_negatives & (sums.number > 0)
     losses = AnchorLosses(
         jnp.where(defined, sums.total, 0), jnp.where(defined, sums.number, 0), defined
     )
+    if moments is not None and sums.moments is not None and stats.effective is not None:
+        effective = jnp.where(defined, stats.effective, 0)
+        losses = losses._replace(statistics=PairStatistics(sums.moments, moments, effective))
     slope = jnp.where(defined, sums.slope, 0)
     return losses, Residuals(stats, slope, constant, bound)

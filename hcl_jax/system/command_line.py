@@ -1,0 +1,261 @@
+"""Command lines from dataclasses: help that fits a screen, and errors that are one line.
+
+A command is a dataclass of its options and a `Page`, which says what the first screen shows:
+
+    settings = parsed(Sweep, PAGE, arguments)
+
+tyro reads the words. ``--help`` prints the page, ``--help-all`` every option that there is. What is
+wrong on a command line ends the process with one line and exit status 2.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+WIDTH = 100
+"""Columns of the first screen."""
+
+NAME_WIDTH = 34
+"""Columns of the names of its options."""
+
+USAGE_ERROR = 2
+"""The exit status where words of a command line do not fit."""
+
+METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+UNLIMITED = "100000"
+"""Columns that keep tyro from breaking the lines of its errors."""
+
+Settings = TypeVar("Settings")
+
+
+class _Text(io.StringIO):
+    """Text in memory, which tyro draws its boxes in as on a terminal."""
+
+    encoding = "utf-8"
+
+
+class Page(NamedTuple):
+    """The first screen of a command's help.
+
+    Attributes:
+        command: what is typed, as "python -m scripts.sweep".
+        words: what follows it, as "NAME [NAME ...] [options]".
+        summary: what it does, in one to four lines.
+        groups: the most used options, as the names of fields, by the title of their group.
+        example: a command that works.
+    """
+
+    command: str
+    words: str
+    summary: str
+    groups: Mapping[str, Sequence[str]]
+    example: str
+
+
+def parsed(
+    kind: type[Settings],
+    page: Page,
+    words: Sequence[str] | None = None,
+    *,
+    default: Settings | None = None,
+    config: Sequence[Any] = (),
+) -> Settings:
+    """The options of a command line; SystemExit after help (0) and after an error (2).
+
+    `words` are those of the process if None; `default` has the values of what is not said, and
+    `config` is tyro's.
+    """
+    import tyro
+
+    words = list(sys.argv[1:] if words is None else words)
+    if "--help" in words or "-h" in words:
+        print(first_screen(kind, page, default))
+        raise SystemExit(0)
+    shows_all = "--help-all" in words
+    told: dict[str, Any] = {} if default is None else {"default": default}
+    errors = _Text()
+    try:
+        with contextlib.nullcontext() if shows_all else _caught(errors):
+            return tyro.cli(
+                kind,
+                prog=page.command,
+                description=f"{page.summary}\n\n    {page.example}",
+                args=["--help"] if shows_all else words,
+                config=tuple(config),
+                **told,
+            )
+    except SystemExit as stopped:
+        if not stopped.code:
+            raise
+        raise SystemExit(usage_error(_sentence(errors.getvalue()))) from None
+
+
+def usage_error(reason: str) -> int:
+    """Says in one line what is wrong on a command line, and where to look; the exit status, 2."""
+    print(f"error: {' '.join(reason.split())}; --help shows how it is used", file=sys.stderr)
+    return USAGE_ERROR
+
+
+def first_screen(kind: type, page: Page, default: Any = None) -> str:
+    """The help that fits a screen."""
+    fields = _fields(kind, default)
+    lines = [f"usage: {page.command} {page.words}", "", *page.summary.strip().splitlines()]
+    for title, names in page.groups.items():
+        lines += ["", f"{title}:"]
+        lines += [_line(*fields[name]) for name in names]
+    lines += ["", f"example: {page.example}"]
+    lines += [f"--help-all shows all {len(fields)} options."]
+    return "\n".join(lines)
+
+
+def _line(field: str, hint: Any, value: Any, text: str) -> str:
+    """One option: its name and values, its default, and what it is."""
+    name = f"  {_written(field, hint, value)}".ljust(NAME_WIDTH)
+    shown = _shown(value)
+    sentence = re.split(r"[;:.](?:\s|$)", " ".join(text.split()), maxsplit=1)[0]
+    told = f" ({shown})" if shown else ""
+    room = WIDTH - max(NAME_WIDTH, len(name) + 1) - len(told)
+    return (
+        f"{name.ljust(NAME_WIDTH)} {textwrap.shorten(sentence, room - 1, placeholder=' ..')}{told}"
+    )
+
+
+def _written(field: str, hint: Any, value: Any) -> str:
+    """An option as it is typed, or a word that is no option."""
+    metavar, is_word = _metavar(hint, field)
+    if is_word:
+        return field.upper()
+    marks = getattr(hint, "__metadata__", ())
+    named = next((mark.name for mark in marks if getattr(mark, "name", None)), field)
+    dashed = named.replace("_", "-")
+    if metavar is None:
+        return f"--{'no-' if value is True else ''}{dashed}"
+    return f"--{dashed} {metavar}"
+
+
+def _metavar(hint: Any, field: str) -> tuple[str | None, bool]:
+    """What stands for a value, None for a flag; and whether the option is a word by its place."""
+    marks = getattr(hint, "__metadata__", ())
+    is_word = any("Positional" in repr(mark) for mark in marks)
+    bare = _bare(hint)
+    kinds = [kind for kind in get_args(bare) if kind is not type(None)]
+    if type(None) in get_args(bare):
+        return _metavar(kinds[0], field)[0], is_word
+    if bare is bool:
+        return None, is_word
+    if get_origin(bare) is tuple:
+        return f"{_metavar(kinds[0], field)[0]} ..", is_word
+    listed = f"{{{','.join(map(str, kinds))}}}" if get_origin(bare) is Literal else None
+    listed = listed or next((m.metavar for m in marks if hasattr(m, "metavar") and m.metavar), None)
+    if listed is not None:
+        return listed if len(listed) + len(field) < NAME_WIDTH - 6 else "NAME", is_word
+    return METAVARS.get(bare, "VALUE"), is_word
+
+
+def _bare(hint: Any) -> Any:
+    """A type without what is annotated."""
+    return _bare(get_args(hint)[0]) if hasattr(hint, "__metadata__") else hint
+
+
+def _shown(value: Any) -> str:
+    """A default, where one is worth showing."""
+    if value is None or isinstance(value, bool) or value == () or value is dataclasses.MISSING:
+        return ""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _fields(kind: type, default: Any) -> dict[str, tuple[str, Any, Any, str]]:
+    """All options of a dataclass and of those in it: name, type, default and description."""
+    found = {}
+    hints, texts = get_type_hints(kind, include_extras=True), _descriptions(kind)
+    for field in dataclasses.fields(kind):
+        value = field.default
+        if default is not None:
+            value = getattr(default, field.name)
+        elif field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        hint = hints[field.name]
+        if "Suppress" in repr(getattr(hint, "__metadata__", "")):
+            continue
+        if dataclasses.is_dataclass(_bare(hint)):
+            inner = None if value is dataclasses.MISSING else value
+            found |= _fields(_bare(hint), inner)
+        else:
+            found[field.name] = (field.name, hint, value, texts.get(field.name, ""))
+    return found
+
+
+def _descriptions(kind: type) -> dict[str, str]:
+    """What the docstring says of each attribute."""
+    _, _, listed = (inspect.getdoc(kind) or "").partition("Attributes:\n")
+    parts = re.split(r"^ {4}(\w+): ", listed, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@contextlib.contextmanager
+def _caught(errors: _Text) -> Iterator[None]:
+    """Keeps what tyro prints of an error, in lines that are not broken."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = UNLIMITED
+    try:
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(_Text()):
+            yield
+    finally:
+        os.environ.pop("COLUMNS")
+        if before is not None:
+            os.environ["COLUMNS"] = before
+
+
+UNKNOWN = "Unrecognized options: "
+
+PLAIN = (
+    (r"^Error parsing (--\S+): ", r"\1: "),
+    (r"^Error parsing \S+: ", ""),
+    (r"invalid literal for int\(\) with base 10: (.*)", r"must be an integer, got \1"),
+    (r"could not convert string to float: (.*)", r"must be a number, got \1"),
+    (
+        r"^invalid choice (.*) for argument '(.*)'\. Expected one of \((.*)\)\.?$",
+        r"\2: \1 is none of \3",
+    ),
+    (r"no type matching .* Got errors: .* - <class '\w+'>: (.*)", r"\1"),
+    (r"Could not find valid parse for arguments: \[(.*)\]", r"cannot be read from \1"),
+    (r"^Missing value for argument '(.*)'.*", r"\1 needs a value"),
+)
+"""What tyro says, and how it is said here."""
+
+
+def _sentence(box: str) -> str:
+    """The one thing that a box of tyro's says is wrong, and what may have been meant."""
+    inside = [line[2:].rstrip("│ ") for line in box.splitlines() if line.startswith("│")]
+    if not inside:
+        return box.strip() or "the words do not fit"
+    first = "\n".join(inside).split("─" * 20, maxsplit=1)[0].splitlines()
+    if first[0].startswith("Missing from"):
+        wanted = [line.strip() for line in first[1:] if line.startswith(" " * 4)]
+        names = [line for line in wanted if "(required)" not in line]
+        texts = [
+            line.replace(" (required)", "").rstrip(".") for line in wanted if line not in names
+        ]
+        pairs = zip(names, texts, strict=False)
+        named = [text if name.startswith("{") else f"{name} ({text})" for name, text in pairs]
+        return f"missing: {', '.join(named or names)}"
+    sentence = " ".join(" ".join(first).split())
+    if sentence.startswith(UNKNOWN):
+        words = sentence.removeprefix(UNKNOWN).split(", ")
+        options = [word for word in words if word.startswith("-")]
+        sentence = f"there is no option {options[0]}" if options else f"{words[0]} is not expected"
+    for pattern, plain in PLAIN:
+        sentence = re.sub(pattern, plain, sentence)
+    near = re.findall(r"^ +(--[\w-]+)", "\n".join(inside), re.MULTILINE)
+    meant = ", ".join(dict.fromkeys(near)) if "Perhaps you meant" in box else ""
+    return f"{sentence.rstrip('.')}; did you mean {meant}?" if meant else sentence.rstrip(".")

@@ -71,6 +71,7 @@ LAYERS = {
         "_derivatives",
         "_differentiable_once",
         "dense _sampled_pairs _blockwise",
+        "_sampling_numbers",
         "_sampling",
         "contrastive sampled summary",
         "sharded",
@@ -136,7 +137,8 @@ LAYERS = {
         "runs theory_report",
         "benchmarking run_report",
         "reproduce train sweep report export prepare_data verify_theory "
-        "benchmark_losses benchmark_training benchmark_convolutions benchmark_views "
+        "benchmark_losses benchmark_training benchmark_convolutions benchmark_evaluation "
+        "benchmark_views "
         "compile_for_tpu compile_experiments",
     ),
     "scripts.experiments": (

@@ -109,7 +109,8 @@ LAYERS = {
     "theory": (
         "checking model open_questions",
         "optimum exact escape priors",
-        "evaluation free_features",
+        "limit_values free_features",
+        "evaluation",
         "claims",
     ),
     "theory.checking": ("verdicts", "claim", "tally", "z_scores"),

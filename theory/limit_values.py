@@ -36,8 +36,9 @@ def limit_values(model: LatentClassModel) -> dict[str, Any]:
     are unit vectors. Raises PrecisionError if the precision does not suffice.
     """
     psi, eta = model.psi, model.eta
-    fits = isinstance(psi, InfoNCE) and psi.legal and psi.q is not None
-    if not (fits and isinstance(eta, Exponential) and eta.beta >= 0 and model.hypotheses.balanced):
+    if not (isinstance(psi, InfoNCE) and isinstance(eta, Exponential)):
+        return {}
+    if not (psi.legal and psi.has_limit and eta.beta >= 0 and model.hypotheses.balanced):
         return {}
     profile = ProfileParameters(model.num_classes, None, psi)
     found = _optimum(profile, eta.beta)

@@ -45,8 +45,13 @@ LARGEST_EPOCH = 10**9
 SQUARE = 340
 """Width and height of the view of class means, in pixels, which the page scales."""
 
-WHOLE = alt.Axis(tickMinStep=1, format="d")
-LOGARITHMIC = alt.Scale(type="log", domain=[1e-6, 1.2], nice=False, clamp=True)
+WHOLE = alt.Axis(tickMinStep=1, format="d", labelExpr="datum.value % 1 == 0 ? datum.label : ''")
+SHARE = alt.Y(
+    "v:Q",
+    title="part of the largest",
+    scale=alt.Scale(type="log", domain=[1e-6, 1.2], nice=False, clamp=True),
+    axis=alt.Axis(values=[1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1], format=".0e"),
+)
 
 
 def curves(runs: Sequence[FinishedRun], predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -70,12 +75,12 @@ def spectra(runs: Sequence[FinishedRun]) -> dict[str, Any]:
     base = _at_epoch(rows).transform_flatten(["v", "i"])
     lines = base.mark_line(point={"size": 14}).encode(
         alt.X("i:Q", title="direction", axis=WHOLE, scale=alt.Scale(nice=False)),
-        alt.Y("v:Q", title="part of the largest", scale=alt.Scale(type="log", domain=[1e-6, 1.2])),
+        SHARE,
         _colour(runs),
         tooltip=["run:N", alt.Tooltip("i:Q", title="direction"), alt.Tooltip("v:Q", format=".4g")],
     )
-    rule = alt.Chart(alt.InlineData([{"y": DIRECTION_TOLERANCE}]))
-    level = rule.mark_rule(strokeDash=[2, 3], color=INK).encode(y="y:Q")
+    rule = alt.Chart(alt.InlineData([{"v": DIRECTION_TOLERANCE}]))
+    level = rule.mark_rule(strokeDash=[2, 3], color=INK).encode(SHARE)
     return _finished(alt.layer(lines, level), at_epoch=True)
 
 

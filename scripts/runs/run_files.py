@@ -251,6 +251,8 @@ def read_class_means(
     file, found = path / CLASS_MEANS, []
     if not file.exists():
         return found
+    if not file.is_file():
+        raise RunDirectoryError(f"{file} is not a regular file")
     try:
         with file.open("rb") as opened:
             while opened.peek(1):

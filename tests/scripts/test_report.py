@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -118,6 +119,11 @@ def spoil_pickle(path):
         np.save(file, np.array([{}], object), allow_pickle=True)
 
 
+def spoil_by_a_fifo(path):
+    (path / "class_means.npy").unlink()
+    os.mkfifo(path / "class_means.npy")
+
+
 def spoil_metrics(path):
     (path / "metrics.jsonl").write_text("{}\n")
 
@@ -131,6 +137,7 @@ def spoil_metrics(path):
         (spoil_finite, r"does not hold class means of shape \(2, 3, 2\)"),
         (spoil_number, "class means of 4 evaluations, and there are 3"),
         (spoil_pickle, "class_means.npy is damaged"),
+        (spoil_by_a_fifo, "class_means.npy is not a regular file"),
         (spoil_metrics, "metrics.jsonl, line 1, is no evaluation"),
     ],
 )

@@ -4,16 +4,17 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hcl_jax import pairs as pairing
-from hcl_jax.collectives import Collectives
+from hcl_jax.collectives import Collectives, check_collectives
 from hcl_jax.conventions import Bank
 from hcl_jax.normalization import unit_ball, unit_sphere
 from hcl_jax.options import Options
 from hcl_jax.pair_rows import NO_CLASS, WAYS_OUT
 from hcl_jax.pairs import Rows
 from hcl_jax.validation import (
+    check_array,
     check_choice,
     check_embeddings,
     check_no_negative_labels,
@@ -23,6 +24,23 @@ from hcl_jax.validation import (
 
 NORMALIZATIONS = {"unit_sphere": unit_sphere, "unit_ball": unit_ball}
 """What the option `normalize` names."""
+
+
+def image_numbers(embeddings: Any, collectives: Collectives, name: str) -> Int[Array, " n"]:
+    """The numbers of the images of a batch with an axis of views, in the place of what is named."""
+    check_array("embeddings", embeddings)
+    if jnp.ndim(embeddings) != 3:
+        raise ValueError(
+            f"give {name}, or embeddings (batch, views, dim), whose images are numbered; got no "
+            f"{name} and embeddings of shape {jnp.shape(embeddings)}"
+        )
+    return row_numbers(len(embeddings), collectives)
+
+
+def row_numbers(count: int, collectives: Collectives) -> Int[Array, " n"]:
+    """The numbers that `count` rows or images of each device have in the whole batch."""
+    check_collectives(collectives)
+    return jnp.arange(count, dtype=jnp.int32) + collectives.index() * count
 
 
 def stored_rows(

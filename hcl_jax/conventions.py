@@ -196,7 +196,7 @@ def batch_losses(
                 f"{embeddings.shape[1]} and {bank[0].shape[1]}"
             )
         stored = jnp.asarray(bank[0])
-    pairs = _pairs(rows, None if bank is None else bank[1], objective.supervised, conventions)
+    pairs = pairs_of(rows, None if bank is None else bank[1], objective.supervised, conventions)
     compute = partial(
         _losses, conventions=conventions, collectives=collectives, statistics=statistics
     )
@@ -254,7 +254,7 @@ def _losses(
     )
 
 
-def _pairs(
+def pairs_of(
     rows: Rows, stored: Rows | None, supervised: Bool[Array, ""] | bool, conventions: Conventions
 ) -> Pairs:
     """Supervised or unsupervised pairs; which of them may be traced."""

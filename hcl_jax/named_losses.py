@@ -19,9 +19,10 @@ positive out of what it adds to the negatives, as the negatives of `supcon` and 
 from typing import Any, Unpack
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from hcl_jax.collectives import SINGLE, Collectives, check_collectives
+from hcl_jax.batch_rows import image_numbers, row_numbers
+from hcl_jax.collectives import SINGLE, Collectives
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.objectives import objective
 from hcl_jax.options import Labels, Options, Scalar, check_known
@@ -47,6 +48,10 @@ def supcon(
     no labels it is the NT-Xent of SimCLR. Source: Khosla et al., arXiv 2004.11362, equation 2
     (``L_out``), without their factor ``t / 0.07``.
 
+    Positives are in the denominator, so hardening weighs those most, which are most similar, and
+    the loss behaves as `hucl` does: keep beta small. With labels, `hscl`, or `nt_xent` with
+    hardening, have hard negatives of other classes alone.
+
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
         labels: the class of each row, or of each image; None where views are given, for every
@@ -70,7 +75,7 @@ def supcon(
         >>> round(float(supcon(views, temperature=1.0)), 6)  # log(1 + 2 e^-2)
         0.239545
     """
-    options = _preset(options, alpha=0.0, average="anchors")
+    options = _preset(options, of="supcon", alpha=0.0, average="anchors")
     return _of_classes(embeddings, labels, False, hardening, collectives, options)
 
 
@@ -109,7 +114,7 @@ def nt_xent(
         >>> round(float(nt_xent(embeddings, jnp.array([0, 0, 1, 1]), temperature=1.0)), 6)
         0.239545
     """
-    options = _preset(options, alpha=1.0, average="pairs")
+    options = _preset(options, of="nt_xent", alpha=1.0, average="pairs")
     return _of_classes(embeddings, labels, True, hardening, collectives, options)
 
 
@@ -147,9 +152,9 @@ def nscl(
         >>> round(float(nscl(views, jnp.array([0, 1]), temperature=1.0)), 6)  # log(2 e^-2)
         -1.306853
     """
-    options = _preset(options, alpha=0.0, average="pairs")
+    options = _preset(options, of="nscl", alpha=0.0, average="pairs")
     if options.get("groups") is None:
-        options["groups"] = _images(embeddings, collectives, "groups")
+        options["groups"] = image_numbers(embeddings, collectives, "groups")
     return _of_classes(embeddings, labels, True, hardening, collectives, options)
 
 
@@ -177,8 +182,8 @@ def clip(
         collectives: where the rows of the batch are, as in `supcon`.
         **options: see `Options`, but for psi, groups and pair_rule; `temperature` is 0.07 where it
             is not given. `weights` are (2 n,), of the images and then the texts: 1 and 0 leave the
-            direction from images to texts. In a `bank` without labels are negatives of both sets;
-            label 1 makes them texts, negatives of images alone.
+            direction from images to texts. Rows of a `bank` without labels are negatives of both
+            sets; label 1 makes them texts, negatives of images alone.
 
     Returns:
         The mean loss. Similarities within a set are computed, for one program to serve all forms
@@ -201,7 +206,7 @@ def clip(
             f"images and texts must have one shape, row i of one belonging to row i of the other, "
             f"got {images.shape} and {texts.shape}"
         )
-    options = _preset(options, alpha=0.0, average="pairs")
+    options = _preset(options, of="clip", alpha=0.0, average="pairs")
     if options.get("groups") is not None:
         raise ValueError(
             "clip pairs row i with row i; where more rows belong together give hcl_jax.scl both "
@@ -212,7 +217,7 @@ def clip(
             "clip pairs row i with row i; where a rule says who belongs together give hcl_jax.scl "
             "both sets in one batch, with the set of each row among the keys, and pair_rule"
         )
-    options["groups"] = jnp.tile(_numbers(len(images), collectives), 2)
+    options["groups"] = jnp.tile(row_numbers(len(images), collectives), 2)
     rows = jnp.concatenate([images, texts])
     sets = jnp.repeat(jnp.arange(2, dtype=jnp.int32), len(images))
     return _of_classes(rows, sets, True, hardening, collectives, options)
@@ -226,9 +231,7 @@ def _of_classes(
     collectives: Collectives,
     options: Options,
 ) -> Float[Array, ""]:
-    """The objective of a batch, whose images are classes of their own where there are no labels."""
-    if labels is None:
-        labels = _images(embeddings, collectives, "labels")
+    """The objective of a batch, by default without hardening."""
     return objective(
         embeddings,
         labels,
@@ -239,25 +242,9 @@ def _of_classes(
     )
 
 
-def _images(embeddings: Any, collectives: Collectives, name: str) -> Int[Array, " n"]:
-    """The numbers of the images of a batch with an axis of views, in the place of what is named."""
-    if jnp.ndim(embeddings) != 3:
-        raise ValueError(
-            f"give {name}, or embeddings (batch, views, dim), whose images are numbered; got no "
-            f"{name} and embeddings of shape {jnp.shape(embeddings)}"
-        )
-    return _numbers(len(embeddings), collectives)
-
-
-def _numbers(count: int, collectives: Collectives) -> Int[Array, " n"]:
-    """The numbers that this device's images, `count` on each, have in the whole batch."""
-    check_collectives(collectives)
-    return jnp.arange(count, dtype=jnp.int32) + collectives.index() * count
-
-
-def _preset(options: Options, *, alpha: Scalar, average: str) -> Options:
+def _preset(options: Options, *, of: str, alpha: Scalar, average: str) -> Options:
     """The options of a loss of this file, with its psi in the place of the temperature."""
-    check_known(options)
+    check_known(options, of=of)
     if options.get("psi") is not None:
         raise ValueError("this loss has a psi of its own; hcl_jax.scl and hcl_jax.ucl take any")
     given: Any = {"average": average, **options}

@@ -17,19 +17,20 @@ They drop into any training loop:
     >>> value, gradient = jax.value_and_grad(hscl)(embeddings, labels, beta=5.0)
 """
 
+from functools import partial
 from typing import Unpack
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hcl_jax.batch_rows import batch_rows, normalized, ranks, stored_rows
+from hcl_jax.batch_rows import batch_rows, image_numbers, normalized, ranks, stored_rows
 from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
 from hcl_jax.collectives import SINGLE, Collectives, check_collectives
-from hcl_jax.conventions import Objective, batch_losses
+from hcl_jax.conventions import Objective, batch_losses, pairs_of
 from hcl_jax.hardening import Hardening, exponential, no_hardening
 from hcl_jax.losses import average_loss, loss_statistics
-from hcl_jax.options import Labels, Options, Scalar, conventions_of, psi_of
+from hcl_jax.options import Labels, Options, Scalar, check_known, conventions_of, psi_of
 from hcl_jax.validation import (
     check_array,
     check_function,
@@ -41,7 +42,7 @@ from hcl_jax.views_axis import without_views_axis
 
 def scl(
     embeddings: Float[Array, "n *views dim"],
-    labels: Labels,
+    labels: Labels | None = None,
     *,
     collectives: Collectives = SINGLE,
     **options: Unpack[Options],
@@ -50,7 +51,8 @@ def scl(
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
-        labels: the class of each row, or of each image; or whether it has each, for several.
+        labels: the class of each row, or of each image; or whether it has each, for several. None
+            where views are given, for every image to be a class of its own.
         collectives: where the rows of the batch are, see `hcl_jax.parallel.over_axis`; by default
             all on this device.
         **options: see `Options`.
@@ -68,6 +70,7 @@ def scl(
         >>> round(float(scl(embeddings, jnp.array([0, 0, 1, 1]))), 6)  # log(1 + exp(-2))
         0.126928
     """
+    check_known(options, of="scl")
     return objective(
         embeddings,
         labels,
@@ -80,7 +83,7 @@ def scl(
 
 def hscl(
     embeddings: Float[Array, "n *views dim"],
-    labels: Labels,
+    labels: Labels | None = None,
     *,
     beta: Scalar,
     collectives: Collectives = SINGLE,
@@ -90,7 +93,8 @@ def hscl(
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
-        labels: the class of each row, or of each image; or whether it has each, for several.
+        labels: the class of each row, or of each image; or whether it has each, for several. None
+            where views are given, for every image to be a class of its own.
         beta: the hardness, non-negative; 0 gives `scl`.
         collectives: where the rows of the batch are, as in `scl`.
         **options: see `Options`.
@@ -108,6 +112,7 @@ def hscl(
         >>> bool(hscl(embeddings, labels, beta=5.0) > scl(embeddings, labels))
         True
     """
+    check_known(options, of="hscl")
     check_non_negative("beta", beta)
     return objective(
         embeddings,
@@ -121,7 +126,7 @@ def hscl(
 
 def ucl(
     embeddings: Float[Array, "n *views dim"],
-    labels: Labels,
+    labels: Labels | None = None,
     *,
     collectives: Collectives = SINGLE,
     **options: Unpack[Options],
@@ -130,7 +135,8 @@ def ucl(
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
-        labels: the latent class of each row; it picks the positives unless `groups` is given.
+        labels: the latent class of each row, which picks the positives unless `groups` is given;
+            None as in `scl`.
         collectives: where the rows of the batch are, as in `scl`.
         **options: see `Options`.
 
@@ -146,6 +152,7 @@ def ucl(
         >>> round(float(ucl(embeddings, jnp.array([0, 0, 1, 1]))), 6)
         0.353159
     """
+    check_known(options, of="ucl")
     return objective(
         embeddings,
         labels,
@@ -158,7 +165,7 @@ def ucl(
 
 def hucl(
     embeddings: Float[Array, "n *views dim"],
-    labels: Labels,
+    labels: Labels | None = None,
     *,
     beta: Scalar,
     collectives: Collectives = SINGLE,
@@ -168,7 +175,8 @@ def hucl(
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
-        labels: the latent class of each row; it picks the positives unless `groups` is given.
+        labels: the latent class of each row, which picks the positives unless `groups` is given;
+            None as in `scl`.
         beta: the hardness, non-negative; 0 gives `ucl`.
         collectives: where the rows of the batch are, as in `scl`.
         **options: see `Options`.
@@ -186,6 +194,7 @@ def hucl(
         >>> bool(hucl(embeddings, labels, beta=1.0) > ucl(embeddings, labels))
         True
     """
+    check_known(options, of="hucl")
     check_non_negative("beta", beta)
     return objective(
         embeddings,
@@ -199,7 +208,7 @@ def hucl(
 
 def objective(
     embeddings: Float[Array, "n *views dim"],
-    labels: Labels,
+    labels: Labels | None = None,
     *,
     supervised: bool,
     hardening: Hardening,
@@ -211,7 +220,8 @@ def objective(
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim);
             on several devices, those of this device.
-        labels: the class of each row, or of each image; or whether it has each, for several.
+        labels: the class of each row, or of each image; or whether it has each, for several. None
+            where views are given, for every image to be a class of its own.
         supervised: whether negatives are of other classes (True) or everyone.
         hardening: a product hardening function, see `hcl_jax.hardening`.
         collectives: where the rows of the batch are; by default all on this device. See
@@ -236,14 +246,17 @@ def objective(
         0.5414
     """
     check_collectives(collectives)
+    check_known(options, of="objective")
     conventions = conventions_of(options, supervised=supervised)
+    by_rule = options.get("pair_rule") is not None
+    if labels is None and not by_rule:
+        labels = image_numbers(embeddings, collectives, "labels")
     embeddings, of_rows = without_views_axis(
         embeddings,
         labels=labels,
         groups=options.get("groups"),
         weights=options.get("weights"),
     )
-    by_rule = options.get("pair_rule") is not None
     for name in ("groups",) if by_rule else ("labels", "groups"):
         if of_rows[name] is not None:
             check_array(name, of_rows[name])
@@ -257,6 +270,7 @@ def objective(
     first = collectives.index() * sum(np.shape(embeddings)[:1])
     rows = batch_rows(labels, groups, first, options)
     report = options.get("report")
+    stored = stored_rows(options, rows, collectives)
     losses = batch_losses(
         embeddings,
         rows,
@@ -264,7 +278,7 @@ def objective(
         conventions,
         key=options.get("key"),
         collectives=collectives,
-        bank=stored_rows(options, rows, collectives),
+        bank=stored,
         statistics=report is not None,
     )
     if report is not None:
@@ -272,14 +286,17 @@ def objective(
         report(loss_statistics(losses, axis_name=collectives.axis_name))
     if not options.get("quiet", False) and collectives.axis_name is None:
         warn_outside_ball(jnp.asarray(embeddings))
-        if options.get("bank") is None and rows.classes is None and rows.rules is None:
-            warn_without_loss(
-                rows,
-                supervised,
-                self_positives=conventions.self_positives,
-                self_negatives=conventions.self_negatives,
-                ignored_negatives=conventions.ignored_negatives,
-            )
+        warn_without_loss(
+            losses,
+            rows,
+            partial(pairs_of, rows, stored and stored[1], supervised, conventions),
+            supervised=supervised,
+            weights=of_rows["weights"],
+            has_bank=stored is not None,
+            self_positives=conventions.self_positives,
+            self_negatives=conventions.self_negatives,
+            ignored_negatives=conventions.ignored_negatives,
+        )
     return average_loss(
         losses,
         conventions.average,

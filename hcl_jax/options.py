@@ -1,6 +1,7 @@
 """The options of the losses of a batch, and what they come to."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
@@ -22,6 +23,27 @@ Labels = Int[Array, " n"] | Bool[Array, "n classes"] | PairKeys
 
 Normalize = Literal["unit_sphere", "unit_ball"]
 """Where a loss takes its embeddings, if it moves them."""
+
+
+ELSEWHERE = {
+    "beta": "of hscl and hucl; other losses take hardening=hcl_jax.hardening.exponential(beta)",
+    "supervised": "scl and hscl are, ucl and hucl are not; objective takes it",
+    "tau": "here temperature",
+    "temp": "here temperature",
+    "t": "here temperature",
+    "base_temperature": "there is no such factor; multiply the loss by temperature / "
+    "base_temperature",
+    "contrast_mode": "all rows are anchors; give weights, 0 for those that are to be none",
+    "mask": "give groups, whose equal numbers are positives, or pair_rule=hcl_jax.PairRule(..)",
+    "logit_scale": "here temperature=1 / logit_scale",
+    "axis_name": "here collectives=hcl_jax.parallel.over_axis(axis_name)",
+    "gather_distributed": "here collectives=hcl_jax.parallel.over_axis(axis_name)",
+    "reduction": "the loss is the mean; hcl_jax.batch_losses has that of every anchor",
+    "margin": "the four objectives take psi=hcl_jax.psi.triplet_sum(margin=..)",
+    "tau_plus": "the four objectives take psi=hcl_jax.psi.debiased(tau_plus=..)",
+    "rng": "here key",
+}
+"""What options of other codes are here."""
 
 
 class Options(TypedDict, total=False):
@@ -88,22 +110,37 @@ class Options(TypedDict, total=False):
     reference_conventions: bool
 
 
-def check_known(options: Options) -> None:
-    """Raises TypeError for options that no loss has."""
-    unknown = set(options) - set(Options.__annotations__)
+def check_known(options: Options, *, of: str) -> None:
+    """Raises TypeError for options that no loss has, with what may have been meant."""
+    unknown = sorted(set(options) - set(Options.__annotations__))
     if unknown:
-        way_out = (
-            "; beta is of hscl and hucl, the losses with names take hardening=exponential(beta)"
-        )
+        hints = "".join(_hint(name, of, options) for name in unknown)
         raise TypeError(
-            f"unknown options {sorted(unknown)}{way_out if 'beta' in unknown else ''}; "
-            f"known are {list(Options.__annotations__)}"
+            f"unknown options {unknown} of {of}; {hints}known are {list(Options.__annotations__)}"
         )
+
+
+def _hint(name: str, of: str, options: Any) -> str:
+    """What may have been meant by an option that there is not; nothing where nothing is like it."""
+    is_of_four = of in ("scl", "hscl", "ucl", "hucl")
+    if name == "beta" and is_of_four:
+        value = options[name]
+        shown = float(value) if isinstance(value, (int, float)) else ".."
+        return f"{of} has no hardness, h{of}(embeddings, labels, beta={shown}) has; "
+    if name == "hardening" and is_of_four:
+        takes = "takes beta" if of.startswith("h") else "has none"
+        return (
+            f"{of} {takes}, for another hardening function call "
+            f"hcl_jax.objective(.., supervised={'scl' in of}, hardening=..); "
+        )
+    if name in ELSEWHERE:
+        return f"{name}: {ELSEWHERE[name]}; "
+    near = difflib.get_close_matches(name, Options.__annotations__, n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def conventions_of(options: Options, *, supervised: bool) -> Conventions:
     """The conventions that options ask for: those that are given, then those of a preset."""
-    check_known(options)
     if supervised and options.get("self_negatives", False):
         raise ValueError(
             "self_negatives=True has no meaning for SCL and HSCL, whose negatives are of other "

@@ -1,6 +1,7 @@
 """Losses with the statistics of their batch."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -29,7 +30,8 @@ def with_statistics(
         A function of the same arguments that returns the value and the statistics.
 
     Raises:
-        TypeError: if `loss` is no function, is one of `jax.jit`, or does not take options.
+        TypeError: if `loss` is no function, is one of `jax.jit`, or does not take options, as a
+            function of one's own that calls a loss without handing them on.
 
     Example:
         >>> import jax
@@ -45,6 +47,12 @@ def with_statistics(
     if hasattr(loss, "lower"):
         raise TypeError("loss is compiled already; give it first, jax.jit(with_statistics(loss))")
 
+    if not _takes_options(loss):
+        raise TypeError(
+            "loss must be a loss of hcl_jax that takes options, such as hscl, or a "
+            "functools.partial of one, got a function that takes no option report"
+        )
+
     @functools.wraps(loss)
     def both(
         *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -57,3 +65,12 @@ def with_statistics(
         return value, found[0]
 
     return both
+
+
+def _takes_options(loss: Callable[..., Any]) -> bool:
+    """Whether a function takes the option `report`, as far as its signature tells."""
+    try:
+        parameters = inspect.signature(loss).parameters
+    except (TypeError, ValueError):
+        return True
+    return "report" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -163,11 +163,23 @@ def check_array(name: str, value: Any) -> None:
     expected = f"{name} must be a NumPy or JAX array of numbers"
     dtype = getattr(value, "dtype", None)
     if dtype is None or not (hasattr(value, "__array__") or hasattr(value, "__jax_array__")):
-        raise TypeError(f"{expected}, got a {type(value).__name__}")
+        raise TypeError(f"{expected}, got a {type(value).__name__}{_way_to_array(value)}")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{expected}, got a MaskedArray; its method filled makes one")
     if not _has_jax_dtype(value):
-        raise TypeError(f"{expected}, got dtype {dtype}")
+        raise TypeError(f"{expected}, got dtype {dtype}{_way_to_array(value)}")
+
+
+def _way_to_array(value: Any) -> str:
+    """How JAX gets an array of what is none of its own; nothing where there is no one way."""
+    if type(value).__module__.partition(".")[0] == "torch":
+        return "; jax.numpy.from_dlpack(tensor) makes one of a tensor"
+    listed = isinstance(value, (list, tuple))
+    held = getattr(getattr(value, "dtype", None), "kind", "") in ("U", "S", "O")
+    entries = np.asarray(value).flat if held else value if listed else ()
+    if len(entries) and all(isinstance(entry, (str, bytes)) for entry in entries):
+        return "; number texts by numpy.unique(texts, return_inverse=True)[1]"
+    return "; jax.numpy.array makes one" if listed else ""
 
 
 def check_floating(name: str, value: Any) -> None:

@@ -18,7 +18,12 @@ def without_views_axis(
     """
     check_array("embeddings", embeddings)
     shape = jnp.shape(embeddings)
-    if len(shape) != 3:
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise ValueError(
+            "embeddings must have shape (n, dim), or (n, views, dim) for the views of each image, "
+            f"with n, views, dim >= 1, got shape {shape}"
+        )
+    if len(shape) == 2:
         return embeddings, of_images
     batch, views, dim = shape
     repeated = {name: _repeated(name, value, batch, views) for name, value in of_images.items()}

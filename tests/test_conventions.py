@@ -48,8 +48,8 @@ REFUSED = {
     "embeddings must be floating point, got dtype int32": lambda loss: loss(
         jnp.ones((8, 3), jnp.int32), LABELS
     ),
-    r"embeddings must have shape \(n, dim\) with n, dim >= 1, got shape": lambda loss: loss(
-        EMBEDDINGS[:, :, None, None], LABELS
+    r"embeddings must have shape \(n, dim\), or \(n, views, dim\) for.*, got shape": lambda loss: (
+        loss(EMBEDDINGS[:, :, None, None], LABELS)
     ),
     "labels must be integers, got dtype float32": lambda loss: loss(EMBEDDINGS, LABELS * 1.0),
     "implementation must be one of .*, got 'nonsense'": lambda loss: loss(
@@ -256,6 +256,112 @@ def test_a_batch_without_any_loss_is_said(message):
         loss(EMBEDDINGS, labels, quiet=True)
         loss(EMBEDDINGS, LABELS)
         jax.jit(loss)(EMBEDDINGS, labels)
+
+
+SEVERAL = jnp.arange(16).reshape(8, 2) == 16
+RULE = hcl_jax.PairRule(lambda a, c: (a == c) & (a > 9), lambda a, c: a != c)
+ALONE = hcl_jax.PairRule(lambda a, c: a + c == 4, lambda a, c: (a == 1) & (c != 1))
+OTHERS = hcl_jax.Bank(EMBEDDINGS, 9 + jnp.arange(8))
+ODDLY_WITHOUT_LOSS = {
+    "no anchor .* a positive, as no row has a class": {"labels": SEVERAL},
+    "no anchor .* a positive, as no two rows share a class": {"labels": jnp.eye(8, dtype=bool)},
+    "no anchor .* a negative, as all rows share a class": {"labels": ~SEVERAL},
+    "no anchor .* a positive by the pair rule": {"pair_rule": RULE},
+    "no anchor .* a negative by the pair rule": {
+        "pair_rule": hcl_jax.PairRule(lambda a, c: (a >= 0) & (c >= 0))
+    },
+    "no anchor .* has both a positive and a negative": {"pair_rule": ALONE},
+    "no anchor .* a positive in the batch or the bank": {"labels": jnp.arange(8), "bank": OTHERS},
+    "no anchor .* a negative in the batch or the bank": {
+        "labels": jnp.zeros(8, int),
+        "bank": hcl_jax.Bank(EMBEDDINGS, jnp.zeros(8, int)),
+    },
+    "no row of this batch has a label": {"labels": -jnp.ones(8, int), "ignore_label": -1},
+    "the weights of all anchors that have a loss are 0": {"weights": jnp.zeros(8)},
+    "the hardening function gives all negatives of this batch the weight 0": {
+        "hardening": hardening.threshold(1.0)
+    },
+}
+
+
+@pytest.mark.parametrize("message", ODDLY_WITHOUT_LOSS)
+def test_whatever_leaves_no_loss_is_said(message):
+    given = {"labels": LABELS, "hardening": hardening.no_hardening(), **ODDLY_WITHOUT_LOSS[message]}
+    with pytest.warns(hcl_jax.BatchWarning, match=message):
+        assert hcl_jax.objective(EMBEDDINGS, supervised=True, **given) == 0
+
+
+def test_weights_of_some_anchors_and_a_bank_of_positives_are_no_cause_for_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert hcl_jax.scl(EMBEDDINGS, LABELS, weights=jnp.arange(8.0)) > 0
+        stored = hcl_jax.Bank(EMBEDDINGS[::-1], jnp.arange(8))
+        assert hcl_jax.scl(EMBEDDINGS, jnp.arange(8), bank=stored) > 0
+
+
+VIEWS = EMBEDDINGS.reshape(4, 2, DIM)
+OF_IMAGES = {
+    "scl": (hcl_jax.scl, {}),
+    "hscl": (hcl_jax.hscl, {"beta": 2.0}),
+    "ucl": (hcl_jax.ucl, {}),
+    "hucl": (hcl_jax.hucl, {"beta": 2.0}),
+}
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_views_without_labels_are_classes_of_their_image(name):
+    loss, given = OF_IMAGES[name]
+    wanted = loss(VIEWS, jnp.arange(4), **given)
+    assert loss(VIEWS, **given) == wanted
+
+    def local(views):
+        return loss(views, collectives=over_axis("devices"), **given)
+
+    found = jax.vmap(local, axis_name="devices")(VIEWS.reshape(2, 2, 2, DIM))
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"give labels, or embeddings \(batch, views, dim\)"):
+        loss(EMBEDDINGS, **given)
+
+
+def test_objectives_without_labels_over_devices_number_their_images(unchecked):
+    given = {"supervised": True, "hardening": hardening.exponential(2.0)}
+
+    def local(views):
+        return parallel.objective(views, axis_name="devices", **given)
+
+    found = jax.vmap(local, axis_name="devices")(VIEWS.reshape(2, 2, 2, DIM))
+    np.testing.assert_allclose(found, hcl_jax.objective(VIEWS, **given), rtol=1e-6)
+    with pytest.raises(ValueError, match="a pair rule needs keys of the rows"):
+        hcl_jax.objective(VIEWS, pair_rule=RULE, **given)
+
+
+UNKNOWN = {
+    "scl has no hardness, hscl.embeddings, labels, beta=5.0. has": (hcl_jax.scl, {"beta": 5}),
+    "ucl has no hardness, hucl.embeddings, labels, beta=...": (hcl_jax.ucl, {"beta": KEY}),
+    r"hucl takes beta, .* call hcl_jax.objective\(.., supervised=False": (
+        hcl_jax.hucl,
+        {"beta": 1.0, "hardening": hardening.threshold(0.0)},
+    ),
+    r"scl has none, .* call hcl_jax.objective\(.., supervised=True": (
+        hcl_jax.scl,
+        {"hardening": hardening.threshold(0.0)},
+    ),
+    "supervised: scl and hscl are, ucl and hucl are not": (hcl_jax.scl, {"supervised": True}),
+    "of supcon; did you mean temperature. known are": (hcl_jax.supcon, {"temprature": 1.0}),
+    "tau: here temperature; known": (hcl_jax.nscl, {"tau": 1.0}),
+    "axis_name: here collectives=hcl_jax.parallel.over_axis": (hcl_jax.nt_xent, {"axis_name": "d"}),
+    r"unknown options \['collectives'\] of parallel.objective": (
+        parallel.objective,
+        {"axis_name": "d", "supervised": True, "hardening": None, "collectives": SINGLE},
+    ),
+}
+
+
+@pytest.mark.parametrize("message", UNKNOWN)
+def test_unknown_options_are_refused_with_what_may_have_been_meant(unchecked, message):
+    loss, given = UNKNOWN[message]
+    with pytest.raises(TypeError, match=message):
+        loss(EMBEDDINGS, LABELS, **given)
 
 
 def test_embeddings_outside_the_unit_ball_are_said():

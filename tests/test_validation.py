@@ -118,9 +118,21 @@ def test_the_numbers_of_psi_and_hardening_are_single(unchecked, name):
     SCALARS[name](np.float32(0.5))
 
 
+class Tensor:
+    """As one of torch looks."""
+
+    dtype, __array__ = "torch.float32", None
+
+
+Tensor.__module__ = "torch"
+
 NOT_ARRAYS = {
     "got a float": 0.5,
-    "got a list": [1.0],
+    "got a list; jax.numpy.array makes one": [1.0],
+    "got a list; number texts by numpy.unique": ["cat"],
+    "got dtype <U3; number texts by numpy.unique": np.array(["cat"]),
+    "got dtype object; number texts by numpy.unique": np.array(["cat"], object),
+    "got dtype torch.float32; jax.numpy.from_dlpack": Tensor(),
     "got a ShapeDtypeStruct": jax.ShapeDtypeStruct((2,), np.float32),
     "got a MaskedArray": np.ma.masked_less(np.ones(2), 2),
     "got dtype >f4": np.ones(2, ">f4"),

@@ -23,12 +23,12 @@ from hcl_jax import objectives
 from hcl_jax.collectives import over_axis
 from hcl_jax.hardening import Hardening
 from hcl_jax.losses import Exchange
-from hcl_jax.options import Labels, Options
+from hcl_jax.options import Labels, Options, check_known
 
 
 def objective(
     embeddings: Float[Array, "n *views dim"],
-    labels: Labels,
+    labels: Labels | None = None,
     *,
     axis_name: str,
     supervised: bool,
@@ -41,7 +41,7 @@ def objective(
     Args:
         embeddings: normalised embeddings of this device, one a row, or the views of each image:
             (n, views, dim); every device has as many.
-        labels: the class of each row, or image, of this device.
+        labels: the class of each row, or image, of this device; None as in `hcl_jax.scl`.
         axis_name: name of the axis of the devices, as given to `jax.pmap` or to the mesh.
         supervised: whether negatives are of other classes (True) or everyone.
         hardening: a product hardening function.
@@ -71,6 +71,7 @@ def objective(
         >>> bool(losses[0] == losses[1])
         True
     """
+    check_known(options, of="parallel.objective")
     return objectives.objective(
         embeddings,
         labels,

@@ -376,12 +376,14 @@ def test_the_default_is_the_papers_temperature():
         r"labels must have shape \(12,\), one for each image": lambda: hcl_jax.supcon(
             VIEWS, LABELS
         ),
-        r"embeddings must have shape \(n, dim\)": lambda: hcl_jax.scl(Z[None, None], LABELS[:1]),
+        r"embeddings must have shape \(n, dim\), or \(n, views, dim\)": lambda: hcl_jax.scl(
+            Z[None, None], LABELS[:1]
+        ),
         r"weights must have shape \(12,\), one for each image.*\(12, 2\)": lambda: hcl_jax.supcon(
             VIEWS, weights=jnp.ones((12, 2))
         ),
         r"unknown options \['tau'\]": lambda: hcl_jax.supcon(Z, LABELS, tau=1.0),
-        r"unknown options \['beta'\]; beta is of hscl and hucl": lambda: hcl_jax.supcon(
+        r"unknown options \['beta'\] of supcon; beta: of hscl and hucl": lambda: hcl_jax.supcon(
             Z, LABELS, beta=1.0
         ),
         r"unknown options \['labels'\]": lambda: hcl_jax.clip(Z, Z, labels=LABELS),

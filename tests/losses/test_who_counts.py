@@ -11,7 +11,6 @@ from references.loss_cases import batch
 
 import hcl_jax
 from hcl_jax import hardening, losses, pairs, parallel
-from hcl_jax.batch_warnings import warn_without_loss
 
 Z, LABELS, WEIGHTS = batch(count=24, dim=4, classes=4)
 LABELS = LABELS.at[jnp.array([2, 3, 11, 17, 18])].set(-1)
@@ -230,9 +229,3 @@ def test_errors(message, call):
 def _with_in_negatives(values):
     keys = pairs.supervised(pairs.rows(GROUPS))
     return keys._replace(anchors=keys.anchors._replace(in_negatives=values))
-
-
-def test_a_batch_without_labels_says_so():
-    rows = pairs.rows(jnp.full(24, -1), ignore_label=-1)
-    with pytest.warns(hcl_jax.BatchWarning, match="no row of this batch has a label"):
-        warn_without_loss(rows, True, self_positives=False, self_negatives=False)

@@ -21,12 +21,11 @@ from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, run_job
 from scripts.runs.run_files import REPORT
 
-
 PAGE = Page(
     "python -m scripts.report",
     "RUN [RUN ..] [--out PATH]",
-    "Writes the report of finished runs on the same data: one HTML page, with charts, that needs no\n"
-    "network. `reproduce`, `train` and `sweep` write reports of their runs themselves.",
+    "Writes the report of finished runs on the same data: one HTML page, with charts, that needs\n"
+    "no network. `reproduce`, `train` and `sweep` write reports of their runs themselves.",
     {"Options": ("out",)},
     "python -m scripts.report runs/train/grouped-scl runs/train/grouped-hscl5 --out report.html",
 )

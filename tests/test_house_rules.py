@@ -108,7 +108,7 @@ LAYERS = {
     "theory": (
         "checking model open_questions",
         "optimum exact escape priors",
-        "evaluation free_features",
+        "evaluation free_features trained",
         "claims",
     ),
     "theory.checking": ("verdicts", "claim", "tally", "z_scores"),
@@ -129,6 +129,7 @@ LAYERS = {
     "theory.priors": ("limit minority programme",),
     "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
+    "theory.trained": ("perceptron",),
     "theory.claims": (CLAIMS,),
     "scripts": (
         "paths data_preparation",

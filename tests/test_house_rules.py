@@ -71,6 +71,7 @@ LAYERS = {
         "_derivatives",
         "_differentiable_once",
         "dense _sampled_pairs _blockwise",
+        "_sampling_numbers",
         "_sampling",
         "contrastive sampled summary",
         "sharded",
@@ -137,7 +138,8 @@ LAYERS = {
         "runs theory_report",
         "benchmarking",
         "reproduce train sweep export prepare_data verify_theory "
-        "benchmark_losses benchmark_training benchmark_convolutions benchmark_views "
+        "benchmark_losses benchmark_training benchmark_convolutions benchmark_evaluation "
+        "benchmark_views "
         "compile_for_tpu compile_experiments",
     ),
     "scripts.experiments": (
@@ -151,7 +153,7 @@ LAYERS = {
     "scripts.runs": (
         "evaluation exit_status markdown provenance",
         "runtime run_files tables",
-        "progress figures run_directory",
+        "progress figures run_directory listing",
         "non_finite resuming runners",
         "loop",
     ),

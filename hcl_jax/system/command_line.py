@@ -227,6 +227,8 @@ PLAIN = (
         r"^invalid choice (.*) for argument '(.*)'\. Expected one of \((.*)\)\.?$",
         r"\2: \1 is none of \3",
     ),
+    (r"no type matching .* Got errors: .* - <class '\w+'>: (.*)", r"\1"),
+    (r"Could not find valid parse for arguments: \[(.*)\]", r"cannot be read from \1"),
     (r"^Missing value for argument '(.*)'.*", r"\1 needs a value"),
 )
 """What tyro says, and how it is said here."""

@@ -166,7 +166,8 @@ LAYERS = {
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
         "findings section heartbeat formulas",
-        "documents escape_sections model_sections optimum_figures optimum_tables priors_sections",
+        "documents escape_sections model_sections network_escape optimum_figures optimum_tables "
+        "priors_sections",
         "page sections",
     ),
 }

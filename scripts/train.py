@@ -33,7 +33,7 @@ from scripts.experiments.experiment import Experiment
 from scripts.experiments.own_data import kind_of
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
-from scripts.runs.exit_status import RefusedError, run_job
+from scripts.runs.exit_status import RefusedError, naming, run_job
 from scripts.runs.listing import listing, overview
 from scripts.runs.loop import run
 from scripts.runs.progress import steps_bar
@@ -113,7 +113,7 @@ def train(name: str, named: Experiment, settings: Train) -> None:
         raise RefusedError(str(error)) from error
     path = settings.out / changed_name(name, named, experiment)
     refuse_what_does_not_fit([experiment], runtime)
-    with steps_bar([experiment], runtime) as progress:
+    with steps_bar([experiment], runtime) as progress, naming(path):
         results = run(experiment, path, progress, runtime)
     if not is_first():
         return

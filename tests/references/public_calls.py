@@ -48,6 +48,7 @@ READS_FILES = {
     "data.cifar100",
     "data.class_folders",
     "data.digits",
+    "data.emnist",
     "data.fashion_mnist",
     "data.hugging_face_set",
     "data.kmnist",
@@ -55,6 +56,7 @@ READS_FILES = {
     "data.mnist",
     "data.npz_set",
     "data.stl10",
+    "data.svhn",
     "data.tfds_set",
     "data.tiny_imagenet",
     "encoders.load_encoder",
@@ -236,6 +238,10 @@ SPECIAL = {
     "data.chunks": Call(
         lambda **given: list(data.chunks(**given)),
         {"split": SPLIT, "batches": BATCHES, "steps_per_chunk": 1},
+    ),
+    "data.class_balanced_batches": Call(
+        data.class_balanced_batches,
+        {"key": KEY, "labels": np.arange(12) % 3, "num_classes": 3, "per_class": 2},
     ),
     "data.gaussian_class_means": Call(data.gaussian_class_means, {"key": KEY, "dim": 3, **GROUPED}),
     "data.gaussian_classes": Call(

@@ -60,6 +60,19 @@ RATES: tuple[tuple[OptimizerName, float], ...] = (
 )
 
 
+LINES = {0.003: ":", 0.01: "-", 0.1: "--"}
+"""Of the learning rates at which the thickness is drawn."""
+
+Choice = tuple[tuple[tuple[OptimizerName, float], ...], tuple[Method, ...]]
+
+
+def chosen(effort: Effort) -> Choice:
+    """The learning rates and methods: all of them takes minutes."""
+    if effort is Effort.FULL:
+        return RATES, METHODS
+    return (("sgd", 0.01), ("sgd", 0.1)), METHODS[:3]
+
+
 class Course(NamedTuple):
     """What was seen before training and after every epoch.
 
@@ -130,7 +143,7 @@ def network_table(effort: Effort = Effort.FULL) -> Table:
     """Every method at every learning rate."""
     header = ["optimiser", "learning rate", "objective", "thinnest", "predicted rate"]
     rows = []
-    for (optimizer, rate), method in itertools.product(RATES, METHODS):
+    for (optimizer, rate), method in itertools.product(*chosen(effort)):
         found = course(method, optimizer, rate)
         start, left = found.thinnest, found.left
         until = EPOCHS if left is None else left
@@ -158,16 +171,16 @@ def network_figure(effort: Effort) -> "Figure":
     figure, [left, right] = blank_figure(
         "learning rate x steps / (1 - momentum)", "thickness", "epochs to leave", size=(10, 4)
     )
-    _draw_courses(left)
-    for colour, method in enumerate(METHODS[:4]):
+    rates, methods = chosen(effort)
+    _draw_courses(left, effort)
+    for colour, method in enumerate(methods[:4]):
         name = f"{method.objective} {method.beta:g}".removesuffix(" 0")
         for optimizer, marker in (("sgd", "o-"), ("adam", "s--")):
-            chosen = [(o, rate) for o, rate in RATES if o == optimizer]
-            found = [course(method, o, rate).left for o, rate in chosen]
+            own = [(o, rate) for o, rate in rates if o == optimizer]
+            found = [course(method, o, rate).left for o, rate in own]
             shown = [1.3 * EPOCHS if epochs is None else max(epochs, 1) for epochs in found]
             label = name if optimizer == "sgd" else None
-            rates = [rate for _, rate in chosen]
-            right.plot(rates, shown, marker, color=f"C{colour}", label=label)
+            right.plot([r for _, r in own], shown, marker, color=f"C{colour}", label=label)
     right.axhline(EPOCHS, color="grey", linewidth=0.8)
     right.set(xscale="log", yscale="log", xlabel="learning rate (circles: SGD, squares: Adam)")
     right.set_title(f"above the line: not in {EPOCHS} epochs")
@@ -176,11 +189,14 @@ def network_figure(effort: Effort) -> "Figure":
     return figure
 
 
-def _draw_courses(axes: "Axes") -> None:
+def _draw_courses(axes: "Axes", effort: Effort) -> None:
     """The thickness of SCL and HSCL under gradient descent."""
-    for (rate, line), (colour, method) in itertools.product(
-        ((0.003, ":"), (0.01, "-"), (0.1, "--")), enumerate(METHODS[:3])
-    ):
+    lines = [
+        (rate, LINES[rate])
+        for optimizer, rate in chosen(effort)[0]
+        if optimizer == "sgd" and rate in LINES
+    ]
+    for (rate, line), (colour, method) in itertools.product(lines, enumerate(METHODS[:3])):
         found = course(method, "sgd", rate)
         times = np.arange(1, EPOCHS + 1) * 10 * rate / (1 - MOMENTUM)
         name = f"{method.objective} {method.beta:g}".removesuffix(" 0")

@@ -142,11 +142,15 @@ def _peers(z: Tensor, y: Tensor, memory_limit: float) -> list[Contender]:
         losses = None
     if losses is not None:
         both = losses.SupConLoss(temperature=1.0)
-        found.append(_contender("pytorch-metric-learning SupConLoss", "pml supcon", both, z, y))
+        found.append(
+            _contender("pytorch-metric-learning SupConLoss", "supcon, normalised", both, z, y)
+        )
         positives = float((torch.bincount(y) ** 2).sum())
         if 8 * positives * (len(z) ** 2 - positives) < memory_limit:  # a matrix of both
             both = losses.NTXentLoss(temperature=1.0)
-            found.append(_contender("pytorch-metric-learning NTXentLoss", "pml nt", both, z, y))
+            found.append(
+                _contender("pytorch-metric-learning NTXentLoss", "nt-xent, normalised", both, z, y)
+            )
     lightly = _lightly_loss()
     if lightly is not None:
         loss = lightly(temperature=1.0)
@@ -155,7 +159,7 @@ def _peers(z: Tensor, y: Tensor, memory_limit: float) -> list[Contender]:
         def two_views(z: Tensor, y: Tensor) -> Tensor:
             return loss(z[:half], z[half : 2 * half])
 
-        found.append(_contender("lightly NTXentLoss", "lightly", two_views, z, y))
+        found.append(_contender("lightly NTXentLoss", "two halves", two_views, z, y))
     return found
 
 

@@ -196,11 +196,11 @@ def _bands(
     rows: Ranges, columns: tuple[Int[Array, " others"], Int[Array, " others"]]
 ) -> tuple[Int[Array, " blocks"], Int[Array, " blocks"]]:
     """Which blocks of columns may match each block of rows: from first up to but without last."""
-    reach_up = lax.cummax(columns[1])
-    reach_down = lax.cummin(columns[0], reverse=True)
-    first = jnp.searchsorted(reach_up, rows[0], side="left")
-    last = jnp.searchsorted(reach_down, rows[1], side="right")
-    return first.astype(jnp.int32), last.astype(jnp.int32)
+    least, greatest = columns
+    # ``~`` turns the order around, so that one loop searches for both ends.
+    reach = lax.cummax(jnp.stack([greatest, ~least[::-1]]), axis=1)
+    found = jax.vmap(jnp.searchsorted)(reach, jnp.stack([rows[0], ~rows[1]])).astype(jnp.int32)
+    return found[0], len(least) - found[1]
 
 
 def _ranges(rows: RowBlock) -> Ranges:

@@ -42,7 +42,7 @@ def contenders(
         found += [
             _contender("torch eager, same mathematics", "hscl", exact, z, y),
             _contender("torch.compile, same mathematics", "hscl", torch.compile(exact), z, y),
-            _contender("SupCon in the style of SupContrast", "supcon", supcon, z, y),
+            _contender("SupCon in the style of SupContrast", "zeros counted", supcon, z, y),
         ]
         found += _peers(z, y, memory_limit)
     pairs = float((torch.bincount(y) ** 2).sum())
@@ -121,7 +121,7 @@ def multinomial_hscl(z: Tensor, y: Tensor, *, beta: float, draws: int) -> Tensor
 def supcon(z: Tensor, y: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Supervised contrastive loss (Khosla et al., 2020) as widely copied: dense, masks as floats.
 
-    The mean over anchors of the mean over positives.
+    The mean over anchors of the mean over positives, where an anchor without positives counts as 0.
     """
     mask = torch.eq(y[:, None], y[None, :]).float()
     logits = torch.div(torch.matmul(z, z.T), temperature)

@@ -5,6 +5,7 @@ import inspect
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple, get_origin
 
 from docutils import nodes
@@ -21,11 +22,13 @@ KINDS = ("function", "class", "exception", "data", "module")
 
 
 class Entry(NamedTuple):
-    """A public name, the directive that documents it, and the first line of what it says."""
+    """A public name, the directive that documents it, the first line of what it says, and whether
+    hcl_jax itself has it too."""
 
     name: str
     kind: str
     line: str
+    again: bool
 
 
 def entries_of(module: str) -> list[Entry]:
@@ -36,16 +39,16 @@ def entries_of(module: str) -> list[Entry]:
         for name, value in vars(contents).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module
     ]
-    entries = (
-        _entry(name, getattr(contents, name)) for name in getattr(contents, "__all__", defined)
-    )
+    entries = (_entry(contents, name) for name in getattr(contents, "__all__", defined))
     return sorted(entries, key=lambda entry: KINDS.index(entry.kind))
 
 
-def _entry(name: str, value: object) -> Entry:
+def _entry(module: ModuleType, name: str) -> Entry:
+    value = getattr(module, name)
     kind = _kind(value)
     text = _text_of(name, value) if kind == "data" else inspect.getdoc(value) or ""
-    return Entry(name, kind, text.partition("\n")[0])
+    again = module is not hcl_jax and getattr(hcl_jax, name, None) is value
+    return Entry(name, kind, text.partition("\n")[0], again)
 
 
 def _kind(value: object) -> str:
@@ -131,7 +134,7 @@ def visit_formula(translator, node):
 
 def visit_displayed_formula(translator, node):
     """The same for one that stands by itself."""
-    translator.body.append(f"<div>{mathml(node.astext(), display=True)}</div>")
+    translator.body.append(f'<div class="formula">{mathml(node.astext(), display=True)}</div>')
     raise nodes.SkipNode
 
 
@@ -170,7 +173,9 @@ html_show_sourcelink = False
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 html_math_renderer = "mathml"
-nb_execution_mode = "off"
+nb_execution_mode = "off"  # what is committed is shown; `-D nb_execution_mode=force` runs them
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import tyro
 from jaxtyping import Array
 
 from hcl_jax.networks import Model, convnet, resnet
 from hcl_jax.networks import convolutions as ours
+from hcl_jax.system.command_line import Page, parsed
 from scripts.benchmarking.contenders import TURN, DisagreementError, check_torch, say
 from scripts.benchmarking.convolution_shapes import Shape, convolutions_of
 from scripts.benchmarking.machine_load import cpu_times, share_of_others
@@ -55,6 +55,15 @@ ALLOWED = 1e-3
 PASSES = ("forward", "by maps", "by kernel")
 
 
+PAGE = Page(
+    "python -m scripts.benchmark_convolutions",
+    "[options]",
+    "Times the convolutions of a network and their gradients beside XLA's and PyTorch's.",
+    {"Options": ("networks", "batch", "rounds", "threads", "machine", "out")},
+    "python -m scripts.benchmark_convolutions --networks convnet --rounds 3 --out runs/benchmark",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class ConvolutionBenchmark:
     """Time convolutions and their gradients.
@@ -78,7 +87,7 @@ class ConvolutionBenchmark:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    chosen = tyro.cli(ConvolutionBenchmark, args=arguments, description=__doc__)
+    chosen = parsed(ConvolutionBenchmark, PAGE, arguments)
     return run_benchmark("convolutions", chosen.out, lambda: measure(chosen), report)
 
 

@@ -15,7 +15,6 @@ import dataclasses
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,7 @@ from hcl_jax.system.command_line import Page, parsed, usage_error
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import (
     METHODS_ALONE,
-    SMALL_SETS,
     UnknownExperimentError,
-    catalogue,
     changed_name,
     described,
     find_experiment,
@@ -36,8 +33,8 @@ from scripts.experiments.experiment import Experiment
 from scripts.experiments.own_data import kind_of
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
-from scripts.runs import markdown
-from scripts.runs.exit_status import RefusedError, run_job
+from scripts.runs.exit_status import RefusedError, naming, run_job
+from scripts.runs.listing import listing, overview
 from scripts.runs.loop import run
 from scripts.runs.progress import steps_bar
 from scripts.runs.run_files import read_finished_metrics
@@ -45,23 +42,6 @@ from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import Runtime
 
 DEFAULT = "grouped-hscl5"
-
-REPORTED = dict.fromkeys(
-    (data for data in SMALL_SETS if data != "grouped100"),
-    "run, see docs/results.md and docs/training.md",
-)
-"""Data sets on which the experiments have been run, and where the results are."""
-
-REPORTED_RUNS = dict.fromkeys(
-    (
-        f"{data}-{method}"
-        for data in ("fashion_mnist", "grouped100")
-        for method in ("scl", "hscl5", "ucl", "hucl5")
-    ),
-    "run, see docs/results.md",
-)
-"""Single experiments that have been run on other data sets."""
-
 
 PAGE = Page(
     "python -m scripts.train",
@@ -98,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["--list"]:
-        print(listing(*words[1:2]))
+        print(listing(words[1]) if words[1:] else overview())
         return 0
     name = _taken_out(words)
     try:
@@ -133,7 +113,7 @@ def train(name: str, named: Experiment, settings: Train) -> None:
         raise RefusedError(str(error)) from error
     path = settings.out / changed_name(name, named, experiment)
     refuse_what_does_not_fit([experiment], runtime)
-    with steps_bar([experiment], runtime) as progress:
+    with steps_bar([experiment], runtime) as progress, naming(path):
         results = run(experiment, path, progress, runtime)
     if not is_first():
         return
@@ -178,27 +158,6 @@ def summary(experiment: Experiment, result: Mapping[str, Any]) -> str:
 def _number(value: float | None) -> float:
     """A number of an evaluation; null in JSON was not finite."""
     return math.nan if value is None else value
-
-
-def listing(pattern: str = "*") -> str:
-    """A Markdown table of named experiments, with the paper's values where there are any.
-
-    The pattern is a part of the name, or has "*" for any text.
-    """
-    pattern = pattern if "*" in pattern else f"*{pattern}*"
-    rows = []
-    for name, experiment in catalogue().items():
-        if fnmatch(name, pattern):
-            paper = paper_values(experiment)
-            values = (
-                ["", "", ""]
-                if paper is None
-                else [paper.equal_inner_product, f"{paper.directions} of 99", paper.top1]
-            )
-            here = REPORTED_RUNS.get(name) or REPORTED.get(experiment.data, "not yet run")
-            rows.append([f"`{name}`", *values, here])
-    header = ["`python -m scripts.train`", "the paper: equal-ip", "directions", "top-1 %", "here"]
-    return "\n".join(markdown.table(header, rows))
 
 
 if __name__ == "__main__":

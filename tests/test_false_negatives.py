@@ -110,6 +110,23 @@ def test_two_sets():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found, wanted)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_second_derivatives():
+    z, direction = jnp.float64(Z), jnp.float64(Z[::-1])
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def product(z, implementation):
+        def loss(z, beta):
+            eta = without_false_negatives(hardening.exponential(beta), margin=0.1)
+            return FORMS[implementation](z, supervised=True, hardening=eta)
+
+        return jax.jvp(jax.grad(loss, argnums=(0, 1)), (z, 2.0), (direction, 1.0))
+
+    found, wanted = product(z, "blockwise"), product(z, "dense")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found, wanted)
+
+
 def test_draws_are_of_negatives_within_the_margin():
     """The only negative within the bound is the last row, which every draw finds."""
     z = jnp.array([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6], [0.0, 1.0]])

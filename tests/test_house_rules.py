@@ -44,8 +44,8 @@ LAYERS = {
         "preemption",
     ),
     "hcl_jax.geometry": (
-        "_checks _pseudo_inverse shrunk_frames",
-        "classes simplex",
+        "_checks _pseudo_inverse _gram_programme",
+        "classes simplex shrunk_frames unequal_priors minority_collapse",
         "hypersphere spectrum separation",
         "escape summary",
         "streamed_geometry",
@@ -71,6 +71,7 @@ LAYERS = {
         "_derivatives",
         "_differentiable_once",
         "dense _sampled_pairs _blockwise",
+        "_sampling_numbers",
         "_sampling",
         "contrastive sampled summary",
         "sharded",
@@ -107,7 +108,7 @@ LAYERS = {
     ),
     "theory": (
         "checking model open_questions",
-        "optimum exact escape",
+        "optimum exact escape priors",
         "evaluation free_features",
         "claims",
     ),
@@ -126,6 +127,7 @@ LAYERS = {
         "floor_of_models threshold",
     ),
     "theory.escape": ("matrix", "frames paley"),
+    "theory.priors": ("limit minority programme",),
     "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.claims": (CLAIMS,),
@@ -135,7 +137,8 @@ LAYERS = {
         "runs theory_report",
         "benchmarking",
         "reproduce train sweep export prepare_data verify_theory "
-        "benchmark_losses benchmark_training benchmark_convolutions benchmark_views "
+        "benchmark_losses benchmark_training benchmark_convolutions benchmark_evaluation "
+        "benchmark_views "
         "compile_for_tpu compile_experiments",
     ),
     "scripts.experiments": (
@@ -149,7 +152,7 @@ LAYERS = {
     "scripts.runs": (
         "evaluation exit_status markdown provenance",
         "runtime run_files tables",
-        "progress figures run_directory",
+        "progress figures run_directory listing",
         "non_finite resuming runners",
         "loop",
     ),
@@ -162,7 +165,7 @@ LAYERS = {
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
         "findings section heartbeat formulas",
-        "documents escape_sections model_sections optimum_figures optimum_tables",
+        "documents escape_sections model_sections optimum_figures optimum_tables priors_sections",
         "page sections",
     ),
 }

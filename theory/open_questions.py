@@ -60,5 +60,15 @@ OPEN = (
         "the rate of free class means is proved and observed",
         "docs/escape.md, section 1",
     ),
+    OpenQuestion(
+        "the optimum of HSCL, UCL and HUCL under unequal priors",
+        "that of SCL is proved; for HSCL where minority classes at one point are stable",
+        "docs/unequal_priors.md, section 5",
+    ),
+    OpenQuestion(
+        "whether minority classes at one point stay optimal for SCL at all imbalances above R*",
+        "certified for eleven cases; what happens at imbalances without bound is proved",
+        "docs/unequal_priors.md, section 3",
+    ),
 )
 """Every open question, in the order of the report."""

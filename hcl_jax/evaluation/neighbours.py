@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hcl_jax.evaluation._checks import accuracy, check_splits, classes_of
+from hcl_jax.padding import pad_rows, padding
 from hcl_jax.precision import at_least_float32, exact_product, unit_vectors
 from hcl_jax.validation import check_count
 
@@ -72,12 +73,13 @@ def _votes(
     num_classes: int,
 ) -> Int[Array, " n"]:
     """The class that most of the k nearest training points have, for every point."""
-    train = unit_vectors(train)
+    train, points = unit_vectors(train), unit_vectors(points)
+    at_once = max(1, min(len(points), SIMILARITIES // len(train)))
+    parts = pad_rows(points, padding(len(points), at_once)).reshape(-1, at_once, points.shape[1])
 
-    def vote(point: Float[Array, " dim"]) -> Int[Array, ""]:
-        similarities = exact_product(train, point[:, None])[:, 0]
-        _, nearest = jax.lax.top_k(similarities, k)
-        return jnp.argmax(jnp.bincount(train_labels[nearest], length=num_classes))
+    def vote(part: Float[Array, "part dim"]) -> Int[Array, " part"]:
+        _, nearest = jax.lax.top_k(exact_product(part, train.T), k)
+        count = functools.partial(jnp.bincount, length=num_classes)
+        return jnp.argmax(jax.vmap(count)(train_labels[nearest]), axis=1)
 
-    at_once = max(1, SIMILARITIES // len(train))
-    return jax.lax.map(vote, unit_vectors(points), batch_size=at_once)
+    return jax.lax.map(vote, parts).reshape(-1)[: len(points)]

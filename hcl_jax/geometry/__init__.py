@@ -17,6 +17,8 @@ of all metrics take the derivative of a norm and of a standard deviation to be 0
     accumulator.py   `Accumulator`: nearly the same of embeddings that come in batches
     escape.py        how fast class means leave dimensional collapse, in theory
     shrunk_frames.py the hardness up to which NC is the optimum of HUCL, and the optimum beyond
+    unequal_priors.py    the optimum of SCL where classes are not equally frequent
+    minority_collapse.py from which imbalance on rare classes are one point there
 """
 
 from hcl_jax.geometry.accumulator import Accumulator
@@ -32,6 +34,7 @@ from hcl_jax.geometry.classes import (
 )
 from hcl_jax.geometry.escape import escape_matrix, escape_rate
 from hcl_jax.geometry.hypersphere import alignment, uniformity
+from hcl_jax.geometry.minority_collapse import minority_collapse_threshold
 from hcl_jax.geometry.separation import cdnv
 from hcl_jax.geometry.shrunk_frames import HUCLOptimum, hucl_optimum, hucl_threshold
 from hcl_jax.geometry.simplex import etf_distance, simplex_etf
@@ -43,6 +46,7 @@ from hcl_jax.geometry.spectrum import (
 )
 from hcl_jax.geometry.streamed_geometry import StreamedGeometry
 from hcl_jax.geometry.summary import Geometry, measure
+from hcl_jax.geometry.unequal_priors import SCLOptimum, collapsed_scl, scl_optimum
 
 __all__ = [
     "DIRECTION_TOLERANCE",
@@ -50,10 +54,12 @@ __all__ = [
     "Accumulator",
     "Geometry",
     "HUCLOptimum",
+    "SCLOptimum",
     "StreamedGeometry",
     "alignment",
     "cdnv",
     "class_means",
+    "collapsed_scl",
     "directions",
     "effective_rank",
     "equal_inner_product",
@@ -63,8 +69,10 @@ __all__ = [
     "hucl_optimum",
     "hucl_threshold",
     "measure",
+    "minority_collapse_threshold",
     "nc1",
     "nc2",
+    "scl_optimum",
     "simplex_etf",
     "singular_values",
     "uniformity",

@@ -1,18 +1,26 @@
 """Argument checks that the metrics share, and the sizes of classes."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from hcl_jax.validation import (
+    check_choice,
     check_count,
     check_embeddings,
     check_floating,
     check_labels,
     check_non_negative,
+    check_positive,
+    check_scalar,
     is_concrete,
 )
+
+Average = Literal["pairs", "anchors"]
+"""How classes weigh as anchors: by their pairs of members, or by their members."""
 
 
 def check_spectrum(spectrum: Float[Array, " singular"]) -> None:
@@ -55,3 +63,17 @@ def class_numbers(labels: Int[Array, " n"]) -> Int[Array, " n"]:
 def class_sizes(labels: Int[Array, " n"], num_classes: int) -> Int[Array, " classes"]:
     """The number of members of every class."""
     return jax.ops.segment_sum(jnp.ones(labels.shape, jnp.int32), labels, num_classes)
+
+
+def check_average(average: Average) -> None:
+    """Raises unless it is one of the two."""
+    check_choice("average", average, ("pairs", "anchors"))
+
+
+def known_number(name: str, value: float, *, positive: bool = False) -> float:
+    """The number of Python; raises unless it is one, and positive or at least not negative."""
+    check_scalar(name, value)
+    if not is_concrete(value):
+        raise TypeError(f"{name} must be a number that is known, not one traced by JAX")
+    (check_positive if positive else check_non_negative)(name, value)
+    return float(value)

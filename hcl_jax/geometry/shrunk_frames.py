@@ -24,13 +24,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hcl_jax.validation import (
-    check_count,
-    check_non_negative,
-    check_positive,
-    check_scalar,
-    is_concrete,
-)
+from hcl_jax.geometry._checks import known_number
+from hcl_jax.validation import check_count
 
 LARGEST = 2**53
 """Numbers of classes up to here are exact in float64."""
@@ -81,7 +76,7 @@ def hucl_threshold(num_classes: int, temperature: float, *, per_class: int | Non
         (3.08538, 3.59031)
     """
     rho = _ratio(num_classes, per_class)
-    temperature = _number("temperature", temperature, positive=True)
+    temperature = known_number("temperature", temperature, positive=True)
     depth = num_classes / (num_classes - 1) / temperature
     inverse = -depth * math.exp(-depth) / math.expm1(-depth)  # 1 / A, which does not overflow
     return (inverse + _lambert_w(rho * inverse * math.exp(-inverse))) / (depth * temperature)
@@ -123,9 +118,9 @@ def hucl_optimum(
         (0.6592, 0.8078, 0.4829)
     """
     rho = _ratio(num_classes, per_class)
-    beta = _number("beta", beta)
-    temperature = _number("temperature", temperature, positive=True)
-    alpha, q = _number("alpha", alpha), _number("q", q, positive=True)
+    beta = known_number("beta", beta)
+    temperature = known_number("temperature", temperature, positive=True)
+    alpha, q = known_number("alpha", alpha), known_number("q", q, positive=True)
     collapsed = num_classes / (num_classes - 1)
     scaled = beta * temperature
     gap = collapsed
@@ -180,12 +175,3 @@ def _ratio(num_classes: int, per_class: int | None) -> float:
         return num_classes - 1.0
     per_class = check_count("per_class", per_class, minimum=2)
     return (num_classes - 1) * (per_class / (per_class - 1))
-
-
-def _number(name: str, value: float, *, positive: bool = False) -> float:
-    """The number of Python; raises unless it is one, and positive or at least not negative."""
-    check_scalar(name, value)
-    if not is_concrete(value):
-        raise TypeError(f"{name} must be a number that is known, not one traced by JAX")
-    (check_positive if positive else check_non_negative)(name, value)
-    return float(value)

@@ -13,38 +13,37 @@ from hcl_jax.losses._derivatives import Embeddings
 from hcl_jax.losses._reverse_mode import ONCE, reverse_mode_only
 from hcl_jax.losses.anchor_losses import AnchorLosses
 
-NO_NUMBERS = (
-    "the samples estimator has no gradient with respect to temperature, beta or other numbers of "
-    "psi and hardening; use jax.lax.stop_gradient, or the weights estimator (no num_negatives), "
-    "which has it in every form"
-)
-
 
 def differentiable_once(
     forward: Callable[[Any, Any, Embeddings], tuple[AnchorLosses, Any]],
     backward: Callable[[Any, Any, Embeddings, Any, Float[Array, " anchors"]], Embeddings],
+    numbers: Callable[[Any, Any, Embeddings, Float[Array, " anchors"]], Any],
 ) -> Callable[[Any, Any, Embeddings], AnchorLosses]:
     """The losses of `forward` with the gradient of `backward`.
 
-    `forward` is a function of options (static), inputs (a pytree without gradients) and embeddings;
-    it returns losses and residuals. `backward` gets the residuals and the derivative of the final
-    scalar with respect to the total of every anchor, 0 where it is undefined, and returns the
-    gradients with respect to the embeddings.
+    `forward` is a function of options (static), inputs (a pytree) and embeddings; it returns losses
+    and residuals. `backward` gets the residuals and the derivative of the final scalar with respect
+    to the total of every anchor, 0 where it is undefined, and returns the gradients with respect to
+    the embeddings. `numbers` is called only if the loss is differentiated with respect to a leaf of
+    the inputs. It gets which leaves these are, after the options, and no residuals; it returns a
+    pytree like the inputs, with None for no gradient.
     """
     forward, backward = _refuse_derivatives(forward), _refuse_derivatives(backward)
+    numbers = _refuse_derivatives(numbers)
 
     def values(options: Any, inputs: Any, embeddings: Embeddings) -> AnchorLosses:
         return forward(options, inputs, embeddings)[0]
 
     def values_and_kept(options: Any, inputs: Any, embeddings: Any) -> tuple[AnchorLosses, Any]:
-        if any(leaf.perturbed for leaf in jax.tree.leaves(inputs, is_leaf=_is_wrapped)):
-            raise NotImplementedError(NO_NUMBERS)
+        leaves = jax.tree.leaves(inputs, is_leaf=_is_wrapped)
+        # Which are differentiated is static, as the structure of a pytree without arrays is.
+        marks = tuple(() if leaf.perturbed else None for leaf in leaves)
         inputs, embeddings = primal_values(inputs, embeddings)
         losses, residuals = forward(options, inputs, embeddings)
-        return losses, (inputs, embeddings, residuals, losses.defined)
+        return losses, (inputs, embeddings, residuals, losses.defined, marks)
 
-    def gradients(options: Any, kept: Any, cotangents: Any) -> tuple[None, Embeddings]:
-        inputs, embeddings, residuals, defined = kept
+    def gradients(options: Any, kept: Any, cotangents: Any) -> tuple[Any, Embeddings]:
+        inputs, embeddings, residuals, defined, marks = kept
         of_totals = cotangents.total
         if isinstance(of_totals, SymbolicZero):
             zero: Any = of_totals.aval
@@ -53,7 +52,10 @@ def differentiable_once(
         pairs = zip(
             backward(options, inputs, embeddings, residuals, weight), embeddings, strict=True
         )
-        return None, tuple(gradient.astype(rows.dtype) for gradient, rows in pairs)
+        wanted, of_inputs = tuple(mark is not None for mark in marks), None
+        if any(wanted):
+            of_inputs = numbers((options, wanted), inputs, embeddings, weight)
+        return of_inputs, tuple(gradient.astype(rows.dtype) for gradient, rows in pairs)
 
     losses = jax.custom_vjp(values, nondiff_argnums=(0,))
     losses.defvjp(values_and_kept, gradients, symbolic_zeros=True)

@@ -11,7 +11,8 @@ The pairs and their draws are those of `hcl_jax.losses._sampled_pairs`.
 are histograms of the draws, made again by the backward pass from the same counters, and
 ``dX = G Y``, ``dY = G^T X``. If the law of the draws is to be differentiated, the score function
 adds ``g_i sum_p psi_ip sum_k (d/ds_in) log p_i(n_k)
-= g_i (log eta)'(s_in) (sum_p psi_ip #{k : n_k = n} - K p_i(n) sum_p psi_ip)``.
+= g_i (log eta)'(s_in) (sum_p psi_ip #{k : n_k = n} - K p_i(n) sum_p psi_ip)``. Gradients with
+respect to numbers are in `hcl_jax.losses._sampling_numbers`.
 """
 
 import jax
@@ -31,13 +32,10 @@ from hcl_jax.losses._sampled_pairs import (
     negative_weights,
     portions_of,
 )
+from hcl_jax.losses._sampling_numbers import number_gradients, score_surplus
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.padding import varying_like
 from hcl_jax.precision import weighted_sums, wide_dtype
-
-SMALLEST_TOTAL = 1e-30
-"""Sums of weights are at least one where an anchor has negatives; this keeps 0 / 0 away."""
-
 
 Totals = tuple[Float[Array, " rows"], Int[Array, " rows"]]
 """Losses and numbers of positives of a few anchors."""
@@ -104,7 +102,7 @@ def _backward(
     return of_anchors.astype(anchors.dtype), of_candidates.astype(others.dtype)
 
 
-sampled_losses = differentiable_once(_forward, _backward)
+sampled_losses = differentiable_once(_forward, _backward, number_gradients)
 """The losses of (options, inputs, (anchors, candidates))."""
 
 
@@ -139,10 +137,7 @@ def _portion_gradient(
     gradient = histogram.reshape(options.rows, width)
     if not attached:
         return gradient
-    sums = law.weights.sum(axis=1, keepdims=True)
-    share = law.weights / jnp.maximum(sums, SMALLEST_TOTAL)
-    expected = options.num_negatives * share * total[:, None]
     ones = jnp.ones_like(law.similarities)
     _, derivative = jax.jvp(inputs.log_factor, (law.similarities,), (ones,))
-    surplus = scores.reshape(options.rows, width) - expected
+    surplus = score_surplus(options, law, scores, total)
     return gradient + jnp.where(law.drawable, surplus * derivative, 0)

@@ -18,6 +18,7 @@ from hcl_jax.losses._sampled_pairs import SamplingInputs, SamplingOptions, rows_
 from hcl_jax.losses._sampling import sampled_losses
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import log_factor_of, margin_of
+from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi
 from hcl_jax.validation import check_key, check_precision
@@ -57,13 +58,14 @@ def sampled_contrastive_loss(
     Returns:
         The loss of every anchor, as in `hcl_jax.losses.contrastive_loss`. Memory is bounded: a few
         times 2^19 similarities and 2^16 draws, and the embeddings. It can be differentiated once,
-        in reverse mode, with respect to the embeddings.
+        in reverse mode. The gradient with respect to numbers of psi, such as the temperature, is
+        that of the loss of these draws; that of numbers of hardening, such as beta, is an unbiased
+        estimate of the gradient of the expected loss, by the score function of the draws.
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, K < 1, or so many draws
             for one anchor that its random bits would repeat.
-        NotImplementedError: if differentiated twice, or with respect to a number of psi or
-            hardening.
+        NotImplementedError: if differentiated twice, or in forward mode.
 
     Example:
         >>> import jax
@@ -127,5 +129,7 @@ def samples_estimator(
         )
     rows = rows_at_once(len(anchors), len(candidates))
     options = SamplingOptions(num_negatives, stop_gradient_hardening, rows, precision)
-    inputs = SamplingInputs(log_factor_of(hardening), psi, key, pairs, margin_of(hardening))
+    terms = (log_factor_of(hardening), psi)
+    log_factor, psi = varying_like(terms, (anchors, candidates))
+    inputs = SamplingInputs(log_factor, psi, key, pairs, margin_of(hardening))
     return sampled_losses(options, inputs, (anchors, candidates))

@@ -175,8 +175,7 @@ def sharded_sampled_contrastive_loss(
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, or K < 1.
-        NotImplementedError: if differentiated twice, or with respect to a number of psi or
-            hardening.
+        NotImplementedError: if differentiated twice, or in forward mode.
 
     Example:
         >>> import jax

@@ -26,6 +26,12 @@ WIDTH = 100
 NAME_WIDTH = 34
 """Columns of the names of its options."""
 
+LINES = 40
+"""Its lines."""
+
+BLANK = (" " * NAME_WIDTH,) * 2
+"""What stands before the further lines of an option."""
+
 USAGE_ERROR = 2
 """The exit status where words of a command line do not fit."""
 
@@ -105,27 +111,34 @@ def usage_error(reason: str) -> int:
 
 
 def first_screen(kind: type, page: Page, default: Any = None) -> str:
-    """The help that fits a screen."""
-    fields = _fields(kind, default)
+    """The help that fits a screen; what options are is cut to a line each if it would not."""
+    whole = _screen(_fields(kind, default), page, longest=3)
+    return whole if whole.count("\n") < LINES else _screen(_fields(kind, default), page, longest=1)
+
+
+def _screen(fields: dict[str, tuple[str, Any, Any, str]], page: Page, *, longest: int) -> str:
+    """The help with at most so many lines for an option."""
     lines = [f"usage: {page.command} {page.words}", "", *page.summary.strip().splitlines()]
     for title, names in page.groups.items():
         lines += ["", f"{title}:"]
-        lines += [_line(*fields[name]) for name in names]
+        for name in names:
+            lines += _lines(*fields[name], longest)
     lines += ["", f"example: {page.example}"]
     lines += [f"--help-all shows all {len(fields)} options."]
     return "\n".join(lines)
 
 
-def _line(field: str, hint: Any, value: Any, text: str) -> str:
-    """One option: its name and values, its default, and what it is."""
+def _lines(field: str, hint: Any, value: Any, text: str, longest: int) -> list[str]:
+    """One option: its name and values, what it is, and its default."""
     name = f"  {_written(field, hint, value)}".ljust(NAME_WIDTH)
     shown = _shown(value)
     sentence = re.split(r"[;:.](?:\s|$)", " ".join(text.split()), maxsplit=1)[0]
-    told = f" ({shown})" if shown else ""
-    room = WIDTH - max(NAME_WIDTH, len(name) + 1) - len(told)
-    return (
-        f"{name.ljust(NAME_WIDTH)} {textwrap.shorten(sentence, room - 1, placeholder=' ..')}{told}"
-    )
+    default = f" ({shown})" if shown else ""
+    room = WIDTH - NAME_WIDTH - 1
+    if longest == 1:
+        sentence = textwrap.shorten(sentence, room - len(default), placeholder=" ..")
+    parts = textwrap.wrap(sentence + default, room, max_lines=longest, placeholder=" ..")
+    return [f"{start} {part}" for start, part in zip([name, *BLANK], parts or [""], strict=False)]
 
 
 def _written(field: str, hint: Any, value: Any) -> str:
@@ -227,6 +240,8 @@ PLAIN = (
         r"^invalid choice (.*) for argument '(.*)'\. Expected one of \((.*)\)\.?$",
         r"\2: \1 is none of \3",
     ),
+    (r"no type matching .* Got errors: .* - <class '\w+'>: (.*)", r"\1"),
+    (r"Could not find valid parse for arguments: \[(.*)\]", r"cannot be read from \1"),
     (r"^Missing value for argument '(.*)'.*", r"\1 needs a value"),
 )
 """What tyro says, and how it is said here."""

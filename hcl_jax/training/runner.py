@@ -10,6 +10,7 @@ of equal programs compile once.
 """
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -121,7 +122,7 @@ class SingleDevice:
         self.program = program
 
     def init(self, keys: Seeds) -> TrainState:
-        return _init_jit(self.program, keys)
+        return _init_jit(jax.default_backend())(self.program, keys)
 
     def abstract_states(self, keys: Seeds) -> TrainState:
         return jax.eval_shape(functools.partial(_init, self.program), keys)
@@ -284,7 +285,18 @@ def _unchanged(program: Program, tree: Any) -> Any:
     return tree
 
 
-_init_jit = jax.jit(_init, static_argnums=0)
+@functools.cache
+def _init_jit(platform: str) -> Callable[[Program, Seeds], TrainState]:
+    """`_init`, compiled on CPUs with few optimisations unless `XLA_FLAGS` says how many.
+
+    It runs once for milliseconds and draws the same bits; LLVM would take seconds to optimise what
+    draws random numbers, a copy of which is there for every layer.
+    """
+    settled = "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "")
+    few = {"xla_backend_optimization_level": 1} if platform == "cpu" and not settled else None
+    return jax.jit(_init, static_argnums=0, compiler_options=few)
+
+
 _all_finite_jit = jax.jit(_all_finite, static_argnums=0)
 _features_jit = jax.jit(_features, static_argnums=0)
 _embed_jit = jax.jit(_embed, static_argnums=0)

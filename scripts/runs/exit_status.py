@@ -46,6 +46,16 @@ def refusing_unknown_platforms() -> Iterator[None]:
         raise RefusedError(str(error).splitlines()[0]) from error
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Has errors of the disk that name no file name this path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def run_job(job: Callable[[], None], out: Path, *, if_interrupted: str | None = None) -> int:
     """Runs the job of a command; returns the exit status, and says in one line why it failed.
 

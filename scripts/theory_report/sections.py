@@ -9,9 +9,10 @@ from scripts.theory_report import (
     model_sections,
     optimum_figures,
     optimum_tables,
+    priors_sections,
 )
 
-PAGES = ("docs/theory.md", "docs/hucl_optimum.md", "docs/escape.md")
+PAGES = ("docs/theory.md", "docs/hucl_optimum.md", "docs/escape.md", "docs/unequal_priors.md")
 """The pages, in the order of the report."""
 
 SECTIONS = (
@@ -19,4 +20,5 @@ SECTIONS = (
     *escape_sections.SECTIONS,
     *optimum_figures.SECTIONS,
     *optimum_tables.SECTIONS,
+    *priors_sections.SECTIONS,
 )

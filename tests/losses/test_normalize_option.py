@@ -64,7 +64,7 @@ def test_every_form_is_that_of_normalised_embeddings(form):
         pair = (jax.value_and_grad(f, argnums=(0, 1)) for f in (with_option, before))
         return [f(z, stored) for f in pair]
 
-    for name in ("unit_sphere", "unit_ball"):
+    for name in ("unit_sphere", "unit_ball") if form == "dense" else ("unit_ball",):
         found, wanted = both(z, stored, name)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-14), found, wanted)
         assert jnp.isfinite(found[1][0]).all()

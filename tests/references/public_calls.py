@@ -48,6 +48,7 @@ READS_FILES = {
     "data.cifar100",
     "data.class_folders",
     "data.digits",
+    "data.emnist",
     "data.fashion_mnist",
     "data.hugging_face_set",
     "data.kmnist",
@@ -55,6 +56,7 @@ READS_FILES = {
     "data.mnist",
     "data.npz_set",
     "data.stl10",
+    "data.svhn",
     "data.tfds_set",
     "data.tiny_imagenet",
     "encoders.load_encoder",
@@ -237,6 +239,10 @@ SPECIAL = {
         lambda **given: list(data.chunks(**given)),
         {"split": SPLIT, "batches": BATCHES, "steps_per_chunk": 1},
     ),
+    "data.class_balanced_batches": Call(
+        data.class_balanced_batches,
+        {"key": KEY, "labels": np.arange(12) % 3, "num_classes": 3, "per_class": 2},
+    ),
     "data.gaussian_class_means": Call(data.gaussian_class_means, {"key": KEY, "dim": 3, **GROUPED}),
     "data.gaussian_classes": Call(
         data.gaussian_classes, {"key": KEY, **SMALL, **GROUPED, "noise": 0.3}
@@ -346,8 +352,16 @@ GEOMETRY = {
     **dict.fromkeys(OF_CLASSES, CLASSIFIED),
     **{name: {"spectrum": jnp.asarray([1.0, 0.5])} for name in ("directions", "effective_rank")},
     **dict.fromkeys(("escape_matrix", "escape_rate"), ESCAPING),
+    "collapsed_scl": {
+        "gram": jnp.eye(3),
+        "priors": jnp.asarray([2.0, 1.0, 1.0]),
+        "temperature": 1.0,
+        "beta": 1.0,
+    },
     "hucl_optimum": {"num_classes": 10, "beta": 2.0, "temperature": 1.0, "per_class": 2},
     "hucl_threshold": {"num_classes": 10, "temperature": 1.0, "per_class": 2},
+    "minority_collapse_threshold": {"majority": 2, "minority": 2, "temperature": 1.0},
+    "scl_optimum": {"priors": jnp.asarray([2.0, 1.0, 1.0]), "temperature": 1.0},
     "simplex_etf": {"num_classes": 3, "dim": 4},
     "uniformity": {"embeddings": Z, "scale": 2.0},
 }

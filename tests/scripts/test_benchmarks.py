@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from hcl_jax.networks import resnet
-from scripts import benchmark_convolutions, benchmark_losses, benchmark_training, benchmark_views
+from scripts import (
+    benchmark_convolutions,
+    benchmark_evaluation,
+    benchmark_losses,
+    benchmark_training,
+    benchmark_views,
+)
 from scripts.benchmarking import contenders, convolution_shapes, machine_load, results, targets
 from scripts.benchmarking.contenders import Contender, DisagreementError
 from scripts.benchmarking.machine_load import CpuTimes, share_of_others
@@ -17,6 +23,7 @@ from scripts.benchmarking.machine_load import CpuTimes, share_of_others
 COMMITTED = Path(__file__).parents[2] / "benchmarks"
 RESULTS = {
     "convolutions": benchmark_convolutions,
+    "evaluation": benchmark_evaluation,
     "losses": benchmark_losses,
     "losses-again": benchmark_losses,
     "losses-2048": benchmark_losses,
@@ -107,6 +114,25 @@ def test_convolutions_are_measured_and_shown():
     }
     assert all(len(pairs) == 2 for names in times.values() for pairs in names.values())
     assert "| all 3 of convnet |" in benchmark_convolutions.report(results)
+
+
+@pytest.mark.slow
+def test_evaluation_is_measured_and_shown():
+    pytest.importorskip("torch")
+    chosen = benchmark_evaluation.EvaluationBenchmark(
+        train=2000, test=1000, dim=8, classes=3, rounds=3, seconds=0.0, machine="here"
+    )
+    results = json.loads(json.dumps(benchmark_evaluation.measure(chosen), default=str))
+    assert len(results["seconds"]) == 9
+    assert all(len(seconds) == 3 and min(seconds) > 0 for seconds in results["seconds"].values())
+    assert all(0.4 < accuracy < 1 for accuracy in results["accuracies"].values())
+    text = benchmark_evaluation.report(results)
+    assert all(f"| {name} | " in text for name in results["seconds"])
+
+
+def test_evaluations_that_disagree_are_refused():
+    with pytest.raises(DisagreementError, match=r"probe: torch has accuracy 0\.51"):
+        benchmark_evaluation.check_agreement({"probe: ours": 0.5, "probe: torch": 0.51})
 
 
 def test_a_resnet_has_its_twenty_convolutions():

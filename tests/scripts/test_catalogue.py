@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import jax
@@ -14,6 +16,7 @@ from scripts.experiments import catalogue
 from scripts.experiments.catalogue import UnknownExperimentError, find_experiment
 from scripts.experiments.paper import METHODS, paper_values
 from scripts.experiments.program import program_of
+from scripts.runs import listing
 
 
 def test_every_run_of_the_paper_is_there():
@@ -119,10 +122,23 @@ def test_a_sweep_resumes_and_reports(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "triangle-hscl5" / "results.json").stat().st_mtime_ns == before
 
 
-def test_the_list_in_the_documentation_is_that_of_the_program():
+def test_the_tables_in_the_documentation_are_those_of_the_program():
     documented = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
-    assert train.listing() in documented
-    assert documented.count("not yet run") == sum(
-        e.data not in train.REPORTED and name not in train.REPORTED_RUNS
-        for name, e in catalogue.catalogue().items()
-    )
+    assert listing.overview() in documented
+
+
+def test_the_list_of_names_has_the_values_of_the_paper():
+    rows = listing.listing("cifar100-*").splitlines()
+    assert sum("of 99" in row for row in rows) == 2 * len(METHODS)
+
+
+def test_the_overview_has_every_experiment():
+    rows = re.findall(r"^\| `(\S*-)` \| ([^|]*) \|", listing.overview(), re.MULTILINE)
+    shown = [data + form.strip("`") for data, forms in rows for form in forms.split(", ")]
+    for name in catalogue.catalogue():
+        assert any(re.fullmatch(form.replace("METHOD", "[a-z]+[0-9]*"), name) for form in shown)
+
+
+def test_what_is_said_to_be_run_has_names():
+    for pattern in listing.REPORTED:
+        assert any(fnmatch(name, pattern) for name in catalogue.catalogue())

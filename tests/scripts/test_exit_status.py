@@ -11,6 +11,7 @@ import pytest
 
 from scripts import (
     benchmark_convolutions,
+    benchmark_evaluation,
     benchmark_losses,
     benchmark_training,
     compile_experiments,
@@ -31,7 +32,8 @@ from scripts.runs.exit_status import (
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("reproduce", "train", "sweep", "export", "prepare_data", "verify_theory"),
-    *("benchmark_losses", "benchmark_training", "benchmark_convolutions", "benchmark_views"),
+    *("benchmark_losses", "benchmark_training", "benchmark_convolutions", "benchmark_evaluation"),
+    "benchmark_views",
     *("compile_for_tpu", "compile_experiments"),
 )
 
@@ -217,7 +219,8 @@ def test_a_benchmark_on_a_device_that_is_not_there_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "benchmark", [benchmark_losses, benchmark_training, benchmark_convolutions]
+    "benchmark",
+    [benchmark_losses, benchmark_training, benchmark_convolutions, benchmark_evaluation],
 )
 def test_a_benchmark_without_pytorch_says_what_to_install(benchmark, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)

@@ -100,6 +100,8 @@ def test_a_wrong_option_is_one_line_with_a_hint(name, capsys):
     [
         (["--epochs", "x"], "--epochs: must be an integer, got 'x'"),
         (["--beta", "x"], "--beta: must be a number, got 'x'"),
+        (["--dim", "1.5"], "--dim: must be an integer, got '1.5'"),
+        (["--seeds", "1", "x"], "--seeds: cannot be read from '1', 'x'"),
         (["--objective", "NOPE"], "--objective: 'NOPE' is none of 'SCL', 'HSCL', 'UCL', 'HUCL'"),
         (["--epochs", "0"], "epochs must be at least 1, got 0"),
         (["--epochs"], "--epochs needs a value"),

@@ -15,7 +15,8 @@ from scripts.runs.runtime import Runtime
 
 COMMANDS = (
     *("reproduce", "train", "sweep", "export", "prepare_data", "verify_theory"),
-    *("benchmark_losses", "benchmark_training", "benchmark_convolutions", "benchmark_views"),
+    *("benchmark_losses", "benchmark_training", "benchmark_convolutions", "benchmark_evaluation"),
+    "benchmark_views",
     *("compile_for_tpu", "compile_experiments"),
 )
 

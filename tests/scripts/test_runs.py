@@ -284,7 +284,7 @@ def test_the_plan_covers_the_paper():
     [
         ({"objective": "SCL", "beta": 2.0}, "SCL has no hard negatives.*use HSCL"),
         ({"beta": -1.0}, "beta must not be negative, got -1.0"),
-        ({"data": "none"}, "data must be one of 'grouped', 'digits', 'triangle', .* got 'none'"),
+        ({"data": "none"}, "data must be one of 'grouped', 'grouped100', 'digits', .* got 'none'"),
         ({"parts": 0}, "parts must be at least 1"),
         ({"warmup_epochs": 80}, "warmup_epochs must be below the 80 epochs, got 80"),
         ({"weight_decay": -1.0}, "weight_decay must not be negative"),

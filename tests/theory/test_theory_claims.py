@@ -17,6 +17,8 @@ SLOW = {
     "training reaches neural collapse",
     "where HUCL training ends",
     "HUCL training in one more dimension",
+    "SCL ends where the programme says",
+    "a little hardness merges minority classes",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hcl_jax import networks, training
 from hcl_jax.data import Split, gaussian_classes
-from hcl_jax.training import DataParallel, Program, SingleDevice
+from hcl_jax.training import DataParallel, Program, SingleDevice, runner
 
 DATA = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)
 KEYS = jax.random.split(jax.random.key(1), 2)
@@ -79,3 +79,31 @@ def test_a_program_is_compiled_once_for_all_its_runners(name, caplog):
         train()
     compiled = [m for m in caplog.messages if m.startswith("Compiling ")]
     assert len(compiled) == 1, compiled
+
+
+def parameters_drawn(flags, monkeypatch):
+    """The first parameters, in a process whose programs are compiled with these flags."""
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    runner._init_jit.cache_clear()
+    try:
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(SingleDevice(DRAWN).init(KEYS)[0])]
+    finally:
+        runner._init_jit.cache_clear()
+
+
+DRAWN = PROGRAM._replace(
+    model=networks.convnet((8, 8, 1), 3, channels=(8, 16), head=networks.PAPER)
+)
+
+
+@pytest.mark.slow
+def test_parameters_drawn_with_few_optimizations_are_those_of_all(monkeypatch):
+    """Whatever this process is compiled with by default: the option says so for the program."""
+    few = parameters_drawn("", monkeypatch)
+    jitted = jax.jit(
+        runner._init,
+        static_argnums=0,
+        compiler_options={"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True},
+    )
+    fully = [np.asarray(leaf) for leaf in jax.tree.leaves(jitted(DRAWN, KEYS)[0])]
+    chex.assert_trees_all_equal(few, fully)

@@ -35,6 +35,9 @@ from theory.claims import (
     theorem4_unimodality,
     theorem_c_batches,
     theorem_c_threshold,
+    unequal_priors_minority,
+    unequal_priors_optimum,
+    unequal_priors_shipped,
 )
 
 CLAIMS: tuple[Claim, ...] = (
@@ -61,6 +64,9 @@ CLAIMS: tuple[Claim, ...] = (
     *theorem_c_threshold.CLAIMS,
     *random_batches.CLAIMS,
     *proposition6_sphere.CLAIMS,
+    *unequal_priors_optimum.CLAIMS,
+    *unequal_priors_minority.CLAIMS,
+    *unequal_priors_shipped.CLAIMS,
     *escape_theorem_a.CLAIMS,
     *escape_exact_rate.CLAIMS,
     *escape_theorem_b.CLAIMS,

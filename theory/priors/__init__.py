@@ -1,0 +1,1 @@
+"""Tools for SCL under unequal priors."""

@@ -1,0 +1,174 @@
+"""Collapsed SCL as a convex function of the Gram matrix, and certificates of its least value.
+
+Theorem P of `docs/unequal_priors.md`: over Gram matrices G of unit vectors the loss is least where
+some y makes ``S = slopes - diag(y)`` positive semidefinite with ``<S, G> = 0``. For any matrix,
+also one that floating point found, and any such y, convexity bounds the least loss from below by
+``loss - <slopes, G> + sum y``.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from flint import arb
+from jaxtyping import Float
+
+from theory.model.kinds import ONE
+from theory.model.multisets import multisets
+from theory.model.psi_kinds import InfoNCE
+from theory.model.rationals import ball
+
+Balls = Sequence[Sequence[arb]]
+"""A square matrix."""
+
+
+class CollapsedSCL(NamedTuple):
+    """SCL of classes that are one unit vector each.
+
+    Attributes:
+        priors: a probability for every class.
+        psi: InfoNCE with its alpha, q and temperature.
+        k: the number of negatives; None stands for infinitely many.
+        anchors: the weights of the classes as anchors; the priors if None.
+    """
+
+    priors: tuple[Fraction, ...]
+    psi: InfoNCE = InfoNCE()
+    k: int | None = None
+    anchors: tuple[Fraction, ...] | None = None
+
+    @property
+    def weights(self) -> tuple[Fraction, ...]:
+        """The weights of the classes as anchors."""
+        return self.priors if self.anchors is None else self.anchors
+
+    def others(self, anchor: int) -> list[Fraction]:
+        """The law of the classes of the negatives of an anchor."""
+        rest = 1 - self.priors[anchor]
+        return [Fraction(0) if c == anchor else p / rest for c, p in enumerate(self.priors)]
+
+
+class Certified(NamedTuple):
+    """The least loss lies between these numbers."""
+
+    low: arb
+    high: arb
+
+
+def loss_and_slopes(problem: CollapsedSCL, gram: Balls) -> tuple[arb, list[list[arb]]]:
+    """The loss, and its symmetric derivative in the similarities, zero on the diagonal."""
+    total, slopes = arb(0), []
+    for anchor, row in enumerate(gram):
+        weight, law = ball(problem.weights[anchor]), problem.others(anchor)
+        grown = [((t - 1) / ball(problem.psi.tau)).exp() for t in row]
+        loss, parts = (
+            _limit(problem, law, grown)
+            if problem.k is None
+            else _finite(problem, problem.k, law, grown)
+        )
+        total += weight * loss
+        slopes.append([weight * part / ball(problem.psi.tau) for part in parts])
+    size = range(len(gram))
+    return total, [[(slopes[a][b] + slopes[b][a]) / 2 for b in size] for a in size]
+
+
+def _limit(problem: CollapsedSCL, law: list[Fraction], grown: list[arb]) -> tuple[arb, list[arb]]:
+    """The loss of an anchor for ``k = infinity``, and tau times its slopes."""
+    terms = [ball(problem.psi.weight(1) * p) * e for p, e in zip(law, grown, strict=True)]
+    whole = ball(problem.psi.alpha) + sum(terms, arb(0))
+    return whole.log(), [term / whole for term in terms]
+
+
+def _finite(
+    problem: CollapsedSCL, k: int, law: list[Fraction], grown: list[arb]
+) -> tuple[arb, list[arb]]:
+    """The same for k negatives, over all multisets of classes."""
+    share, alpha = ball(problem.psi.weight(k) / k), ball(problem.psi.alpha)
+    loss, parts = arb(0), [arb(0)] * len(law)
+    for classes, orders in multisets(len(law), k):
+        chance = Fraction(orders)
+        for c in classes:
+            chance *= law[c]
+        if chance:
+            whole = alpha + share * sum((grown[c] for c in classes), arb(0))
+            loss += ball(chance) * whole.log()
+            for c in classes:
+                parts[c] += ball(chance) * share * grown[c] / whole
+    return loss, parts
+
+
+def certificate_matrix(gram: Balls, slopes: Balls) -> list[list[arb]]:
+    """S with the y for which its products with G have a zero diagonal."""
+    matrix = [list(row) for row in slopes]
+    for c, row in enumerate(slopes):
+        matrix[c][c] = -sum((a * t for a, t in zip(row, gram[c], strict=True)), arb(0))
+    return matrix
+
+
+def least_loss_above(problem: CollapsedSCL, gram: Float[np.ndarray, "classes classes"]) -> arb:
+    """A number that is not above the least loss, close to it if the Gram matrix is optimal.
+
+    y is lowered by a multiple of the weights of the anchors until S is certainly positive.
+    """
+    exact = _balls(gram)
+    loss, slopes = loss_and_slopes(problem, exact)
+    matrix = certificate_matrix(exact, slopes)
+    roots = np.sqrt(np.array([float(w) for w in problem.weights]))
+    rounded = np.array([[float(entry) for entry in row] for row in matrix])
+    lowest = float(np.linalg.eigvalsh(rounded / np.outer(roots, roots))[0])
+    shift = arb(max(-lowest, 0.0)) + arb("1e-14")
+    while not is_positive(_with_diagonal(matrix, [shift * ball(w) for w in problem.weights])):
+        shift *= 2
+    return (loss - shift).lower()
+
+
+def bracket(problem: CollapsedSCL, gram: Float[np.ndarray, "classes classes"]) -> Certified:
+    """The least loss, from below by a certificate, from above by the loss of a Gram matrix.
+
+    It is the given one mixed with as much of the unit matrix as makes it certainly positive.
+    """
+    mixed, share = arb(2) ** -44, _balls(gram)
+    while not is_positive(_mixed(share, mixed)):
+        mixed *= 2
+    high = loss_and_slopes(problem, _mixed(share, mixed))[0]
+    return Certified(least_loss_above(problem, gram), high.upper())
+
+
+def is_positive(matrix: Balls) -> bool:
+    """Whether a symmetric matrix is certainly positive definite, by elimination."""
+    rows = [list(row) for row in matrix]
+    for step, pivots in enumerate(rows):
+        if not pivots[step] > 0:
+            return False
+        for row in rows[step + 1 :]:
+            factor = row[step] / pivots[step]
+            for column in range(step, len(rows)):
+                row[column] -= factor * pivots[column]
+    return True
+
+
+def shares(sizes: Sequence[int | Fraction]) -> tuple[Fraction, ...]:
+    """The priors of classes of these sizes."""
+    return tuple(ONE * size / sum(sizes) for size in sizes)
+
+
+def _balls(gram: Float[np.ndarray, "classes classes"]) -> list[list[arb]]:
+    """The same numbers, exactly; the matrix is symmetric with ones on the diagonal."""
+    return [[arb(entry) for entry in row] for row in gram.tolist()]
+
+
+def _mixed(gram: Balls, share: arb) -> list[list[arb]]:
+    """The Gram matrix with so much of the unit matrix in it."""
+    return [
+        [arb(1) if a == b else (1 - share) * t for b, t in enumerate(row)]
+        for a, row in enumerate(gram)
+    ]
+
+
+def _with_diagonal(matrix: Balls, added: list[arb]) -> list[list[arb]]:
+    """A matrix plus a diagonal one."""
+    return [
+        [entry + (added[a] if a == b else 0) for b, entry in enumerate(row)]
+        for a, row in enumerate(matrix)
+    ]

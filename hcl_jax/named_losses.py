@@ -175,8 +175,8 @@ def clip(
         texts: normalised embeddings of the other set, row i of which belongs to row i of `images`.
         hardening: how hard negatives weigh, as in `supcon`.
         collectives: where the rows of the batch are, as in `supcon`.
-        **options: see `Options`, but for psi and groups; `temperature` is 0.07 where it is not
-            given. `weights` are (2 n,), of the images and then the texts: 1 and 0 leave the
+        **options: see `Options`, but for psi, groups and pair_rule; `temperature` is 0.07 where it
+            is not given. `weights` are (2 n,), of the images and then the texts: 1 and 0 leave the
             direction from images to texts. In a `bank` without labels are negatives of both sets;
             label 1 makes them texts, negatives of images alone.
 
@@ -185,7 +185,8 @@ def clip(
         and devices, and not used.
 
     Raises:
-        ValueError, TypeError: as `scl`, and for sets of different shapes, a `psi` or `groups`.
+        ValueError, TypeError: as `scl`, and for sets of different shapes, a `psi`, `groups` or a
+            `pair_rule`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -205,6 +206,11 @@ def clip(
         raise ValueError(
             "clip pairs row i with row i; where more rows belong together give hcl_jax.scl both "
             "sets in one batch, with the set of each row as its label, and groups"
+        )
+    if options.get("pair_rule") is not None:
+        raise ValueError(
+            "clip pairs row i with row i; where a rule says who belongs together give hcl_jax.scl "
+            "both sets in one batch, with the set of each row among the keys, and pair_rule"
         )
     options["groups"] = jnp.tile(_numbers(len(images), collectives), 2)
     rows = jnp.concatenate([images, texts])

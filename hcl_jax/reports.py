@@ -29,7 +29,7 @@ def with_statistics(
         A function of the same arguments that returns the value and the statistics.
 
     Raises:
-        TypeError: if `loss` is no function, or does not take options.
+        TypeError: if `loss` is no function, is one of `jax.jit`, or does not take options.
 
     Example:
         >>> import jax
@@ -42,6 +42,8 @@ def with_statistics(
         (1.0, 2.0, 0)
     """
     check_function("loss", loss)
+    if hasattr(loss, "lower"):
+        raise TypeError("loss is compiled already; give it first, jax.jit(with_statistics(loss))")
 
     @functools.wraps(loss)
     def both(

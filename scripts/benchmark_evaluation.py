@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Float, Int
 
 from hcl_jax import evaluation, geometry
+from hcl_jax.system.command_line import Page, parsed
 from scripts.benchmarking.contenders import DisagreementError, check_torch, take_turns, timed
 from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import (
@@ -36,6 +36,19 @@ from scripts.runs import markdown
 
 ALLOWED = 0.002
 """How far accuracies may lie apart: neighbours at almost the same distance, and rounding."""
+
+
+PAGE = Page(
+    "python -m scripts.benchmark_evaluation",
+    "[options]",
+    "Times nearest neighbours, a linear probe and class means beside PyTorch and scikit-learn.",
+    {
+        "What is timed": ("train", "test", "dim", "classes", "neighbours"),
+        "How long": ("rounds", "seconds"),
+        "Where": ("machine", "out"),
+    },
+    "python -m scripts.benchmark_evaluation --train 6000 --test 1000 --out runs/benchmark",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +89,7 @@ class Features(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    chosen = tyro.cli(EvaluationBenchmark, args=arguments, description=__doc__)
+    chosen = parsed(EvaluationBenchmark, PAGE, arguments)
     return run_benchmark("evaluation", chosen.out, lambda: measure(chosen), report)
 
 

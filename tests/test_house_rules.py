@@ -78,7 +78,7 @@ LAYERS = {
     ),
     "hcl_jax.losses._blockwise": (
         "block tiles options exchange",
-        "negatives positives",
+        "counting negatives positives",
         "gradients",
         "numbers",
         "vjp",

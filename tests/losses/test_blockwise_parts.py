@@ -19,6 +19,7 @@ from hcl_jax.losses._blockwise.block import (
     positive_mask,
     rows_in_one_role,
 )
+from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.exchange import for_each_shard
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.pallas import kernels_for
@@ -127,7 +128,7 @@ def test_masks_of_tiles_are_those_of_the_pairs(supervised, reference):
 @pytest.mark.parametrize(("supervised", "reference"), CORNERS)
 def test_negatives_are_counted(supervised, reference):
     rows = corner_rows(supervised=supervised, reference=reference)
-    found = negatives.count_negatives(rows.as_anchor, rows.as_candidate)
+    found = count_negatives(rows.as_anchor, rows.as_candidate)
     np.testing.assert_array_equal(found, masks_of(rows)[1].sum(axis=1))
 
 
@@ -166,7 +167,7 @@ def test_sums_over_negatives(form):
     sums = negatives.drop_padding(form(rows), 53)
     for found, wanted in zip(sums[:2], log_sums(rows), strict=True):
         np.testing.assert_allclose(found.log(), wanted, rtol=1e-5)
-    count = negatives.count_negatives(rows.as_anchor, rows.as_candidate)
+    count = count_negatives(rows.as_anchor, rows.as_candidate)
     stats = negatives.statistics(EXPONENTIAL, sums, count)
     np.testing.assert_allclose(stats.tilted, log_sums(rows)[0], rtol=1e-5)
     assert stats.has_negatives.all()
@@ -174,7 +175,7 @@ def test_sums_over_negatives(form):
 
 def test_where_eta_is_constant_its_sum_is_the_number_of_negatives():
     rows = corner_rows()
-    count = negatives.count_negatives(rows.as_anchor, rows.as_candidate)
+    count = count_negatives(rows.as_anchor, rows.as_candidate)
     for infonce, flat in (
         (tilted_infonce(), None),
         (tilted_infonce(hardening=hardening.exponential(0.0)), jnp.array(True)),
@@ -207,7 +208,7 @@ def test_bounds_of_the_exponents_follow_from_norms():
 
 def test_sums_out_of_range_are_noticed():
     rows = corner_rows()
-    count = negatives.count_negatives(rows.as_anchor, rows.as_candidate)
+    count = count_negatives(rows.as_anchor, rows.as_candidate)
 
     def fine(scale):
         far = rows._replace(features=scale * rows.features)

@@ -224,6 +224,7 @@ def given(rule, keys=LABELS, **options):
         ),
         "must have shape .18,., one for each embedding": given(PairRule(same), LABELS[1:]),
         "a pair rule says itself": given(PairRule(same), ignore_label=-1),
+        "clip pairs row i with row i": lambda: hcl_jax.clip(Z, Z, pair_rule=PairRule(same)),
         "the bank needs keys": given(PairRule(same), bank=hcl_jax.Bank(STORED)),
         "keys of the same names": given(
             PairRule(same_y),

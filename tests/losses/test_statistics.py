@@ -207,6 +207,7 @@ def test_masked_negatives_count_as_pairs_and_not_as_effective():
         "the blockwise form of this loss has no statistics": lambda: with_statistics(hcl_jax.scl)(
             Z, LABELS, psi=psi.linear(), implementation="blockwise"
         ),
+        "compiled already": lambda: with_statistics(jax.jit(hcl_jax.scl)),
         "loss must be a function, got None": lambda: with_statistics(None),
         "loss must be a loss of hcl_jax that takes": lambda: with_statistics(
             lambda z, report: z.sum()

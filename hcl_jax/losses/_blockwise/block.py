@@ -75,8 +75,7 @@ def negative_mask(
     axis: int = 0,
 ) -> Bool[Array, "*blocks n m"]:
     """Which pairs of a tile are negatives within the bound, with anchors along `axis`."""
-    a, c = along(anchors.as_anchor, axis), along(candidates.as_candidate, 1 - axis)
-    mask = _without_padding(is_negative(a, c), candidates, 1 - axis)
+    mask = _negatives(anchors, candidates, axis)
     return mask if anchors.bound is None else mask & ~(similarities > along(anchors.bound, axis))
 
 
@@ -84,9 +83,7 @@ def all_negatives(
     anchors: RowBlock, candidates: RowBlock, axis: int = 0
 ) -> Bool[Array, "*blocks n m"]:
     """Which pairs of a tile are negatives, whatever the bound, of anchors that are no padding."""
-    a, c = along(anchors.as_anchor, axis), along(candidates.as_candidate, 1 - axis)
-    mask = _without_padding(is_negative(a, c), candidates, 1 - axis)
-    return _without_padding(mask, anchors, axis)
+    return _without_padding(_negatives(anchors, candidates, axis), anchors, axis)
 
 
 def positive_mask(
@@ -102,8 +99,14 @@ def along(values: T, axis: int) -> T:
     return jax.tree.map(lambda v: v[..., :, None] if axis == 0 else v[..., None, :], values)
 
 
+def _negatives(anchors: RowBlock, candidates: RowBlock, axis: int) -> Bool[Array, "*blocks n m"]:
+    """Which pairs of a tile are negatives, with anchors along `axis`, padded ones too."""
+    a, c = along(anchors.as_anchor, axis), along(candidates.as_candidate, 1 - axis)
+    return _without_padding(is_negative(a, c), candidates, 1 - axis)
+
+
 def _without_padding(
-    mask: Bool[Array, "*blocks n m"], candidates: RowBlock, axis: int
+    mask: Bool[Array, "*blocks n m"], rows: RowBlock, axis: int
 ) -> Bool[Array, "*blocks n m"]:
-    """A mask without the candidates that are padding."""
-    return mask if candidates.valid is None else mask & along(candidates.valid, axis)
+    """A mask without the rows along `axis` that are padding."""
+    return mask if rows.valid is None else mask & along(rows.valid, axis)

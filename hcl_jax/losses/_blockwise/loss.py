@@ -50,6 +50,7 @@ from hcl_jax.losses._blockwise.block import (
     SoftmaxCoefficients,
     rows_in_one_role,
 )
+from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.gradients import (
     Constants,
     WeightedRows,
@@ -60,7 +61,6 @@ from hcl_jax.losses._blockwise.negatives import (
     NegativeStatistics,
     NegativeSums,
     accumulate,
-    count_negatives,
     drop_padding,
     empty_sums,
     eta_is_constant,

@@ -33,8 +33,6 @@ from hcl_jax.losses._blockwise.tiles import (
 )
 from hcl_jax.losses.pair_statistics import Moments, merged, moments_of, no_pairs
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
-from hcl_jax.padding import pad_rows, padding
-from hcl_jax.pairs import Keys, is_negative
 from hcl_jax.precision import inner_products, wide_dtype
 
 SMALLEST_SUM = 2.0**-80
@@ -42,10 +40,6 @@ SMALLEST_SUM = 2.0**-80
 
 LARGEST_EXPONENT = 60.0
 """Exponents less a constant are at most so large where sums of them are in range."""
-
-
-ANCHORS_AT_ONCE = 64
-"""Anchors that are compared with all candidates at a time where classes cannot be sorted."""
 
 
 class LogSums(NamedTuple):
@@ -103,6 +97,7 @@ class NegativeStatistics(NamedTuple):
     effective: Float[Array, " n"] | None = None
 
 
+<<<<<<< HEAD
 def count_negatives(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
     """The number of negatives of every anchor: `hcl_jax.pairs.is_negative`, by sorting the keys.
 
@@ -147,6 +142,8 @@ def _count_by_comparing(anchors: Keys, candidates: Keys) -> Int[Array, " anchors
     return lax.map(numbers, blocks).reshape(-1)[:count]
 
 
+=======
+>>>>>>> main
 def symmetric_sums(
     infonce: TiltedInfoNCE,
     rows: RowBlock,

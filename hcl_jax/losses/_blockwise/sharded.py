@@ -22,12 +22,12 @@ from hcl_jax.losses._blockwise.block import (
     SoftmaxCoefficients,
     rows_in_one_role,
 )
+from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.exchange import Exchange, for_each_shard
 from hcl_jax.losses._blockwise.gradients import vjp_rows
 from hcl_jax.losses._blockwise.negatives import (
     NegativeSums,
     accumulate,
-    count_negatives,
     drop_padding,
     empty_sums,
     statistics,

@@ -2,10 +2,15 @@
 
 tyro is imported before the first doctest: it puts all builtins into a set, and a doctest leaves the
 last value that it showed among them, be it a list.
+
+Pages show the errors that users see, so their examples run without the checked signatures that
+tests/conftest.py puts in place.
 """
 
 from importlib.util import find_spec
 
+import jaxtyping
+import pytest
 import tyro  # noqa: F401
 
 NEEDS = {
@@ -19,3 +24,14 @@ collect_ignore = [
     *(path for path, package in NEEDS.items() if not find_spec(package)),
     "docs/extending.md",  # its examples belong to other files: tests/test_extending.py runs them
 ]
+
+
+@pytest.fixture(autouse=True)
+def unchecked_pages(request):
+    """Runs the examples of a page as a user does."""
+    page = request.node.path.suffix == ".md"
+    if page:
+        jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    if page:
+        jaxtyping.config.update("jaxtyping_disable", False)

@@ -176,7 +176,7 @@ def _check_values(rules: OwnRules, keys: Any, *, overlapping: bool) -> None:
     if both.any() and not overlapping:
         raise ValueError(
             f"is_positive and is_negative of the pair rule are both true of {both.sum()} pairs, "
-            f"the first of anchor {both.argmax()}; PairRule(.., overlapping=True) allows it"
+            f"the first of anchor {(both > 0).argmax()}; PairRule(.., overlapping=True) allows it"
         )
 
 

@@ -29,6 +29,7 @@ from scripts.benchmarking.contenders import (
     check_torch,
     first_device,
     peak_memory,
+    say,
     take_turns,
 )
 from scripts.benchmarking.host_work import host_work
@@ -115,11 +116,14 @@ def measure(chosen: TrainingBenchmark) -> Results:
 
     results = origin(chosen)
     results["versions"]["torch"] = torch.__version__
+    say("compiles all steps and parts, and compares the first steps")
     contenders, agreement = _agreeing_contenders(chosen)
+    say("measures the memory of one call")
     peaks = {c.name: peak_memory(c, chosen.device, measure_on_gpu=peak_on_gpu) for c in contenders}
     before = cpu_times()
     times = take_turns({c.name: c.turn for c in contenders}, chosen.rounds, chosen.seconds)
     taken = share_of_others(before, cpu_times())
+    say("measures the work of the host")
     return {
         **results,
         "agreement": agreement,

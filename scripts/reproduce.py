@@ -4,7 +4,7 @@
 
 Trains SCL, HSCL, UCL and HUCL on grouped synthetic classes and on handwritten digits, repeats the
 synthetic runs on the unit sphere and without normalisation, and embeds three classes in the plane.
-Writes a run directory for each run, summary.json, tables.md and the figures.
+Writes a run directory for each run, summary.json, tables.md, figures, and reports to be opened.
 """
 
 import dataclasses
@@ -115,8 +115,9 @@ def reproduce(plan: Plan, out: Path) -> None:
         for experiment in plan.experiments:
             results += run(experiment, out / experiment.name, progress)
     write_figures(plan, out, results)
-    print(write_report(out, results))
-    print(f"{time.perf_counter() - start:.0f} s; tables, figures and runs are in {out}")
+    print(write_tables(out, results))
+    write_reports(plan, out)
+    print(f"{time.perf_counter() - start:.0f} s; tables, figures, reports and runs are in {out}")
 
 
 def write_figures(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
@@ -144,7 +145,17 @@ def write_figures(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
     figures.save(figures.triangle_figure(rows), out, "triangle")
 
 
-def write_report(out: Path, results: list[dict[str, Any]]) -> str:
+def write_reports(plan: Plan, out: Path) -> None:
+    """Writes a page on the runs of every part of the plan, as `scripts.report` does."""
+    from scripts.run_report.page import write_report
+
+    for field in dataclasses.fields(plan):
+        paths = [out / experiment.name for experiment in getattr(plan, field.name)]
+        if paths:
+            write_report(out / f"report-{field.name}.html", paths)
+
+
+def write_tables(out: Path, results: list[dict[str, Any]]) -> str:
     """Writes summary.json, environment.json and tables.md, and returns the tables."""
     write_summary(out, results)
     write_json(out / "environment.json", environment())

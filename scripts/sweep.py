@@ -4,7 +4,8 @@
     python -m scripts.sweep "cifar100-*scl?" "cifar100-*ucl?" --data-dir /data --seeds 0 1 2
 
 Each gets its run directory, named as by `scripts.train`; finished ones are not run again. Then one
-table and one figure for each data set and kind of pairs stand beside the paper's values.
+table and one figure for each data set and kind of pairs stand beside the paper's values, and a page
+for each data set has the charts.
 """
 
 import dataclasses
@@ -87,7 +88,7 @@ def sweep(settings: Sweep) -> None:
                 progress.write(str(error), file=sys.stderr)
     if is_first():
         done = {name: e for name, e in experiments.items() if name not in failed}
-        write_report(settings.out, done, results)
+        write_results(settings.out, done, results)
     if failed:
         raise NonFiniteError(f"stopped at a number that is not finite: {', '.join(failed)}")
 
@@ -119,14 +120,15 @@ def chosen_experiments(settings: Sweep) -> dict[str, Experiment]:
     return {changed_name(name, chosen[name], e): e for name, e in changed.items()}
 
 
-def write_report(
+def write_results(
     out: Path, experiments: dict[str, Experiment], results: list[dict[str, Any]]
 ) -> None:
-    """Writes summary.json, tables.md and the figures, and prints the tables.
+    """Writes summary.json, tables.md, figures and reports, and prints the tables.
 
     The experiments are by the names of their run directories in `out`; the results are the last
     evaluations of all seeds.
     """
+    from scripts.run_report.page import write_report
     from scripts.runs import figures
 
     write_summary(out, results)
@@ -139,10 +141,20 @@ def write_report(
         curves = {e.method: metrics[name] for name, e in members.items()}
         figure = figures.geometry_figure(group, curves, paper=paper)
         figures.save(figure, out, group.replace(", ", "-").replace(" ", "_"))
-    report = "\n".join(sections)
-    atomic_write({out / "tables.md": report.encode()})
-    print(report)
-    print(f"tables, figures and runs are in {out}")
+    tables = "\n".join(sections)
+    atomic_write({out / "tables.md": tables.encode()})
+    print(tables)
+    for data, names in _by_data(experiments).items():
+        write_report(out / f"report-{data}.html", [out / name for name in names])
+    print(f"tables, figures, reports and runs are in {out}")
+
+
+def _by_data(experiments: dict[str, Experiment]) -> dict[str, list[str]]:
+    """The names of the experiments on each data set."""
+    found: dict[str, list[str]] = {}
+    for name, experiment in experiments.items():
+        found.setdefault(experiment.data_label, []).append(name)
+    return found
 
 
 def _groups(experiments: dict[str, Experiment]) -> dict[str, dict[str, Experiment]]:

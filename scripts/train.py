@@ -6,7 +6,8 @@
     python -m scripts.train --list cifar100
 
 Writes the run directory: metrics as JSON lines and for TensorBoard, checkpoints, embeddings, class
-means and a figure. Its name is that of the experiment and of what was changed, but for the epochs.
+means, a figure and report.html. Its name is that of the experiment and of what was changed, but for
+the epochs.
 A run that was stopped resumes when the same command is given again, and with --continue and more
 epochs it is trained for longer.
 """
@@ -37,7 +38,7 @@ from scripts.runs.exit_status import RefusedError, naming, run_job
 from scripts.runs.listing import listing, overview
 from scripts.runs.loop import run
 from scripts.runs.progress import steps_bar
-from scripts.runs.run_files import read_finished_metrics
+from scripts.runs.run_files import REPORT, read_finished_metrics
 from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import Runtime
 
@@ -117,7 +118,10 @@ def train(name: str, named: Experiment, settings: Train) -> None:
         results = run(experiment, path, progress, runtime)
     if not is_first():
         return
+    from scripts.run_report.page import write_report
+
     draw(experiment, path)
+    write_report(path / REPORT, [path])
     for result in results:
         print(summary(experiment, result))
     paper = paper_values(experiment)

@@ -82,7 +82,8 @@ LAYERS = {
         "gradients",
         "numbers",
         "vjp",
-        "sharded pallas",
+        "sets",
+        "sharded two_sets pallas",
         "loss",
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
@@ -109,7 +110,8 @@ LAYERS = {
     "theory": (
         "checking model open_questions",
         "optimum exact escape priors",
-        "evaluation free_features",
+        "limit_values free_features",
+        "evaluation",
         "claims",
     ),
     "theory.checking": ("verdicts", "claim", "tally", "z_scores"),
@@ -135,8 +137,8 @@ LAYERS = {
         "paths data_preparation",
         "experiments",
         "runs theory_report",
-        "benchmarking",
-        "reproduce train sweep export prepare_data verify_theory "
+        "benchmarking run_report",
+        "reproduce train sweep report export prepare_data verify_theory "
         "benchmark_losses benchmark_training benchmark_convolutions benchmark_evaluation "
         "benchmark_views "
         "compile_for_tpu compile_experiments",
@@ -156,6 +158,7 @@ LAYERS = {
         "non_finite resuming runners",
         "loop",
     ),
+    "scripts.run_report": ("reading predictions", "charts", "grams", "page"),
     "scripts.benchmarking": (
         "contenders convolution_shapes results targets host_work hlo_text machine_load "
         "resnets_torch",

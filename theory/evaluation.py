@@ -1,5 +1,6 @@
 """Everything the theory says of one finite model, as JSON with decimal strings."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +10,7 @@ from mpmath import mp
 from theory.checking import compare
 from theory.exact.balls import Losses, exact_losses
 from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound
+from theory.limit_values import limit_values
 from theory.model.eta_kinds import Exponential
 from theory.model.kinds import PsiKind
 from theory.model.latent_classes import ROUNDING, LatentClassModel
@@ -33,6 +35,9 @@ MANY = 24
 def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
     """The exact losses, the bounds that apply, the inequalities and their verdicts.
 
+    Where its hypotheses hold, `limit` has what the theory says for infinitely many negatives, see
+    `theory.limit_values`.
+
     Numbers are strings of so many significant digits, as the object is for `json.dumps`. Raises
     ValueError unless `digits` lies between 1 and 1000, ArithmeticError if the precision that they
     need is out of reach.
@@ -43,10 +48,12 @@ def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
     while bits <= MAX_BITS:
         with ctx.workprec(bits), suppress(PrecisionError):
             losses, bounds = _numbers(model)
-            values = _values(losses)
+            values, limit = _values(losses), limit_values(model)
             numbers = [v for key, v in bounds.items() if key not in POSITIONS]
-            if all(_is_sharp(value, digits) for value in (*values.values(), *numbers)):
-                return _report(model, losses, values, bounds, digits)
+            numbers += [*values.values(), *_balls(limit)]
+            if all(_is_sharp(value, digits) for value in numbers):
+                found = _report(model, losses, values, bounds, digits)
+                return found | ({"limit": _decimals(limit, digits)} if limit else {})
         bits *= 2
     raise ArithmeticError(f"{model.name}: {digits} digits need more than {MAX_BITS} bits")
 
@@ -113,6 +120,27 @@ def decimal(value: arb, digits: int) -> str:
     with mp.workdps(digits + 20):
         number = mp.ldexp(mp.mpf(int(mantissa)), int(exponent))
         return str(mp.nstr(number, digits, strip_zeros=False))
+
+
+def _balls(nested: dict[str, Any]) -> Iterator[arb]:
+    """The balls in nested values."""
+    for value in nested.values():
+        if isinstance(value, dict):
+            yield from _balls(value)
+        elif isinstance(value, arb):
+            yield value
+
+
+def _decimals(nested: dict[str, Any], digits: int) -> dict[str, Any]:
+    """Nested values with the balls as decimals."""
+    return {
+        key: _decimals(value, digits)
+        if isinstance(value, dict)
+        else decimal(value, digits)
+        if isinstance(value, arb)
+        else value
+        for key, value in nested.items()
+    }
 
 
 def inequalities(

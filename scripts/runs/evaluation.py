@@ -104,14 +104,22 @@ def evaluation_records(
     return records
 
 
+def class_means_of(
+    embeddings: SplitEmbeddings, data: PlacedDataset
+) -> Float[np.ndarray, "seed classes dim"]:
+    """The class means of the training set."""
+    labels, _ = _labels(data)
+    means = [geometry.class_means(one, labels, data.num_classes) for one in embeddings.train]
+    return np.stack([np.asarray(mean) for mean in means])
+
+
 def final_arrays(embeddings: SplitEmbeddings, data: PlacedDataset) -> dict[str, np.ndarray]:
     """Embeddings of both splits and class means, with the seeds along the leading axis."""
     train_labels, test_labels = _labels(data)
-    means = [geometry.class_means(one, train_labels, data.num_classes) for one in embeddings.train]
     return {
         "train_embeddings": np.asarray(embeddings.train),
         "test_embeddings": np.asarray(embeddings.test),
-        "class_means": np.stack([np.asarray(mean) for mean in means]),
+        "class_means": class_means_of(embeddings, data),
         "train_labels": np.asarray(train_labels),
         "test_labels": np.asarray(test_labels),
     }

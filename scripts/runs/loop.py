@@ -34,6 +34,7 @@ from scripts.experiments.program import keys_of, objective_of
 from scripts.runs.evaluation import (
     PlacedDataset,
     SplitEmbeddings,
+    class_means_of,
     embed_splits,
     evaluation_records,
     final_arrays,
@@ -218,6 +219,7 @@ class _Run:
             epoch=epoch,
             losses=losses,
         )
+        self.directory.append_class_means(class_means_of(embeddings, self.data))
         for record in records:
             self.directory.append(record)
         return records, embeddings

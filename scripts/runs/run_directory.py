@@ -3,13 +3,14 @@
     lock                held by the process that trains here
     config.json         the experiment, and the versions, settings and commit it began with
     metrics.jsonl       one line for each evaluation and seed, appended and flushed
+    class_means.npy     class means at each evaluation, as arrays one after the other
     events.out.*        the same numbers for TensorBoard
     checkpoints/        states from which the run resumes
     embeddings.npz      embeddings, labels and class means at the end
     diagnostic.json     what is known of a number that was not finite
     results.json        the last evaluation of every seed; its presence says the run is finished
 
-Files other than metrics.jsonl and the event file are whole or not there
+Files other than metrics.jsonl, class_means.npy and the event file are whole or not there
 (`hcl_jax.system.atomic_files`). A run that resumes from a checkpoint first takes back what was
 appended after it (`RunDirectory.resume`). Reading is in `scripts.runs.run_files`.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from hcl_jax.system.atomic_files import atomic_open, atomic_write, remove, remove_partial_files
 from hcl_jax.system.json_files import json_bytes, json_text, parse_json
@@ -31,6 +33,7 @@ from scripts.experiments.experiment import Experiment
 from scripts.runs.exit_status import RefusedError
 from scripts.runs.provenance import environment
 from scripts.runs.run_files import (
+    CLASS_MEANS,
     CONFIG,
     EMBEDDINGS,
     METRICS,
@@ -71,6 +74,7 @@ class RunDirectory:
         self.path = path
         self._experiment, self._lock, self._shorter = experiment, lock, shorter
         self._metrics = (path / METRICS).open("ab+")
+        self._class_means = (path / CLASS_MEANS).open("ab+")
         self._tensorboard: Any = None
 
     def begin(self) -> None:
@@ -110,8 +114,10 @@ class RunDirectory:
         self._metrics.truncate(position.length)
         self._metrics.seek(0, os.SEEK_END)
         self._begin_tensorboard()
-        for record in parsed_records(written, self.path / METRICS):
+        records = parsed_records(written, self.path / METRICS)
+        for record in records:
             self._add_to_tensorboard(record)
+        self._take_back_class_means(len({record["epoch"] for record in records}))
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Appends one evaluation of one seed, and flushes it to the disk."""
@@ -120,6 +126,12 @@ class RunDirectory:
         self._metrics.write(line + b"\n")
         self._metrics.flush()
         self._add_to_tensorboard(parse_json(line, METRICS))
+
+    def append_class_means(self, means: Float[np.ndarray, "seed classes dim"]) -> None:
+        """Appends the class means of an evaluation, before its records."""
+        self._lock.check()
+        np.save(self._class_means, means, allow_pickle=False)
+        self._class_means.flush()
 
     def records(self) -> list[dict[str, Any]]:
         """Everything that was appended."""
@@ -140,6 +152,7 @@ class RunDirectory:
     def close(self) -> None:
         """Closes the files."""
         self._metrics.close()
+        self._class_means.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
 
@@ -154,6 +167,16 @@ class RunDirectory:
         (self.path / RESULTS).unlink(missing_ok=True)
         self._write(CONFIG, config._replace(experiment=as_json(self._experiment))._asdict())
         self._shorter = False
+
+    def _take_back_class_means(self, evaluations: int) -> None:
+        """Keeps those of so many evaluations; none where the file does not have so many."""
+        self._class_means.seek(0)
+        try:
+            for _ in range(evaluations):
+                np.load(self._class_means, allow_pickle=False)
+        except (ValueError, EOFError):  # of a run that began before there was this file
+            self._class_means.seek(0)
+        self._class_means.truncate()
 
     def _begin_tensorboard(self) -> None:
         from tensorboardX import SummaryWriter
@@ -189,6 +212,9 @@ class UnwrittenDirectory(RunDirectory):
 
     def append(self, record: Mapping[str, Any]) -> None:
         self._records.append(dict(record))
+
+    def append_class_means(self, means: Float[np.ndarray, "seed classes dim"]) -> None:
+        pass
 
     def records(self) -> list[dict[str, Any]]:
         return self._records

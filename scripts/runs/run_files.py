@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from hcl_jax.geometry import Geometry
 from hcl_jax.system import json_files
@@ -16,8 +17,10 @@ from scripts.runs.exit_status import CommandError
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
+CLASS_MEANS = "class_means.npy"
 EMBEDDINGS = "embeddings.npz"
 RESULTS = "results.json"
+REPORT = "report.html"
 
 ARRAYS_OF_SEEDS = ("train_embeddings", "test_embeddings", "class_means")
 ARRAYS = (*ARRAYS_OF_SEEDS, "train_labels", "test_labels")
@@ -234,6 +237,39 @@ def read_embeddings(path: Path, experiment: Experiment) -> dict[str, np.ndarray]
     raise RunDirectoryError(
         f"{file} is damaged: it does not hold the arrays of a run, but {shapes}"
     )
+
+
+def read_class_means(
+    path: Path, experiment: Experiment, evaluations: int
+) -> list[Float[np.ndarray, "seed classes dim"]]:
+    """The class means at the last evaluations; at none where the run was made without the file.
+
+    Raises:
+        RunDirectoryError: if they are of another shape or of more evaluations, or the file is
+            damaged.
+    """
+    file, found = path / CLASS_MEANS, []
+    if not file.exists():
+        return found
+    if not file.is_file():
+        raise RunDirectoryError(f"{file} is not a regular file")
+    try:
+        with file.open("rb") as opened:
+            while opened.peek(1):
+                found.append(np.load(opened, allow_pickle=False))
+    except Exception as error:  # NumPy and the disk each raise their own
+        raise RunDirectoryError(f"{file} is damaged: {error}") from error
+    shape = (len(experiment.seeds), experiment.defaults.num_classes, experiment.embedding_dim)
+    for means in found:
+        if means.dtype.kind != "f" or means.shape != shape or not np.isfinite(means).all():
+            raise RunDirectoryError(
+                f"{file} is damaged: it does not hold class means of shape {shape}"
+            )
+    if len(found) > evaluations:
+        raise RunDirectoryError(
+            f"{file} has class means of {len(found)} evaluations, and there are {evaluations}"
+        )
+    return found
 
 
 def _check_record(record: Any, where: str) -> dict[str, Any]:

@@ -27,12 +27,19 @@ def geometry_table(
     Numbers are means over seeds, with the half range between seeds where there are several. Without
     values of the paper there are no columns for them.
     """
+    return "\n".join(markdown.table(*geometry_rows(_by_method(results).items(), paper)))
+
+
+def geometry_rows(
+    runs: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], paper: Mapping[str, PaperValues]
+) -> tuple[list[str], list[list[str]]]:
+    """The header and the cells of `geometry_table`, of names with their results."""
     header = ["method", "zero-sum", "unit-norm", "equal-ip", "within-class", "directions"]
     header += ["top-1 %"]
     if paper:
         header += ["CIFAR-100 in the paper: zero-sum", "equal-ip", "directions of 99", "top-1 %"]
     lines = []
-    for method, rows in _by_method(results).items():
+    for method, rows in runs:
         names = ("zero_sum", "unit_norm", "equal_inner_product", "within_class")
         cells = [method, *(_spread([row[name] for row in rows], 3) for name in names)]
         cells.append(f"{_spread([row['directions'] for row in rows], 0)} of {rows[0]['dim']}")
@@ -42,7 +49,7 @@ def geometry_table(
             cells += [theirs.zero_sum, theirs.equal_inner_product]
             cells += [theirs.directions, theirs.top1]
         lines.append(cells)
-    return "\n".join(markdown.table(header, lines))
+    return header, lines
 
 
 def normalization_table(results: Iterable[Mapping[str, Any]]) -> str:

@@ -68,7 +68,7 @@ def _unscript_prime(element: Element) -> None:
 
 def _tidy(row: list[Element]) -> None:
     """Says what kind of operator the operators of a row are, and spaces names of functions."""
-    before = "("
+    before, bars = "(", 0
     for element, following in zip_longest(row, row[1:]):
         text = element.text or ""
         if re.fullmatch(r"[A-Za-z]{2,}", text) and element.tag in ("mo", "mi"):
@@ -80,7 +80,9 @@ def _tidy(row: list[Element]) -> None:
             element.set("form", "prefix")
         elif element.tag == "mo" and text in TIGHT:
             element.attrib |= {"stretchy": "false", "lspace": "0", "rspace": "0"}
-        before = text if element.tag == "mo" else element.tag
+        bars += text == "|"
+        closes = text == "|" and bars % 2 == 0
+        before = text if element.tag == "mo" and not closes else "operand"
 
 
 def _lines(row: list[Element]) -> Iterator[list[Element]]:

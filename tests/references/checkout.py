@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("hcl_jax", "theory", "scripts", "tests", "docs", "benchmarks", ".ci")
+FOLDERS = ("hcl_jax", "theory", "scripts", "tests", "docs", "benchmarks", "examples", ".ci")
 
 
 def copy_checkout(to, folders=FOLDERS):

@@ -23,7 +23,7 @@ from scripts.runs import figures, run_directory, tables
 from scripts.runs.exit_status import NonFiniteError
 from scripts.runs.loop import run
 from scripts.runs.run_directory import open_run
-from scripts.runs.run_files import RunDirectoryError, read_metrics
+from scripts.runs.run_files import RunDirectoryError, read_class_means, read_metrics
 
 SHORT = Experiment(
     data="triangle", objective="HSCL", beta=5.0, epochs=4, evaluations=2, seeds=(0, 1)
@@ -85,6 +85,32 @@ def test_tensorboard_can_be_read(finished):
         data = data[16 + length :]
     found = scalars["seed1/equal_inner_product", 8]
     np.testing.assert_allclose(found, results[1]["equal_inner_product"], rtol=1e-6)
+
+
+def test_tensorboards_own_reader_reads_it(finished):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    path, _ = finished
+    found = reading.EventAccumulator(str(path))
+    found.Reload()
+    records = read_metrics(path)
+    numbers = {k for r in records for k, v in r.items() if isinstance(v, (int, float))}
+    numbers -= {"seed", "step", "epoch"}
+    assert set(found.Tags()["scalars"]) == {f"seed{s}/{name}" for s in (0, 1) for name in numbers}
+    for name in ("equal_inner_product", "top1"):
+        of_seed = [(r["step"], r[name]) for r in records if r["seed"] == 1]
+        events = [(event.step, event.value) for event in found.Scalars(f"seed1/{name}")]
+        np.testing.assert_allclose(events, of_seed, rtol=1e-6)
+
+
+def test_class_means_of_every_evaluation_are_kept(finished):
+    path, _ = finished
+    kept = read_class_means(path, SHORT, 3)
+    last = np.load(path / "embeddings.npz")["class_means"]
+    assert [means.shape for means in kept] == [(2, 3, 2)] * 3
+    np.testing.assert_array_equal(kept[-1], last)
+    norms = [float(np.linalg.norm(means[1].mean(axis=0))) for means in kept]
+    recorded = [r["zero_sum"] for r in read_metrics(path) if r["seed"] == 1]
+    np.testing.assert_allclose(norms, recorded, atol=1e-6)
 
 
 def test_a_finished_run_is_not_run_again(finished, monkeypatch):

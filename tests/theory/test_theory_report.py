@@ -105,6 +105,7 @@ def test_places_that_are_not_there(page, reference):
         (r"(-\delta, a - b)", ['<mo form="prefix">−</mo><mi>δ</mi>', "<mi>b</mi>"]),  # noqa: RUF001
         (r"L_k'", ['<msub><mi>L</mi><mi>k</mi></msub><mo lspace="0" rspace="0">′</mo>']),  # noqa: RUF001
         (r"\lvert x \rvert", ['<mo stretchy="false" lspace="0" rspace="0">|</mo><mi>x</mi>']),
+        (r"\lvert z \rvert - a", ['<mo form="infix">−</mo>']),  # noqa: RUF001
         (r"\frac{C-1}{C}", ["<mfrac>"]),
     ],
 )

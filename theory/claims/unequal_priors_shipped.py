@@ -27,7 +27,6 @@ IMBALANCES = (20, 24, 30)
 """Below, between and above the thresholds 25.05 of SCL and 21.93 of HSCL with beta = 1/2."""
 
 HARDNESS = 0.5
-STARTS = 4
 CLOSE = 1e-9
 """Of losses: some ten times the gap that `scl_optimum` leaves, and what L-BFGS reaches."""
 
@@ -43,8 +42,10 @@ class Found(NamedTuple):
 
 
 @cache
-def minimised(imbalance: int, beta: float, *, average: Average = "anchors") -> Found:
-    """The best of several random starts, full gradient."""
+def minimised(
+    imbalance: int, beta: float, effort: Effort, *, average: Average = "anchors"
+) -> Found:
+    """The best of random starts, full gradient."""
     sizes = [2 * imbalance] * MAJORITY + [2] * MINORITY
     labels = jnp.repeat(jnp.arange(len(sizes)), jnp.array(sizes), total_repeat_length=sum(sizes))
 
@@ -62,7 +63,7 @@ def minimised(imbalance: int, beta: float, *, average: Average = "anchors") -> F
     with jax.enable_x64(True):
         slopes = jax.jit(jax.value_and_grad(loss))
         generator = np.random.default_rng(SEED)
-        starts = generator.normal(size=(STARTS, len(sizes), len(sizes)))
+        starts = generator.normal(size=(effort.choose(1, 4, 4), len(sizes), len(sizes)))
         return min(_descend(slopes, start) for start in starts)
 
 
@@ -95,7 +96,7 @@ def _compare(effort: Effort, average: Average) -> Measurement:
     tally, details = Tally(seed=SEED), {}
     threshold = geometry.minority_collapse_threshold(MAJORITY, MINORITY, 1.0, average="anchors")
     for imbalance in IMBALANCES[:: effort.choose(2, 1, 1)]:
-        found = minimised(imbalance, 0.0, average=average)
+        found = minimised(imbalance, 0.0, effort, average=average)
         sizes = [float(imbalance)] * MAJORITY + [1.0] * MINORITY
         optimum = geometry.scl_optimum(sizes, 1.0, average="anchors")
         tally.observe(abs(found.loss - optimum.loss) < CLOSE)
@@ -109,18 +110,18 @@ def _compare(effort: Effort, average: Average) -> Measurement:
 
 def a_little_hardness_merges(effort: Effort) -> Measurement:
     """HSCL with beta = 1/2 has minority classes at one point at R = 24, where SCL has not."""
-    return _compare_at_24(HARDNESS)
+    return _compare_at_24(HARDNESS, effort)
 
 
 def much_hardness_merges(effort: Effort) -> Measurement:
     """Asks the same of beta = 2."""
-    return _compare_at_24(2.0)
+    return _compare_at_24(2.0, effort)
 
 
-def _compare_at_24(beta: float) -> Measurement:
+def _compare_at_24(beta: float, effort: Effort) -> Measurement:
     """Records whether minority classes meet under HSCL at R = 24, and do not under SCL."""
     tally = Tally(seed=SEED)
-    hard, plain = minimised(IMBALANCES[1], beta), minimised(IMBALANCES[1], 0.0)
+    hard, plain = (minimised(IMBALANCES[1], b, effort) for b in (beta, 0.0))
     tally.observe(hard.similarity > TOGETHER)
     tally.observe(plain.similarity < TOGETHER)
     tally.models += 1

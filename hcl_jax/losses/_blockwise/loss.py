@@ -39,69 +39,55 @@ they are those of `hcl_jax.losses._blockwise.sharded` with one device, which vis
 take each anchor's own shift: nothing there is left out where numbers such as beta are zero.
 """
 
-from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from hcl_jax.losses._blockwise.block import (
-    RowBlock,
-    SoftmaxCoefficients,
-    rows_in_one_role,
-)
+from hcl_jax.losses._blockwise.block import SoftmaxCoefficients
 from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.gradients import (
     Constants,
     WeightedRows,
     vjp_symmetric,
-    vjp_two_sets,
 )
 from hcl_jax.losses._blockwise.negatives import (
     NegativeStatistics,
-    NegativeSums,
-    accumulate,
     drop_padding,
-    empty_sums,
     eta_is_constant,
     exponent_bounds,
     in_range,
     statistics,
     symmetric_sums,
 )
-from hcl_jax.losses._blockwise.numbers import (
-    Differentiated,
-    Values,
-    number_gradients,
-    numbers_of_negatives,
-    numbers_of_positives,
-    sum_of_products,
-)
+from hcl_jax.losses._blockwise.numbers import sum_of_products
 from hcl_jax.losses._blockwise.options import TileOptions
-from hcl_jax.losses._blockwise.positives import (
-    largest_positives,
-    positive_sums,
-    vjp_positives,
+from hcl_jax.losses._blockwise.positives import vjp_positives
+from hcl_jax.losses._blockwise.sets import (
+    bounded_by_positives,
+    numbers_of_sets,
+    sums_of_sets,
+    with_positives,
 )
 from hcl_jax.losses._blockwise.sharded import ShardOptions, sharded_passes
 from hcl_jax.losses._blockwise.tiles import compute_if
+from hcl_jax.losses._blockwise.two_sets import (
+    two_sets_backward,
+    two_sets_forward,
+    two_sets_numbers,
+)
 from hcl_jax.losses._blockwise.vjp import (
     LossInputs,
     Residuals,
     anchor_terms,
-    bounded,
     in_order,
-    inverse_permutation,
-    mask_undefined,
     softmax_coefficients,
     sort_rows,
-    take,
     weighted_blocks,
     whole_blocks,
 )
 from hcl_jax.losses._derivatives import Embeddings, Passes, differentiable
 from hcl_jax.losses.anchor_losses import AnchorLosses
-from hcl_jax.losses.pair_statistics import Moments
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Pairs
@@ -124,7 +110,7 @@ def blockwise_losses(
     if candidates is None:
         passes = Passes(options, _one_set_forward, _one_set_backward, _one_set_numbers)
         return differentiable(passes, sharded_passes(ShardOptions(loops)), inputs, (anchors,))
-    passes = Passes(options, _two_sets_forward, _two_sets_backward, _two_sets_numbers)
+    passes = Passes(options, two_sets_forward, two_sets_backward, two_sets_numbers)
     plain = passes._replace(options=loops)
     return differentiable(passes, plain, inputs, (anchors, candidates))
 
@@ -136,11 +122,11 @@ def _one_set_forward(
     (features,) = embeddings
     infonce, pairs = inputs
     order, ranks, rows = sort_rows(features, pairs)
-    rows = _bounded(infonce, rows, rows, options)
+    rows = bounded_by_positives(infonce, rows, rows, options)
     count = count_negatives(*pairs)[order]
 
     def with_running_maximum() -> NegativeStatistics:
-        return statistics(infonce, _sums(infonce, rows, rows, options), count)
+        return statistics(infonce, sums_of_sets(infonce, rows, rows, options), count)
 
     moments = None
     if options.kernels is not None:
@@ -153,7 +139,7 @@ def _one_set_forward(
         sums, moments = drop_padding(sums, len(order)), sums.moments
         constant = in_range(sums, count, flat)
         stats = compute_if(~constant, with_running_maximum, statistics(infonce, sums, count, flat))
-    losses, residuals = _with_positives(infonce, rows, rows, stats, constant, moments, options)
+    losses, residuals = with_positives(infonce, rows, rows, stats, constant, moments, options)
     return in_order(losses, ranks), residuals
 
 
@@ -191,148 +177,7 @@ def _one_set_numbers(
     order, _, rows = sort_rows(embeddings[0], inputs.pairs)
     rows = rows._replace(bound=residuals.bound)
     products = partial(sum_of_products, gradients, embeddings)
-    return _numbers(options, inputs, (rows, rows), residuals, weight[order], products)
-
-
-def _two_sets_forward(
-    options: TileOptions, inputs: LossInputs, embeddings: Embeddings
-) -> tuple[AnchorLosses, Residuals]:
-    """Losses of anchors that are other rows than the candidates, with a running maximum."""
-    infonce, pairs = inputs
-    orders, (rows, columns) = _sort_two_sets(embeddings, pairs)
-    rows = _bounded(infonce, rows, columns, options)
-    count = count_negatives(*pairs)[orders[0]]
-    sums = _sums(infonce, rows, columns, options, moments=options.statistics)
-    stats, never = statistics(infonce, sums, count), jnp.array(False)
-    losses, residuals = _with_positives(infonce, rows, columns, stats, never, sums.moments, options)
-    return in_order(losses, inverse_permutation(orders[0])), residuals
-
-
-def _two_sets_backward(
-    options: TileOptions,
-    inputs: LossInputs,
-    embeddings: Embeddings,
-    residuals: Residuals,
-    weight: Float[Array, " anchors"],
-) -> Embeddings:
-    """``G Y`` and ``G^T X``."""
-    infonce, pairs = inputs
-    orders, (rows, columns) = _sort_two_sets(embeddings, pairs)
-    rows, weight = rows._replace(bound=residuals.bound), weight[orders[0]]
-    anchors = (rows, softmax_coefficients(residuals, weight))
-    if options.kernels is not None:
-        of_negatives = (
-            options.kernels.vjp(infonce, anchors, (columns, None), options),
-            options.kernels.vjp(infonce, (columns, None), anchors, options),
-        )
-    else:
-        x, block_x = weighted_blocks(anchors, options)
-        y, block_y = whole_blocks(columns, options)
-        of_negatives = vjp_two_sets(infonce, x, y, (block_x, block_y), options)
-    x, y = (rows, anchor_terms(residuals.statistics, weight)), (columns, None)
-    of_positives = (
-        vjp_positives(infonce, x, y, options.precision),
-        vjp_positives(infonce, y, x, options.precision),
-    )
-    sums = [n[: p.shape[0]] + p for n, p in zip(of_negatives, of_positives, strict=True)]
-    pairs_of_both = zip(sums, orders, strict=True)
-    return tuple(gradient[inverse_permutation(order)] for gradient, order in pairs_of_both)
-
-
-def _two_sets_numbers(
-    options: tuple[TileOptions, tuple[bool, ...]],
-    inputs: LossInputs,
-    embeddings: Embeddings,
-    residuals: Residuals,
-    weight: Float[Array, " anchors"],
-    gradients: Embeddings,
-) -> LossInputs:
-    """The gradient with respect to temperature, beta and other numbers."""
-    orders, (rows, columns) = _sort_two_sets(embeddings, inputs.pairs)
-    both = (rows._replace(bound=residuals.bound), columns)
-    products = partial(sum_of_products, gradients, embeddings)
-    return _numbers(options, inputs, both, residuals, weight[orders[0]], products)
-
-
-def _numbers(
-    options: tuple[TileOptions, tuple[bool, ...]],
-    inputs: LossInputs,
-    both: Sequence[RowBlock],
-    residuals: Residuals,
-    weight: Float[Array, " anchors"],
-    products: Callable[[], Float[Array, ""]],
-) -> LossInputs:
-    """The gradient with respect to numbers, from anchors and candidates sorted by group."""
-    tiles, wanted = options
-    rows, columns = both
-
-    def of_negatives(numbers: Differentiated) -> Values:
-        coefficients = softmax_coefficients(residuals, weight)
-        x, block_x = weighted_blocks((rows, coefficients), tiles)
-        y, block_y = whole_blocks(columns, tiles)
-        return numbers_of_negatives(numbers, x, y, (block_x, block_y), tiles)
-
-    def of_positives(numbers: Differentiated) -> Values:
-        anchors = (rows, anchor_terms(residuals.statistics, weight))
-        return numbers_of_positives(numbers, anchors, columns, tiles.precision)
-
-    infonce = number_gradients(
-        inputs.differentiated(wanted),
-        tiles.detached,
-        of_negatives=of_negatives,
-        of_positives=of_positives,
-        products=products,
-    )
-    return inputs._replace(infonce=infonce, pairs=None)
-
-
-def _sort_two_sets(
-    embeddings: Embeddings, pairs: Pairs
-) -> tuple[list[Int[Array, " _"]], list[RowBlock]]:
-    """The orders that sort anchors and candidates by group, and both sorted."""
-    orders = [jnp.argsort(keys.group) for keys in pairs]
-    rows = [rows_in_one_role(*side) for side in zip(embeddings, pairs, strict=True)]
-    return orders, [take(side, order) for side, order in zip(rows, orders, strict=True)]
-
-
-def _bounded(
-    infonce: TiltedInfoNCE, rows: RowBlock, columns: RowBlock, options: TileOptions
-) -> RowBlock:
-    """Anchors with the bound of their negatives, by their positives among the columns."""
-    return bounded(infonce, rows, partial(largest_positives, rows, columns, options.precision))
-
-
-def _sums(
-    infonce: TiltedInfoNCE,
-    rows: RowBlock,
-    columns: RowBlock,
-    options: TileOptions,
-    *,
-    moments: bool = False,
-) -> NegativeSums:
-    """Sums over the negatives with a running maximum."""
-    if options.kernels is not None:
-        return options.kernels.sums(infonce, rows, columns, options.precision)
-    (x, block_x), (y, block_y) = (whole_blocks(side, options) for side in (rows, columns))
-    start = empty_sums(x.features, squares=options.statistics, moments=moments)
-    sums = accumulate(start, infonce, x, y, (block_x, block_y), options.precision)
-    return drop_padding(sums, rows.features.shape[0])
-
-
-def _with_positives(
-    infonce: TiltedInfoNCE,
-    rows: RowBlock,
-    columns: RowBlock,
-    stats: NegativeStatistics,
-    constant: Bool[Array, ""],
-    moments: Moments | None,
-    options: TileOptions,
-) -> tuple[AnchorLosses, Residuals]:
-    """The losses, once the negatives and their moments, if wanted, are known."""
-    anchors = (rows, anchor_terms(stats))
-    observed = options.statistics
-    sums = positive_sums(infonce, anchors, columns, options.precision, observed=observed)
-    return mask_undefined(stats, sums, constant, rows.bound, moments)
+    return numbers_of_sets(options, inputs, (rows, rows), residuals, weight[order], products)
 
 
 def _vjp_symmetric(

@@ -1,0 +1,112 @@
+"""What the passes of one set of rows and of two have in common."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from jaxtyping import Array, Bool, Float
+
+from hcl_jax.losses._blockwise.block import RowBlock
+from hcl_jax.losses._blockwise.negatives import (
+    NegativeStatistics,
+    NegativeSums,
+    accumulate,
+    drop_padding,
+    empty_sums,
+)
+from hcl_jax.losses._blockwise.numbers import (
+    Differentiated,
+    Values,
+    number_gradients,
+    numbers_of_negatives,
+    numbers_of_positives,
+)
+from hcl_jax.losses._blockwise.options import TileOptions
+from hcl_jax.losses._blockwise.positives import (
+    largest_positives,
+    positive_sums,
+)
+from hcl_jax.losses._blockwise.vjp import (
+    LossInputs,
+    Residuals,
+    anchor_terms,
+    bounded,
+    mask_undefined,
+    softmax_coefficients,
+    weighted_blocks,
+    whole_blocks,
+)
+from hcl_jax.losses.anchor_losses import AnchorLosses
+from hcl_jax.losses.pair_statistics import Moments
+from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
+
+
+def bounded_by_positives(
+    infonce: TiltedInfoNCE, rows: RowBlock, columns: RowBlock, options: TileOptions
+) -> RowBlock:
+    """Anchors with the bound of their negatives, by their positives among the columns."""
+    return bounded(infonce, rows, partial(largest_positives, rows, columns, options.precision))
+
+
+def sums_of_sets(
+    infonce: TiltedInfoNCE,
+    rows: RowBlock,
+    columns: RowBlock,
+    options: TileOptions,
+    *,
+    moments: bool = False,
+) -> NegativeSums:
+    """Sums over the negatives with a running maximum."""
+    if options.kernels is not None:
+        return options.kernels.sums(infonce, rows, columns, options.precision)
+    (x, block_x), (y, block_y) = (whole_blocks(side, options) for side in (rows, columns))
+    start = empty_sums(x.features, squares=options.statistics, moments=moments)
+    sums = accumulate(start, infonce, x, y, (block_x, block_y), options.precision)
+    return drop_padding(sums, rows.features.shape[0])
+
+
+def with_positives(
+    infonce: TiltedInfoNCE,
+    rows: RowBlock,
+    columns: RowBlock,
+    stats: NegativeStatistics,
+    constant: Bool[Array, ""],
+    moments: Moments | None,
+    options: TileOptions,
+) -> tuple[AnchorLosses, Residuals]:
+    """The losses, once the negatives and their moments, if wanted, are known."""
+    anchors = (rows, anchor_terms(stats))
+    observed = options.statistics
+    sums = positive_sums(infonce, anchors, columns, options.precision, observed=observed)
+    return mask_undefined(stats, sums, constant, rows.bound, moments)
+
+
+def numbers_of_sets(
+    options: tuple[TileOptions, tuple[bool, ...]],
+    inputs: LossInputs,
+    both: Sequence[RowBlock],
+    residuals: Residuals,
+    weight: Float[Array, " anchors"],
+    products: Callable[[], Float[Array, ""]],
+) -> LossInputs:
+    """The gradient with respect to numbers, from anchors and candidates sorted by group."""
+    tiles, wanted = options
+    rows, columns = both
+
+    def of_negatives(numbers: Differentiated) -> Values:
+        coefficients = softmax_coefficients(residuals, weight)
+        x, block_x = weighted_blocks((rows, coefficients), tiles)
+        y, block_y = whole_blocks(columns, tiles)
+        return numbers_of_negatives(numbers, x, y, (block_x, block_y), tiles)
+
+    def of_positives(numbers: Differentiated) -> Values:
+        anchors = (rows, anchor_terms(residuals.statistics, weight))
+        return numbers_of_positives(numbers, anchors, columns, tiles.precision)
+
+    infonce = number_gradients(
+        inputs.differentiated(wanted),
+        tiles.detached,
+        of_negatives=of_negatives,
+        of_positives=of_positives,
+        products=products,
+    )
+    return inputs._replace(infonce=infonce, pairs=None)

@@ -1,0 +1,1 @@
+"""The report of runs: what they wrote, predictions of the theory, charts, page."""

@@ -1,0 +1,101 @@
+"""Reading finished runs that a report puts side by side."""
+
+import collections
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from scripts.experiments.experiment import Experiment
+from scripts.runs.exit_status import RefusedError
+from scripts.runs.run_files import (
+    RunDirectoryError,
+    experiment_of,
+    finished_results,
+    read_class_means,
+    read_config,
+    read_embeddings,
+    read_finished_metrics,
+)
+
+
+class FinishedRun(NamedTuple):
+    """What a finished run has written.
+
+    Attributes:
+        name: what the run is called in the report.
+        experiment: what was trained.
+        environment: where it began.
+        records: the evaluations of every seed.
+        means: class means of every seed at the last of the evaluations, each with its epoch.
+        sizes: how many images of each class it was measured on.
+    """
+
+    name: str
+    experiment: Experiment
+    environment: dict[str, Any]
+    records: list[dict[str, Any]]
+    means: list[tuple[int, Float[np.ndarray, "seed classes dim"]]]
+    sizes: list[int]
+
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs after which it was measured."""
+        return list(dict.fromkeys(record["epoch"] for record in self.records))
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """The last evaluation of every seed."""
+        return [record for record in self.records if record["epoch"] == self.experiment.epochs]
+
+
+def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
+    """Reads runs of one data set.
+
+    Raises:
+        RunDirectoryError: for a directory without a finished run, and for damaged files.
+        RefusedError: for runs that do not belong into one report.
+    """
+    twice = [str(p) for p, n in collections.Counter(map(Path.absolute, paths)).items() if n > 1]
+    if twice:
+        raise RefusedError(f"a run is given twice: {', '.join(twice)}")
+    runs = [_read(path) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        first, this = runs[0].experiment.data, run.experiment.data
+        if first != this:
+            raise RefusedError(
+                f"runs on different data do not go into one report: {paths[0]} is on {first}, "
+                f"{path} on {this}"
+            )
+    methods = [run.experiment.method for run in runs]
+    if len(set(methods)) == len(methods):
+        return [run._replace(name=run.experiment.method) for run in runs]
+    names = [run.name for run in runs]
+    if len(set(names)) == len(names):
+        return runs
+    return [run._replace(name=str(path)) for path, run in zip(paths, runs, strict=True)]
+
+
+def _read(path: Path) -> FinishedRun:
+    """Reads one run, named by its directory."""
+    experiment = experiment_of(path)
+    config = read_config(path)
+    assert config is not None
+    if finished_results(path, experiment) is None:
+        raise RunDirectoryError(
+            f"{path} holds a run that has not finished; the command that began it resumes it"
+        )
+    records = read_finished_metrics(path, experiment)
+    epochs = list(dict.fromkeys(record["epoch"] for record in records))
+    labels = read_embeddings(path, experiment)["train_labels"]
+    means = read_class_means(path, experiment, len(epochs))
+    return FinishedRun(
+        path.absolute().name,
+        experiment,
+        config.environment,
+        records,
+        list(zip(epochs[len(epochs) - len(means) :], means, strict=True)),
+        np.bincount(labels[labels >= 0], minlength=experiment.defaults.num_classes).tolist(),
+    )

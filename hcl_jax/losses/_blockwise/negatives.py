@@ -97,53 +97,6 @@ class NegativeStatistics(NamedTuple):
     effective: Float[Array, " n"] | None = None
 
 
-<<<<<<< HEAD
-def count_negatives(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
-    """The number of negatives of every anchor: `hcl_jax.pairs.is_negative`, by sorting the keys.
-
-    Several classes a row, and keys of a rule of one's own, cannot be sorted: there all pairs are
-    compared, a few anchors at a time.
-    """
-    if anchors.unshared is not None or anchors.have_own_negatives:
-        return _count_by_comparing(anchors, candidates)
-    ordered, taking_part = candidates.excluded, candidates.in_negatives
-    if taking_part is None:
-        ordered = jnp.sort(ordered)
-    else:
-        order = jnp.argsort(ordered)
-        ordered, taking_part = ordered[order], taking_part[order]
-    # ``~`` turns the order around, so that one loop searches for both ends.
-    both_ways = jnp.stack([ordered, ~ordered[::-1]])
-    sought = jnp.stack([anchors.excluded, ~anchors.excluded])
-    found = jax.vmap(jnp.searchsorted)(both_ways, sought)
-    first, last = found[0], ordered.shape[0] - found[1]
-    if taking_part is None:
-        number = ordered.shape[0] - (last - first)
-    else:
-        up_to = jnp.pad(jnp.cumsum(taking_part, dtype=jnp.int32), (1, 0))
-        number = up_to[-1] - (up_to[last] - up_to[first])
-    if anchors.in_negatives is not None:
-        number = jnp.where(anchors.in_negatives, number, 0)
-    return number.astype(jnp.int32)
-
-
-def _count_by_comparing(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
-    """The number of negatives of every anchor, of all pairs, `ANCHORS_AT_ONCE` rows at a time."""
-    count = anchors.group.shape[0]
-    blocks = jax.tree.map(
-        lambda key: key.reshape(-1, ANCHORS_AT_ONCE),
-        pad_rows(anchors, padding(count, ANCHORS_AT_ONCE)),
-    )
-    across = along(candidates, 1)
-
-    def numbers(block: Keys) -> Int[Array, " rows"]:
-        return jnp.sum(is_negative(along(block, 0), across), axis=1, dtype=jnp.int32)
-
-    return lax.map(numbers, blocks).reshape(-1)[:count]
-
-
-=======
->>>>>>> main
 def symmetric_sums(
     infonce: TiltedInfoNCE,
     rows: RowBlock,

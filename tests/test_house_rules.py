@@ -110,7 +110,7 @@ LAYERS = {
     "theory": (
         "checking model open_questions",
         "optimum exact escape priors",
-        "limit_values free_features",
+        "limit_values free_features trained",
         "evaluation",
         "claims",
     ),
@@ -132,6 +132,7 @@ LAYERS = {
     "theory.priors": ("limit minority programme",),
     "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
+    "theory.trained": ("perceptron",),
     "theory.claims": (CLAIMS,),
     "scripts": (
         "paths data_preparation",
@@ -168,7 +169,8 @@ LAYERS = {
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
         "findings section heartbeat formulas",
-        "documents escape_sections model_sections optimum_figures optimum_tables priors_sections",
+        "documents escape_sections model_sections network_escape optimum_figures optimum_tables "
+        "priors_sections",
         "page sections",
     ),
 }

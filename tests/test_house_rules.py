@@ -161,7 +161,8 @@ LAYERS = {
     ),
     "scripts.run_report": ("reading predictions", "charts", "grams", "page"),
     "scripts.benchmarking": (
-        "contenders convolution_shapes results targets host_work hlo_text machine_load "
+        "hlo_text",
+        "contenders convolution_shapes results targets host_work machine_load",
         "resnets_torch",
         "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",

@@ -58,6 +58,7 @@ def main(steps: int = 200, batch_size: int = 256) -> float:
     for key in jax.random.split(jax.random.key(3), steps):
         batch = jax.device_put(draw_pairs(key, batch_size), jax.NamedSharding(mesh, split))
         parameters, state, value = step(parameters, state, batch)
+        value.block_until_ready()  # devices of one CPU starve if steps pile up
     images, texts = embed(parameters, *draw_pairs(jax.random.key(4), 100))
     found = float(((images @ texts.T).argmax(axis=1) == jnp.arange(100)).mean())
     temperature = jnp.exp(-parameters["log_scale"])

@@ -76,6 +76,13 @@ PAGE = Page(
 )
 
 
+COMPARED = (
+    *("hscl", "scl", "supcon", "supcon, normalised", "nt-xent, normalised"),
+    *("two halves", "ntxent"),
+)
+"""Kinds of mathematics whose contenders must agree."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LossBenchmark:
     """Time the losses.
@@ -220,7 +227,7 @@ def check_agreement(contenders: Sequence[Contender], tolerance: float) -> dict[s
     first, errors = {}, {}
     for contender in contenders:
         say(f"first call of {contender.name}")
-        if contender.mathematics not in ("hscl", "scl"):
+        if contender.mathematics not in COMPARED:
             contender.run(False)
             continue
         value, gradient = contender.run(True)
@@ -274,6 +281,8 @@ def report(results: Results) -> str:
         "Milliseconds: median [quartiles]. `*`: extrapolated from some anchors of the loop. "
         "Temporaries as XLA plans them; peak: resident memory of one call beyond that before it.",
     ]
+    if any("compilation" in c for shape in results["shapes"] for c in shape["contenders"]):
+        lines[-1] += " Tracing and compiling: processor seconds of all threads."
     for shape in results["shapes"]:
         lines += _shape_table(shape)
     times = {shape["rows"]: medians(shape["contenders"]) for shape in results["shapes"]}
@@ -290,9 +299,23 @@ def _shape_table(shape: Mapping[str, Any]) -> list[str]:
     for c in sorted(shape["contenders"], key=lambda c: np.median(c["seconds"])):
         star = "*" if c["extrapolated_by"] > 1 else ""
         star += " (1 run)" if len(c["seconds"]) == 1 else ""
-        rows.append([c["name"], quartiles(c["seconds"], mark=star), *memory_cells(c)])
+        cells = [c["name"], quartiles(c["seconds"], mark=star), *memory_cells(c)]
+        rows.append([*cells, *_compilation_cells(c)])
     header = ["contender", "ms", "temporaries, MiB", "peak, MiB"]
+    if len(rows[0]) > len(header):
+        header += ["tracing, s", "compiling, s", "HLO instructions"]
     return lines + markdown.table(header, rows)
+
+
+def _compilation_cells(contender: Mapping[str, Any]) -> list[str]:
+    """Three cells, empty where JAX compiled nothing; none of results that lack them all."""
+    if "compilation" not in contender:
+        return []
+    found = contender["compilation"]
+    if found is None:
+        return [""] * 3
+    times = [f"{found[name]:.2f}" for name in ("tracing", "compiling")]
+    return [*times, str(found["instructions"])]
 
 
 def figure(results: Results) -> bytes:

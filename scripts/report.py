@@ -16,9 +16,19 @@ from typing import Annotated
 
 import tyro
 
+from hcl_jax.system.command_line import Page, parsed
 from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, run_job
 from scripts.runs.run_files import REPORT
+
+PAGE = Page(
+    "python -m scripts.report",
+    "RUN [RUN ..] [--out PATH]",
+    "Writes the report of finished runs on the same data: one HTML page, with charts, that needs\n"
+    "no network. `reproduce`, `train` and `sweep` write reports of their runs themselves.",
+    {"Options": ("out",)},
+    "python -m scripts.report runs/train/grouped-scl runs/train/grouped-hscl5 --out report.html",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Report:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    settings = tyro.cli(Report, args=arguments, description=__doc__)
+    settings = parsed(Report, PAGE, arguments)
     out = settings.out or (settings.runs[0] / REPORT if len(settings.runs) == 1 else Path(REPORT))
     return run_job(lambda: report(settings.runs, out), out, if_interrupted="nothing was written")
 

@@ -110,7 +110,7 @@ LAYERS = {
     "theory": (
         "checking model open_questions",
         "optimum exact escape priors",
-        "limit_values free_features",
+        "limit_values free_features trained",
         "evaluation",
         "claims",
     ),
@@ -132,6 +132,7 @@ LAYERS = {
     "theory.priors": ("limit minority programme",),
     "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
+    "theory.trained": ("perceptron",),
     "theory.claims": (CLAIMS,),
     "scripts": (
         "paths data_preparation",
@@ -160,7 +161,8 @@ LAYERS = {
     ),
     "scripts.run_report": ("reading predictions", "charts", "grams", "page"),
     "scripts.benchmarking": (
-        "contenders convolution_shapes results targets host_work hlo_text machine_load "
+        "hlo_text",
+        "contenders convolution_shapes results targets host_work machine_load",
         "resnets_torch",
         "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
@@ -168,7 +170,8 @@ LAYERS = {
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
         "findings section heartbeat formulas",
-        "documents escape_sections model_sections optimum_figures optimum_tables priors_sections",
+        "documents escape_sections model_sections network_escape optimum_figures optimum_tables "
+        "priors_sections",
         "page sections",
     ),
 }

@@ -22,6 +22,8 @@ from hcl_jax.validation import (
 Average = Literal["pairs", "anchors"]
 """How classes weigh as anchors: by their pairs of members, or by their members."""
 
+COLDEST = 0.004
+
 
 def check_spectrum(spectrum: Float[Array, " singular"]) -> None:
     """Raises unless it is a vector of floating point, not empty, and, if concrete, of sizes."""
@@ -77,3 +79,14 @@ def known_number(name: str, value: float, *, positive: bool = False) -> float:
         raise TypeError(f"{name} must be a number that is known, not one traced by JAX")
     (check_positive if positive else check_non_negative)(name, value)
     return float(value)
+
+
+def known_temperature(temperature: float) -> float:
+    """The number of Python; raises unless differences over it have exponentials in float64."""
+    temperature = known_number("temperature", temperature, positive=True)
+    if temperature < COLDEST:
+        raise ValueError(
+            f"temperature must be at least {COLDEST} here, for e^(-2 / temperature) to be in "
+            f"float64, got {temperature}"
+        )
+    return temperature

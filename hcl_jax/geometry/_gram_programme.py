@@ -7,6 +7,7 @@ and ``Q_ij = sqrt(n_i n_j) T_ij`` is, and its determinant is ``det Q prod_i (1 -
 Newton's method minimises the loss minus mu times the logarithm of that, for mu down to 0.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ Free = Float[np.ndarray, " free"]
 Curvatures = Float[np.ndarray, "free free"]
 
 RELATIVE_GAP = 1e-11
-"""mu ends where it allows a gap of so much of the sum of the slopes at orthogonal classes."""
+"""mu ends where it allows a gap of so much of the sum of the slopes."""
 
 STEPS = 60
 """Of Newton's method for each mu; some five are usual."""
@@ -63,14 +64,16 @@ class _Kinds(NamedTuple):
 
 
 def least_gram(weights: Weights) -> Matrix:
-    """The Gram matrix of unit vectors with the least loss."""
+    """The Gram matrix of unit vectors with the least loss: that of the least gap on the way."""
     pairs = np.stack([weights.anchors, weights.negatives], axis=1)
     values, kind, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
-    kinds = _kinds(values, counts)
-    found = _interior_point(kinds, weights)
-    gram = _square(kinds, found)[np.ix_(kind.ravel(), kind.ravel())]
-    np.fill_diagonal(gram, 1)
-    return gram
+    kinds, places = _kinds(values, counts), np.ix_(kind.ravel(), kind.ravel())
+
+    def gap(gram: Matrix) -> float:
+        return duality_gap(gram, loss_and_slopes(gram, weights)[1], weights.anchors)
+
+    grams = (_square(kinds, found)[places] for found in _interior_point(kinds, weights))
+    return min(map(_with_ones, grams), key=gap)
 
 
 def loss_and_slopes(gram: Matrix, weights: Weights) -> tuple[float, Matrix]:
@@ -125,16 +128,27 @@ def _reduced(kinds: _Kinds, similarities: Free) -> OfKinds:
     return matrix + np.diag(1 + np.diag(matrix))
 
 
-def _interior_point(kinds: _Kinds, weights: Weights) -> Free:
+def _interior_point(kinds: _Kinds, weights: Weights) -> Iterator[Free]:
     """Follows the minimisers from orthogonal classes to the optimum."""
-    found = np.zeros(len(kinds.rows))
-    size = float(np.sum(np.abs(_derivatives(kinds, weights, found)[0])))
-    share = 1.0
+    found, count = np.zeros(len(kinds.rows)), kinds.counts.sum()
+    mu = _size(kinds, weights, found) / count
     while True:
-        found = _minimise(kinds, weights, found, share * size / kinds.counts.sum())
-        if share <= RELATIVE_GAP:
-            return found
-        share = max(share / 10, RELATIVE_GAP)
+        found = _minimise(kinds, weights, found, mu)
+        yield found
+        if mu * count <= RELATIVE_GAP * _size(kinds, weights, found):
+            break
+        mu /= 10
+
+
+def _with_ones(gram: Matrix) -> Matrix:
+    """The matrix with ones on the diagonal."""
+    np.fill_diagonal(gram, 1)
+    return gram
+
+
+def _size(kinds: _Kinds, weights: Weights, found: Free) -> float:
+    """The sum of the slopes of the loss."""
+    return float(np.sum(np.abs(_derivatives(kinds, weights, found)[0])))
 
 
 def _minimise(kinds: _Kinds, weights: Weights, found: Free, mu: float) -> Free:

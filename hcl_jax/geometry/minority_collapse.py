@@ -17,11 +17,14 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hcl_jax.geometry._checks import Average, check_average, known_number
+from hcl_jax.geometry._checks import Average, check_average, known_number, known_temperature
 from hcl_jax.validation import check_choice, check_count
 
 LARGEST = 1e12
 """Imbalances up to here are looked at."""
+
+MOST_CLASSES = 2**53
+"""Numbers of classes up to here are exact in float64."""
 
 MOST_NEGATIVES = 256
 """Negatives that are summed over; more are as good as infinitely many."""
@@ -68,7 +71,7 @@ def minority_collapse_threshold(
     Args:
         majority: the number A of frequent classes, at least 1.
         minority: the number B of rare classes, at least 2.
-        temperature: the positive temperature of InfoNCE.
+        temperature: the temperature of InfoNCE, at least 0.004.
         alpha: the non-negative weight of the positive in InfoNCE.
         q: the positive weight of the negatives in InfoNCE.
         num_negatives: the number k of negatives, at most 256; None for infinitely many, the
@@ -79,8 +82,9 @@ def minority_collapse_threshold(
         average: as `scl_optimum`.
 
     Returns:
-        The smallest R of at least 1 at which the point does not split, to rounding; infinity if it
-        splits at 1e12. (That it splits nowhere beyond R* is certified for many cases, not proved.)
+        The smallest R of at least 1 at which the point does not split, looked for by doubling and
+        then halving, to rounding; infinity if it splits at 1e12. (That it splits nowhere beyond R*
+        is certified for many cases, not proved.)
 
     Raises:
         ValueError, TypeError: for too few classes or too many negatives, and for numbers that are
@@ -96,6 +100,8 @@ def minority_collapse_threshold(
         check_count("majority", majority),
         check_count("minority", minority, minimum=2),
     )
+    if max(majority, minority) > MOST_CLASSES:
+        raise ValueError(f"there must be at most {MOST_CLASSES} classes of each kind")
     if num_negatives is not None:
         num_negatives = check_count("num_negatives", num_negatives)
         if num_negatives > MOST_NEGATIVES:
@@ -103,7 +109,7 @@ def minority_collapse_threshold(
     check_choice("stop_gradient_hardening", stop_gradient_hardening, (False, True))
     check_average(average)
     loss = _Loss(
-        known_number("temperature", temperature, positive=True),
+        known_temperature(temperature),
         known_number("alpha", alpha),
         known_number("q", q, positive=True),
         num_negatives,

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Real
 
-from hcl_jax.geometry._checks import Average, check_average, known_number
+from hcl_jax.geometry._checks import Average, check_average, known_number, known_temperature
 from hcl_jax.geometry._gram_programme import Weights, duality_gap, least_gram, loss_and_slopes
 from hcl_jax.precision import at_least_float32
 from hcl_jax.validation import (
     check_array,
+    check_finite,
     check_non_negative,
     check_positive,
     check_real,
@@ -67,7 +68,7 @@ def scl_optimum(
             only ratios matter. Classes of equal priors are equal at the optimum; the time that is
             needed depends on how many different priors there are, some seconds for 30 and minutes
             for 100.
-        temperature: the positive temperature of InfoNCE.
+        temperature: the temperature of InfoNCE, at least 0.004.
         alpha: the non-negative weight of the positive in InfoNCE.
         q: the positive weight of the negatives in InfoNCE.
         average: "pairs" if a class has the weight of its pairs of members, the square of its
@@ -91,7 +92,7 @@ def scl_optimum(
         (1.0, True)
     """
     check_average(average)
-    temperature = known_number("temperature", temperature, positive=True)
+    temperature = known_temperature(temperature)
     alpha, q = known_number("alpha", alpha), known_number("q", q, positive=True)
     if not is_concrete(priors):
         raise TypeError("priors must be numbers that are known, not ones traced by JAX")
@@ -154,7 +155,7 @@ def collapsed_scl(
     """
     check_average(average)
     check_array("gram", gram)
-    check_real("gram", gram)
+    check_finite("gram", gram)
     _check_priors(priors)
     if jnp.shape(gram) != (len(priors),) * 2:
         wanted = (len(priors),) * 2

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
+from scripts.benchmarking.hlo_text import instruction_count
 from scripts.runs.exit_status import CommandError, RefusedError
 
 DeviceName = Literal["cpu", "gpu"]
@@ -27,6 +28,20 @@ class DisagreementError(CommandError):
     """Contenders of the same mathematics that compute different numbers."""
 
 
+class Compilation(NamedTuple):
+    """What it takes to compile a program, once.
+
+    Attributes:
+        tracing: processor seconds of all threads, from the function to StableHLO.
+        compiling: the same, from StableHLO to the program.
+        instructions: the number of HLO instructions of the program, those inside fusions included.
+    """
+
+    tracing: float
+    compiling: float
+    instructions: int
+
+
 class Contender(NamedTuple):
     """One row of a benchmark.
 
@@ -37,6 +52,7 @@ class Contender(NamedTuple):
         temporaries: bytes of temporaries, where the compiler tells.
         scale: factor from the part of the work that is run to the whole.
         fixed: seconds that are not multiplied.
+        compilation: what compiling took, of a program that JAX compiled.
     """
 
     name: str
@@ -45,6 +61,7 @@ class Contender(NamedTuple):
     temporaries: int | None = None
     scale: float = 1.0
     fixed: float = 0.0
+    compilation: Compilation | None = None
 
     def turn(self) -> float:
         """Seconds of one call."""
@@ -61,6 +78,7 @@ class Contender(NamedTuple):
             "mathematics": self.mathematics,
             "temporaries": self.temporaries,
             "peak": peak,
+            "compilation": None if self.compilation is None else self.compilation._asdict(),
             "extrapolated_by": self.scale,
             "seconds": [self.extrapolated(one) for one in seconds],
         }
@@ -114,6 +132,17 @@ def take_turns(
         if time.perf_counter() - begun > seconds and number >= LEAST_ROUNDS:
             break
     return times
+
+
+def compile_timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Compilation]:
+    """The program of a function that JAX compiles, and what that takes."""
+    begun = time.process_time()
+    lowered = jax.jit(function).lower(*arguments)
+    traced = time.process_time()
+    compiled = lowered.compile()
+    done = time.process_time()
+    instructions = instruction_count(compiled.as_text() or "")
+    return compiled, Compilation(traced - begun, done - traced, instructions)
 
 
 def temporaries(compiled: Any) -> int | None:

@@ -1,9 +1,19 @@
-"""What the text of a compiled program says of its communication between devices."""
+"""What the text of a compiled program says of its size and of what devices exchange."""
 
 import re
 from collections import Counter
 
 KINDS = ("all-gather", "all-reduce", "collective-permute", "reduce-scatter", "all-to-all")
+
+
+def instruction_count(text: str) -> int:
+    """The number of instructions in HLO text, in all computations.
+
+    Example:
+        >>> instruction_count("ENTRY %f {\\n  %a = f32[] sin(%x)\\n  ROOT %b = f32[] tan(%a)\\n}")
+        2
+    """
+    return sum(re.match(r"\s*(ROOT )?%\S+ = ", line) is not None for line in text.splitlines())
 
 
 def collectives(text: str) -> dict[str, int]:

@@ -42,7 +42,7 @@ def contenders(
         found += [
             _contender("torch eager, same mathematics", "hscl", exact, z, y),
             _contender("torch.compile, same mathematics", "hscl", torch.compile(exact), z, y),
-            _contender("SupCon in the style of SupContrast", "supcon", supcon, z, y),
+            _contender("SupCon in the style of SupContrast", "zeros counted", supcon, z, y),
         ]
         found += _peers(z, y, memory_limit)
     pairs = float((torch.bincount(y) ** 2).sum())
@@ -121,7 +121,7 @@ def multinomial_hscl(z: Tensor, y: Tensor, *, beta: float, draws: int) -> Tensor
 def supcon(z: Tensor, y: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Supervised contrastive loss (Khosla et al., 2020) as widely copied: dense, masks as floats.
 
-    The mean over anchors of the mean over positives.
+    The mean over anchors of the mean over positives, where an anchor without positives counts as 0.
     """
     mask = torch.eq(y[:, None], y[None, :]).float()
     logits = torch.div(torch.matmul(z, z.T), temperature)
@@ -142,11 +142,15 @@ def _peers(z: Tensor, y: Tensor, memory_limit: float) -> list[Contender]:
         losses = None
     if losses is not None:
         both = losses.SupConLoss(temperature=1.0)
-        found.append(_contender("pytorch-metric-learning SupConLoss", "pml supcon", both, z, y))
+        found.append(
+            _contender("pytorch-metric-learning SupConLoss", "supcon, normalised", both, z, y)
+        )
         positives = float((torch.bincount(y) ** 2).sum())
         if 8 * positives * (len(z) ** 2 - positives) < memory_limit:  # a matrix of both
             both = losses.NTXentLoss(temperature=1.0)
-            found.append(_contender("pytorch-metric-learning NTXentLoss", "pml nt", both, z, y))
+            found.append(
+                _contender("pytorch-metric-learning NTXentLoss", "nt-xent, normalised", both, z, y)
+            )
     lightly = _lightly_loss()
     if lightly is not None:
         loss = lightly(temperature=1.0)
@@ -155,7 +159,7 @@ def _peers(z: Tensor, y: Tensor, memory_limit: float) -> list[Contender]:
         def two_views(z: Tensor, y: Tensor) -> Tensor:
             return loss(z[:half], z[half : 2 * half])
 
-        found.append(_contender("lightly NTXentLoss", "lightly", two_views, z, y))
+        found.append(_contender("lightly NTXentLoss", "two halves", two_views, z, y))
     return found
 
 

@@ -7,6 +7,7 @@ open question to `theory.open_questions.OPEN`. The last three name a place of a 
 from scripts.theory_report import (
     escape_sections,
     model_sections,
+    network_escape,
     optimum_figures,
     optimum_tables,
     priors_sections,
@@ -18,6 +19,7 @@ PAGES = ("docs/theory.md", "docs/hucl_optimum.md", "docs/escape.md", "docs/unequ
 SECTIONS = (
     *model_sections.SECTIONS,
     *escape_sections.SECTIONS,
+    *network_escape.SECTIONS,
     *optimum_figures.SECTIONS,
     *optimum_tables.SECTIONS,
     *priors_sections.SECTIONS,

@@ -95,6 +95,8 @@ def test_only_ratios_and_not_the_order_matter():
 def test_many_different_priors_and_extreme_ones():
     tail = scl_optimum(100.0 ** -(np.arange(10) / 9), 0.5)
     assert tail.gap < 1e-9
+    cold = scl_optimum([4, 3, 2, 1], 0.01)  # losses of e^-133
+    assert 0 < cold.gap < 1e-9 * cold.loss
     rare = scl_optimum([1.0, 1.0, 1e-9], 1.0, average="anchors")
     assert rare.gap < 1e-9
     np.testing.assert_allclose(rare.loss, scl_optimum([1, 1], 1.0).loss, atol=1e-6)
@@ -226,6 +228,7 @@ def test_slopes_of_the_programme_are_convex_and_its_derivatives(k):
         ({"priors": ["a", "b"]}, TypeError, "priors must be"),
         ({"priors": np.arange(1.0, 102.0)}, ValueError, "at most 100 different values, got 101"),
         ({"temperature": 0.0}, ValueError, "temperature must be positive"),
+        ({"temperature": 0.003}, ValueError, "temperature must be at least 0.004 here"),
         ({"alpha": -1.0}, ValueError, "alpha must not be negative"),
         ({"q": 0.0}, ValueError, "q must be positive"),
         ({"average": "classes"}, ValueError, "average must be one of"),
@@ -241,6 +244,7 @@ def test_bad_optima_are_refused(unchecked, arguments, error, message):
     ("arguments", "error", "message"),
     [
         ({"majority": 0}, ValueError, "majority must be at least 1"),
+        ({"majority": 10**400}, ValueError, "at most 9007199254740992 classes"),
         ({"minority": 1}, ValueError, "minority must be at least 2"),
         ({"minority": 2.0}, TypeError, "minority must be an integer"),
         ({"temperature": -1.0}, ValueError, "temperature must be positive"),
@@ -261,5 +265,7 @@ def test_traced_numbers_are_refused_where_python_computes(unchecked):
         jax.jit(lambda t: scl_optimum([1.0, 2.0], t).loss)(1.0)
     with pytest.raises(TypeError, match="priors must be numbers that are known"):
         jax.jit(lambda p: scl_optimum(p, 1.0).loss)(jnp.ones(2))
+    with pytest.raises(ValueError, match="gram must be finite"):
+        collapsed_scl(jnp.full((2, 2), jnp.nan), jnp.ones(2), temperature=1.0)
     with pytest.raises(ValueError, match=r"gram must have shape \(3, 3\)"):
         collapsed_scl(jnp.eye(2), jnp.ones(3), temperature=1.0)

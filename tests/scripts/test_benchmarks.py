@@ -62,8 +62,14 @@ def test_losses_are_measured_and_shown():
     assert set(shape["agreement"]) == {
         *("ours, blockwise", "ours, dense", "ours, default", "ours, blockwise, beta = 0"),
         *("ours, blockwise, no hardening", "ours, dense, no hardening"),
+        *("ours, learned temperature", "ours, SupCon", "ours, SupCon, normalised"),
+        *("ours, NT-Xent", "ours, NT-Xent of two halves", "ours, NT-Xent of two views"),
+        "optax.losses.ntxent",
     }
+    compilations = [c["compilation"] for c in shape["contenders"]]
+    assert all(c["compiling"] > 0 and c["instructions"] > 0 for c in compilations)
     text = benchmark_losses.report(results)
+    assert "| tracing, s | compiling, s | HLO instructions |" in text
     assert all(f"| {name} | " in text for name in times)
     assert benchmark_losses.figure(results).startswith(b"\x89PNG")
 

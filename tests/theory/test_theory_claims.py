@@ -19,6 +19,8 @@ SLOW = {
     "HUCL training in one more dimension",
     "SCL ends where the programme says",
     "a little hardness merges minority classes",
+    "hard negatives lead a network out of collapse",
+    "a network merges rare classes beyond R*",
 }
 
 

@@ -35,6 +35,7 @@ from theory.claims import (
     theorem4_unimodality,
     theorem_c_batches,
     theorem_c_threshold,
+    trained_network,
     unequal_priors_minority,
     unequal_priors_optimum,
     unequal_priors_shipped,
@@ -76,6 +77,7 @@ CLAIMS: tuple[Claim, ...] = (
     *free_features_optima.CLAIMS,
     *proposition5_detached_gradient.CLAIMS,
     *free_features_training.CLAIMS,
+    *trained_network.CLAIMS,
     *shipped_losses.CLAIMS,
 )
 """Every claim."""

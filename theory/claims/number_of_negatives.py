@@ -177,7 +177,7 @@ def against_finite_tilted(effort: Effort) -> Measurement:
 
 
 def _rate_of_approach(power: int) -> Measure:
-    """Whether ``k^power (L_oo - L_k)`` tends to ``q^2 Var(e^v) / (2 (alpha + q E e^v)^2)``."""
+    """Whether ``k^power (L_oo - L_k)`` tends to its limit for tau = 1."""
 
     @in_balls()
     def measure(effort: Effort) -> Measurement:
@@ -206,7 +206,7 @@ def _compare_rate(tally: Tally, law: dict[fmpq, fmpq], power: int) -> None:
 
 
 def _predicted_rate(law: dict[fmpq, fmpq], psi: InfoNCE, eta: EtaKind, s: fmpq) -> arb:
-    """``q^2 Var(e^v) / (2 (alpha + q E e^v)^2)`` under the tilted law, for alpha = q = 1."""
+    """``Var(e^v) / (2 (1 + E e^v)^2)`` under the tilted law: that for alpha = q = tau = 1."""
     weights = [arb(p) * eta.factor(t, 0) for t, p in law.items()]
     total = sum(weights, arb(0))
     values = [psi.each(t - s) for t in law]
@@ -281,9 +281,10 @@ CLAIMS = (
     ),
     Claim(
         name="the limit is approached like 1/k",
-        statement="k (L_oo - L_k) -> q^2 Var(e^v) / (2 (alpha + q E e^v)^2), under the tilted law.",
+        statement="k (L_oo - L_k) -> q^2 Var(e^{v/tau}) / (2 (alpha + q E e^{v/tau})^2), under the "
+        "tilted law.",
         reference="docs/theory.md, the number of negatives",
-        hypotheses="InfoNCE, bounded features",
+        hypotheses="InfoNCE, bounded features; alpha = q = tau = 1 and beta = 2 are tried",
         evidence=Evidence.OBSERVED,
         measure=_rate_of_approach(1),
         controls=(Control("the rate 1/k^2", "the power of k", _rate_of_approach(2)),),

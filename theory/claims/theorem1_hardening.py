@@ -234,7 +234,7 @@ CLAIMS = (
     Claim(
         name="hardening is strict where similarities vary",
         statement="HSCL > SCL and HUCL > UCL under exp tilting if t is not constant given the "
-        "anchor.",
+        "anchor, for HSCL the anchor and its class.",
         reference="docs/theory.md, Theorem 1",
         hypotheses="psi_k strictly increasing, eta = exp(beta sum t) with beta > 0, t not constant",
         evidence=Evidence.PROVED,

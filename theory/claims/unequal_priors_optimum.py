@@ -53,7 +53,11 @@ SIZES: tuple[Vector, ...] = tuple(
 def optimal_gram(
     problem: CollapsedSCL, *, average: Average = "anchors"
 ) -> Float[np.ndarray, "classes classes"]:
-    """The Gram matrix that floating point finds, for ``k = infinity``."""
+    """The Gram matrix that floating point finds, for ``k = infinity`` whatever the problem's k.
+
+    It is optimal for that k alone. Its certificate is a lower bound for every k, which lies below
+    the least loss by more where k is small.
+    """
     found = scl_optimum(
         [float(p) for p in problem.priors],
         float(problem.psi.tau),
@@ -193,8 +197,9 @@ CLAIMS = (
         statement="SCL and HSCL of every representation are at least the least collapsed SCL over "
         "Gram matrices of unit vectors, of which a dual certificate is a lower bound",
         reference="docs/unequal_priors.md, Theorem P",
-        hypotheses="unit ball; InfoNCE, any k (1, 2 and oo are tried); any prior, joint law of the "
-        "positives and dimension",
+        hypotheses="unit ball; InfoNCE, any k (1, 2 and oo are tried; for 1 and 2 with the bound "
+        "that the Gram matrix of k = oo certifies, which is not the least loss); any prior, joint "
+        "law of the positives and dimension",
         evidence=Evidence.PROVED,
         measure=random_representations,
         controls=(

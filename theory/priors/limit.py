@@ -27,7 +27,10 @@ def limit_ratio(majority: int, temperature: float, *, alpha: float = 1.0, q: flo
 
 
 def limit_temperature(majority: int, *, alpha: float = 1.0, q: float = 1.0) -> float | None:
-    """Where the ratio reaches 1 from below; None where it is above 1 at all temperatures."""
+    """Where the ratio reaches 1 from below; None where it is above 1 at all temperatures.
+
+    It is looked for by bisection, as if the ratio crossed 1 once. That it does is not proved.
+    """
     if majority == 2:
         return None
     low, high = 1e-3, HOTTEST

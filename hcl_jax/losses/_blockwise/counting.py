@@ -27,8 +27,11 @@ def count_negatives(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
     else:
         order = jnp.argsort(ordered)
         ordered, taking_part = ordered[order], taking_part[order]
-    first = jnp.searchsorted(ordered, anchors.excluded, side="left")
-    last = jnp.searchsorted(ordered, anchors.excluded, side="right")
+    # ``~`` turns the order around, so that one loop searches for both ends.
+    both_ways = jnp.stack([ordered, ~ordered[::-1]])
+    sought = jnp.stack([anchors.excluded, ~anchors.excluded])
+    found = jax.vmap(jnp.searchsorted)(both_ways, sought)
+    first, last = found[0], ordered.shape[0] - found[1]
     if taking_part is None:
         number = ordered.shape[0] - (last - first)
     else:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, UInt32
 
 from hcl_jax.losses._blockwise.block import RowBlock, SoftmaxCoefficients, along, negative_mask
 from hcl_jax.losses._blockwise.negatives import LARGEST_EXPONENT
@@ -170,7 +170,7 @@ def _both_roles(
 
 def all_tiles(
     rows: RowBlock, columns: RowBlock, blocks: tuple[int, int]
-) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+) -> tuple[UInt32[np.ndarray, " k"], UInt32[np.ndarray, " k"]]:
     """The row and column numbers of all tiles."""
     return rectangle(rows.features.shape[0] // blocks[0], columns.features.shape[0] // blocks[1])
 

@@ -25,8 +25,13 @@ from hcl_jax.precision import inner_products, weighted_sums, wide_dtype
 State = TypeVar("State")
 Terms = TypeVar("Terms", bound=AnchorTerms | None)
 
-POSITIVE_BLOCK = 64
-"""Rows in a block of the band."""
+BAND_BLOCK = {"cpu": 32}
+"""Rows in a block of the band, by backend; elsewhere `BAND_BLOCK_ELSEWHERE`.
+
+Short blocks meet fewer rows beside the band, long ones are fewer.
+"""
+
+BAND_BLOCK_ELSEWHERE = 64
 
 
 class PositiveSums(NamedTuple):
@@ -52,6 +57,11 @@ Rows = tuple[RowBlock, AnchorTerms | None]
 """Rows, with the terms of their losses where they are anchors."""
 
 
+def band_block() -> int:
+    """The length of a block of the band on the backend that JAX uses."""
+    return BAND_BLOCK.get(jax.default_backend(), BAND_BLOCK_ELSEWHERE)
+
+
 def empty_positive_sums(like: Float[Array, "*n"], *, observed: bool = False) -> PositiveSums:
     """Sums over no positives, of as many anchors as `like` has numbers."""
     zeros = jnp.zeros_like(like)
@@ -72,11 +82,12 @@ def positive_sums(
     anchors: tuple[RowBlock, AnchorTerms],
     candidates: RowBlock,
     precision: PrecisionLike,
-    block: int = POSITIVE_BLOCK,
+    block: int | None = None,
     *,
     observed: bool = False,
 ) -> PositiveSums:
     """Sums over the positives among some candidates, before undefined anchors are taken out."""
+    block = block or band_block()
     real = valid_rows(anchors[0].features.shape[0], block)
 
     def add(
@@ -107,9 +118,10 @@ def positive_sums(
 
 
 def largest_positives(
-    anchors: RowBlock, candidates: RowBlock, precision: PrecisionLike, block: int = POSITIVE_BLOCK
+    anchors: RowBlock, candidates: RowBlock, precision: PrecisionLike, block: int | None = None
 ) -> Float[Array, " anchors"]:
     """The largest similarity of every anchor to a positive among some candidates, or ``-inf``."""
+    block = block or band_block()
 
     def add(
         state: Float[Array, "blocks n"],
@@ -133,9 +145,10 @@ def over_positives(
     anchors: Rows,
     candidates: RowBlock,
     precision: PrecisionLike,
-    block: int = POSITIVE_BLOCK,
+    block: int | None = None,
 ) -> State:
     """Runs ``state = add(state, similarities, positives, terms)`` over the tiles of the bands."""
+    block = block or band_block()
     x, y = _into_blocks(anchors, block), _into_blocks((candidates, None), block)
 
     def step(state: State, columns: Rows, active: Bool[Array, "blocks 1 1"]) -> State:
@@ -151,12 +164,13 @@ def vjp_positives(
     rows: Rows,
     columns: Rows,
     precision: PrecisionLike,
-    block: int = POSITIVE_BLOCK,
+    block: int | None = None,
 ) -> Float[Array, "n dim"]:
     """The positives' part of ``G Z``, ``G^T Z`` or both: the gradient with respect to the rows.
 
     Where the rows have terms they are anchors of the columns, where the columns have, of the rows.
     """
+    block = block or band_block()
     x, y = _into_blocks(rows, block), _into_blocks(columns, block)
 
     def step(
@@ -196,11 +210,11 @@ def _bands(
     rows: Ranges, columns: tuple[Int[Array, " others"], Int[Array, " others"]]
 ) -> tuple[Int[Array, " blocks"], Int[Array, " blocks"]]:
     """Which blocks of columns may match each block of rows: from first up to but without last."""
-    reach_up = lax.cummax(columns[1])
-    reach_down = lax.cummin(columns[0], reverse=True)
-    first = jnp.searchsorted(reach_up, rows[0], side="left")
-    last = jnp.searchsorted(reach_down, rows[1], side="right")
-    return first.astype(jnp.int32), last.astype(jnp.int32)
+    least, greatest = columns
+    # ``~`` turns the order around, so that one loop searches for both ends.
+    reach = lax.cummax(jnp.stack([greatest, ~least[::-1]]), axis=1)
+    found = jax.vmap(jnp.searchsorted)(reach, jnp.stack([rows[0], ~rows[1]])).astype(jnp.int32)
+    return found[0], len(least) - found[1]
 
 
 def _ranges(rows: RowBlock) -> Ranges:

@@ -12,14 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Int, Shaped
+from jaxtyping import Array, Bool, Integer, Shaped, UInt32
 
 from hcl_jax.padding import varying_like
 
 T = TypeVar("T")
 
-Index = Int[Array, ""] | np.integer | int
-"""The number of a block: a constant in loops that are written out."""
+Index = Integer[Array, ""] | np.integer | int
+"""The number of a block: a constant in loops that are written out.
+
+Unsigned, as JAX has to look at the sign of others.
+"""
 
 UNROLLED = 1
 """Loops of at most this many steps are written out, so that XLA can merge equal work."""
@@ -85,13 +88,13 @@ def compute_if(needed: Bool[Array, ""], compute: Callable[[], T], otherwise: T) 
     return last[1]
 
 
-def triangle(blocks: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+def triangle(blocks: int) -> tuple[UInt32[np.ndarray, " k"], UInt32[np.ndarray, " k"]]:
     """The row and column numbers of the tiles (I, J) with I <= J."""
     rows, columns = np.triu_indices(blocks)
-    return rows.astype(np.int32), columns.astype(np.int32)
+    return rows.astype(np.uint32), columns.astype(np.uint32)
 
 
-def rectangle(rows: int, columns: int) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+def rectangle(rows: int, columns: int) -> tuple[UInt32[np.ndarray, " k"], UInt32[np.ndarray, " k"]]:
     """The row and column numbers of all tiles (I, J), row by row."""
-    i, j = np.divmod(np.arange(rows * columns, dtype=np.int32), np.int32(columns))
+    i, j = np.divmod(np.arange(rows * columns, dtype=np.uint32), np.uint32(columns))
     return i, j

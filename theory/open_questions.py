@@ -67,8 +67,10 @@ OPEN = (
         "docs/unequal_priors.md, section 5",
     ),
     OpenQuestion(
-        "whether minority classes at one point stay optimal for SCL at all imbalances above R*",
-        "certified for eleven cases; what happens at imbalances without bound is proved",
+        "whether minority classes at one point stay optimal for SCL with alpha = q = 1 at all "
+        "imbalances above R*",
+        "certified for eleven cases, and what happens at imbalances without bound is proved; for "
+        "SCL with alpha = 0, and for HSCL, they need not (certified)",
         "docs/unequal_priors.md, section 3",
     ),
 )

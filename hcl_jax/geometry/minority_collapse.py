@@ -2,13 +2,14 @@
 
 There are A majority classes, each R times as frequent as each of B minority classes. Where the
 minority classes are one point, the best similarities are z between the two kinds and
-``x = (A z^2 - 1) / (A - 1)`` between majority classes, with the root z in [-1, 0] of
+``x = (A z^2 - 1) / (A - 1)`` between majority classes, with a root z in [-1, 0] of
 
     A a_x z + B a_z = 0,
 
-or z = -1 where there is none; ``a_x``, ``a_z`` and ``a_w`` are the symmetrised derivatives of the
-loss in one similarity between majority classes, between the kinds and between minority classes. The
-point splits iff ``A a_z |z| < B a_w`` (`docs/unequal_priors.md`, Theorem M).
+the only one for SCL, or z = -1 where there is none; ``a_x``, ``a_z`` and ``a_w`` are the
+symmetrised derivatives of the loss in one similarity between majority classes, between the kinds
+and between minority classes. The point splits if ``A a_z |z| < B a_w`` and does not if
+``A a_z |z| > B a_w`` (`docs/unequal_priors.md`, Theorem M).
 
 All of this is arithmetic of Python, in float64 whatever JAX computes in.
 """
@@ -22,6 +23,9 @@ from hcl_jax.validation import check_choice, check_count
 
 LARGEST = 1e12
 """Imbalances up to here are looked at."""
+
+STEP = 2**0.125
+"""Between the imbalances that are looked at."""
 
 MOST_CLASSES = 2**53
 """Numbers of classes up to here are exact in float64."""
@@ -61,12 +65,12 @@ def minority_collapse_threshold(
     stop_gradient_hardening: bool = True,
     average: Average = "pairs",
 ) -> float:
-    """R*: from this imbalance on, SCL is least where all minority classes are one point.
+    """R*: the first imbalance at which SCL is least where all minority classes are one point.
 
     There are `majority` classes of one frequency and `minority` classes that are R times as rare.
     Source: `docs/unequal_priors.md`, Theorem M: for SCL the point is the optimum over all
     representations on the unit sphere of C - 1 dimensions or more. For HSCL (beta above 0) R* says
-    where it is stable against splitting, which is a local statement.
+    where it is stable against splitting along an unused dimension, which is a local statement.
 
     Args:
         majority: the number A of frequent classes, at least 1.
@@ -82,9 +86,12 @@ def minority_collapse_threshold(
         average: as `scl_optimum`.
 
     Returns:
-        The smallest R of at least 1 at which the point does not split, looked for by doubling and
-        then halving, to rounding; infinity if it splits at 1e12. (That it splits nowhere beyond R*
-        is certified for many cases, not proved.)
+        The smallest R of at least 1 at which the point does not split, to rounding, looked for at
+        powers of 2^(1/8) and then by halving; infinity if it splits at all of them up to 1e12. The
+        point may be stable in a window of imbalances alone, which is missed if it lies between two
+        of them, and split again beyond: for HSCL, and for SCL with alpha = 0 and three majority
+        classes. That it does not for SCL with alpha = q = 1 is certified for many cases, not
+        proved.
 
     Raises:
         ValueError, TypeError: for too few classes or too many negatives, and for numbers that are
@@ -124,8 +131,8 @@ def minority_collapse_threshold(
     while splits(high):
         if high >= LARGEST:
             return math.inf
-        high *= 2
-    return _bisect(lambda ratio: not splits(ratio), max(1.0, high / 2), high)
+        high *= STEP
+    return _bisect(lambda ratio: not splits(ratio), max(1.0, high / STEP), high)
 
 
 def _splits(loss: _Loss, majority: int, minority: int, imbalance: float, *, pairs: bool) -> bool:

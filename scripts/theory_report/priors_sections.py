@@ -18,6 +18,7 @@ KINDS = ((1, 2), (1, 9), (2, 2), (2, 5), (3, 3), (10, 10), (10, 90))
 
 TEMPERATURES = (1.0, 0.5, 0.1)
 HARDNESSES = (0.0, 0.25, 0.5, 1.0, 2.0)
+SMALL = (0.0, 0.05, *HARDNESSES[1:])
 CURVES: tuple[tuple[int, Average], ...] = ((2, "anchors"), (2, "pairs"), (3, "anchors"))
 """Of the figure: the number of majority classes, and what is averaged over."""
 
@@ -86,6 +87,36 @@ def hardness_table(effort: Effort = Effort.FULL) -> Table:
         rows.append([*cells, "detached" if detached else "full", *found])
     columns = ["SCL" if beta == 0 else f"beta={beta:g}" for beta in HARDNESSES]
     return Table(["A", "B", "tau", "k", "gradient", *columns], rows)
+
+
+def small_hardness_table(effort: Effort = Effort.FULL) -> Table:
+    """The local threshold of HSCL with one majority class, and with averages over pairs."""
+    kinds: tuple[tuple[int, int, Average], ...] = (
+        (1, 2, "anchors"),
+        (1, 9, "anchors"),
+        (2, 2, "pairs"),
+        (3, 3, "pairs"),
+    )
+    rows = []
+    for majority, minority, average in kinds:
+        for detached in (True, False):
+            found = [
+                _shown(
+                    minority_collapse_threshold(
+                        majority,
+                        minority,
+                        1.0,
+                        beta=beta,
+                        stop_gradient_hardening=detached,
+                        average=average,
+                    )
+                )
+                for beta in SMALL
+            ]
+            gradient = "detached" if detached else "full"
+            rows.append([str(majority), str(minority), average, gradient, *found])
+    columns = ["SCL" if beta == 0 else f"beta={beta:g}" for beta in SMALL]
+    return Table(["A", "B", "average", "gradient", *columns], rows)
 
 
 def limit_table(effort: Effort = Effort.FULL) -> Table:
@@ -169,7 +200,7 @@ SECTIONS = (
     Section(
         "The imbalance from which minority classes are one point",
         "For SCL, InfoNCE with alpha = q = 1 and infinitely many negatives; none: they are not at "
-        "an imbalance of 1e12.",
+        "any of the imbalances 2^(n/8) up to 1e12.",
         place="docs/unequal_priors.md, section 3",
         table=threshold_table,
     ),
@@ -192,6 +223,13 @@ SECTIONS = (
         "averages over anchors.",
         place="docs/unequal_priors.md, section 4",
         table=hardness_table,
+    ),
+    Section(
+        "A little hardness and minority collapse",
+        "The same with one majority class and with averages over pairs; temperature 1, infinitely "
+        "many negatives.",
+        place="docs/unequal_priors.md, section 4",
+        table=small_hardness_table,
     ),
 )
 """See docs/unequal_priors.md."""

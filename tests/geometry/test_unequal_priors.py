@@ -13,7 +13,7 @@ from flint import arb, ctx
 from hcl_jax import scl
 from hcl_jax.geometry import collapsed_scl, minority_collapse_threshold, scl_optimum
 from theory.model.psi_kinds import InfoNCE
-from theory.priors.limit import limit_ratio
+from theory.priors.limit import limit_ratio, limit_ratio_of_one
 from theory.priors.minority import MinorityProblem, excess, slopes
 from theory.priors.programme import CollapsedSCL, bracket, loss_and_slopes, shares
 
@@ -184,14 +184,22 @@ def test_infinitely_many_negatives_are_the_limit():
     assert 0 < limit - many < 0.6
 
 
+@pytest.mark.parametrize(("k", "ratio"), [(None, limit_ratio), (1, limit_ratio_of_one)])
 @pytest.mark.parametrize("majority", [2, 3, 10])
-def test_the_ratio_without_bound_is_that_of_the_slopes(majority):
+def test_the_ratio_without_bound_is_that_of_the_slopes(majority, k, ratio):
     with ctx.workprec(120):
         psi = InfoNCE(Fraction(1, 3), Fraction(2), Fraction(1, 2))
-        at = slopes(MinorityProblem(majority, 4, psi), arb(0), arb(0))
-        ratio = float(at.between**2 / (at.majority * at.minority))
-    expected = limit_ratio(majority, 0.5, alpha=1 / 3, q=2.0)
-    np.testing.assert_allclose(ratio, expected, rtol=1e-14)
+        at = slopes(MinorityProblem(majority, 4, psi, k), arb(0), arb(0))
+        found = float(at.between**2 / (at.majority * at.minority))
+    expected = ratio(majority, 0.5, alpha=1 / 3, q=2.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def test_a_window_of_stability_between_powers_of_two_is_found():
+    found = minority_collapse_threshold(
+        3, 2, 0.5, beta=9.96, stop_gradient_hardening=False, average="anchors"
+    )
+    assert 1300 < found < 1400
 
 
 @pytest.mark.parametrize("k", [None, 1, 3])

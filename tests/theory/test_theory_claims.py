@@ -20,7 +20,7 @@ SLOW = {
     "SCL ends where the programme says",
     "a little hardness merges minority classes",
     "hard negatives lead a network out of collapse",
-    "a network merges rare classes beyond R*",
+    "a network merges rare classes far beyond R*",
 }
 
 

@@ -2,7 +2,7 @@
 
 The sign of one number decides; its zero R* is enclosed, and on both sides its sign is certified for
 all imbalances, by boxes, up to an imbalance without bound. For HSCL the same number decides whether
-the point is stable against splitting, which is local.
+the point is stable against splitting, which is local. The number may change its sign again.
 """
 
 import random
@@ -49,7 +49,17 @@ PROBLEMS = (
 APART = tuple(MinorityProblem(a, b) for a, b in ((3, 2), (3, 7), (5, 5), (10, 10), (10, 90)))
 """Those at which minority classes stay apart, however rare."""
 
-HARDNESSES = tuple(Fraction(n, 4) for n in (0, 1, 2, 4, 8))
+HARDNESSES = tuple(Fraction(n, 4) for n in (0, 1, 8))
+TENTH, QUARTER = Fraction(1, 10), Fraction(1, 4)
+COLD_SCL = MinorityProblem(3, 3, InfoNCE(alpha=Fraction(0), tau=TENTH))
+HARD_HSCL = MinorityProblem(3, 2, InfoNCE(alpha=Fraction(0), tau=QUARTER), beta=Fraction(6))
+FULL_HSCL = MinorityProblem(3, 2, InfoNCE(tau=HALF), beta=Fraction(10), detached=False)
+WINDOWS = (
+    (COLD_SCL, (40, 100, 10**4)),
+    (HARD_HSCL, (60, 500, 10**5)),
+    (FULL_HSCL, (1000, 2000, 10**5)),
+)
+"""Losses and imbalances below, in and above a window in which the point does not split."""
 
 
 def threshold(problem: MinorityProblem) -> float:
@@ -75,6 +85,7 @@ def bracket(problem: MinorityProblem) -> tuple[arb, arb]:
 def spectrum_of_certificate(effort: Effort) -> Measurement:
     """S of Theorem P at minority classes at one point, against the eigenvalues of Theorem M."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
+    _compare_spectrum(tally, MinorityProblem(2, 6, InfoNCE(tau=Fraction(20))), Fraction(11, 10))
     for _ in range(effort.choose(10, 60, 400)):
         problem = MinorityProblem(
             rng.randint(1, 3),
@@ -88,7 +99,7 @@ def spectrum_of_certificate(effort: Effort) -> Measurement:
 
 
 def _compare_spectrum(tally: Tally, problem: MinorityProblem, imbalance: Fraction) -> None:
-    """Records that S G = 0, the eigenvalue of splitting, and the sign of the other one."""
+    """Records that S G = 0, the eigenvalue of splitting, and the signs of the others."""
     a, b = problem.majority, problem.minority
     z = cross_similarity(problem, 1 / ball(imbalance))
     x = (a * z * z - 1) / (a - 1) if a > 1 else arb(1)
@@ -108,8 +119,11 @@ def _compare_spectrum(tally: Tally, problem: MinorityProblem, imbalance: Fractio
             tally.equal(product, arb(0))
     splitting = matrix[-1][-1] - matrix[-1][-2]
     tally.equal(splitting, -a * weights[0][-1] * z - b * weights[-1][-2])
-    trace = sum((matrix[i][i] for i in range(a + b)), arb(0))
-    tally.above(trace - (b - 1) * splitting, arb(0))
+    majority, minority = matrix[0], matrix[-1]
+    if a > 1:
+        tally.at_least(majority[0] - majority[1], arb(0))
+    of_kinds = sum(majority[:a], arb(0)) + sum(minority[a:], arb(0))
+    tally.above(of_kinds, arb(0))  # the trace on vectors that are constant on kinds
     decided = excess(problem, 1 / ball(imbalance))
     tally.above(decided * splitting, arb(0))
     tally.models += 1
@@ -132,17 +146,23 @@ def thresholds(effort: Effort) -> Measurement:
     """The sign on both sides of R*, at once and by boxes from 1 to infinity."""
     tally, details = Tally(), {}
     for problem in PROBLEMS[: effort.choose(5, 11, 11)]:
-        low, high = bracket(problem)
-        tally.above(-excess(problem, 1 / low), arb(0))
-        tally.above(excess(problem, 1 / high), arb(0))
-        below, beyond = 1 / (low * (1 - NEAR)), 1 / (high * (1 + NEAR))
-        first = arb("1e-9") if problem.majority == 1 else arb(0)
-        for start, end, splits in ((below, arb(1), True), (first, beyond, False)):
-            kept = keeps_sign(problem, start, end, splits=splits)
-            tally.above(arb(int(kept)), arb(0))
-        tally.models += 1
+        low, _ = _only_threshold(tally, problem)
         details[_name(problem)] = f"R* = {float(low.mid()):.4f}"
     return tally.measurement(**details)
+
+
+def _only_threshold(tally: Tally, problem: MinorityProblem) -> tuple[arb, arb]:
+    """The bracket of R*; records the signs at its ends and, by boxes, at all other imbalances."""
+    low, high = bracket(problem)
+    tally.above(-excess(problem, 1 / low), arb(0))
+    tally.above(excess(problem, 1 / high), arb(0))
+    below, beyond = 1 / (low * (1 - NEAR)), 1 / (high * (1 + NEAR))
+    first = arb("1e-9") if problem.majority == 1 else arb(0)
+    for start, end, splits in ((below, arb(1), True), (first, beyond, False)):
+        kept = keeps_sign(problem, start, end, splits=splits)
+        tally.above(arb(int(kept)), arb(0))
+    tally.models += 1
+    return low, high
 
 
 @in_balls(bits=100)
@@ -174,6 +194,12 @@ def minorities_apart_of_pairs(effort: Effort) -> Measurement:
     return _compare_apart((MinorityProblem(3, 2, pairs=True),))
 
 
+@in_balls(bits=100)
+def minorities_apart_of_one_negative(effort: Effort) -> Measurement:
+    """Asks the same of one negative and alpha = 0."""
+    return _compare_apart((MinorityProblem(3, 2, InfoNCE(alpha=Fraction(0)), k=1),))
+
+
 def _compare_apart(problems: tuple[MinorityProblem, ...]) -> Measurement:
     """Records whether the point splits throughout."""
     tally = Tally()
@@ -185,7 +211,10 @@ def _compare_apart(problems: tuple[MinorityProblem, ...]) -> Measurement:
 
 
 def _order_of_thresholds(k: int | None, lowered: bool) -> Callable[[Effort], Measurement]:
-    """Whether a little hardness lowers R* (or raises it), and more raises it, detached and full."""
+    """Whether a little hardness lowers R* (or raises it), and more raises it, detached and full.
+
+    That each R* is the only threshold is measured too.
+    """
 
     @in_balls(bits=100)
     def measure(effort: Effort) -> Measurement:
@@ -194,18 +223,28 @@ def _order_of_thresholds(k: int | None, lowered: bool) -> Callable[[Effort], Mea
             problems = [
                 MinorityProblem(2, 2, k=k, beta=beta, detached=detached) for beta in HARDNESSES
             ]
-            brackets = [bracket(problem) for problem in problems]
-            for problem, (low, high) in zip(problems, brackets, strict=True):
-                tally.above(-excess(problem, 1 / low), arb(0))
-                tally.above(excess(problem, 1 / high), arb(0))
-                tally.models += 1
-            plain, little, *_, much = brackets
+            plain, little, much = (_only_threshold(tally, problem) for problem in problems)
             tally.above(*((plain[0], little[1]) if lowered else (little[0], plain[1])))
             tally.above(much[0], plain[1])
             gradient = "detached" if detached else "full gradient"
-            found = ", ".join(f"{float(low.mid()):.2f}" for low, _ in brackets)
-            details[gradient] = f"R* = {found} at beta = 0, .25, .5, 1, 2"
+            found = ", ".join(f"{float(low.mid()):.2f}" for low, _ in (plain, little, much))
+            details[gradient] = f"R* = {found} at beta = 0, .25, 2"
         return tally.measurement(**details)
+
+    return measure
+
+
+def _windows(*cases: tuple[MinorityProblem, tuple[int, ...]]) -> Callable[[Effort], Measurement]:
+    """Asks the point to split at the first and the last imbalance, and not at that in between."""
+
+    @in_balls(bits=100)
+    def measure(effort: Effort) -> Measurement:
+        tally = Tally()
+        for problem, imbalances in cases:
+            for imbalance, sign in zip(imbalances, (-1, 1, -1), strict=True):
+                tally.above(sign * excess(problem, 1 / arb(imbalance)), arb(0))
+            tally.models += 1
+        return tally.measurement()
 
     return measure
 
@@ -221,9 +260,10 @@ def _name(problem: MinorityProblem) -> str:
 CLAIMS = (
     Claim(
         name="the certificate at minority collapse",
-        statement="with minority classes at one point and z the root of A a_x z + B a_z = 0, "
-        "S G = 0, differences of minority classes are eigenvectors of S with the eigenvalue "
-        "A a_z |z| - B a_w, and its other eigenvalue is positive",
+        statement="with minority classes at one point and z the root of A a_x z + B a_z = 0, or -1 "
+        "where there is none, S G = 0; differences of minority classes are eigenvectors of S with "
+        "the eigenvalue A a_z |z| - B a_w, those of majority classes have an eigenvalue of at "
+        "least 0, and vectors that are constant on kinds have 0 and a positive one",
         reference="docs/unequal_priors.md, Theorem M",
         hypotheses="SCL, A >= 1 majority and B >= 2 minority classes, InfoNCE",
         evidence=Evidence.PROVED,
@@ -252,12 +292,14 @@ CLAIMS = (
         controls=(
             Control("two majority classes", "three majority classes", minorities_apart_of_two),
             Control("averages over pairs", "averages over anchors", minorities_apart_of_pairs),
+            Control("k = 1, alpha = 0", "k = oo, alpha = 1", minorities_apart_of_one_negative),
         ),
     ),
     Claim(
         name="hardness lowers R*, then raises it",
-        statement="the imbalance from which minority classes at one point do not split is lower "
-        "for beta = 1/4 than for 0, and higher for beta = 2",
+        statement="minority classes at one point split from R = 1 to R* (1 - 1e-3) and at no "
+        "imbalance above R* (1 + 1e-3), where R* is lower for beta = 1/4 than for 0, and higher "
+        "for beta = 2",
         reference="docs/unequal_priors.md, section 4",
         hypotheses="HSCL, A = B = 2, k = oo, tau = alpha = q = 1, averages over anchors, detached "
         "weights and full gradient; stability against splitting, which is local",
@@ -269,11 +311,35 @@ CLAIMS = (
     ),
     Claim(
         name="hardness raises R* of one negative",
-        statement="for k = 1 it is higher for beta = 1/4 than for 0, and for beta = 2",
+        statement="for k = 1 they do so with an R* that is higher for beta = 1/4 than for 0, and "
+        "for beta = 2",
         reference="docs/unequal_priors.md, section 4",
         hypotheses="as before",
         evidence=Evidence.CERTIFIED,
         measure=_order_of_thresholds(1, lowered=False),
         controls=(Control("k = oo", "one negative", _order_of_thresholds(None, lowered=False)),),
+    ),
+    Claim(
+        name="windows of minority collapse",
+        statement="minority classes at one point split at R = 40 and 10^4 and are the optimum of "
+        "SCL at 100 (A = B = 3, alpha = 0, tau = 1/10); those of HSCL split at 60 and 10^5 and are "
+        "stable at 500 (A = 3, B = 2, alpha = 0, tau = 1/4, beta = 6, detached weights), and split "
+        "at 1000 and 10^5 and are stable at 2000 (alpha = 1, tau = 1/2, beta = 10, full gradient)",
+        reference="docs/unequal_priors.md, section 3",
+        hypotheses="k = oo, q = 1, averages over anchors",
+        evidence=Evidence.CERTIFIED,
+        measure=_windows(*WINDOWS),
+        controls=(
+            Control(
+                "SCL with alpha = 1",
+                "alpha = 0",
+                _windows((COLD_SCL._replace(psi=InfoNCE(tau=TENTH)), WINDOWS[0][1])),
+            ),
+            Control(
+                "beta = 0",
+                "beta = 6",
+                _windows((HARD_HSCL._replace(beta=Fraction(0)), WINDOWS[1][1])),
+            ),
+        ),
     ),
 )

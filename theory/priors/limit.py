@@ -1,6 +1,6 @@
 """Minority collapse at imbalances without bound, in closed form, in float64.
 
-For SCL with k = infinity and averages over anchors, minority classes are one point at all large
+For SCL with averages over anchors, minority classes are one point at all large
 imbalances if the ratio here is above 1, and at no large one if it is below (Proposition "no bound"
 of `docs/unequal_priors.md`).
 """
@@ -14,7 +14,8 @@ HOTTEST = 1e6
 def limit_ratio(majority: int, temperature: float, *, alpha: float = 1.0, q: float = 1.0) -> float:
     """``e^{-(A-2)/((A-1) tau)} (A r/(A-1) + 2 + (A-1)/(A r)) / 4`` with r as on the page.
 
-    Raises ValueError for fewer than two majority classes, where the ratio has no bound.
+    This is for infinitely many negatives. Raises ValueError for fewer than two majority classes,
+    where the ratio has no bound.
     """
     if majority < 2:
         raise ValueError(f"the ratio needs two majority classes, got {majority}")
@@ -24,6 +25,17 @@ def limit_ratio(majority: int, temperature: float, *, alpha: float = 1.0, q: flo
     share = majority / (majority - 1)
     scale = math.exp(-(majority - 2) / (majority - 1) * rate)
     return scale * (share * ratio + 2 + 1 / (share * ratio)) / 4
+
+
+def limit_ratio_of_one(
+    majority: int, temperature: float, *, alpha: float = 1.0, q: float = 1.0
+) -> float:
+    """The same for one negative, from two majority classes on."""
+    rate, pairs = 1 / temperature, 4 * majority * (majority - 1)
+    apart = alpha + q * math.exp(-majority / (majority - 1) * rate)
+    between = alpha + q * math.exp(-rate)
+    scale = math.exp(-(majority - 2) / (majority - 1) * rate)
+    return (1 + 1 / pairs) * scale * (alpha + q) * apart / between**2
 
 
 def limit_temperature(majority: int, *, alpha: float = 1.0, q: float = 1.0) -> float | None:

@@ -41,9 +41,9 @@ def warn_without_loss(
     `pairs` makes those that the losses are of, which are looked at only if there is no loss.
     """
     cause, shown = None, is_concrete(losses.defined) and is_concrete(weights)
-    if shown and _counted(losses, weights).any():
+    if shown and _any_counts(losses, weights):
         return
-    if shown and np.any(losses.defined):
+    if shown and _any_counts(losses):
         cause = "the weights of all anchors that have a loss are 0"
     elif all(map(is_concrete, (rows.label, rows.group, rows.labelled, supervised))):
         cause = _cause_by_labels(rows, supervised, has_bank=has_bank, **conventions)
@@ -53,10 +53,11 @@ def warn_without_loss(
         _warn(f"{cause}, so the loss is 0")
 
 
-def _counted(losses: AnchorLosses, weights: Any) -> np.ndarray:
-    """Which anchors have a part in the mean."""
-    defined = np.asarray(losses.defined)
-    return defined if weights is None else defined & (np.asarray(weights) > 0)
+def _any_counts(losses: AnchorLosses, weights: Any = None) -> bool:
+    """Whether an anchor has a part in the mean."""
+    with jax.ensure_compile_time_eval():
+        counted = losses.defined if weights is None else losses.defined & (weights > 0)
+        return bool(jnp.any(counted))
 
 
 def _cause_by_labels(

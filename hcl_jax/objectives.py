@@ -249,6 +249,8 @@ def objective(
     check_known(options, of="objective")
     conventions = conventions_of(options, supervised=supervised)
     by_rule = options.get("pair_rule") is not None
+    if labels is None and options.get("ignore_label") is not None:
+        raise ValueError("ignore_label is for labels, and none are given")
     if labels is None and not by_rule:
         labels = image_numbers(embeddings, collectives, "labels")
     embeddings, of_rows = without_views_axis(

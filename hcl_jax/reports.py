@@ -44,7 +44,10 @@ def with_statistics(
         (1.0, 2.0, 0)
     """
     check_function("loss", loss)
-    if hasattr(loss, "lower"):
+    inner = loss
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if hasattr(inner, "lower"):
         raise TypeError("loss is compiled already; give it first, jax.jit(with_statistics(loss))")
 
     if not _takes_options(loss):

@@ -331,6 +331,8 @@ def test_objectives_without_labels_over_devices_number_their_images(unchecked):
 
     found = jax.vmap(local, axis_name="devices")(VIEWS.reshape(2, 2, 2, DIM))
     np.testing.assert_allclose(found, hcl_jax.objective(VIEWS, **given), rtol=1e-6)
+    with pytest.raises(ValueError, match="ignore_label is for labels, and none are given"):
+        hcl_jax.objective(VIEWS, ignore_label=1, **given)
     with pytest.raises(ValueError, match="a pair rule needs keys of the rows"):
         hcl_jax.objective(VIEWS, pair_rule=RULE, **given)
 

@@ -208,6 +208,9 @@ def test_masked_negatives_count_as_pairs_and_not_as_effective():
             Z, LABELS, psi=psi.linear(), implementation="blockwise"
         ),
         "compiled already": lambda: with_statistics(jax.jit(hcl_jax.scl)),
+        "compiled already; give it first": lambda: with_statistics(
+            functools.partial(jax.jit(hcl_jax.scl), temperature=1.0)
+        ),
         "or a functools.partial of one, got a function that takes no": lambda: with_statistics(
             lambda z: hcl_jax.scl(z, LABELS)
         ),

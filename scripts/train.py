@@ -31,7 +31,6 @@ from scripts.experiments.catalogue import (
     find_experiment,
 )
 from scripts.experiments.experiment import Experiment
-from scripts.experiments.own_data import kind_of
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, naming, run_job
@@ -43,11 +42,13 @@ from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import Runtime
 
 DEFAULT = "grouped-hscl5"
+HELP = {"-h", "--help", "--help-all"}
 
 PAGE = Page(
     "python -m scripts.train",
     "NAME [options] | METHOD --data DATA [options] | --list [PART]",
     "Trains an experiment by its name, or a method on data of your own, into a run directory.\n"
+    f"METHOD is one of {', '.join(METHODS_ALONE)}.\n"
     "The same command resumes, and with --continue and more epochs trains on. --list shows names.",
     {
         "Data": ("data", "data_dir", "image_size", "evaluate_on", "imbalance"),
@@ -81,27 +82,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] == ["--list"]:
         print(listing(words[1]) if words[1:] else overview())
         return 0
-    name = _taken_out(words)
+    with_data = any(word.partition("=")[0] == "--data" for word in words)
     try:
-        start = Train(find_experiment(name))
+        name = _taken_out(words, with_data=with_data)
+        start = Train(find_experiment(name, with_data=with_data))
     except UnknownExperimentError as error:
         return usage_error(str(error))
     settings = parsed(Train, PAGE, words, default=start)
     return run_job(lambda: train(name, start.experiment, settings), settings.out)
 
 
-def _taken_out(words: list[str]) -> str:
+def _taken_out(words: list[str], *, with_data: bool) -> str:
     """The name of the experiment, which is taken out of the words of the command line.
 
-    It comes first, or after the data that it is to be trained on.
+    It comes first, or after the data that it is to be trained on, which are nothing without it.
     """
-    behind = 0
-    if words and words[0].startswith("-"):
-        behind = {"--data": 2}.get(words[0], int(words[0].startswith("--data=")))
-        if words[behind : behind + 1] == [] or words[behind] not in METHODS_ALONE:
-            own = any(kind_of(word.removeprefix("--data=")) for word in words)
-            return DEFAULT.partition("-")[2] if own else DEFAULT
-    return words.pop(behind) if words else DEFAULT
+    behind = {"--data": 2}.get(words[0], int(words[0].startswith("--data="))) if words else 0
+    if behind < len(words) and not words[behind].startswith("-"):
+        return words.pop(behind)
+    if with_data and not HELP & {*words}:
+        raise UnknownExperimentError(
+            f"--data needs a method before it, one of {', '.join(METHODS_ALONE)}, or an experiment"
+        )
+    return DEFAULT
 
 
 def train(name: str, named: Experiment, settings: Train) -> None:

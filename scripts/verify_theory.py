@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, say_error
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.progress import progress_bar
 from scripts.paths import UserPath
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem is None and settings.report is not None:
         problem = _not_a_place(settings.report)
     if problem is not None:
-        print(f"error: {problem}", file=sys.stderr)
+        say_error(problem)
         return 2
     if settings.case is not None:
         return evaluate_file(settings.case, settings.digits, normalize=settings.normalize)
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with refusing_unknown_platforms():
             return verify(settings.effort, settings.report)
     except RefusedError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(str(error))
         return RefusedError.status
 
 
@@ -127,7 +127,7 @@ def verify(effort: Effort, report: Path | None) -> int:
         try:
             page.write(report, findings, effort=effort, origin=_origin())
         except OSError as error:
-            print(f"error: the report was not written: {error}", file=sys.stderr)
+            say_error(f"the report was not written: {error}")
             return 2
         print(f"wrote {report / 'report.html'}", file=sys.stderr)
     return 0 if good else 1
@@ -184,7 +184,7 @@ def evaluate_file(path: Path, digits: int, *, normalize: bool = False) -> int:
         single = not isinstance(models, list)
         found = evaluate_all([models] if single else models, digits)
     except (OSError, ValueError, ArithmeticError) as error:
-        print(f"error: {path}: {error}", file=sys.stderr)
+        say_error(f"{path}: {error}")
         return 2
     print(json_text(found[0] if single else found, indent=1))
     return 0

@@ -15,6 +15,7 @@ its batches and holds one number for each row, whatever the sizes of the classes
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -94,16 +95,21 @@ def class_balanced_batches(
 
 
 def check_enough_of_every_class(
-    labels: Int[Array | np.ndarray, " n"], num_classes: int, per_class: int
+    labels: Int[Array | np.ndarray, " n"],
+    num_classes: int,
+    per_class: int,
+    *,
+    names: Sequence[str] = (),
 ) -> None:
     """Raises ValueError unless labels are classes, of each of which there are `per_class` rows."""
     check_labels("labels", labels, length=np.size(labels), num_classes=num_classes)
     counts = np.bincount(np.asarray(labels), minlength=num_classes)
     if counts.min() < per_class:
-        few = int(np.count_nonzero(counts < per_class))
+        few, least = int(np.count_nonzero(counts < per_class)), int(counts.argmin())
         raise ValueError(
             f"every class must have at least per_class = {per_class} rows, but class "
-            f"{counts.argmin()} has {counts.min()} ({few} of {num_classes} classes have fewer)"
+            f"{names[least] if names else least} has {counts[least]} "
+            f"({few} of {num_classes} classes have fewer)"
         )
 
 

@@ -138,7 +138,9 @@ def _header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype]
         raise InputError(f"{name} has version {version} of the npy format, not 1.0 or 2.0")
     shape, by_columns, dtype = readers[version](file)
     if dtype.hasobject:
-        raise InputError(f"{name} holds Python objects, which are never unpickled")
+        raise InputError(
+            f"{name} holds Python objects, which are never unpickled: save labels.astype(str)"
+        )
     return shape, by_columns and len(shape) > 1, dtype
 
 

@@ -176,6 +176,7 @@ def _labels(
         if not candidates:
             raise InputError(
                 f"{path} has no vector of labels ({_shown(arrays)}): give --labels FILE"
+                f"{_if_one_hot(arrays, count)}"
             )
         usual = {k: a for k, a in candidates.items() if k.lower() in LABELS}
         whole = {k: a for k, a in candidates.items() if a.dtype.kind in "iubUS"}
@@ -183,9 +184,15 @@ def _labels(
     if name not in vectors or vectors[name].shape[0] != count:
         raise InputError(
             f"there must be one label for each of the {count} embeddings, got {name} of shape "
-            f"{arrays[name].shape}"
+            f"{arrays[name].shape}{_if_one_hot({name: arrays[name]}, count)}"
         )
     return name, vectors[name]
+
+
+def _if_one_hot(arrays: Mapping[str, Stored], count: int) -> str:
+    """What to save if a matrix with a row for each embedding has the labels."""
+    found = [k for k, a in arrays.items() if len(a.shape) == 2 and a.shape[0] == count]
+    return f"; is {found[0]} one-hot? then save {found[0]}.argmax(1)" if found else ""
 
 
 def _is_floating(stored: Stored) -> bool:

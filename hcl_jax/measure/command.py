@@ -16,7 +16,7 @@ from hcl_jax.measure.findings import Findings, measure
 from hcl_jax.measure.objective import Asked, Name, checked
 from hcl_jax.measure.text import comparison, report
 from hcl_jax.normalization import unit_ball, unit_sphere, unnormalized
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import USAGE_ERROR, Page, parsed, say_error
 
 PAGE = Page(
     "hcl-measure",
@@ -63,13 +63,13 @@ class Loss:
     Attributes:
         objective: which loss.
         beta: the hardness of hscl and hucl.
-        temperature: the temperature.
+        temperature: the temperature; else 1.
         batch: rows in a batch; else one batch of all, up to 8192.
     """
 
     objective: Name | None = None
     beta: float | None = None
-    temperature: float = 1.0
+    temperature: float | None = None
     batch: int | None = None
 
 
@@ -129,8 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(reason: str) -> int:
-    print(f"error: {reason}", file=sys.stderr)
-    return 2
+    say_error(reason)
+    return USAGE_ERROR
 
 
 def _run(settings: Measure) -> None:

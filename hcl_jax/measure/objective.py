@@ -88,13 +88,14 @@ class LossFindings(NamedTuple):
 
 
 def checked(
-    name: Name | None, beta: float | None, temperature: float, batch: int | None
+    name: Name | None, beta: float | None, temperature: float | None, batch: int | None
 ) -> Asked | None:
     """What was asked for, or None; raises InputError where it does not fit together."""
     if name is None:
-        if beta is not None or batch is not None:
-            raise InputError("--beta and --batch belong to an --objective")
+        if {beta, temperature, batch} != {None}:
+            raise InputError("--beta, --temperature and --batch belong to an --objective")
         return None
+    temperature = 1.0 if temperature is None else temperature
     if name in ("scl", "ucl") and beta:
         raise InputError(f"--beta is for hscl and hucl; {name} has no hardness")
     if name in ("hscl", "hucl") and beta is None:

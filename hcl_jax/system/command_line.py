@@ -106,8 +106,13 @@ def parsed(
 
 def usage_error(reason: str) -> int:
     """Says in one line what is wrong on a command line, and where to look; the exit status, 2."""
-    print(f"error: {' '.join(reason.split())}; --help shows how it is used", file=sys.stderr)
+    say_error(f"{reason}; --help shows how it is used")
     return USAGE_ERROR
+
+
+def say_error(reason: str) -> None:
+    """Says in one line of standard error what is wrong, in the form of all commands."""
+    print(f"error: {' '.join(reason.split())}", file=sys.stderr)
 
 
 def first_screen(kind: type, page: Page, default: Any = None) -> str:
@@ -269,6 +274,9 @@ def _sentence(box: str) -> str:
         sentence = f"there is no option {options[0]}" if options else f"{words[0]} is not expected"
     for pattern, plain in PLAIN:
         sentence = re.sub(pattern, plain, sentence)
+    start, none_of, names = sentence.partition(" is none of ")
+    if "'None'" in names:  # of a choice or nothing, whose names tyro has in no order
+        sentence = start + none_of + ", ".join(sorted({*names.split(", ")} - {"'None'"}))
     near = re.findall(r"^ +(--[\w-]+)", "\n".join(inside), re.MULTILINE)
     meant = ", ".join(dict.fromkeys(near)) if "Perhaps you meant" in box else ""
     return f"{sentence.rstrip('.')}; did you mean {meant}?" if meant else sentence.rstrip(".")

@@ -97,9 +97,17 @@ METHODS_ALONE: Mapping[str, Experiment] = {
 """The methods with the settings that an experiment has where nothing is said."""
 
 
-def find_experiment(name: str) -> Experiment:
-    """The experiment of a name; an unknown name is refused with names that are like it."""
+def find_experiment(name: str, *, with_data: bool = False) -> Experiment:
+    """The experiment of a name; an unknown name is refused with names that are like it.
+
+    Where data are given beside the name, most likely a method was meant.
+    """
     known = {**catalogue(), **METHODS_ALONE}
+    if name not in known and with_data:
+        raise UnknownExperimentError(
+            f"there is no method {name!r}, but {', '.join(METHODS_ALONE)}; of experiments "
+            "`python -m scripts.train --list` shows the names"
+        )
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}? " if near else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hcl_jax.checkpoints import CheckpointError
 from hcl_jax.data import DatasetError
+from hcl_jax.system.command_line import say_error
 from scripts.experiments.catalogue import UnknownExperimentError
 
 NO_BACKEND = "Unable to initialize backend"
@@ -73,7 +74,11 @@ def run_job(job: Callable[[], None], out: Path, *, if_interrupted: str | None = 
             job()
     except KeyboardInterrupt:
         left = if_interrupted or f"what was measured so far is in {out}"
-        return _failed(f"interrupted; {left}", 130)
+        print(f"\ninterrupted; {left}", file=sys.stderr)  # the line of the terminal has ^C
+        return 130
+    except PreemptedError as error:
+        print(error, file=sys.stderr)
+        return error.status
     except CommandError as error:
         return _failed(str(error), error.status)
     except UnknownExperimentError as error:
@@ -87,5 +92,5 @@ def run_job(job: Callable[[], None], out: Path, *, if_interrupted: str | None = 
 
 
 def _failed(reason: str, status: int) -> int:
-    print(f"\n{' '.join(reason.split())}", file=sys.stderr)
+    say_error(reason)
     return status

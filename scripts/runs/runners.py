@@ -37,8 +37,8 @@ def runner_of(experiment: Experiment, runtime: Runtime) -> Runner:
     """
     devices = runtime.chosen_devices()
     count = jax.device_count() if devices is None else len(devices)
-    _check_batch(experiment, count, steps_per_epoch(experiment, runtime))
     _check_balance(experiment, runtime)
+    _check_batch(experiment, count, steps_per_epoch(experiment, runtime))
     _check_streaming(experiment, runtime)
     program = _program(experiment, runtime, count)
     return SingleDevice(program) if count == 1 else DataParallel(program, devices=devices)
@@ -84,7 +84,9 @@ def _check_balance(experiment: Experiment, runtime: Runtime) -> None:
     loaded = load_dataset(experiment.source, runtime.data_dir)
     labels = np.asarray(training_split(loaded).labels)
     try:
-        check_enough_of_every_class(labels, loaded.num_classes, experiment.per_class)
+        check_enough_of_every_class(
+            labels, loaded.num_classes, experiment.per_class, names=loaded.class_names
+        )
     except ValueError as error:
         raise RefusedError(f"the training images of {experiment.data}: {error}") from error
 

@@ -208,7 +208,11 @@ def test_batches_are_balanced_and_share_no_row():
 ERRORS = {
     "error: there is no file nowhere.npz": ["nowhere.npz"],
     "error: give a file of embeddings, such as embeddings.npz; --help shows more": [],
-    "error: --beta and --batch belong to an --objective": ["a.npz", "--beta", "5"],
+    "error: --beta, --temperature and --batch belong to an": ["a.npz", "--beta", "5"],
+    "error: --beta, --temperature and --batch belong to an --objective": (
+        ["a.npz", "--temperature", "0.5"]
+    ),
+    "error: --beta, --temperature and --batch": ["a.npz", "--batch", "8"],
     "error: --objective hucl needs a hardness: --beta 5": ["a.npz", "--objective", "hucl"],
     "error: --beta is for hscl and hucl; ucl has no hardness": (
         ["a.npz", "--objective", "ucl", "--beta", "2"]

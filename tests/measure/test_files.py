@@ -126,6 +126,8 @@ REFUSED = {
     "is none of .npy": ("txt", lambda p: p.write_bytes(b"")),
     "there is no file": ("npz", lambda p: None),
     "is no file": ("npz", lambda p: p.mkdir()),
+    "never unpickled: save labels.astype(str)": ("npz", saved(z=ROWS, y=LABELS.astype(object))),
+    "is y one-hot? then save y.argmax(1)": ("npz", saved(z=ROWS, y=np.eye(10, dtype=int)[LABELS])),
     "never unpickled": ("npz", saved(z=np.array([None, {}]), y=LABELS)),
     "no matrix of floating point, but z (40, 5) int64": (
         "npz",

@@ -54,7 +54,9 @@ def test_an_error_is_one_line_and_a_status(error, status, tmp_path, capsys):
         raise error
 
     assert run_job(job, tmp_path, if_interrupted="why") == status
-    assert capsys.readouterr().err.strip().endswith("why")
+    said = capsys.readouterr().err
+    assert said.strip().endswith("why")
+    assert said.startswith("error: ") == (status in (1, 2))
 
 
 def test_other_errors_are_not_hidden(tmp_path):
@@ -76,7 +78,7 @@ def test_a_platform_that_jax_does_not_have_is_refused_in_one_line(tmp_path, caps
         raise RuntimeError(f"{NO_PLATFORM}\nand more lines")
 
     assert run_job(job, tmp_path) == 2
-    assert capsys.readouterr().err == f"\n{NO_PLATFORM}\n"
+    assert capsys.readouterr().err == f"error: {NO_PLATFORM}\n"
     monkeypatch.setattr(verify_theory, "run", job)
     assert verify_theory.main(["--quick"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"error: {NO_PLATFORM}"
@@ -84,7 +86,7 @@ def test_a_platform_that_jax_does_not_have_is_refused_in_one_line(tmp_path, caps
 
 def test_a_sweep_with_a_value_that_does_not_fit_is_refused(tmp_path, capsys):
     assert sweep.main(["grouped-scl", "--epochs", "0", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "\nepochs must be at least 1, got 0\n"
+    assert capsys.readouterr().err == "error: epochs must be at least 1, got 0\n"
 
 
 def test_a_sweep_without_names_is_refused(tmp_path, capsys):

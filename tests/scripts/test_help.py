@@ -110,7 +110,12 @@ def test_a_wrong_option_is_one_line_with_a_hint(name, capsys):
             ["--learning-rat", "1"],
             "there is no option --learning-rat; did you mean --learning-rate",
         ),
+        (["--evaluate-on", "x"], "--evaluate-on: 'x' is none of 'test', 'val'"),
         (["nonsense"], "there is no experiment 'nonsense'"),
+        (["supcon", "--data", "npz:a.npz"], "there is no method 'supcon', but scl, hscl2, hscl5,"),
+        (["--data=npz:a.npz", "supcon"], "there is no method 'supcon', but scl,"),
+        (["--data", "npz:a.npz"], "--data needs a method before it, one of scl, hscl2, hscl5,"),
+        (["--epochs", "1", "--data", "digits"], "--data needs a method before it, one of scl,"),
         (["--out", "a" * 200 + " b", "--epochs", "x"], "--epochs: must be an integer, got 'x'"),
         (
             ["--data-dir", "~nobody-at-all/" + "x" * 300],
@@ -124,6 +129,12 @@ def test_what_is_wrong_is_said_plainly(words, line, capsys):
     [said] = shown.err.splitlines()
     assert said.startswith(f"error: {line}")
     assert said.endswith("; --help shows how it is used")
+
+
+def test_choices_are_said_in_an_order_and_without_none(capsys):
+    shown, status = printed("hcl-measure", ["a.npz", "--objective", "supcon"], capsys)
+    assert status == 2
+    assert "'supcon' is none of 'hscl', 'hucl', 'scl', 'ucl'; --help" in shown.err
 
 
 def test_what_is_missing_is_said(capsys):

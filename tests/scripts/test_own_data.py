@@ -52,9 +52,8 @@ def own(tmp_path, monkeypatch):
         ("hscl5", "--data", "npz:own.npz"),
         ("--data", "npz:own.npz", "hscl5"),
         ("--data=npz:../" + "{}/own.npz", "hscl5"),
-        ("--data", "npz:own.npz"),
     ],
-    ids=["method first", "after the data", "from elsewhere", "no method"],
+    ids=["method first", "after the data", "from elsewhere"],
 )
 def test_a_file_is_trained_on(own, words, capsys):
     words = [word.format(own.name) for word in words]
@@ -193,6 +192,7 @@ REFUSED = {
     "a batch of 500 is more than all training images": [
         *("--data", "npz:own.npz", "--batch-size", "500")
     ],
+    "per_class = 20 rows, but class a has": ["--data", "npz:own.npz", "--per-class", "20"],
     "convnet takes images, but those here are vectors": [
         *("--data", "npz:own.npz", "--network", "convnet")
     ],

@@ -321,7 +321,7 @@ def test_balanced_batches_are_the_same_streamed_and_on_several_devices(tmp_path)
         ({"per_class": 20, "batch_size": 80}, "does not have 20 of each of 2 to 3 classes"),
         ({"per_class": 20, "batch_size": 20}, "does not have 20 of each of 2 to 3 classes"),
         ({"per_class": 1}, "per_class must be at least 2"),
-        ({"per_class": 5000}, "more than all training images of triangle"),
+        ({"per_class": 5000}, "per_class = 5000 rows, but class 0 has 100 .3 of 3 classes have"),
     ],
 )
 def test_batches_that_cannot_be_balanced_are_refused(changes, message):

@@ -18,7 +18,7 @@ of all metrics take the derivative of a norm and of a standard deviation to be 0
     escape.py        how fast class means leave dimensional collapse, in theory
     shrunk_frames.py the hardness up to which NC is the optimum of HUCL, and the optimum beyond
     unequal_priors.py    the optimum of SCL where classes are not equally frequent
-    minority_collapse.py from which imbalance on rare classes are one point there
+    minority_collapse.py at which imbalance rare classes become one point there
 """
 
 from hcl_jax.geometry.accumulator import Accumulator

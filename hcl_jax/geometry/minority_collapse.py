@@ -78,8 +78,8 @@ def minority_collapse_threshold(
         temperature: the temperature of InfoNCE, at least 0.004.
         alpha: the non-negative weight of the positive in InfoNCE.
         q: the positive weight of the negatives in InfoNCE.
-        num_negatives: the number k of negatives, at most 256; None for infinitely many, the
-            weights estimator.
+        num_negatives: the number k of negatives, at most 256, which takes seconds; None for
+            infinitely many, the weights estimator.
         beta: the hardness, not negative; 0 is SCL.
         stop_gradient_hardening: whether the weights of the negatives are constants to
             differentiation, see `hcl_jax.Conventions`.
@@ -89,9 +89,9 @@ def minority_collapse_threshold(
         The smallest R of at least 1 at which the point does not split, to rounding, looked for at
         powers of 2^(1/8) and then by halving; infinity if it splits at all of them up to 1e12. The
         point may be stable in a window of imbalances alone, which is missed if it lies between two
-        of them, and split again beyond: for HSCL, and for SCL with alpha = 0 and three majority
-        classes. That it does not for SCL with alpha = q = 1 is certified for many cases, not
-        proved.
+        of them, and split again beyond: for HSCL, and for SCL with alpha = 0 and three or more
+        majority classes. That it does not for SCL with alpha = q = 1 is certified for many cases,
+        not proved.
 
     Raises:
         ValueError, TypeError: for too few classes or too many negatives, and for numbers that are

@@ -195,6 +195,14 @@ def test_the_ratio_without_bound_is_that_of_the_slopes(majority, k, ratio):
     np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
+def test_minorities_part_again_at_a_larger_imbalance():
+    similarities = [
+        scl_optimum([size] * 3 + [1.0] * 3, 0.1, alpha=0.0, average="anchors").gram[-1, -2]
+        for size in (40.0, 100.0, 1e4)
+    ]
+    assert [similarity > 1 - 1e-5 for similarity in similarities] == [False, True, False]
+
+
 def test_a_window_of_stability_between_powers_of_two_is_found():
     found = minority_collapse_threshold(
         3, 2, 0.5, beta=9.96, stop_gradient_hardening=False, average="anchors"

@@ -212,14 +212,15 @@ SECTIONS = (
     ),
     Section(
         "Imbalances without bound",
-        "Minority classes meet in the end iff the ratio is above 1, and below the temperature of "
-        "the last column it is not.",
+        "For SCL with averages over anchors, infinitely many negatives and alpha = q = 1: minority "
+        "classes meet in the end if the ratio is above 1 and do not if it is below, as it is at "
+        "temperatures below that of the last column.",
         place="docs/unequal_priors.md, section 3",
         table=limit_table,
     ),
     Section(
         "Hardness and minority collapse",
-        "From which imbalance on the point of minority classes is stable against splitting; "
+        "At which imbalance the point of minority classes becomes stable against splitting; "
         "averages over anchors.",
         place="docs/unequal_priors.md, section 4",
         table=hardness_table,

@@ -306,8 +306,8 @@ CLAIMS = (
         "for beta = 2",
         reference="docs/unequal_priors.md, section 4",
         hypotheses="HSCL, A = B = 2, k = oo, tau = alpha = q = 1, averages over anchors, detached "
-        "weights and (not in quick runs) full gradient; stability against splitting, which is "
-        "local",
+        "weights and (not in quick runs) full gradient; stability against splitting at a root of "
+        "A a_x z + B a_z = 0, which is local",
         evidence=Evidence.CERTIFIED,
         measure=_order_of_thresholds(None, lowered=True),
         controls=(
@@ -339,7 +339,7 @@ CLAIMS = (
         "stable at 500 (A = 3, B = 2, alpha = 0, tau = 1/4, beta = 6, detached weights), and split "
         "at 1000 and 10^5 and are stable at 2000 (alpha = 1, tau = 1/2, beta = 10, full gradient)",
         reference="docs/unequal_priors.md, section 3",
-        hypotheses="k = oo, q = 1, averages over anchors",
+        hypotheses="k = oo, q = 1, averages over anchors; HSCL at a root of A a_x z + B a_z = 0",
         evidence=Evidence.CERTIFIED,
         measure=_windows(*WINDOWS),
         controls=(

@@ -37,7 +37,7 @@ def predict(experiment: Experiment, sizes: Sequence[int]) -> Prediction:
     Example:
         >>> scl = Experiment(data="digits", objective="SCL", beta=0.0)
         >>> {name: round(value, 4) for name, value in predict(scl, [100] * 10).levels.items()}
-        {'least': 0.284}
+        {'least': 0.2846}
     """
     reason = _why_none(experiment, sizes)
     if reason is not None:

@@ -10,7 +10,9 @@ FOLDERS = ("hcl_jax", "theory", "scripts", "tests", "docs", "benchmarks", "examp
 def copy_checkout(to, folders=FOLDERS):
     """Copies these folders and the files beside them, without what tests and builds leave."""
     to.mkdir(parents=True)
-    left_out = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info")
+    left_out = shutil.ignore_patterns(
+        "__pycache__", "*.pyc", "*.egg-info", "generated", "benchmarks"
+    )
     for folder in folders:
         shutil.copytree(ROOT / folder, to / folder, ignore=left_out)
     for path in ROOT.iterdir():

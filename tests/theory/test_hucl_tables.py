@@ -10,6 +10,7 @@ from theory.checking import Effort
 OPTIMUM = {*optimum_figures.SECTIONS, *optimum_tables.SECTIONS}
 TABLES = [section for section in SECTIONS if section.table is not None]
 FIGURES = [section for section in SECTIONS if section.figure is not None]
+SLOW_FIGURES = {"A network that leaves dimensional collapse, or does not", "Minority collapse"}
 QUICK_TABLES = {"Losses at neural collapse", *(s.title for s in optimum_tables.SECTIONS[:2])}
 
 
@@ -23,7 +24,9 @@ def test_rows_fit_their_header(section):
     assert {len(row) for row in rows} == {len(header)}
 
 
-@pytest.mark.parametrize("section", [_marked(s, s not in OPTIMUM) for s in FIGURES])
+@pytest.mark.parametrize(
+    "section", [_marked(s, s not in OPTIMUM and s.title not in SLOW_FIGURES) for s in FIGURES]
+)
 def test_figures_show_something(section):
     figure = section.figure(Effort.QUICK)
     assert section.title
@@ -32,7 +35,7 @@ def test_figures_show_something(section):
 
 
 def test_every_section_has_a_figure_or_a_table():
-    assert len(TABLES) + len(FIGURES) == len(SECTIONS) == 23
+    assert all((section.table is None) != (section.figure is None) for section in SECTIONS)
     assert OPTIMUM < set(SECTIONS)
 
 

@@ -141,6 +141,11 @@ def _check_comparison(name: str, function: Any, keys: Any) -> None:
             f"{name} must be written with jax.numpy, without math, numpy or branches on its "
             f"arguments, as JAX traces it: {str(error).splitlines()[0]}"
         ) from error
+    except (TypeError, LookupError, AttributeError) as error:
+        raise TypeError(
+            f"{name} of the pair rule cannot be called with these keys: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
     if any(isinstance(value, jax.core.Tracer) for value in closed.consts):
         raise TypeError(
             f"{name} closes over numbers that are traced; give them as keys, one for each row"
@@ -198,7 +203,7 @@ def _looked_at(rules: OwnRules, keys: Any) -> tuple[Bool[Array, " 2"], Int[Array
     def numbers_of_both(block: Any) -> Int[Array, " rows"]:
         numbers, rows = block
         both = compared(functions[0], rows) & compared(functions[1], rows)
-        return jnp.sum(both & (numbers[:, None] != jnp.arange(count)), axis=1)
+        return jnp.sum(both & (numbers[:, None] != jnp.arange(count)[None, :]), axis=1)
 
     first = jax.tree.map(lambda key: key[0], blocks[1])
     uneven = []

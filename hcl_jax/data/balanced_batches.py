@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from hcl_jax.validation import check_count, check_key, check_labels, is_concrete
+from hcl_jax.validation import check_array, check_count, check_key, check_labels, is_concrete
 
 
 def class_balanced_batches(
@@ -73,6 +73,7 @@ def class_balanced_batches(
         [[0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2]]
     """
     check_key("key", key)
+    check_array("labels", labels)
     check_labels("labels", labels, length=np.size(labels))
     num_classes = check_count("num_classes", num_classes)
     per_class = check_count("per_class", per_class)

@@ -132,6 +132,15 @@ def _check_split(split: Split) -> None:
         )
 
 
+def _in_range(images: np.ndarray) -> np.ndarray:
+    """The images in the dtype that they have on a device; ValueError if that cannot hold them."""
+    with np.errstate(over="raise"):
+        try:
+            return images.astype(jax.dtypes.canonicalize_dtype(images.dtype), copy=False)
+        except FloatingPointError as error:
+            raise ValueError("images must be finite in float32, and some are beyond it") from error
+
+
 def _check_batches(batches: np.ndarray, length: int) -> None:
     check_array("batches", batches)
     if np.ndim(batches) != 2 or not np.issubdtype(batches.dtype, np.integer):
@@ -151,7 +160,7 @@ def _chunks(
 
     def load(start: int) -> Split:
         indices = batches[start : start + steps_per_chunk]
-        return put(Split(split.images[indices], split.labels[indices]))
+        return put(Split(_in_range(split.images[indices]), split.labels[indices]))
 
     worker = ThreadPoolExecutor(1, thread_name_prefix="chunks")
     try:

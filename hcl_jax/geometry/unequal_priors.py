@@ -164,6 +164,7 @@ def collapsed_scl(
         check_scalar(name, number)
         (check_positive if name in ("temperature", "q") else check_non_negative)(name, number)
     gram = at_least_float32(gram)
+    temperature, beta, q = (jnp.asarray(number, gram.dtype) for number in (temperature, beta, q))
     log_priors = jnp.log(jnp.asarray(priors).astype(gram.dtype))
     own = jnp.eye(len(gram), dtype=bool)
     log_law = jnp.where(own, -jnp.inf, log_priors[None] + beta * gram)

@@ -109,7 +109,7 @@ def moments_of(similarities: Float[Array, "*n m"], *masks: Bool[Array, "*n m"]) 
     dtype = similarities.dtype
     often = jnp.zeros_like(similarities)
     for mask in masks:
-        often += mask
+        often += mask.astype(dtype)
     number = jnp.sum(often)
     mean = jnp.sum(jnp.where(often > 0, often * similarities, 0)) / jnp.maximum(number, 1)
     squares = jnp.where(often > 0, often * jnp.square(similarities - mean), 0)

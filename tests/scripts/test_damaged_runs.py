@@ -32,10 +32,11 @@ def out(whole, tmp_path):
 
 
 def said(capsys):
-    """The one line of an error."""
+    """The one line of an error, without the word that it begins with."""
     (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
     assert "Traceback" not in line
-    return line
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
 
 
 NOT_JSON = {

@@ -168,4 +168,4 @@ def test_a_sweep_goes_on_after_a_run_that_diverges(tmp_path, capsys, monkeypatch
     command = ["triangle-scl", "triangle-ucl", "--devices", "1", "--epochs", "2", "--keep", "0"]
     assert sweep.main([*command, "--out", str(tmp_path)]) == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line == "stopped at a number that is not finite: triangle-scl, triangle-ucl"
+    assert line == "error: stopped at a number that is not finite: triangle-scl, triangle-ucl"

@@ -51,7 +51,7 @@ def test_a_second_process_is_refused_and_touches_nothing(tmp_path, capsys, keep)
         assert train.main([*command, "--out", str(tmp_path)]) == 2
         assert contents(path) == before
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line == f"another process is training in {path}"
+    assert line == f"error: another process is training in {path}"
 
 
 @pytest.mark.parametrize("keep", [0, 2])

@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 from references import peer_formulas
 from references.loss_cases import batch
+from references.loss_forms import every_pair
 
 import hcl_jax
 from hcl_jax import hardening, parallel, psi
@@ -235,11 +236,7 @@ QUICK = {
     ("one direction and hard negatives", "ring"),
     ("queue", "dense"),
 }
-EVERY_CASE = [
-    pytest.param(case, form, marks=() if (case, form) in QUICK else pytest.mark.slow)
-    for case in CASES
-    for form in FORMS
-]
+EVERY_CASE = every_pair(CASES, FORMS, QUICK)
 
 
 def on_the_sphere(arrays):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 from references.loss_cases import batch
+from references.loss_forms import every_pair
 
 import hcl_jax
 from hcl_jax import hardening, losses, pairs, parallel, psi
@@ -69,11 +70,7 @@ QUICK = {("blockwise", True), ("ring", False)}
 
 @pytest.mark.parametrize(
     ("form", "detached"),
-    [
-        pytest.param(form, detached, marks=() if (form, detached) in QUICK else pytest.mark.slow)
-        for form in FORMS
-        for detached in (True, False)
-    ],
+    every_pair(FORMS, (True, False), QUICK),
 )
 @pytest.mark.usefixtures("x64")
 def test_every_form_has_the_gradients_of_the_dense_form(form, detached):

@@ -1,16 +1,14 @@
 """Pair rules of one's own in every form of the loss, against loops over the pairs."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
 from references.loss_cases import batch
+from references.loss_forms import FORMS, every_pair
 
 import hcl_jax
-from hcl_jax import PairRule, hardening, losses, pairs, parallel, psi
+from hcl_jax import PairRule, hardening, losses, pairs, psi
 
 Z, LABELS, _ = batch(count=18, dim=4, classes=4)
 STORED, _, _ = batch(count=6, dim=4, seed=1)
@@ -19,7 +17,6 @@ KEYS = {"video": jnp.asarray(RNG.integers(0, 3, 18)), "time": jnp.asarray(RNG.un
 OF_STORED = {"video": jnp.asarray(RNG.integers(0, 3, 6)), "time": jnp.asarray(np.arange(6.0))}
 BITS = jnp.asarray(RNG.integers(0, 4, 18), jnp.uint8)
 GROUPS = jnp.arange(18) % 6
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
 
 
 def soon_after(anchors, candidates):
@@ -41,25 +38,6 @@ WINDOWS = PairRule(soon_after, elsewhere_or_before)
 SHARED = PairRule(all_labels_shared)
 
 
-def on_one_device(implementation, z, arrays, **options):
-    return hcl_jax.objective(z, implementation=implementation, **arrays, **options)
-
-
-def over_devices(exchange, z, arrays, **options):
-    def local(z, arrays):
-        return parallel.objective(z, axis_name="devices", exchange=exchange, **arrays, **options)
-
-    spec = PartitionSpec("devices")
-    shards = jax.shard_map(local, mesh=MESH, in_specs=spec, out_specs=PartitionSpec())
-    return shards(z, arrays)
-
-
-FORMS = {
-    "dense": functools.partial(on_one_device, "dense"),
-    "blockwise": functools.partial(on_one_device, "blockwise"),
-    "gather": functools.partial(over_devices, "gather"),
-    "ring": functools.partial(over_devices, "ring"),
-}
 CASES = {
     "windows": (WINDOWS, KEYS, True, {}),
     "windows, everyone": (WINDOWS, KEYS, False, {}),
@@ -104,11 +82,7 @@ def negative(rule, a, c):
 
 @pytest.mark.parametrize(
     ("case", "form"),
-    [
-        pytest.param(case, form, marks=() if (case, form) in QUICK else pytest.mark.slow)
-        for case in CASES
-        for form in FORMS
-    ],
+    every_pair(CASES, FORMS, QUICK),
 )
 @pytest.mark.usefixtures("x64")
 def test_every_form_is_the_loop(case, form):

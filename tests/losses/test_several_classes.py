@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
 from references.loss_cases import batch
+from references.loss_forms import FORMS, every_pair
 
 import hcl_jax
-from hcl_jax import hardening, losses, pairs, parallel, psi
+from hcl_jax import hardening, losses, pairs, psi
 
 Z, _, _ = batch(count=18, dim=4)
 CLASSES = np.random.default_rng(0).uniform(size=(18, 40)) < 0.04  # two words of bits
@@ -19,28 +19,6 @@ CLASSES[4] = CLASSES[9]
 GROUPS = jnp.arange(18) % 6
 STORED, _, _ = batch(count=6, dim=4, seed=1)
 OF_STORED = np.random.default_rng(1).uniform(size=(6, 40)) < 0.1
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
-
-
-def on_one_device(implementation, z, arrays, **options):
-    return hcl_jax.objective(z, implementation=implementation, **arrays, **options)
-
-
-def over_devices(exchange, z, arrays, **options):
-    def local(z, arrays):
-        return parallel.objective(z, axis_name="devices", exchange=exchange, **arrays, **options)
-
-    spec = PartitionSpec("devices")
-    shards = jax.shard_map(local, mesh=MESH, in_specs=spec, out_specs=PartitionSpec())
-    return shards(z, arrays)
-
-
-FORMS = {
-    "dense": functools.partial(on_one_device, "dense"),
-    "blockwise": functools.partial(on_one_device, "blockwise"),
-    "gather": functools.partial(over_devices, "gather"),
-    "ring": functools.partial(over_devices, "ring"),
-}
 
 
 def looped(z, *, supervised, groups, stored, of_stored, beta):
@@ -76,11 +54,7 @@ QUICK = {("share one", "blockwise"), ("with a bank", "dense"), ("of views, with 
 
 @pytest.mark.parametrize(
     ("case", "form"),
-    [
-        pytest.param(case, form, marks=() if (case, form) in QUICK else pytest.mark.slow)
-        for case in CASES
-        for form in FORMS
-    ],
+    every_pair(CASES, FORMS, QUICK),
 )
 @pytest.mark.usefixtures("x64")
 def test_every_form_is_the_loop(case, form):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 from references.loss_cases import batch
+from references.loss_forms import every_pair
 
 import hcl_jax
 from hcl_jax import hardening, losses, pairs, parallel, psi, with_statistics
@@ -108,11 +109,7 @@ QUICK = {("exponential", "tiles"), ("exponential", "ring"), ("none", "dense")}
 
 @pytest.mark.parametrize(
     ("eta", "form"),
-    [
-        pytest.param(eta, form, marks=() if (eta, form) in QUICK else pytest.mark.slow)
-        for eta in ETAS
-        for form in FORMS
-    ],
+    every_pair(ETAS, FORMS, QUICK),
 )
 @pytest.mark.usefixtures("x64")
 def test_every_form_is_the_loop(eta, form):

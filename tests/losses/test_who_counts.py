@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 from references.loss_cases import batch
+from references.loss_forms import every_pair
 
 import hcl_jax
 from hcl_jax import hardening, losses, pairs, parallel
@@ -82,11 +83,7 @@ QUICK = {("hscl", "dense"), ("hscl", "blockwise"), ("hucl", "ring")}
 
 @pytest.mark.parametrize(
     ("case", "form"),
-    [
-        pytest.param(case, form, marks=() if (case, form) in QUICK else pytest.mark.slow)
-        for case in CASES
-        for form in FORMS
-    ],
+    every_pair(CASES, FORMS, QUICK),
 )
 @pytest.mark.usefixtures("x64")
 def test_every_form_is_the_loop(case, form):

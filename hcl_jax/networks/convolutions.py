@@ -11,6 +11,10 @@ is written in the fast order,
 and that with respect to the kernel as products of matrices (`kernel_gradients.py`), which take half
 the time of a convolution or less.
 
+XLA for CPUs cuts a convolution of float32 into tasks for its threads along the rows of an image and
+along the channels of the outputs, not along images. If rows and channels are few there is one task,
+and one thread does all the work. So such images are laid side by side, as one that is wide enough.
+
 On CPUs a 1 x 1 convolution is a product of matrices, and so is one whose kernel has more pixels
 than its outputs, where XLA would mistake the kernel for the images. Copies of a network (seeds) are
 computed one after the other, which is faster than XLA's grouped convolutions. On other platforms
@@ -41,6 +45,12 @@ LECUN_NORMAL = nnx.initializers.lecun_normal()
 """A normal law cut off at two deviations, whose variance is 1 / fan_in: Flax's default."""
 
 _AXES = ("NHWC", "HWIO", "NHWC")
+
+ONE_TASK = 64
+"""Pixels of a row, and channels of the outputs, that XLA does not cut into tasks for threads."""
+
+WORTH_MOVING = 128
+"""Multiplications for each number of maps and outputs that make it worth to move all of them."""
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -129,8 +139,39 @@ def _backward(
 
 
 def _forward_on_cpu(maps: Maps, kernel: Kernel, *, stride: int, padding: Padding) -> Out:
-    forward = product_of_windows if _is_product(maps, kernel, stride, padding) else _forward
+    forward = product_of_windows if _is_product(maps, kernel, stride, padding) else _direct
     return forward(maps, kernel, stride=stride, padding=padding)
+
+
+def _direct(maps: Maps, kernel: Kernel, *, stride: int, padding: Padding) -> Out:
+    """XLA's convolution, on several threads."""
+    if stride == 1 and _is_one_task(maps, kernel):
+        return side_by_side(maps, kernel, padding=padding)
+    return _forward(maps, kernel, stride=stride, padding=padding)
+
+
+def _is_one_task(maps: Maps, kernel: Kernel) -> bool:
+    before, after = kernel.shape[2:]
+    work = math.prod(kernel.shape) / (before + after)
+    few = max(maps.shape[2], after) <= ONE_TASK
+    return maps.dtype == jnp.float32 and few and work >= WORTH_MOVING
+
+
+def side_by_side(maps: Maps, kernel: Kernel, *, padding: Padding) -> Out:
+    """The convolution of all images as one, with zeros between neighbours; the stride is one.
+
+    Outputs at the zeros between two images see both, and are dropped.
+    """
+    count, height, width, before = maps.shape
+    left, right = padding[1]
+    across = width + left + right - kernel.shape[1] + 1
+    apart = max(width + max(0, left, right), across)
+    spread = jnp.pad(maps, ((0, 0), (0, 0), (0, apart - width), (0, 0)))
+    row = spread.transpose(1, 0, 2, 3).reshape(1, height, count * apart, before)
+    ends = (padding[0], (left, kernel.shape[1] - 1 - left))
+    out = _forward(row, kernel, stride=1, padding=ends)
+    out = out.reshape(out.shape[1], count, apart, out.shape[-1])
+    return out[:, :, :across].transpose(1, 0, 2, 3)
 
 
 def _backward_on_cpu(
@@ -150,11 +191,17 @@ def _maps_gradient(maps: Maps, kernel: Kernel, out: Out, *, stride: int, padding
             padding, maps.shape[1:3], kernel.shape[:2], out.shape[1:3], strict=True
         )
     ]
+    down, across = [
+        (size - 1 - zeros, image + zeros - dilated) for zeros, image, size, dilated in axes
+    ]
+    turned = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
+    if stride == 1:
+        return _direct(out, turned, stride=1, padding=(down, across))
     return lax.conv_general_dilated(
         out,
-        lax.rev(kernel, (0, 1)).swapaxes(2, 3),
+        turned,
         (1, 1),
-        [(size - 1 - zeros, image + zeros - dilated) for zeros, image, size, dilated in axes],
+        (down, across),
         lhs_dilation=(stride, stride),
         dimension_numbers=_AXES,
     )

@@ -63,7 +63,13 @@ LAYERS = {
         "tfds_sets own_tfds",
     ),
     "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
-    "hcl_jax.networks": ("model heads kernel_gradients", "convolutions", "small", "residual"),
+    "hcl_jax.networks": (
+        "model heads kernel_gradients",
+        "winograd",
+        "convolutions",
+        "small",
+        "residual",
+    ),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
         "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode _linear_maps",

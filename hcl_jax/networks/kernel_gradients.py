@@ -22,7 +22,9 @@ products of the groups costs little beside multiplying.
 
 import functools
 import math
+from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -53,17 +55,32 @@ def kernel_gradient(
     """
     of_group = functools.partial(_of_group, size=size, stride=stride, padding=padding)
     at_once = _images_at_once(maps, out, size)
-    count = max(1, len(maps) // at_once)
+    return sum_over_groups(of_group, maps, out, max(1, len(maps) // at_once))
+
+
+def sum_over_groups(
+    of_group: Callable[[Maps, Out], Kernel], maps: Maps, out: Out, count: int
+) -> Kernel:
+    """The sum of a function of the images over ``count`` groups of them, one after the other.
+
+    In at least float32. Images of zeros, which fill the last group, must add nothing.
+    """
     if count == 1:
         return of_group(maps, out)
-    maps, out = (_in_groups(rows, count) for rows in (maps, out))
-    zeros = jnp.zeros((*size, maps.shape[-1], out.shape[-1]), wide_dtype(maps))
+    groups = in_groups(maps, count), in_groups(out, count)
+    shape = jax.eval_shape(of_group, *(part[0] for part in groups)).shape
     summed, _ = lax.scan(
         lambda total, group: (total + of_group(*group), None),
-        varying_like(zeros, (maps, out)),
-        (maps, out),
+        varying_like(jnp.zeros(shape, wide_dtype(maps)), groups),
+        groups,
     )
     return summed
+
+
+def in_groups(images: Float[Array, "n *maps"], count: int) -> Float[Array, "count group *maps"]:
+    """Images in ``count`` groups, the last filled with zeros."""
+    whole = pad_rows(images, lacking(len(images), count))
+    return whole.reshape(count, -1, *images.shape[1:])
 
 
 def windows(
@@ -159,9 +176,3 @@ def _images_at_once(maps: Maps, out: Out, size: tuple[int, ...]) -> int:
     fitting = max(1, GROUP_NUMBERS // (pixels * sum(entries)))
     least = -(-max(entries) // pixels)
     return max(2 ** int(math.log2(fitting)), 2 ** math.ceil(math.log2(least)))
-
-
-def _in_groups(images: Float[Array, "n *maps"], count: int) -> Float[Array, "count group *maps"]:
-    """Images in ``count`` groups, the last filled with zeros."""
-    whole = pad_rows(images, lacking(len(images), count))
-    return whole.reshape(count, -1, *images.shape[1:])

@@ -129,8 +129,8 @@ LAYERS = {
         "floor_of_models threshold",
     ),
     "theory.escape": ("matrix", "frames paley"),
-    "theory.priors": ("limit minority programme",),
-    "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
+    "theory.priors": ("limit minority programme", "thresholds"),
+    "theory.exact": ("balls batches bounds float64 tuple_laws view_batches", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.trained": ("perceptron",),
     "theory.claims": (CLAIMS,),
@@ -169,10 +169,11 @@ LAYERS = {
     ),
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
-        "findings section heartbeat formulas",
-        "documents escape_sections model_sections network_escape optimum_figures optimum_tables "
-        "priors_sections",
-        "page sections",
+        "section heartbeat formulas",
+        "wording",
+        "findings documents escape_sections model_sections network_escape optimum_figures "
+        "optimum_tables priors_sections",
+        "measuring page sections",
     ),
 }
 """The direction of imports: of every folder its files and folders, from the lowest line up.

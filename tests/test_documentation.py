@@ -134,3 +134,8 @@ def test_the_readme_shows_rows_of_the_results():
     methods = [name for name in readme if re.match(r"H?[SU]CL", name)]
     assert len(methods) >= 5
     assert all(f"| {name} | {' | '.join(readme[name])} |" in results for name in methods)
+
+
+def test_examples_can_be_read_at_once():
+    lengths = {p.name: p.read_text().count("\n") for p in (ROOT / "examples").glob("*.py")}
+    assert max(lengths.values()) < 60, lengths

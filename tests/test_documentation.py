@@ -146,3 +146,9 @@ def test_the_readme_shows_numbers_of_the_results():
 def test_examples_can_be_read_at_once():
     lengths = {p.name: p.read_text().count("\n") for p in (ROOT / "examples").glob("*.py")}
     assert max(lengths.values()) < 60, lengths
+
+
+@every_page
+def test_links_have_a_text(page):
+    """Which a site would fill in, and a reader of the repository would not see."""
+    assert not found(r"\[\]\([^)]*\)", page)

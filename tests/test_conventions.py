@@ -320,7 +320,9 @@ def test_views_without_labels_are_classes_of_their_image(name):
 
     found = jax.vmap(local, axis_name="devices")(VIEWS.reshape(2, 2, 2, DIM))
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"give labels, or embeddings \(batch, views, dim\)"):
+    with pytest.raises(
+        ValueError, match=r"give labels or groups, or embeddings \(batch, views, dim\)"
+    ):
         loss(EMBEDDINGS, **given)
 
 
@@ -408,7 +410,7 @@ def test_rows_without_a_label_are_refused_by_name():
     assert found == hcl_jax.hucl(EMBEDDINGS, LABELS, beta=1.0, groups=groups) > 0
 
 
-def test_groups_without_labels_are_the_classes():
+def test_groups_without_labels_are_the_classes(unchecked):
     """Whatever their numbers, and those of images with several views too."""
     groups, images = jnp.array([-3, 5, 5, -3, 0, 9, 9, 0]), jnp.array([7, -2, 7, -2])
     classes, of_images = (np.unique(g, return_inverse=True)[1] for g in (groups, images))

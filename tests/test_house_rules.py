@@ -310,10 +310,9 @@ def test_file_names_say_something():
 
 
 def exported(package):
-    """What users type: all that a package names, or the public names of a module."""
+    """What users type: all that a package or a module names."""
     module = importlib.import_module(package)
-    own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == package]
-    return {n: getattr(module, n) for n in getattr(module, "__all__", own) if n[0] != "_"}
+    return {name: getattr(module, name) for name in getattr(module, "__all__", ())}
 
 
 def is_function(value):
@@ -346,6 +345,12 @@ ALL_FUNCTIONS = [pytest.param(value, id=name) for name, value in sorted(FUNCTION
 
 def test_there_are_functions_to_check():
     assert len(FUNCTIONS) > 50
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_face_lists_what_is_public_and_nothing_else(face):
+    assert dir(importlib.import_module(face)) == sorted(exported(face))
+    assert exported(face)
 
 
 @pytest.mark.parametrize("face", FACES)

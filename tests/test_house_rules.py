@@ -64,7 +64,7 @@ LAYERS = {
     ),
     "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
     "hcl_jax.networks": (
-        "model heads kernel_gradients",
+        "model heads kernel_gradients batch_norm",
         "winograd",
         "convolutions",
         "small",

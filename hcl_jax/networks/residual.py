@@ -19,6 +19,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
+from hcl_jax.networks.batch_norm import BatchNorm
 from hcl_jax.networks.convolutions import square_convolution
 from hcl_jax.networks.heads import PAPER, Head, projection_head
 from hcl_jax.networks.model import Model, Network, pure
@@ -151,10 +152,10 @@ class _Layers(NamedTuple):
             dtype=self.dtype,
         )
 
-    def norm(self, channels: int, *, last: bool = False) -> nnx.BatchNorm:
+    def norm(self, channels: int, *, last: bool = False) -> BatchNorm:
         """Batch norm, computed and returned in at least float32; `last` is the last of a block."""
         zero = last and self.zero_init
-        return nnx.BatchNorm(
+        return BatchNorm(
             channels,
             momentum=0.9,
             epsilon=1e-5,

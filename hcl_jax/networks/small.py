@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from flax import nnx
 from jaxtyping import Array, Float
 
+from hcl_jax.networks.batch_norm import BatchNorm
 from hcl_jax.networks.convolutions import square_convolution
 from hcl_jax.networks.heads import LINEAR, Head, hidden_layer, projection_head
 from hcl_jax.networks.model import Model, Network, pure
@@ -109,7 +110,7 @@ def convnet(
             stride = 1 if number == 0 else 2
             layers += [
                 square_convolution(before, after, 3, rngs, stride=stride),
-                nnx.BatchNorm(after, momentum=0.9, axis_name=axis_name, rngs=rngs),
+                BatchNorm(after, momentum=0.9, axis_name=axis_name, rngs=rngs),
                 nnx.relu,
             ]
             before = after

@@ -72,10 +72,9 @@ def convolutions_of(model: Model, images: int, side: int, channels: int) -> Coun
 
 def _of_program(jaxpr: Any) -> Iterator[Shape]:
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "custom_vjp_call":
-            (images, side, _, before), (size, _, _, after) = (
-                operand.aval.shape for operand in equation.invars
-            )
+        operands = [operand.aval.shape for operand in equation.invars]
+        if equation.primitive.name == "custom_vjp_call" and len(operands) == 2:
+            (images, side, _, before), (size, _, _, after) = operands
             side_after = equation.outvars[0].aval.shape[1]
             yield Shape(images, side, before, after, size, round(side / side_after))
             continue

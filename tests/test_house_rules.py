@@ -105,7 +105,9 @@ LAYERS = {
         "program targets microbatches",
         "states batch_loss embedding",
         "updates",
-        "runner",
+        "runner non_finite",
+        "epochs",
+        "fitting",
     ),
     "theory": (
         "checking model open_questions",

@@ -1,10 +1,12 @@
-"""What a type checker says of calls of the losses: a user's editor knows every option."""
+"""What type checkers say of a user's files: every option is known, and every result has a type."""
 
 import json
+import re
 import shutil
 import subprocess
 
 import pytest
+from references.checkout import build, install
 
 CALLS = """
 from functools import partial
@@ -58,3 +60,132 @@ def test_options_are_known_and_wrong_ones_are_told(tmp_path):
     told = {d["range"]["start"]["line"] for d in found if d["severity"] == "error"}
     wrong = {n for n, line in enumerate(CALLS.splitlines()) if line.endswith("# wrong")}
     assert told == wrong, found
+
+
+USER = """
+import jax
+import jax.numpy as jnp
+import optax
+
+import hcl_jax
+from hcl_jax import checkpoints, evaluation, geometry, hardening, losses, networks, pairs, training
+from hcl_jax.data import Dataset, Split, digits, gaussian_classes, place_split
+from hcl_jax.normalization import unit_sphere
+
+Array = jax.Array
+
+
+def loss(projections: Array, labels: Array, beta: float) -> Array:
+    return hcl_jax.hscl(unit_sphere(projections), labels, beta=beta, temperature=0.5)
+
+
+def train(images: Array, labels: Array) -> training.Fitted:
+    model = networks.mlp(64, 3, depth=1, width=32)
+    program = training.Program(model, optax.adam(1e-3), batch_size=64)
+    objective = training.traced_objective(supervised=True, beta=5.0)
+
+    def show(epoch: int, state: training.TrainState, infos: training.StepInfo) -> None:
+        print(epoch, float(infos.loss.mean()))
+
+    key = jax.random.key(0)
+    return training.fit(key, images, labels, objective, program, epochs=2, after_epoch=show)
+
+
+z, y, key = jnp.ones((4, 2)), jnp.arange(4) % 2, jax.random.key(0)
+program = training.Program(networks.mlp(2, 3, depth=1, width=4), optax.sgd(0.1), batch_size=4)
+target = training.traced_objective(supervised=True)
+split = Split(z, y)
+state = training.init_state(key, program)
+runner = training.SingleDevice(program)
+eta = hardening.exponential(5.0)
+"""
+TYPES = {
+    "loss(z, y, 5.0)": "Array",
+    "hcl_jax.scl(z, y)": "Array",
+    "hcl_jax.hscl(z, y, beta=5.0)": "Array",
+    "hcl_jax.ucl(z, y)": "Array",
+    "hcl_jax.hucl(z, y, beta=5.0, num_negatives=8, key=key)": "Array",
+    "hcl_jax.objective(z, y, supervised=True, hardening=eta)": "Array",
+    "hcl_jax.supcon(z, y)": "Array",
+    "hcl_jax.nt_xent(z, y)": "Array",
+    "hcl_jax.nscl(z, y)": "Array",
+    "hcl_jax.clip(z, z)": "Array",
+    "hcl_jax.with_statistics(hcl_jax.scl)(z, y)": "tuple[Array, LossStatistics]",
+    "eta": "Hardening",
+    "pairs.rows(y)": "Rows",
+    "losses.average_loss": None,
+    "unit_sphere(z)": "Array",
+    "geometry.measure(z, y, num_classes=2)": "Geometry",
+    "geometry.measure(z, y, num_classes=2).directions": "Array",
+    "geometry.class_means(z, y, 2)": "Array",
+    "geometry.simplex_etf(3, 2)": "Array",
+    "geometry.hucl_threshold(10)": None,
+    "evaluation.knn_accuracy(z, y, z, y, k=1)": "float",
+    "evaluation.linear_probe_accuracy(z, y, z, y)": "float",
+    "evaluation.top_k_accuracy(z, y)": "Array",
+    "digits()": "Dataset",
+    "gaussian_classes(key)": "Dataset",
+    "place_split(split)": "PlacedSplit",
+    "state": "TrainState",
+    "training.train_step(state, split, target, program)": "tuple[TrainState, StepInfo]",
+    "training.train_epoch(state, split, target, program)": "tuple[TrainState, StepInfo]",
+    "training.train_batches(state, split, target, program)": "tuple[TrainState, StepInfo]",
+    "training.train_epoch_of_seeds(state, split, target, program)": "tuple[TrainState, StepInfo]",
+    "training.run_epoch(runner, state, place_split(split), target)": "tuple[TrainState, StepInfo]",
+    "training.embed(state.variables, z, program)": "tuple[Array, Array]",
+    "training.fit(key, z, y, target, program, epochs=1)": "Fitted",
+    "training.fit(key, z, y, target, program, epochs=1).infos.loss": "Array",
+    "runner.embed(state, z)": "Array",
+    'checkpoints.Checkpoints("runs", keep=2).restore_latest(state)': "Restored | None",
+}
+"""Expressions of that file and their types, without the names of modules; any but Any if None."""
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory):
+    """The file with a question for every type, and the Python for which the wheel is installed."""
+    folder = tmp_path_factory.mktemp("typing")
+    *_, wheel = build(folder)
+    file = folder / "user.py"
+    file.write_text(USER + "".join(f"reveal_type({expression})\n" for expression in TYPES))
+    return file, install(wheel, folder / "venv")
+
+
+def by_mypy(output):
+    return re.findall(r'Revealed type is "(.*)"', output), "Success: no issues found" in output
+
+
+def by_pyright(output):
+    done = json.loads(output)
+    told = [d["message"] for d in done["generalDiagnostics"]]
+    types = [m.partition('" is "')[2].rstrip('"') for m in told if m.startswith("Type of ")]
+    return types, done["summary"]["errorCount"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("checker", "options", "read"),
+    [
+        ("mypy", ("--strict", "--no-incremental", "--python-executable"), by_mypy),
+        ("pyright", ("--outputjson", "--pythonpath"), by_pyright),
+    ],
+    ids=["mypy", "pyright"],
+)
+def test_a_user_of_the_wheel_is_told_the_types(user, checker, options, read):
+    program, (file, python) = shutil.which(checker), user
+    if program is None:
+        pytest.skip(f"{checker} is not installed")
+    done = subprocess.run(
+        [program, *options, python, file.name],
+        cwd=file.parent,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    found, good = read(done.stdout)
+    assert good, done.stdout
+    for (expression, expected), told in zip(TYPES.items(), found, strict=True):
+        plain = re.sub(r"(\w+\.)+", "", told).replace(", fallback=", ",")
+        assert not re.search("Any|Unknown", told), (expression, told)
+        assert expected is None or expected in plain, (expression, told)

@@ -121,13 +121,17 @@ def survives(tests: list[str]) -> bool:
         os.dup2(nowhere, 2)
         import pytest
 
-        os._exit(int(pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests])))
+        quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider"]
+        os._exit(int(pytest.main(["-x", "-q", "-n", "0", *quiet, *tests])))
     return os.waitpid(child, 0)[1] == 0
 
 
 def main(count: int, file: str, tests: list[str]) -> int:
     """Prints what survived, and how many were noticed."""
     text = (ROOT / file).read_text()
+    os.environ.setdefault(
+        "JAX_PLATFORMS", "cpu"
+    )  # as tests/conftest.py, and before JAX is imported
     for name in PACKAGES:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +149,8 @@ def main(count: int, file: str, tests: list[str]) -> int:
             tried, lives = tried + 1, survives(tests)
             noticed += not lives
             if lives:
-                print(f"{file}:{line}: {before}  ->  {after}", flush=True)
+                shown = (part.splitlines()[0] for part in (before, after))
+                print(f"{file}:{line}: {'  ->  '.join(shown)}", flush=True)
     print(f"{file}: {noticed} of {tried} changes noticed")
     return 0
 

@@ -63,7 +63,7 @@ class VerifyTheory:
         digits: significant digits of the numbers that `--case` prints.
         normalize: divide laws of `--case` by their sum, where rounded decimals do not sum to 1.
         report: write `report.html` and `results.json` to this folder.
-        quick: few models, some twenty seconds.
+        quick: few models, a quarter of the time.
         full: thousands of models.
     """
 

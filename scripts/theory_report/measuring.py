@@ -24,7 +24,13 @@ from theory.checking import Claim, Effort, Measurement
 MOST = 4
 """Processes: each takes seconds to start and half a gigabyte, and the longest file bounds all."""
 
-LONG = (claims.trained_network,)
+LONG = (
+    claims.evaluators,
+    claims.unequal_priors_shipped,
+    claims.trained_network,
+    claims.proposition5_detached_gradient,
+    claims.free_features_optima,
+)
 """Files that take longest, which begin first."""
 
 Measured = list[tuple[Measurement, float]]

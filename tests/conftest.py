@@ -2,6 +2,7 @@
 
 Compiling takes most of the time, so that programs are compiled with few optimisations unless
 `XLA_FLAGS` says how many; `XLA_FLAGS=--xla_backend_optimization_level=3` is what users get.
+Commands in tests keep no compiled programs on the disk.
 Tests of exact mathematics turn on float64 for themselves with the `x64` fixture.
 """
 
@@ -10,6 +11,7 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "0")
 _flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in _flags:
     _flags += " --xla_force_host_platform_device_count=8"

@@ -25,6 +25,7 @@ from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
 from scripts.runs.exit_status import NonFiniteError, RefusedError, run_job
+from scripts.runs.kept_programs import keep_compiled_programs
 from scripts.runs.loop import run
 from scripts.runs.progress import steps_bar
 from scripts.runs.run_directory import write_summary
@@ -70,6 +71,7 @@ class Sweep:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     settings = parsed(Sweep, PAGE, arguments)
+    keep_compiled_programs()
     return run_job(lambda: sweep(settings), settings.out)
 
 

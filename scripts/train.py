@@ -34,6 +34,7 @@ from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, naming, run_job
+from scripts.runs.kept_programs import keep_compiled_programs
 from scripts.runs.listing import listing, overview
 from scripts.runs.loop import run
 from scripts.runs.progress import steps_bar
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnknownExperimentError as error:
         return usage_error(str(error))
     settings = parsed(Train, PAGE, words, default=start)
+    keep_compiled_programs()
     return run_job(lambda: train(name, start.experiment, settings), settings.out)
 
 

@@ -89,12 +89,13 @@ def fit(
         >>> from hcl_jax.data import gaussian_classes
         >>> from hcl_jax.networks import mlp
         >>> from hcl_jax.training import traced_objective
-        >>> images, labels = gaussian_classes(jax.random.key(0), num_classes=4).train
-        >>> program = Program(mlp(64, 3, depth=1, width=8), optax.adam(1e-3), batch_size=64)
+        >>> classes = gaussian_classes(jax.random.key(0), num_classes=4, train_per_class=8)
+        >>> images, labels = classes.train
+        >>> program = Program(mlp(64, 3, depth=1, width=8), optax.adam(1e-3), batch_size=16)
         >>> objective = traced_objective(supervised=True, beta=5.0)
         >>> fitted = fit(jax.random.key(1), images, labels, objective, program, epochs=2)
         >>> fitted.infos.loss.shape
-        (2, 4)
+        (2, 2)
     """
     check_key("key", key)
     check_count("epochs", epochs)

@@ -45,6 +45,28 @@ with install_import_hook(["hcl_jax"], CHECKER):
 jax.config.update("jax_compilation_cache_dir", f"{_programs}/own")
 
 
+LONGEST = (
+    "scripts/test_resuming.py",
+    "scripts/test_benchmark_training.py",
+    "test_odd_calls.py",
+    "scripts/test_runs.py",
+    "training/test_training_program.py",
+    "parallel/test_parallel.py",
+    "losses/test_second_derivatives.py",
+)
+"""Files that are begun with, so that no worker is left alone with one at the end."""
+
+
+def pytest_configure(config):
+    """Has workers take the files in the order of collection, which ends with short ones."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the longest files first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(tuple(f"tests/{f}" for f in LONGEST)))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
     """Frees what a file of tests compiled, and the memory that compiling took: it is gigabytes."""

@@ -28,6 +28,7 @@ from scripts.paths import UserPath
 from scripts.theory_report.findings import text_table
 from scripts.theory_report.heartbeat import heartbeat
 from scripts.theory_report.measuring import processes, run
+from scripts.theory_report.spreading import LostProcessError
 from theory.checking import Effort
 from theory.claims import MODULES
 from theory.evaluation import evaluate
@@ -96,6 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with refusing_unknown_platforms():
             return verify(settings.effort, settings.report)
+    except LostProcessError as error:
+        say_error(str(error))
+        return 1
     except RefusedError as error:
         say_error(str(error))
         return RefusedError.status
@@ -119,14 +123,15 @@ def verify(effort: Effort, report: Path | None) -> int:
         _compile_quickly()
     page = None if report is None else _report()
     total = sum(1 + len(claim.controls) for module in MODULES for claim in module.CLAIMS)
+    count = processes()
     with progress_bar(total=total, desc="claims and controls") as bar:
-        findings = run(MODULES, effort, processes=processes(), progress=bar.update)
+        findings = run(MODULES, effort, processes=count, progress=bar.update)
     print(text_table(findings))
     good = all(finding.as_required for finding in findings)
     print(ALL_IS_WELL if good else FAILED)
     if report is not None and page is not None:
         try:
-            page.write(report, findings, effort=effort, origin=_origin())
+            page.write(report, findings, effort=effort, origin=_origin(), processes=count)
         except OSError as error:
             say_error(f"the report was not written: {error}")
             return 2

@@ -178,11 +178,13 @@ LAYERS = {
     ),
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
-        "section heartbeat formulas",
+        "section heartbeat formulas spreading",
         "wording",
         "findings documents escape_sections model_sections network_escape optimum_figures "
         "optimum_tables priors_sections",
-        "measuring page sections",
+        "measuring sections",
+        "drawing",
+        "page",
     ),
 }
 """The direction of imports: of every folder its files and folders, from the lowest line up.

@@ -32,14 +32,9 @@ class Entry(NamedTuple):
 
 
 def entries_of(module: str) -> list[Entry]:
-    """The public names of a module: those it exports, or, without a list, those it defines."""
+    """The public names of a module."""
     contents = importlib.import_module(module)
-    defined = [
-        name
-        for name, value in vars(contents).items()
-        if not name.startswith("_") and getattr(value, "__module__", None) == module
-    ]
-    entries = (_entry(contents, name) for name in getattr(contents, "__all__", defined))
+    entries = (_entry(contents, name) for name in contents.__all__)
     return sorted(entries, key=lambda entry: KINDS.index(entry.kind))
 
 

@@ -4,13 +4,13 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import jax
 
-from hcl_jax.measure.choosing import Keys, open_source
+from hcl_jax.measure.choosing import Keys, open_source, representations
 from hcl_jax.measure.extras import InputError, need
 from hcl_jax.measure.findings import Findings, measure
 from hcl_jax.measure.objective import Asked, Name, checked
@@ -147,7 +147,7 @@ def _run(settings: Measure) -> None:
     out = None if settings.out is None else _folder(settings.out.expanduser())
     if settings.compare == "epochs":
         paths.sort(key=_natural)
-    found = [_measured(path, settings, asked) for path in paths]
+    found = [one for path in paths for one in _measured(path, settings, asked)]
     if len(found) > 1:
         print(f"\n{comparison(found)}")
     if out is not None:
@@ -157,15 +157,15 @@ def _run(settings: Measure) -> None:
         print(f"\nwrote {out / 'measure.html'}, measure.json and figures", file=sys.stderr)
 
 
-def _measured(path: Path, settings: Measure, asked: Asked | None) -> Findings:
-    """One file, measured and printed."""
+def _measured(path: Path, settings: Measure, asked: Asked | None) -> Iterator[Findings]:
+    """What is in one file, measured and printed."""
     given = settings.input
     labels = None if given.labels is None else given.labels.expanduser()
     keys = Keys(given.embeddings_key, given.labels_key, given.ignore_label)
-    source = open_source(path, labels, keys)
-    found = measure(source, NORMALIZATIONS[given.normalize], asked, settings.seed)
-    print(f"{report(found)}\n", flush=True)
-    return found
+    for source in representations(open_source(path, labels, keys)):
+        found = measure(source, NORMALIZATIONS[given.normalize], asked, settings.seed)
+        print(f"{report(found)}\n", flush=True)
+        yield found
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -51,3 +51,7 @@ __all__ = [
     "train_epoch_of_seeds",
     "train_step",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -364,7 +364,7 @@ def test_the_default_is_the_papers_temperature():
         "temperature must be positive, got 0.0": lambda: hcl_jax.nt_xent(
             Z, LABELS, temperature=0.0
         ),
-        r"give labels, or embeddings \(batch, views, dim\)": lambda: hcl_jax.nt_xent(Z),
+        r"give labels or groups, or embeddings \(batch, views, dim\)": lambda: hcl_jax.nt_xent(Z),
         r"give groups, or embeddings \(batch, views, dim\)": lambda: hcl_jax.nscl(Z, LABELS),
         r"images and texts must have one shape.*\(24, 4\) and \(23, 4\)": lambda: hcl_jax.clip(
             Z, Z[1:]

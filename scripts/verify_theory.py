@@ -25,10 +25,11 @@ from hcl_jax.system.command_line import Page, parsed, say_error
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.progress import progress_bar
 from scripts.paths import UserPath
-from scripts.theory_report.findings import run, text_table
+from scripts.theory_report.findings import text_table
 from scripts.theory_report.heartbeat import heartbeat
+from scripts.theory_report.measuring import processes, run
 from theory.checking import Effort
-from theory.claims import CLAIMS
+from theory.claims import MODULES
 from theory.evaluation import evaluate
 from theory.model.latent_classes import LatentClassModel
 from theory.model.model_files import parse_models
@@ -117,9 +118,9 @@ def verify(effort: Effort, report: Path | None) -> int:
     if effort is Effort.QUICK:
         _compile_quickly()
     page = None if report is None else _report()
-    total = sum(1 + len(claim.controls) for claim in CLAIMS)
+    total = sum(1 + len(claim.controls) for module in MODULES for claim in module.CLAIMS)
     with progress_bar(total=total, desc="claims and controls") as bar:
-        findings = run(CLAIMS, effort, progress=bar.update)
+        findings = run(MODULES, effort, processes=processes(), progress=bar.update)
     print(text_table(findings))
     good = all(finding.as_required for finding in findings)
     print(ALL_IS_WELL if good else FAILED)
@@ -159,7 +160,7 @@ def _report() -> "Report":
     from scripts.theory_report.sections import PAGES, SECTIONS
 
     report = Report(PAGES, SECTIONS)
-    report.check([claim.reference for claim in CLAIMS])
+    report.check([claim.reference for module in MODULES for claim in module.CLAIMS])
     return report
 
 

@@ -63,7 +63,13 @@ LAYERS = {
         "tfds_sets own_tfds",
     ),
     "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
-    "hcl_jax.networks": ("model heads kernel_gradients", "convolutions", "small", "residual"),
+    "hcl_jax.networks": (
+        "model heads kernel_gradients",
+        "winograd",
+        "convolutions",
+        "small",
+        "residual",
+    ),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
         "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode _linear_maps",
@@ -129,8 +135,8 @@ LAYERS = {
         "floor_of_models threshold",
     ),
     "theory.escape": ("matrix", "frames paley"),
-    "theory.priors": ("limit minority programme",),
-    "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
+    "theory.priors": ("limit minority programme", "thresholds"),
+    "theory.exact": ("balls batches bounds float64 tuple_laws view_batches", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.trained": ("perceptron",),
     "theory.claims": (CLAIMS,),
@@ -169,10 +175,11 @@ LAYERS = {
     ),
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
-        "findings section heartbeat formulas",
-        "documents escape_sections model_sections network_escape optimum_figures optimum_tables "
-        "priors_sections",
-        "page sections",
+        "section heartbeat formulas",
+        "wording",
+        "findings documents escape_sections model_sections network_escape optimum_figures "
+        "optimum_tables priors_sections",
+        "measuring page sections",
     ),
 }
 """The direction of imports: of every folder its files and folders, from the lowest line up.

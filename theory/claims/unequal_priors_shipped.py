@@ -101,7 +101,7 @@ def _compare(effort: Effort, average: Average) -> Measurement:
         optimum = geometry.scl_optimum(sizes, 1.0, average="anchors")
         tally.observe(abs(found.loss - optimum.loss) < CLOSE)
         tally.observe((found.similarity > TOGETHER) == (imbalance > threshold))
-        details[f"SCL, R={imbalance}"] = (
+        details[f"SCL, $R = {imbalance}$"] = (
             f"similarity {found.similarity:.4f}, predicted {optimum.gram[-1, -2]:.4f}"
         )
         tally.models += 1
@@ -132,23 +132,24 @@ def _compare_at_24(beta: float, effort: Effort) -> Measurement:
 CLAIMS = (
     Claim(
         name="SCL ends where the programme says",
-        statement="the least SCL found over class means is that of the programme to 1e-9, and "
-        "minority classes are one point there iff R > R* = 25.05",
+        statement=r"the least SCL found over class means is $\ell^\ast$ to $10^{-9}$, and minority "
+        "classes are one point there iff $R > R^* = 25.05$",
         reference="docs/unequal_priors.md, section 3",
-        hypotheses="A = B = 2, R = 20, 24 (not in quick runs) and 30, tau = 1, averages over "
-        "anchors; L-BFGS from random starts on the unit sphere in four dimensions",
+        hypotheses=r"$A = B = 2$, $R = 20$, 24 (not in quick runs) and 30, $\tau = 1$, averages "
+        "over anchors; L-BFGS from random starts on the unit sphere in four dimensions",
         evidence=Evidence.OBSERVED,
         measure=scl_ends_at_the_optimum,
         controls=(Control("averages over pairs", "averages over anchors", scl_of_pairs),),
     ),
     Claim(
         name="a little hardness merges minority classes",
-        statement="at R = 24, below the R* of SCL and above that of HSCL with beta = 1/2 and its "
-        "full gradient, HSCL ends with minority classes at one point and SCL does not",
+        statement=r"at $R = 24$, below the $R^*$ of SCL and above that of HSCL with "
+        r"$\beta = 1/2$ and its full gradient, HSCL ends with minority classes at one point and "
+        "SCL does not",
         reference="docs/unequal_priors.md, section 4",
         hypotheses="as before",
         evidence=Evidence.OBSERVED,
         measure=a_little_hardness_merges,
-        controls=(Control("beta = 2", "a little hardness", much_hardness_merges),),
+        controls=(Control(r"$\beta = 2$", "a little hardness", much_hardness_merges),),
     ),
 )

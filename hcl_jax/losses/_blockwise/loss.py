@@ -46,11 +46,7 @@ from jaxtyping import Array, Bool, Float
 
 from hcl_jax.losses._blockwise.block import SoftmaxCoefficients
 from hcl_jax.losses._blockwise.counting import count_negatives
-from hcl_jax.losses._blockwise.gradients import (
-    Constants,
-    WeightedRows,
-    vjp_symmetric,
-)
+from hcl_jax.losses._blockwise.gradients import WeightedRows, vjp_symmetric
 from hcl_jax.losses._blockwise.negatives import (
     NegativeStatistics,
     drop_padding,
@@ -184,34 +180,32 @@ def _vjp_symmetric(
     infonce: TiltedInfoNCE, rows: WeightedRows, constant: Bool[Array, ""], options: TileOptions
 ) -> Float[Array, "n dim"]:
     """``(G + G^T) Z`` of the negatives, by whichever shifts the forward pass could use."""
-    features = rows[0].features
-    shift = exponent_bounds(infonce, features, features)
-    (padded, coefficients), block = weighted_blocks(rows, options)
-
-    def gradient(constants: Constants | None) -> Float[Array, "padded dim"]:
-        weighted = (padded, _less_constants(coefficients, constants))
-        return vjp_symmetric(infonce, weighted, block, options, constants)
-
-    nothing = jnp.zeros(padded.features.shape, shift[0].dtype)
-    found = compute_if(constant, lambda: gradient(shift), nothing)
-    return compute_if(~constant, lambda: gradient(None), found)[: features.shape[0]]
+    features, own = rows[0].features, rows[1]
+    shifts = exponent_bounds(infonce, features, features)
+    chosen = _with_common_shifts(own, shifts, constant)
+    weighted, block = weighted_blocks((rows[0], chosen), options)
+    return vjp_symmetric(infonce, weighted, block, options, constant)[: features.shape[0]]
 
 
-def _less_constants(
-    coefficients: SoftmaxCoefficients, constants: Constants | None
+def _with_common_shifts(
+    coefficients: SoftmaxCoefficients,
+    shifts: tuple[Float[Array, ""], Float[Array, ""]],
+    wanted: Bool[Array, ""],
 ) -> SoftmaxCoefficients:
-    """Coefficients for tiles of ``exp(k - c)``: the rest of the shift goes into the factors."""
-    if constants is None:
-        return coefficients
+    """Coefficients with shifts common to all anchors where these are wanted.
 
-    def rest(
-        factor: Float[Array, " n"], constant: Float[Array, ""], shift: Float[Array, " n"]
+    The rest of an anchor's own shift goes into its factor.
+    """
+
+    def factor(
+        own: Float[Array, " n"], shift: Float[Array, " n"], common: Float[Array, ""]
     ) -> Float[Array, " n"]:
-        return jnp.where(
-            factor == 0, 0, factor * jnp.exp(jnp.where(factor == 0, 0, constant - shift))
-        )
+        return own * jnp.exp(jnp.where(wanted & (own != 0), common - shift, 0))
 
-    return coefficients._replace(
-        tilted=rest(coefficients.tilted, constants[0], coefficients.tilted_shift),
-        plain=rest(coefficients.plain, constants[1], coefficients.plain_shift),
+    c = coefficients
+    return SoftmaxCoefficients(
+        factor(c.tilted, c.tilted_shift, shifts[0]),
+        factor(c.plain, c.plain_shift, shifts[1]),
+        jnp.where(wanted, shifts[0], c.tilted_shift),
+        jnp.where(wanted, shifts[1], c.plain_shift),
     )

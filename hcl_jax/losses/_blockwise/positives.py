@@ -51,7 +51,7 @@ class PositiveSums(NamedTuple):
 
 
 Ranges = tuple[Int[Array, " blocks"], Int[Array, " blocks"]]
-"""The least and the greatest group of every block."""
+"""The least and the greatest group of every block, the other way round where a block has none."""
 
 Rows = tuple[RowBlock, AnchorTerms | None]
 """Rows, with the terms of their losses where they are anchors."""
@@ -210,17 +210,21 @@ def _bands(
     rows: Ranges, columns: tuple[Int[Array, " others"], Int[Array, " others"]]
 ) -> tuple[Int[Array, " blocks"], Int[Array, " blocks"]]:
     """Which blocks of columns may match each block of rows: from first up to but without last."""
-    least, greatest = columns
-    # ``~`` turns the order around, so that one loop searches for both ends.
-    reach = lax.cummax(jnp.stack([greatest, ~least[::-1]]), axis=1)
-    found = jax.vmap(jnp.searchsorted)(reach, jnp.stack([rows[0], ~rows[1]])).astype(jnp.int32)
-    return found[0], len(least) - found[1]
+    (least, greatest), (columns_from, columns_to) = (along(rows, 0), along(columns, 1))
+    meet = (columns_from <= greatest) & (least <= columns_to)
+    number = jnp.arange(meet.shape[1], dtype=jnp.int32)[None]
+    first = jnp.min(jnp.where(meet, number, meet.shape[1]), axis=1)
+    return first, jnp.max(jnp.where(meet, number + 1, 0), axis=1)
 
 
 def _ranges(rows: RowBlock) -> Ranges:
-    """The least and the greatest group of each block, in either role."""
-    groups = jnp.concatenate([rows.as_anchor.group, rows.as_candidate.group], axis=1)
-    return groups.min(axis=1), groups.max(axis=1)
+    """The least and the greatest group of each block, in either role, of rows with positives."""
+    least, greatest = [], []
+    for keys in (rows.as_anchor, rows.as_candidate):
+        limits, among = jnp.iinfo(keys.group.dtype), keys.in_positives
+        least.append(jnp.min(keys.group, axis=1, where=among, initial=limits.max))
+        greatest.append(jnp.max(keys.group, axis=1, where=among, initial=limits.min))
+    return jnp.minimum(*least), jnp.maximum(*greatest)
 
 
 def _into_blocks(rows: tuple[RowBlock, Terms], block: int) -> tuple[RowBlock, Terms]:

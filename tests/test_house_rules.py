@@ -85,11 +85,11 @@ LAYERS = {
     "hcl_jax.losses._blockwise": (
         "block tiles options exchange",
         "counting negatives positives",
-        "gradients",
+        "gradients runs",
         "numbers",
         "vjp",
         "sets",
-        "sharded two_sets pallas",
+        "sharded two_sets one_tile pallas",
         "loss",
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),

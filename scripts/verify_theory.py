@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from hcl_jax.system.command_line import Page, parsed, say_error
+from hcl_jax.system.command_line import Page, parsed, run_command, say_error
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.progress import progress_bar
 from scripts.paths import UserPath
@@ -210,4 +210,4 @@ def evaluate_all(models: Sequence[LatentClassModel], digits: int) -> list[dict[s
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -16,6 +16,7 @@ import tyro  # noqa: F401
 NEEDS = {
     "scripts/benchmarking/losses_torch.py": "torch",
     "scripts/benchmarking/resnets_torch.py": "torch",
+    "scripts/benchmarking/small_networks_torch.py": "torch",
     "scripts/benchmarking/training_torch.py": "torch",
     "scripts/data_preparation/tfds_builders.py": "tensorflow_datasets",
 }

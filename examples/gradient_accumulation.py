@@ -43,7 +43,6 @@ def main(rows: int = 1024, parts: int = 8) -> float:
     graph, parameters = nnx.split(model)
     images = jax.random.normal(jax.random.key(1), (rows, 64))
     labels = jnp.arange(rows) % 10
-
     value, gradient = jax.jit(loss_and_gradient, static_argnums=0)(
         graph, parameters, images.reshape(parts, -1, 64), labels
     )

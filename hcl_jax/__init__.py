@@ -60,3 +60,7 @@ __all__ = [
     "with_statistics",
     "without_false_negatives",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -17,6 +17,7 @@ from hcl_jax.validation import (
     check_array,
     check_choice,
     check_embeddings,
+    check_labels,
     check_no_negative_labels,
     fits_int32,
     is_concrete,
@@ -109,3 +110,17 @@ def ranks(labels: Any, *, are_classes: bool = False) -> Any:
             check_no_negative_labels("labels", labels, WAYS_OUT)
         return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int32)
     return labels
+
+
+def classes_of_groups(groups: Any, options: Options, *, length: int) -> Any:
+    """The class of each row where none is given: its group, whose number may be negative."""
+    bank = options.get("bank")
+    if isinstance(bank, Bank) and bank.labels is not None:
+        raise ValueError(
+            "the rows of the bank have labels and those of the batch have groups alone; give the "
+            "batch labels too"
+        )
+    check_labels("groups", groups, length=length)
+    if is_concrete(groups) and np.min(np.asarray(groups), initial=0) < 0:
+        return np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int32)
+    return groups

@@ -23,6 +23,25 @@ from jaxtyping import Array, Float
 
 from hcl_jax.validation import check_finite, check_floating, check_positive, check_scalar
 
+__all__ = [
+    "HARDENINGS",
+    "Hardening",
+    "HardeningFamily",
+    "exponential",
+    "no_hardening",
+    "relu_power",
+    "sigmoid",
+    "sum_relu_power",
+    "threshold",
+    "threshold_any",
+    "weighted_exponential",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Scalar = Float[Array, ""] | float
 
 

@@ -54,8 +54,8 @@ def supcon(
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
-        labels: the class of each row, or of each image; None where views are given, for every
-            image to be a class of its own.
+        labels: the class of each row, or of each image; None for every group, or image of
+            views, to be a class of its own.
         hardening: how hard negatives weigh; by default not at all. It acts on similarities before
             the temperature: to tilt logits by b give ``exponential(b / t)``.
         collectives: where the rows of the batch are, see `hcl_jax.parallel.over_axis`; by default
@@ -67,7 +67,7 @@ def supcon(
         The mean loss; an anchor without positives is left out of the mean.
 
     Raises:
-        ValueError, TypeError: as `ucl`, and for a `psi`, or neither labels nor views.
+        ValueError, TypeError: as `ucl`, and for a `psi`, or neither labels, groups nor views.
 
     Example:
         >>> import jax.numpy as jnp
@@ -96,8 +96,8 @@ def nt_xent(
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
-        labels: the class of each row, or of each image; None where views are given, for every
-            image to be a class of its own.
+        labels: the class of each row, or of each image; None for every group, or image of
+            views, to be a class of its own.
         hardening: how hard negatives weigh, as in `supcon`.
         collectives: where the rows of the batch are, as in `supcon`.
         **options: see `Options`, but for psi; `temperature` is 0.07 where it is not given.
@@ -106,7 +106,7 @@ def nt_xent(
         The mean loss over all pairs.
 
     Raises:
-        ValueError, TypeError: as `scl`, and for a `psi`, or neither labels nor views.
+        ValueError, TypeError: as `scl`, and for a `psi`, or neither labels, groups nor views.
 
     Example:
         >>> import jax.numpy as jnp

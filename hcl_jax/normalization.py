@@ -14,7 +14,15 @@ from jaxtyping import Array, Float
 from hcl_jax.precision import at_least_float32, norms, unit_vectors
 from hcl_jax.validation import check_floating
 
+__all__ = ["Normalization", "unit_ball", "unit_sphere", "unnormalized"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Normalization = Callable[[Float[Array, "*n dim"]], Float[Array, "*n dim"]]
+"""A function of vectors along the last axis, which keeps their shape and dtype."""
 
 
 def unit_ball(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:

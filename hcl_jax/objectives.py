@@ -24,7 +24,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hcl_jax.batch_rows import batch_rows, image_numbers, normalized, ranks, stored_rows
+from hcl_jax.batch_rows import (
+    batch_rows,
+    classes_of_groups,
+    image_numbers,
+    normalized,
+    ranks,
+    stored_rows,
+)
 from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
 from hcl_jax.collectives import SINGLE, Collectives, check_collectives
 from hcl_jax.conventions import Objective, batch_losses, pairs_of
@@ -52,7 +59,7 @@ def scl(
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
         labels: the class of each row, or of each image; or whether it has each, for several. None
-            where views are given, for every image to be a class of its own.
+            for every group, or image of views, to be a class of its own.
         collectives: where the rows of the batch are, see `hcl_jax.parallel.over_axis`; by default
             all on this device.
         **options: see `Options`.
@@ -94,7 +101,7 @@ def hscl(
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
         labels: the class of each row, or of each image; or whether it has each, for several. None
-            where views are given, for every image to be a class of its own.
+            for every group, or image of views, to be a class of its own.
         beta: the hardness, non-negative; 0 gives `scl`.
         collectives: where the rows of the batch are, as in `scl`.
         **options: see `Options`.
@@ -135,8 +142,8 @@ def ucl(
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
-        labels: the latent class of each row, which picks the positives unless `groups` is given;
-            None as in `scl`.
+        labels: the latent class of each row, which picks the positives; not needed where `groups`
+            are given, or views.
         collectives: where the rows of the batch are, as in `scl`.
         **options: see `Options`.
 
@@ -175,8 +182,8 @@ def hucl(
 
     Args:
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim).
-        labels: the latent class of each row, which picks the positives unless `groups` is given;
-            None as in `scl`.
+        labels: the latent class of each row, which picks the positives; not needed where `groups`
+            are given, or views.
         beta: the hardness, non-negative; 0 gives `ucl`.
         collectives: where the rows of the batch are, as in `scl`.
         **options: see `Options`.
@@ -221,7 +228,7 @@ def objective(
         embeddings: normalised embeddings, one a row, or the views of each image: (n, views, dim);
             on several devices, those of this device.
         labels: the class of each row, or of each image; or whether it has each, for several. None
-            where views are given, for every image to be a class of its own.
+            for every group, or image of views, to be a class of its own.
         supervised: whether negatives are of other classes (True) or everyone.
         hardening: a product hardening function, see `hcl_jax.hardening`.
         collectives: where the rows of the batch are; by default all on this device. See
@@ -251,8 +258,8 @@ def objective(
     by_rule = options.get("pair_rule") is not None
     if labels is None and options.get("ignore_label") is not None:
         raise ValueError("ignore_label is for labels, and none are given")
-    if labels is None and not by_rule:
-        labels = image_numbers(embeddings, collectives, "labels")
+    if labels is None and options.get("groups") is None and not by_rule:
+        labels = image_numbers(embeddings, collectives, "labels or groups")
     embeddings, of_rows = without_views_axis(
         embeddings,
         labels=labels,
@@ -267,7 +274,9 @@ def objective(
     embeddings = normalized("embeddings", embeddings, options)
     groups = ranks(of_rows["groups"])
     labels = of_rows["labels"]
-    if options.get("ignore_label") is None and not by_rule:
+    if labels is None and not by_rule:
+        labels = classes_of_groups(groups, options, length=len(embeddings))
+    elif options.get("ignore_label") is None and not by_rule:
         labels = ranks(labels, are_classes=supervised or groups is None)
     first = collectives.index() * sum(np.shape(embeddings)[:1])
     rows = batch_rows(labels, groups, first, options)

@@ -57,7 +57,7 @@ class Options(TypedDict, total=False):
             gradient of that; see `hcl_jax.normalization`. Default None.
         psi: another loss function than InfoNCE (then `temperature` is to be left out).
         groups: integers (n,); rows with equal numbers are positives. Default: the labels. For two
-            views of each image pass the number of the image.
+            views of each image pass the number of the image; without labels it is the class too.
         pair_rule: who is positive and negative, by two functions of one's own, see
             `hcl_jax.PairRule`, which compare the keys of the rows or images that are given in the
             place of labels; default none.

@@ -42,6 +42,11 @@ __all__ = [
     "unsupervised",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 NOBODY = -1
 """An instance number that no candidate has; an anchor that carries it is not kept from itself."""
 

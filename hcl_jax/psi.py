@@ -34,6 +34,22 @@ from hcl_jax.validation import (
     is_concrete,
 )
 
+__all__ = [
+    "Psi",
+    "debiased",
+    "infonce",
+    "linear",
+    "logistic_sum",
+    "squared_hinge",
+    "triplet_max",
+    "triplet_sum",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Scalar = Float[Array, ""] | float
 
 

@@ -332,6 +332,10 @@ def _all_finite(value: Any) -> bool:
         with jax.ensure_compile_time_eval():  # concrete, but maybe a constant of a traced loop
             return bool(_reduced_on_device(value))
     array = np.asarray(value)
+    if array.dtype in (np.float32, np.float64) and array.flags.c_contiguous:
+        with np.errstate(all="ignore"):  # a square that overflows says nothing
+            if np.isfinite(np.vdot(array, array)):  # half the time of looking at every number
+                return True
     if array.dtype == object:  # an integer of Python that no integer of a machine holds
         array = np.array([float("inf") if abs(x) > sys.float_info.max else x for x in array.flat])
     return bool(np.isfinite(array.astype(float) if array.dtype == object else array).all())

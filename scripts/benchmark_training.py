@@ -1,12 +1,13 @@
 """Images per second of a training step, optimiser included, beside PyTorch.
 
-    python -m scripts.benchmark_training [--device cpu|gpu] [--network resnet50] [--batch 512]
+    python -m scripts.benchmark_training [--device cpu|gpu] [--cases mlp-256 resnet50-512]
 
-needs ``pip install hcl-jax[benchmark]``. All start from the same weights and train on the same
-batch, which lies on the device. Loss and gradient norm of the first step must agree before anything
-is timed; then all take turns, round by round. At the end the training program itself trains the
-digits, to see what the host does meanwhile. Writes ``training.json`` with every single time and
-``training.md`` with medians, quartiles, the parts of a step and the targets.
+needs ``pip install hcl-jax[benchmark]``. A case is a network and the images in a step. In each, all
+start from the same weights and train on the same batch, which lies on the device. Loss and gradient
+norm of the first step must agree before anything is timed; then all take turns, round by round. At
+the end the training program itself trains the digits, to see what the host does meanwhile. Writes
+``training.json`` with every single time and ``training.md`` with medians, quartiles, the parts of a
+step and the targets.
 """
 
 import dataclasses
@@ -17,9 +18,9 @@ from typing import Literal
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from hcl_jax.training import init_state
 from scripts.benchmarking import training_jax
 from scripts.benchmarking.contenders import (
@@ -35,11 +36,15 @@ from scripts.benchmarking.contenders import (
 from scripts.benchmarking.host_work import host_work
 from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import MACHINE, Results, origin, run_benchmark
+from scripts.benchmarking.training_cases import Recipe, epoch_of, recipe_of
 from scripts.benchmarking.training_report import report
 from scripts.paths import UserPath
 
 BOUNDS = {"float32": (1e-4, 1e-3), "bfloat16": (3e-2, 1e-1)}
 """How far losses and gradient norms of the exact estimator may lie from PyTorch's, relatively."""
+
+HOST_NETWORK = "resnet18"
+"""The network in whose training the work of the host is measured."""
 
 DEVIATIONS = 6.0
 """How far two losses of drawn negatives may lie apart, in standard deviations of one."""
@@ -50,11 +55,11 @@ PAGE = Page(
     "[options]",
     "Times whole training steps beside PyTorch, and the work of the host.",
     {
-        "What is timed": ("device", "network", "batch", "dtype", "side", "steps"),
+        "What is timed": ("device", "cases", "dtype", "side", "steps"),
         "How long": ("rounds", "seconds"),
         "Where": ("machine", "out"),
     },
-    "python -m scripts.benchmark_training --batch 8 --rounds 3 --out runs/benchmark",
+    "python -m scripts.benchmark_training --cases mlp-256 convnet-512 --out runs/benchmark",
 )
 
 
@@ -64,25 +69,24 @@ class TrainingBenchmark:
 
     Attributes:
         device: where to run.
-        network: residual network, with the stem for small images.
-        batch: images in a step.
-        dtype: computation dtypes of networks, ours and the compiled ones of PyTorch.
-        side: height and width of the images.
-        width: channels of the stem.
+        cases: networks and images in a step: of mlp, the perceptron for synthetic classes, convnet,
+            the network for gray images of 28 x 28, resnet18 and resnet50.
+        dtype: computation dtypes of residual networks, ours and the compiled ones of PyTorch.
+        side: height and width of the images of residual networks.
+        width: channels of their stem.
         steps: steps of the epoch that is compared with single steps.
-        classes: largest number of classes; each has at least two images in a batch.
+        classes: their largest number of classes; each has at least two images in a batch.
         beta: hardness.
         draws: K of the sampled estimator.
-        rounds: how often every contender takes its turn.
-        seconds: after this long no new round begins (three are run at least).
+        rounds: how often every contender of a case takes its turn.
+        seconds: after this long no new round of a case begins (three are run at least).
         host_batch: images in a step where the work of the host is measured; 1437 at most.
         machine: how the results name the machine.
         out: the directory of the results.
     """
 
     device: DeviceName = "cpu"
-    network: Literal["resnet18", "resnet50"] = "resnet18"
-    batch: int = 32
+    cases: tuple[str, ...] = ("mlp-256", "convnet-512", "resnet18-32", "resnet18-128")
     dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
     side: int = 32
     width: int = 64
@@ -91,7 +95,7 @@ class TrainingBenchmark:
     beta: float = 5.0
     draws: int = 256
     rounds: int = 15
-    seconds: float = 120.0
+    seconds: float = 40.0
     host_batch: int = 512
     machine: str = MACHINE
     out: UserPath = Path("benchmarks")
@@ -107,66 +111,67 @@ def measure(chosen: TrainingBenchmark) -> Results:
     """Settings, versions and the raw times of all contenders, ready for JSON.
 
     Raises:
+        RefusedError: for a case that there is not.
         DisagreementError: if contenders do not agree.
     """
     check_torch()
     import torch
 
-    from scripts.benchmarking.losses_torch import peak_on_gpu
-
     results = origin(chosen)
     results["versions"]["torch"] = torch.__version__
-    say("compiles all steps and parts, and compares the first steps")
-    contenders, agreement = _agreeing_contenders(chosen)
-    say("measures the memory of one call")
+    recipes = [recipe_of(case, chosen) for case in chosen.cases]
+    residual = [recipe.name for recipe in recipes if recipe.is_residual]
+    cases = [_measured(recipe, chosen, recipe.name in residual[:1]) for recipe in recipes]
+    say("measures the work of the host")
+    host = host_work(HOST_NETWORK, chosen.host_batch)._asdict()
+    return {**results, "cases": cases, "host": host}
+
+
+def _measured(recipe: Recipe, chosen: TrainingBenchmark, whole: bool) -> Results:
+    """One case; the `whole` list has the authors' recipe and parts of a step."""
+    from scripts.benchmarking.losses_torch import peak_on_gpu
+
+    contenders, agreement, threads = _agreeing_contenders(recipe, chosen, whole)
+    say(f"{recipe.name}: measures the memory of one call")
     peaks = {c.name: peak_memory(c, chosen.device, measure_on_gpu=peak_on_gpu) for c in contenders}
+    say(f"{recipe.name}: takes times")
     before = cpu_times()
     times = take_turns({c.name: c.turn for c in contenders}, chosen.rounds, chosen.seconds)
-    taken = share_of_others(before, cpu_times())
-    say("measures the work of the host")
     return {
-        **results,
+        "case": recipe.name,
+        "batch": recipe.batch,
+        "steps": recipe.steps,
         "agreement": agreement,
-        "others": taken,
-        "host": host_work(chosen.network, chosen.host_batch)._asdict(),
+        "threads": threads,
+        "others": share_of_others(before, cpu_times()),
         "contenders": [c.record(times[c.name], peaks[c.name]) for c in contenders],
     }
 
 
 def _agreeing_contenders(
-    chosen: TrainingBenchmark,
-) -> tuple[list[Contender], dict[str, list[float]]]:
-    """All contenders after their first step, and how far these lie apart."""
+    recipe: Recipe, chosen: TrainingBenchmark, whole: bool
+) -> tuple[list[Contender], dict[str, list[float]], dict[str, int]]:
+    """All contenders after their first step, how far these lie apart, and PyTorch's threads."""
     from scripts.benchmarking import training_torch
 
     where = "cuda" if chosen.device == "gpu" else "cpu"
-    depth = 18 if chosen.network == "resnet18" else 50
-    key = jax.random.key(0)
-    recipe = training_jax.Recipe(
-        depth, chosen.width, chosen.classes - 1, chosen.beta, chosen.draws, key
+    dtypes = chosen.dtype if recipe.is_residual else ("float32",)
+    images, labels = epoch_of(recipe)
+    first = images[: recipe.batch], labels[: recipe.batch]
+    program = training_jax.recipe_program(recipe, "float32", sampled=False)
+    variables = jax.device_get(init_state(recipe.key, program).variables)
+    found = training_jax.contenders(
+        images, labels, recipe, dtypes, first_device(chosen.device), whole=whole
     )
-    images, labels = _data(chosen)
-    first = images[: chosen.batch], labels[: chosen.batch]
-    program = training_jax.recipe_program(recipe, chosen.batch, "float32", sampled=True)
-    variables = jax.device_get(init_state(key, program).variables)
-    contenders = training_jax.contenders(
-        images, labels, recipe, chosen.batch, chosen.dtype, first_device(chosen.device)
+    theirs, threads = training_torch.contenders(
+        *first, variables, recipe, dtypes, where, whole=whole
     )
-    contenders += training_torch.contenders(*first, variables, recipe, chosen.dtype, where)
-    embeddings = training_torch.embed_batch(first[0], variables, recipe, where)
-    drawn = training_jax.sampled_losses(embeddings, first[1], recipe)
-    return contenders, check_agreement(contenders, drawn)
-
-
-def _data(
-    chosen: TrainingBenchmark,
-) -> tuple[UInt8[np.ndarray, "n side side 3"], Int[np.ndarray, " n"]]:
-    """An epoch of random bytes, in batches of the same labels."""
-    generator = np.random.default_rng(0)
-    shape = (chosen.steps * chosen.batch, chosen.side, chosen.side, 3)
-    images = generator.integers(0, 256, shape, np.uint8)
-    labels = np.arange(chosen.batch) % min(chosen.classes, chosen.batch // 2)
-    return images, np.tile(labels, chosen.steps).astype(np.int32)
+    drawn = np.zeros(0)
+    if whole:
+        embeddings = training_torch.embed_batch(first[0], variables, recipe, where)
+        drawn = training_jax.sampled_losses(embeddings, first[1], recipe)
+    found += theirs
+    return found, check_agreement(found, drawn), threads
 
 
 def check_agreement(
@@ -202,4 +207,4 @@ def check_agreement(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

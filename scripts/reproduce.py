@@ -8,6 +8,8 @@ Writes a run directory for each run, summary.json, tables.md, figures, and repor
 """
 
 import dataclasses
+import functools
+import itertools
 import sys
 import time
 from collections.abc import Sequence
@@ -15,20 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from hcl_jax.system.atomic_files import atomic_write
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from scripts.experiments.catalogue import small_experiment
 from scripts.experiments.datasets import DataName
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import METHODS
 from scripts.paths import UserPath
 from scripts.runs.exit_status import run_job
-from scripts.runs.loop import run
+from scripts.runs.kept_programs import keep_compiled_programs
 from scripts.runs.progress import steps_bar
 from scripts.runs.provenance import environment
 from scripts.runs.run_directory import write_json, write_summary
 from scripts.runs.run_files import read_finished_metrics
 from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import ONE_DEVICE
+from scripts.runs.side_by_side import side_by_side
 from scripts.runs.tables import geometry_table, normalization_table
 
 QUICK_METHODS = tuple(METHODS[i] for i in (0, 3, 5, 9))  # SCL, HSCL 10, UCL, HUCL 30
@@ -70,14 +73,20 @@ class Plan:
     triangle: tuple[Experiment, ...]
 
     @property
+    def parts(self) -> dict[str, tuple[Experiment, ...]]:
+        """The parts by name, in the order in which they run."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @property
     def experiments(self) -> tuple[Experiment, ...]:
         """All of them, in the order in which they run."""
-        return self.grouped + self.digits + self.normalizations + self.triangle
+        return tuple(itertools.chain.from_iterable(self.parts.values()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     settings = parsed(Reproduce, PAGE, arguments)
+    keep_compiled_programs()
     return run_job(lambda: reproduce(make_plan(quick=settings.quick), settings.out), settings.out)
 
 
@@ -107,35 +116,60 @@ def _each_method(data: DataName, quick: bool, **changes: Any) -> tuple[Experimen
 
 
 def reproduce(plan: Plan, out: Path) -> None:
-    """Trains the experiments of a plan, writes tables and figures, and prints the tables."""
+    """Trains the experiments of a plan, writes tables and figures, and prints the tables.
+
+    Figures and reports of a part are made while the next one trains.
+    """
     start = time.perf_counter()
-    results = []
+    results: list[dict[str, Any]] = []
     refuse_what_does_not_fit(plan.experiments, ONE_DEVICE)
-    with steps_bar(plan.experiments) as progress:
-        for experiment in plan.experiments:
-            results += run(experiment, out / experiment.name, progress)
-    write_figures(plan, out, results)
+    runs = [(experiment, out / experiment.name) for experiment in plan.experiments]
+    with steps_bar(plan.experiments) as progress, side_by_side(runs, progress) as futures:
+        coming = iter(futures)
+        for part, experiments in plan.parts.items():
+            for _ in experiments:
+                results += next(coming).result()
+            if experiments:
+                DRAWN[part](plan, out, results)
+                paths = [out / experiment.name for experiment in experiments]
+                write_report(out / f"report-{part}.html", paths)
     print(write_tables(out, results))
-    write_reports(plan, out)
     print(f"{time.perf_counter() - start:.0f} s; tables, figures, reports and runs are in {out}")
 
 
-def write_figures(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
-    """Draws every figure the plan has runs for."""
+def write_report(file: Path, paths: list[Path]) -> None:
+    """Writes a page on the runs of a part, as `scripts.report` does."""
+    from scripts.run_report import page
+
+    page.write_report(file, paths)
+
+
+def draw_geometry(data: str, plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
+    """Draws the metrics of the runs on a data set, for each kind of pairs."""
     from scripts.runs import figures
 
-    for data, title in TITLES.items():
-        for supervised, word in ((True, "supervised"), (False, "unsupervised")):
-            metrics = {
-                experiment.method: read_finished_metrics(out / experiment.name, experiment)
-                for experiment in getattr(plan, data)
-                if experiment.is_supervised == supervised
-            }
-            figure = figures.geometry_figure(f"{title}: {word}, unit ball", metrics)
-            figures.save(figure, out, f"{data}-{word}")
-    if plan.normalizations:
-        figure = figures.normalization_figure(_grouped_with_seed_0(results))
-        figures.save(figure, out, "normalizations")
+    for supervised, word in ((True, "supervised"), (False, "unsupervised")):
+        metrics = {
+            experiment.method: read_finished_metrics(out / experiment.name, experiment)
+            for experiment in plan.parts[data]
+            if experiment.is_supervised == supervised
+        }
+        figure = figures.geometry_figure(f"{TITLES[data]}: {word}, unit ball", metrics)
+        figures.save(figure, out, f"{data}-{word}")
+
+
+def draw_normalizations(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
+    """Draws what the runs under every normalisation ended with."""
+    from scripts.runs import figures
+
+    figure = figures.normalization_figure(_grouped_with_seed_0(results))
+    figures.save(figure, out, "normalizations")
+
+
+def draw_triangle(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
+    """Draws the embeddings of three classes in the plane."""
+    from scripts.runs import figures
+
     rows: dict[str, list[tuple[Experiment, Path]]] = {}
     for experiment in plan.triangle:
         family = "supervised" if experiment.is_supervised else "unsupervised"
@@ -145,14 +179,13 @@ def write_figures(plan: Plan, out: Path, results: list[dict[str, Any]]) -> None:
     figures.save(figures.triangle_figure(rows), out, "triangle")
 
 
-def write_reports(plan: Plan, out: Path) -> None:
-    """Writes a page on the runs of every part of the plan, as `scripts.report` does."""
-    from scripts.run_report.page import write_report
-
-    for field in dataclasses.fields(plan):
-        paths = [out / experiment.name for experiment in getattr(plan, field.name)]
-        if paths:
-            write_report(out / f"report-{field.name}.html", paths)
+DRAWN = {
+    "grouped": functools.partial(draw_geometry, "grouped"),
+    "digits": functools.partial(draw_geometry, "digits"),
+    "normalizations": draw_normalizations,
+    "triangle": draw_triangle,
+}
+"""What draws the figures of a part."""
 
 
 def write_tables(out: Path, results: list[dict[str, Any]]) -> str:
@@ -178,4 +211,4 @@ def _grouped_with_seed_0(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

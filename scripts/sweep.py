@@ -18,13 +18,14 @@ from typing import Annotated, Any
 import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import catalogue, changed_name, usual_learning_rate
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
 from scripts.runs.exit_status import NonFiniteError, RefusedError, run_job
+from scripts.runs.kept_programs import keep_compiled_programs
 from scripts.runs.loop import run
 from scripts.runs.progress import steps_bar
 from scripts.runs.run_directory import write_summary
@@ -70,6 +71,7 @@ class Sweep:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     settings = parsed(Sweep, PAGE, arguments)
+    keep_compiled_programs()
     return run_job(lambda: sweep(settings), settings.out)
 
 
@@ -174,4 +176,4 @@ def _groups(experiments: dict[str, Experiment]) -> dict[str, dict[str, Experimen
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

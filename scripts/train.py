@@ -21,7 +21,7 @@ from typing import Any
 
 import tyro
 
-from hcl_jax.system.command_line import Page, parsed, usage_error
+from hcl_jax.system.command_line import Page, parsed, run_command, usage_error
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import (
     METHODS_ALONE,
@@ -34,6 +34,7 @@ from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
 from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, naming, run_job
+from scripts.runs.kept_programs import keep_compiled_programs
 from scripts.runs.listing import listing, overview
 from scripts.runs.loop import run
 from scripts.runs.progress import steps_bar
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnknownExperimentError as error:
         return usage_error(str(error))
     settings = parsed(Train, PAGE, words, default=start)
+    keep_compiled_programs()
     return run_job(lambda: train(name, start.experiment, settings), settings.out)
 
 
@@ -168,4 +170,4 @@ def _number(value: float | None) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -3,7 +3,8 @@
 Compiling takes most of the time, so that programs are compiled with few optimisations unless
 `XLA_FLAGS` says how many; `XLA_FLAGS=--xla_backend_optimization_level=3` is what users get. No
 program is compiled twice in a session: a directory keeps them, one for each process of pytest, as
-a program is not written there at once, and one for the processes that its tests start.
+a program is not written there at once, and one for the processes that its tests start. Commands in
+tests keep theirs nowhere else.
 Tests of exact mathematics turn on float64 for themselves with the `x64` fixture.
 """
 

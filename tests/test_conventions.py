@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import warnings
 
 import jax
@@ -319,7 +320,9 @@ def test_views_without_labels_are_classes_of_their_image(name):
 
     found = jax.vmap(local, axis_name="devices")(VIEWS.reshape(2, 2, 2, DIM))
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"give labels, or embeddings \(batch, views, dim\)"):
+    with pytest.raises(
+        ValueError, match=r"give labels or groups, or embeddings \(batch, views, dim\)"
+    ):
         loss(EMBEDDINGS, **given)
 
 
@@ -405,3 +408,23 @@ def test_rows_without_a_label_are_refused_by_name():
         hcl_jax.hscl(EMBEDDINGS, labels, beta=1.0, groups=groups)
     found = hcl_jax.hucl(EMBEDDINGS, labels, beta=1.0, groups=groups)
     assert found == hcl_jax.hucl(EMBEDDINGS, LABELS, beta=1.0, groups=groups) > 0
+
+
+def test_groups_without_labels_are_the_classes(unchecked):
+    """Whatever their numbers, and those of images with several views too."""
+    groups, images = jnp.array([-3, 5, 5, -3, 0, 9, 9, 0]), jnp.array([7, -2, 7, -2])
+    classes, of_images = (np.unique(g, return_inverse=True)[1] for g in (groups, images))
+    for loss in (hcl_jax.scl, hcl_jax.ucl, hcl_jax.supcon, hcl_jax.nt_xent):
+        assert loss(EMBEDDINGS, groups=groups) == loss(EMBEDDINGS, classes) > 0
+    compiled = jax.jit(lambda z: hcl_jax.scl(z, groups=groups))
+    np.testing.assert_allclose(compiled(EMBEDDINGS), hcl_jax.scl(EMBEDDINGS, classes), rtol=1e-6)
+    views = EMBEDDINGS.reshape(4, 2, -1)
+    assert hcl_jax.scl(views, groups=images) == hcl_jax.scl(views, of_images) > 0
+    for message, options in (
+        ("groups must have shape (8,)", {"groups": images}),
+        ("groups must be integers", {"groups": EMBEDDINGS[:, 0]}),
+        ("the batch labels too", {"groups": groups, "bank": hcl_jax.Bank(EMBEDDINGS, groups)}),
+        ("ignore_label is for labels", {"groups": groups, "ignore_label": -3}),
+    ):
+        with pytest.raises((ValueError, TypeError), match=re.escape(message)):
+            hcl_jax.hscl(EMBEDDINGS, beta=1.0, **options)

@@ -107,8 +107,7 @@ def rows_of(text):
     return {first: rest for first, *rest in cells if rest}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
-def test_times_of_the_loss_are_the_committed_ones(page):
+def test_times_of_the_loss_are_the_committed_ones():
     shapes = json.loads((ROOT / "benchmarks" / "losses.json").read_text())["shapes"]
     times, marks, peaks = {}, {}, {}
     for shape in shapes:
@@ -117,20 +116,39 @@ def test_times_of_the_loss_are_the_committed_ones(page):
             times.setdefault(name, {})[shape["rows"]] = 1e3 * np.median(contender["seconds"])
             peaks.setdefault(name, {})[shape["rows"]] = contender["peak"]
             marks[name] = "*" if contender["extrapolated_by"] != 1 else ""
-    shown = {n: r for n, r in rows_of((ROOT / page).read_text()).items() if n in times}
-    assert len(shown) >= 7
+    rows = rows_of((ROOT / "docs" / "results.md").read_text())
+    shown = {name: cells for name, cells in rows.items() if name in times}
+    assert len(shown) >= 13
     for name, (*cells, peak) in shown.items():
-        for cell, rows in zip(cells, (512, 2048, 8192), strict=True):
+        for cell, count in zip(cells, (512, 2048, 8192), strict=True):
             if cell:
                 assert cell.endswith("*") == bool(marks[name])
-                assert float(cell.strip("*")) == pytest.approx(times[name][rows], rel=6e-3), name
+                assert float(cell.strip("*")) == pytest.approx(times[name][count], rel=6e-3), name
         if peak:
             assert float(peak) == pytest.approx(peaks[name][8192] / 2**20, abs=0.5), name
 
 
-def test_the_readme_shows_rows_of_the_results():
+def test_the_readme_shows_numbers_of_the_results():
     results = (ROOT / "docs" / "results.md").read_text()
-    readme = rows_of((ROOT / "README.md").read_text())
-    methods = [name for name in readme if re.match(r"H?[SU]CL", name)]
+    readme = (ROOT / "README.md").read_text()
+    _, rest = results.split("**20 synthetic classes")
+    rows, shown = rows_of(rest.partition("**Handwritten digits")[0]), rows_of(readme)
+    methods = [name for name in shown if re.match(r"H?[SU]CL", name)]
     assert len(methods) >= 5
-    assert all(f"| {name} | {' | '.join(readme[name])} |" in results for name in methods)
+    for name in methods:
+        assert [rows[name][column] for column in (4, 5, 8, 9)] == shown[name]
+    times = re.findall(r"\d+(?:, \d+ and \d+)? ms", readme.partition("## Speed")[2])
+    times = re.findall(r"\d+", " ".join(times))
+    assert len(times) == 6
+    assert all(f" {time} |" in results for time in times)
+
+
+def test_examples_can_be_read_at_once():
+    lengths = {p.name: p.read_text().count("\n") for p in (ROOT / "examples").glob("*.py")}
+    assert max(lengths.values()) < 60, lengths
+
+
+@every_page
+def test_links_have_a_text(page):
+    """Which a site would fill in, and a reader of the repository would not see."""
+    assert not found(r"\[\]\([^)]*\)", page)

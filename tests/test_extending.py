@@ -140,7 +140,7 @@ def test_an_experiment_on_a_data_set_with_an_eta_and_a_metric_arrive_in_a_run(ex
 CLAIM = """
 from scripts import verify_theory
 
-verify_theory.CLAIMS = tuple(c for c in verify_theory.CLAIMS if c.name.startswith("no hardness"))
+verify_theory.MODULES = verify_theory.MODULES[:1]
 raise SystemExit(verify_theory.main(["--quick", "--report", "report"]))
 """
 

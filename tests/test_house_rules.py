@@ -63,7 +63,13 @@ LAYERS = {
         "tfds_sets own_tfds",
     ),
     "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
-    "hcl_jax.networks": ("model heads kernel_gradients", "convolutions", "small", "residual"),
+    "hcl_jax.networks": (
+        "model heads kernel_gradients",
+        "winograd",
+        "convolutions",
+        "small",
+        "residual",
+    ),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
         "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode _linear_maps",
@@ -79,11 +85,11 @@ LAYERS = {
     "hcl_jax.losses._blockwise": (
         "block tiles options exchange",
         "counting negatives positives",
-        "gradients",
+        "gradients runs",
         "numbers",
         "vjp",
         "sets",
-        "sharded two_sets pallas",
+        "sharded two_sets one_tile pallas",
         "loss",
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
@@ -105,7 +111,9 @@ LAYERS = {
         "program targets microbatches",
         "states batch_loss embedding",
         "updates",
-        "runner",
+        "runner non_finite",
+        "epochs",
+        "fitting",
     ),
     "theory": (
         "checking model open_questions",
@@ -129,8 +137,8 @@ LAYERS = {
         "floor_of_models threshold",
     ),
     "theory.escape": ("matrix", "frames paley"),
-    "theory.priors": ("limit minority programme",),
-    "theory.exact": ("balls batches bounds float64 tuple_laws", "lower_bounds"),
+    "theory.priors": ("limit minority programme", "thresholds"),
+    "theory.exact": ("balls batches bounds float64 tuple_laws view_batches", "lower_bounds"),
     "theory.free_features": ("minimisation trajectories", "predictions"),
     "theory.trained": ("perceptron",),
     "theory.claims": (CLAIMS,),
@@ -153,26 +161,30 @@ LAYERS = {
         "catalogue",
     ),
     "scripts.runs": (
-        "evaluation exit_status markdown provenance",
+        "evaluation exit_status kept_programs markdown provenance",
         "runtime run_files tables",
         "progress figures run_directory listing",
         "non_finite resuming runners",
         "loop",
+        "side_by_side",
     ),
     "scripts.run_report": ("reading predictions", "charts", "grams", "page"),
     "scripts.benchmarking": (
         "hlo_text",
-        "contenders convolution_shapes results targets host_work machine_load",
-        "resnets_torch",
+        "contenders convolution_shapes results targets host_work machine_load training_cases",
+        "resnets_torch small_networks_torch",
         "losses_jax losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
-        "findings section heartbeat formulas",
-        "documents escape_sections model_sections network_escape optimum_figures optimum_tables "
-        "priors_sections",
-        "page sections",
+        "section heartbeat formulas spreading",
+        "wording",
+        "findings documents escape_sections model_sections network_escape optimum_figures "
+        "optimum_tables priors_sections",
+        "measuring sections",
+        "drawing",
+        "page",
     ),
 }
 """The direction of imports: of every folder its files and folders, from the lowest line up.
@@ -309,10 +321,9 @@ def test_file_names_say_something():
 
 
 def exported(package):
-    """What users type: all that a package names, or the public names of a module."""
+    """What users type: all that a package or a module names."""
     module = importlib.import_module(package)
-    own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == package]
-    return {n: getattr(module, n) for n in getattr(module, "__all__", own) if n[0] != "_"}
+    return {name: getattr(module, name) for name in getattr(module, "__all__", ())}
 
 
 def is_function(value):
@@ -345,6 +356,12 @@ ALL_FUNCTIONS = [pytest.param(value, id=name) for name, value in sorted(FUNCTION
 
 def test_there_are_functions_to_check():
     assert len(FUNCTIONS) > 50
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_face_lists_what_is_public_and_nothing_else(face):
+    assert dir(importlib.import_module(face)) == sorted(exported(face))
+    assert exported(face)
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -413,3 +430,35 @@ def test_every_function_has_types(module):
             untyped = [a.arg for a in arguments if a.annotation is None]
             assert not set(untyped) - {"self", "cls"}, node.name
             assert node.returns is not None or node.name == "__init__", node.name
+
+
+ALIKE = 7
+"""So many statements in a row stand in one place."""
+
+WRITTEN_TWICE = {("hcl_jax/geometry/streamed_geometry.py", "hcl_jax/geometry/summary.py")}
+"""Files that share more: two records with fields of the same names, which types have to show."""
+
+
+def statements_of(path):
+    """The statements of a file, a line each, without imports and documentation."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            texts = [
+                s for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)
+            ]
+            imports = [s for s in body if isinstance(s, ast.Import | ast.ImportFrom)]
+            node.body = [s for s in body if s not in [*texts, *imports]] or [ast.Pass()]
+    return [line.strip() for line in ast.unparse(tree).splitlines() if line.strip()]
+
+
+def test_nothing_is_written_twice():
+    first, twice = {}, set()
+    for folder in (*LAYERS[""], "tests", "examples"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name, lines = path.relative_to(ROOT).as_posix(), statements_of(path)
+            for start in range(len(lines) - ALIKE + 1):
+                other = first.setdefault(tuple(lines[start : start + ALIKE]), (name, start))
+                if other != (name, start):
+                    twice.add((other[0], name))
+    assert twice == WRITTEN_TWICE

@@ -101,6 +101,17 @@ def test_means_at_any_scale_and_of_many_rows(size, count):
     assert count > 1 or jnp.isnan(found[1]).all(), "of no row"
 
 
+def test_means_of_segments_of_very_different_sizes():
+    """The large one has runs of many rows; rows of a segment that there is not belong to none."""
+    rng = np.random.default_rng(0)
+    segments = np.where(np.arange(2**17) % 1000, 3, rng.integers(-1, 6, 2**17)).astype(np.int32)
+    rows = np.float32(rng.uniform(1, 2, (len(segments), 2)))
+    sizes = np.bincount(segments[segments >= 0], minlength=6)[:5]
+    found = segment_means(jnp.asarray(rows), jnp.asarray(segments), jnp.asarray(sizes, jnp.int32))
+    expected = [rows[segments == c].mean(axis=0, dtype=np.float64) for c in range(5)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def products_of(jaxpr):
     """Every matrix product in a jaxpr, and in the jaxprs inside it."""
     for equation in jaxpr.eqns:

@@ -7,7 +7,7 @@ class OpenQuestion(NamedTuple):
     """A question, and what bears on it.
 
     Attributes:
-        question: what is asked.
+        question: what is asked; formulas in TeX between dollars, here and in what is known.
         known: what is proved, certified or observed of it.
         reference: where it arises, as the reference of a claim.
     """
@@ -19,12 +19,12 @@ class OpenQuestion(NamedTuple):
 
 OPEN = (
     OpenQuestion(
-        "the optimum of HUCL on the unit sphere with d = C - 1, C >= 3",
-        "NC is not optimal at larger beta (certified); C = 2 is proved",
+        r"the optimum of HUCL on the unit sphere with $d = C - 1$, $C \ge 3$",
+        r"NC is not optimal at larger $\beta$ (certified); $C = 2$ is proved",
         "docs/hucl_optimum.md, section 6",
     ),
     OpenQuestion(
-        "the optimum of HUCL in fewer than C - 1 dimensions, and of the other losses there",
+        "the optimum of HUCL in fewer than $C - 1$ dimensions, and of the other losses there",
         "minima found by optimisation",
         "docs/hucl_optimum.md, section 6",
     ),
@@ -39,18 +39,18 @@ OPEN = (
         "docs/hucl_optimum.md, section 8",
     ),
     OpenQuestion(
-        "the bound of UCL under unequal priors, InfoNCE with k = oo and C >= 3",
-        "C = 2 is proved; it fails for some alpha, q and tau if 4 <= k < oo",
+        r"the bound of UCL under unequal priors, InfoNCE with $k = \infty$ and $C \ge 3$",
+        r"$C = 2$ is proved; it fails for some $\alpha$, $q$ and $\tau$ if $4 \le k < \infty$",
         "docs/theory.md, Theorem 3",
     ),
     OpenQuestion(
-        "whether R_N <= L_N tilted, the weights against the samples estimator",
-        "proved to order 1/N; no random law violates it",
+        r"whether $R_N \le L_N$ tilted, the weights against the samples estimator",
+        "proved to order $1/N$; no random law violates it",
         "docs/theory.md, the number of negatives",
     ),
     OpenQuestion(
-        "whether the exact rate of escape grows with beta for HSCL at zero-sum frames that are "
-        "critical at every beta, and has one peak for HUCL at Paley frames",
+        r"whether the exact rate of escape grows with $\beta$ for HSCL at zero-sum frames that are "
+        r"critical at every $\beta$, and has one peak for HUCL at Paley frames",
         "for HSCL it grows for four classes and at Paley frames (proved), and can fall at other "
         "zero-sum frames (certified); for HUCL the leading order has one peak (proved)",
         "docs/escape.md, section 7",
@@ -67,10 +67,10 @@ OPEN = (
         "docs/unequal_priors.md, section 5",
     ),
     OpenQuestion(
-        "whether minority classes at one point stay optimal for SCL with alpha = q = 1 at all "
-        "imbalances above R*",
+        r"whether minority classes at one point stay optimal for SCL with $\alpha = q = 1$ at all "
+        "imbalances above $R^*$",
         "certified for eleven cases, and what happens at imbalances without bound is proved; for "
-        "SCL with alpha = 0, and for HSCL, they need not (certified)",
+        r"SCL with $\alpha = 0$, and for HSCL, they need not (certified)",
         "docs/unequal_priors.md, section 3",
     ),
 )

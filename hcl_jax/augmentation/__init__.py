@@ -55,3 +55,7 @@ __all__ = [
     "to_unit_floats",
     "views",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

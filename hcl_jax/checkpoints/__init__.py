@@ -42,3 +42,7 @@ __all__ = [
     "restore_best",
     "restore_latest",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -68,3 +68,7 @@ __all__ = [
     "three_gaussians",
     "tiny_imagenet",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

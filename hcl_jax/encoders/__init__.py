@@ -12,3 +12,7 @@ from hcl_jax.encoders.reader import (
 )
 
 __all__ = ["Encoder", "EncoderError", "EncoderOutputs", "load_encoder", "metadata_path"]
+
+
+def __dir__() -> list[str]:
+    return __all__

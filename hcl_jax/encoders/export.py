@@ -22,6 +22,13 @@ from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.json_files import json_bytes
 from hcl_jax.validation import check_choice, check_count
 
+__all__ = ["export_encoder"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 

@@ -15,3 +15,7 @@ __all__ = [
     "nearest_mean_scores",
     "top_k_accuracy",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -80,3 +80,7 @@ __all__ = [
     "within_class",
     "zero_sum",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

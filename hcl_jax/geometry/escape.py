@@ -4,8 +4,8 @@ Let every class c be one unit vector f_c, and let L be the mean over classes of 
 exponentially tilted negatives and k = infinity, the weights estimator of `hcl_jax.objective`. The
 derivative of the loss of class c with respect to ``t = f_c . f_c'`` is, for c' != c,
 
-    W_cc' = share_c (softmax_c'(beta t + t / temperature) / temperature)              detached
-    W_cc' = share_c ((beta + 1 / temperature) softmax_c'(beta t + t / temperature)
+    D_cc' = share_c (softmax_c'(beta t + t / temperature) / temperature)              detached
+    D_cc' = share_c ((beta + 1 / temperature) softmax_c'(beta t + t / temperature)
                      - beta softmax_c'(beta t))                                  full gradient
     share_c = q M_c / (alpha + q M_c),   M_c = E_beta e^{(t - 1) / temperature}.
 
@@ -13,7 +13,7 @@ The softmaxes and the mean M_c, weighted by ``e^{beta t}``, run over the classes
 the other classes, or, unsupervised, all. Along a dimension that no f_c uses, gradient flow on the
 unit sphere moves the coordinates z of the classes by
 
-    dz/dt = -(2 / C) S z + O(|z|^3),   S = (W + W^T) / 2 - diag_c(sum_c' (W + W^T)_cc' t_cc' / 2)
+    dz/dt = -(2 / C) S z + O(|z|^3),   S = (D + D^T) / 2 - diag_c(sum_c' (D + D^T)_cc' t_cc' / 2)
 
 with c' != c in all sums (own similarities are 1 on the sphere, and cancel). So the smallest
 eigenvalue of S decides whether, and how fast, dimensional collapse is left. `docs/escape.md` has

@@ -17,8 +17,8 @@ from hcl_jax.padding import pad_rows, padding
 from hcl_jax.precision import at_least_float32, exact_product, row_mean, scale_of
 from hcl_jax.validation import check_embeddings, check_positive, check_scalar
 
-PAIRS = 2**21
-"""Distances of embeddings that exist at once: 8 MiB in float32."""
+PAIRS = 2**20
+"""Distances of embeddings that exist at once: 4 MiB in float32."""
 
 
 def alignment(
@@ -87,19 +87,21 @@ def uniformity(embeddings: Float[Array, "n dim"], *, scale: float = 2.0) -> Floa
     count = len(embeddings)
     if count < 2:
         raise ValueError("uniformity needs at least two embeddings, got one")
-    block = min(count, max(1, PAIRS // count))
     wide = at_least_float32(embeddings)
-    potentials = _log_potentials(wide, jnp.asarray(scale, wide.dtype), block=block)
-    return jax.nn.logsumexp(potentials) - math.log(count * (count - 1))
+    block = min(count, max(1, math.isqrt(PAIRS)))
+    potential = _log_potential(wide, jnp.asarray(scale, wide.dtype), block=block)
+    return potential - math.log(count * (count - 1))
 
 
 @functools.partial(jax.jit, static_argnames="block")
-def _log_potentials(
+def _log_potential(
     embeddings: Float[Array, "n dim"], scale: Float[Array, ""], *, block: int
-) -> Float[Array, " n"]:
-    """``log sum_{j != i} exp(-scale |z_i - z_j|^2)`` for every i, by blocks of rows.
+) -> Float[Array, ""]:
+    """``log sum_{i != j} exp(-scale |z_i - z_j|^2)``, tile by tile of a block of rows and another.
 
-    The gradient computes the distances of a block again instead of keeping those of all blocks.
+    A block meets itself and those up to half of all blocks further on, in a circle, so that every
+    two blocks meet once; if their number is even, opposite ones meet twice. The gradient computes
+    the distances of a tile again instead of keeping those of all tiles.
     """
     count = len(embeddings)
     # Distances from the mean are the smaller squares; a power of two keeps them in range.
@@ -109,18 +111,28 @@ def _log_potentials(
     slope = jnp.maximum(-scale * unit, float(jnp.finfo(embeddings.dtype).min))
     squared_norms = jnp.sum(jnp.square(embeddings), axis=1)
     indices = jnp.arange(count, dtype=jnp.int32)
+    rows = pad_rows((embeddings, squared_norms), padding(count, block))
+    indices = pad_rows(indices + 1, padding(count, block)) - 1  # -1 where there is no row
+    blocks = jax.tree.map(lambda x: x.reshape(-1, block, *x.shape[1:]), (indices, *rows))
+    num_blocks = len(blocks[0])
 
     @jax.checkpoint
-    def of_block(
-        rows: tuple[Int[Array, " block"], Float[Array, "block dim"], Float[Array, " block"]],
-    ) -> Float[Array, " block"]:
-        index, vectors, squares = rows
-        inner = exact_product(vectors, embeddings.T)
-        distances = jnp.maximum(squares[:, None] + squared_norms[None] - 2 * inner, 0)
-        exponents = slope * (unit * distances)
-        itself = index[:, None] == indices[None]
-        return jax.nn.logsumexp(jnp.where(itself, -jnp.inf, exponents), axis=1)
+    def of_tile(number: Int[Array, ""], offset: Int[Array, ""]) -> Float[Array, ""]:
+        met = number, (number + offset) % num_blocks
+        (own, vectors, squares), (indices, others, other_squares) = (
+            jax.tree.map(lambda rows, at=at: rows[at], blocks) for at in met
+        )
+        inner = exact_product(vectors, others.T)
+        distances = jnp.maximum(squares[:, None] + other_squares[None] - 2 * inner, 0)
+        is_pair = (own[:, None] != indices[None]) & (own >= 0)[:, None] & (indices >= 0)[None]
+        exponents = jnp.where(is_pair, slope * (unit * distances), -jnp.inf)
+        is_empty = jnp.max(exponents) == -jnp.inf
+        total = jax.nn.logsumexp(jnp.where(is_empty, 0, exponents))
+        is_once = (offset == 0) | (2 * offset == num_blocks)
+        return jnp.where(is_empty, -jnp.inf, total + jnp.where(is_once, 0, math.log(2)))
 
-    rows = pad_rows((indices, embeddings, squared_norms), padding(count, block))
-    blocks = jax.tree.map(lambda x: x.reshape(-1, block, *x.shape[1:]), rows)
-    return jax.lax.map(of_block, blocks).ravel()[:count]
+    def of_block(number: Int[Array, ""]) -> Float[Array, ""]:
+        offsets = jnp.arange(num_blocks // 2 + 1, dtype=jnp.int32)
+        return jax.nn.logsumexp(jax.lax.map(lambda offset: of_tile(number, offset), offsets))
+
+    return jax.nn.logsumexp(jax.lax.map(of_block, jnp.arange(num_blocks, dtype=jnp.int32)))

@@ -4,12 +4,12 @@ There are A majority classes, each R times as frequent as each of B minority cla
 minority classes are one point, the best similarities are z between the two kinds and
 ``x = (A z^2 - 1) / (A - 1)`` between majority classes, with a root z in [-1, 0] of
 
-    A a_x z + B a_z = 0,
+    A gamma_x z + B gamma_z = 0,
 
-the only one for SCL, or z = -1 where there is none; ``a_x``, ``a_z`` and ``a_w`` are the
-symmetrised derivatives of the loss in one similarity between majority classes, between the kinds
-and between minority classes. The point splits if ``A a_z |z| < B a_w`` and does not if
-``A a_z |z| > B a_w`` (`docs/unequal_priors.md`, Theorem M).
+the only one for SCL, or z = -1 where there is none; ``gamma_x``, ``gamma_z`` and ``gamma_w`` are
+the symmetrised derivatives of the loss in one similarity between majority classes, between the
+kinds and between minority classes. The point splits if ``A gamma_z |z| < B gamma_w`` and does not
+if ``A gamma_z |z| > B gamma_w`` (`docs/unequal_priors.md`, Theorem M).
 
 All of this is arithmetic of Python, in float64 whatever JAX computes in.
 """

@@ -36,3 +36,7 @@ __all__ = [
     "sharded_sampled_contrastive_loss",
     "sum_and_weight",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

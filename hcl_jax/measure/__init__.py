@@ -23,3 +23,7 @@ are imported where they are used.
 from hcl_jax.measure.command import main
 
 __all__ = ["main"]
+
+
+def __dir__() -> list[str]:
+    return __all__

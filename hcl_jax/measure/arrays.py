@@ -39,6 +39,20 @@ def read_all(stored: Stored) -> Shaped[np.ndarray, "rows ..."]:
     return np.concatenate(list(stored.blocks()), axis=0)
 
 
+def layer(stored: Stored, number: int) -> Stored:
+    """One of the matrices that are stacked along a first axis."""
+
+    def blocks() -> Iterator[np.ndarray]:
+        first = 0
+        for block in stored.blocks():
+            if number < first + len(block):
+                yield block[number - first]
+                return
+            first += len(block)
+
+    return Stored(stored.shape[1:], stored.dtype, blocks)
+
+
 def chunks(stored: Stored, rows: int) -> Iterator[Float[np.ndarray, "rows dim"]]:
     """The rows of a matrix in float64, so many at a time and fewer only in the end."""
     parts: list[np.ndarray] = []

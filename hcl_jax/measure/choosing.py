@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from hcl_jax.measure.arrays import (
     Stored,
+    layer,
     npy_arrays,
     npz_arrays,
     read_all,
@@ -65,7 +66,10 @@ class Classes(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Embeddings and classes, and what was taken for them."""
+    """Embeddings and classes, and what was taken for them.
+
+    The rows are a matrix, or several for the same labels, stacked along a first axis.
+    """
 
     name: str
     rows: Stored
@@ -78,7 +82,7 @@ def open_source(path: Path, labels: Path | None, keys: Keys) -> Source:
     arrays = arrays_of(path)
     name, rows = _embeddings(arrays, keys.embeddings, path)
     beside = arrays_of(labels) if labels else {k: a for k, a in arrays.items() if k != name}
-    label_name, stored = _labels(beside, keys.labels, rows.shape[0], labels or path)
+    label_name, stored = _labels(beside, keys.labels, name, rows, labels or path)
     where = f" of {labels.name}" if labels else ""
     notes = [f"embeddings: {name} {rows.shape} {rows.dtype}, labels: {label_name}{where}"]
     if left := sorted(set(beside) - {label_name}):
@@ -89,12 +93,31 @@ def open_source(path: Path, labels: Path | None, keys: Keys) -> Source:
     return Source(str(path), rows, classes, tuple(notes))
 
 
+def representations(source: Source) -> list[Source]:
+    """The matrices of a stack, such as those of the seeds of a run; one matrix is one."""
+    if len(source.rows.shape) == 2:
+        return [source]
+    count = source.rows.shape[0]
+    if count == 1:
+        return [source._replace(rows=layer(source.rows, 0))]
+    return [
+        source._replace(
+            name=f"{source.name}-{n + 1}",
+            rows=layer(source.rows, n),
+            notes=(*source.notes, f"number {n + 1} of {count} along the first axis"),
+        )
+        for n in range(count)
+    ]
+
+
 def arrays_of(path: Path) -> dict[str, Stored]:
     """The arrays of a file, by the end of its name."""
     if not path.exists():
         raise InputError(f"there is no file {path}")
     if not path.is_file():
-        raise InputError(f"{path} is no file")
+        inside = path / "embeddings.npz"
+        hint = f"; that of the run is {inside}" if inside.is_file() else ""
+        raise InputError(f"{path} is no file{hint}")
     if path.suffix not in READERS:
         hint = ""
         if path.suffix in (".pt", ".pth", ".pkl", ".bin"):
@@ -141,30 +164,39 @@ def _is_negative(name: str) -> bool:
 
 
 def _embeddings(arrays: Mapping[str, Stored], key: str | None, path: Path) -> tuple[str, Stored]:
-    """The matrix of floating point that is meant."""
-    candidates = {k: a for k, a in arrays.items() if len(a.shape) == 2 and _is_floating(a)}
+    """The matrix of floating point that is meant, or the stack of matrices."""
+    candidates = _matrices(arrays)
     if key is not None:
         _check_key(key, arrays, path, "--embeddings-key")
         name = key
     elif not candidates:
-        by_seed = any(len(a.shape) == 3 for a in arrays.values())
-        hint = "; of a training run `scripts.export` writes those of one seed" if by_seed else ""
-        raise InputError(f"{path} has no matrix of floating point, but {_shown(arrays)}{hint}")
+        raise InputError(f"{path} has no matrix of floating point, but {_shown(arrays)}")
     else:
         name = _one_of(candidates, MATRICES, path, "--embeddings-key")
     stored = arrays[name]
-    if len(stored.shape) != 2 or not _is_floating(stored) or 0 in stored.shape:
+    if len(stored.shape) not in (2, 3) or not _is_floating(stored) or 0 in stored.shape:
         raise InputError(
-            f"embeddings must be a matrix (rows, dim) of float16 to float64, got {name} of shape "
-            f"{stored.shape} and dtype {stored.dtype}"
+            "embeddings must be a matrix (rows, dim) of float16 to float64, or several (number, "
+            f"rows, dim), got {name} of shape {stored.shape} and dtype {stored.dtype}"
         )
     return name, stored
 
 
+def _matrices(arrays: Mapping[str, Stored]) -> dict[str, Stored]:
+    """The matrices of floating point; else the stacks of them, best those with as many labels."""
+    floating = {k: a for k, a in arrays.items() if _is_floating(a)}
+    if found := {k: a for k, a in floating.items() if len(a.shape) == 2}:
+        return found
+    stacks = {k: a for k, a in floating.items() if len(a.shape) == 3}
+    lengths = {a.shape[0] for a in arrays.values() if len(a.shape) == 1}
+    return {k: a for k, a in stacks.items() if a.shape[1] in lengths} or stacks
+
+
 def _labels(
-    arrays: Mapping[str, Stored], key: str | None, count: int, path: Path
+    arrays: Mapping[str, Stored], key: str | None, of: str, rows: Stored, path: Path
 ) -> tuple[str, Stored]:
-    """The vector that is meant, of a label for every row."""
+    """The vector that is meant, of a label for every row of what has the name `of`."""
+    count = rows.shape[-2]
     vectors = {
         k: a for k, a in arrays.items() if len(a.shape) == 1 or (a.shape[1:] == (1,) and a.shape)
     }
@@ -178,15 +210,32 @@ def _labels(
                 f"{path} has no vector of labels ({_shown(arrays)}): give --labels FILE"
                 f"{_if_one_hot(arrays, count)}"
             )
+        likely = {k: a for k, a in candidates.items() if k.lower() in _partners(of)}
         usual = {k: a for k, a in candidates.items() if k.lower() in LABELS}
         whole = {k: a for k, a in candidates.items() if a.dtype.kind in "iubUS"}
-        name = _one_of(usual or whole or candidates, LABELS, path, "--labels-key")
+        name = _one_of(likely or usual or whole or candidates, LABELS, path, "--labels-key")
     if name not in vectors or vectors[name].shape[0] != count:
+        stack = f" in each part of {of} {rows.shape}" if len(rows.shape) == 3 else ""
         raise InputError(
-            f"there must be one label for each of the {count} embeddings, got {name} of shape "
-            f"{arrays[name].shape}{_if_one_hot({name: arrays[name]}, count)}"
+            f"there must be one label for each of the {count} embeddings{stack}, got {name} of "
+            f"shape {arrays[name].shape}{_if_one_hot({name: arrays[name]}, count)}"
         )
     return name, vectors[name]
+
+
+def _partners(name: str) -> set[str]:
+    """What labels are called beside embeddings of this name: train_labels, y_train.
+
+    >>> sorted(_partners("x_test"))[:3]
+    ['class_test', 'classes_test', 'label_test']
+    """
+    words = name.lower().split("_")
+    return {
+        "_".join([*words[:i], label, *words[i + 1 :]])
+        for i, word in enumerate(words)
+        if word in MATRICES
+        for label in LABELS
+    }
 
 
 def _if_one_hot(arrays: Mapping[str, Stored], count: int) -> str:

@@ -4,19 +4,19 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import jax
 
-from hcl_jax.measure.choosing import Keys, open_source
+from hcl_jax.measure.choosing import Keys, open_source, representations
 from hcl_jax.measure.extras import InputError, need
 from hcl_jax.measure.findings import Findings, measure
 from hcl_jax.measure.objective import Asked, Name, checked
 from hcl_jax.measure.text import comparison, report
 from hcl_jax.normalization import unit_ball, unit_sphere, unnormalized
-from hcl_jax.system.command_line import USAGE_ERROR, Page, parsed, say_error
+from hcl_jax.system.command_line import USAGE_ERROR, Page, parsed, run_command, say_error
 
 PAGE = Page(
     "hcl-measure",
@@ -107,6 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["nowhere.npz"])  # error: there is no file nowhere.npz
         2
     """
+    return run_command(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    """`main`, whose output somebody reads."""
     try:
         need(("tyro",), "hcl-measure")
         import tyro
@@ -122,6 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(str(error))
     except MemoryError as error:
         return _failed(f"out of memory: {error}")
+    except BrokenPipeError:
+        raise  # the output, see run_command
     except OSError as error:
         where = "" if error.filename is None else f" {error.filename}"
         return _failed(f"cannot read or write{where}: {error.strerror or error}")
@@ -147,7 +154,7 @@ def _run(settings: Measure) -> None:
     out = None if settings.out is None else _folder(settings.out.expanduser())
     if settings.compare == "epochs":
         paths.sort(key=_natural)
-    found = [_measured(path, settings, asked) for path in paths]
+    found = [one for path in paths for one in _measured(path, settings, asked)]
     if len(found) > 1:
         print(f"\n{comparison(found)}")
     if out is not None:
@@ -157,15 +164,15 @@ def _run(settings: Measure) -> None:
         print(f"\nwrote {out / 'measure.html'}, measure.json and figures", file=sys.stderr)
 
 
-def _measured(path: Path, settings: Measure, asked: Asked | None) -> Findings:
-    """One file, measured and printed."""
+def _measured(path: Path, settings: Measure, asked: Asked | None) -> Iterator[Findings]:
+    """What is in one file, measured and printed."""
     given = settings.input
     labels = None if given.labels is None else given.labels.expanduser()
     keys = Keys(given.embeddings_key, given.labels_key, given.ignore_label)
-    source = open_source(path, labels, keys)
-    found = measure(source, NORMALIZATIONS[given.normalize], asked, settings.seed)
-    print(f"{report(found)}\n", flush=True)
-    return found
+    for source in representations(open_source(path, labels, keys)):
+        found = measure(source, NORMALIZATIONS[given.normalize], asked, settings.seed)
+        print(f"{report(found)}\n", flush=True)
+        yield found
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -11,6 +11,12 @@ is written in the fast order,
 and that with respect to the kernel as products of matrices (`kernel_gradients.py`), which take half
 the time of a convolution or less.
 
+XLA for CPUs cuts a convolution of float32 into tasks for its threads along the rows of an image and
+along the channels of the outputs, not along images. If rows and channels are few there is one task,
+and one thread does all the work. So such images are laid side by side, as one that is wide enough.
+
+A 3 x 3 kernel of many channels is convolved by fewer multiplications (`winograd.py`).
+
 On CPUs a 1 x 1 convolution is a product of matrices, and so is one whose kernel has more pixels
 than its outputs, where XLA would mistake the kernel for the images. Copies of a network (seeds) are
 computed one after the other, which is faster than XLA's grouped convolutions. On other platforms
@@ -28,6 +34,7 @@ from jax import lax
 from jax.custom_batching import sequential_vmap
 from jaxtyping import DTypeLike
 
+from hcl_jax.networks import winograd
 from hcl_jax.networks.kernel_gradients import (
     Kernel,
     Maps,
@@ -41,6 +48,22 @@ LECUN_NORMAL = nnx.initializers.lecun_normal()
 """A normal law cut off at two deviations, whose variance is 1 / fan_in: Flax's default."""
 
 _AXES = ("NHWC", "HWIO", "NHWC")
+
+ONE_TASK = 64
+"""Pixels of a row, and channels of the outputs, that XLA does not cut into tasks for threads."""
+
+WORTH_MOVING = 128
+"""Multiplications for each number of maps and outputs that make it worth to move all of them."""
+
+
+MANY_TILES = 64
+"""Tiles of all images from which Winograd's transform of the kernel is worth its time."""
+
+MANY_CHANNELS = 128
+"""Channels before and after from which Winograd's transforms of the maps are worth their time.
+
+The gradient with respect to the kernel takes twice as many: it multiplies transposed matrices.
+"""
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -129,15 +152,60 @@ def _backward(
 
 
 def _forward_on_cpu(maps: Maps, kernel: Kernel, *, stride: int, padding: Padding) -> Out:
-    forward = product_of_windows if _is_product(maps, kernel, stride, padding) else _forward
+    forward = product_of_windows if _is_product(maps, kernel, stride, padding) else _direct
     return forward(maps, kernel, stride=stride, padding=padding)
+
+
+def _direct(maps: Maps, kernel: Kernel, *, stride: int, padding: Padding) -> Out:
+    """The sum over the entries of the kernel, on several threads."""
+    if _is_for_winograd(maps, kernel, stride, padding, MANY_CHANNELS):
+        return winograd.winograd(maps, kernel, padding=padding)
+    if stride == 1 and _is_one_task(maps, kernel):
+        return side_by_side(maps, kernel, padding=padding)
+    return _forward(maps, kernel, stride=stride, padding=padding)
+
+
+def _is_one_task(maps: Maps, kernel: Kernel) -> bool:
+    before, after = kernel.shape[2:]
+    work = math.prod(kernel.shape) / (before + after)
+    few = max(maps.shape[2], after) <= ONE_TASK
+    return maps.dtype == jnp.float32 and few and work >= WORTH_MOVING
+
+
+def _is_for_winograd(
+    maps: Maps, kernel: Kernel, stride: int, padding: Padding, channels: int
+) -> bool:
+    fits = maps.dtype == jnp.float32 and stride == 1 and kernel.shape[:2] == (3, 3)
+    if not fits or min(kernel.shape[2:]) < channels:
+        return False
+    return len(maps) * math.prod(winograd.tiles_of(maps, padding)) >= MANY_TILES
+
+
+def side_by_side(maps: Maps, kernel: Kernel, *, padding: Padding) -> Out:
+    """The convolution of all images as one, with zeros between neighbours; the stride is one.
+
+    Outputs at the zeros between two images see both, and are dropped.
+    """
+    count, height, width, before = maps.shape
+    left, right = padding[1]
+    across = width + left + right - kernel.shape[1] + 1
+    apart = max(width + max(0, left, right), across)
+    spread = jnp.pad(maps, ((0, 0), (0, 0), (0, apart - width), (0, 0)))
+    row = spread.transpose(1, 0, 2, 3).reshape(1, height, count * apart, before)
+    ends = (padding[0], (left, kernel.shape[1] - 1 - left))
+    out = _forward(row, kernel, stride=1, padding=ends)
+    out = out.reshape(out.shape[1], count, apart, out.shape[-1])
+    return out[:, :, :across].transpose(1, 0, 2, 3)
 
 
 def _backward_on_cpu(
     maps: Maps, kernel: Kernel, out: Out, *, stride: int, padding: Padding
 ) -> tuple[Maps, Kernel]:
     options = {"stride": stride, "padding": padding}
-    by_kernel = kernel_gradient(maps, out, size=kernel.shape[:2], **options)
+    if _is_for_winograd(maps, kernel, stride, padding, 2 * MANY_CHANNELS):
+        by_kernel = winograd.kernel_gradient(maps, out, padding=padding)
+    else:
+        by_kernel = kernel_gradient(maps, out, size=kernel.shape[:2], **options)
     is_product = _is_product(maps, kernel, stride, padding)
     by_maps = _maps_gradient_of_product if is_product else _maps_gradient
     return by_maps(maps, kernel, out, **options), by_kernel.astype(kernel.dtype)
@@ -150,11 +218,19 @@ def _maps_gradient(maps: Maps, kernel: Kernel, out: Out, *, stride: int, padding
             padding, maps.shape[1:3], kernel.shape[:2], out.shape[1:3], strict=True
         )
     ]
+    down, across = [
+        (size - 1 - zeros, image + zeros - dilated) for zeros, image, size, dilated in axes
+    ]
+    if _is_for_winograd(maps, kernel, stride, padding, MANY_CHANNELS):
+        return winograd.winograd(out, kernel, padding=(down, across), turned=True)
+    turned = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
+    if stride == 1:
+        return _direct(out, turned, stride=1, padding=(down, across))
     return lax.conv_general_dilated(
         out,
-        lax.rev(kernel, (0, 1)).swapaxes(2, 3),
+        turned,
         (1, 1),
-        [(size - 1 - zeros, image + zeros - dilated) for zeros, image, size, dilated in axes],
+        (down, across),
         lhs_dilation=(stride, stride),
         dimension_numbers=_AXES,
     )

@@ -2,17 +2,18 @@
 
     dL/dkernel[i, j] = sum over n, y, x of maps[n, s y + i - p, s x + j - p]^T @ dL/dout[n, y, x]
 
-One product gives it if all windows of the maps are written side by side, and so does one of half
-the work of writing: row r of the maps meets row y = (r + p - i) / s of dL/dout, so that the maps
-need shifts along x alone, next to shifts of dL/dout along y,
+One product gives it if all windows of the maps are written side by side, and so does one of a third
+of the writing for each row i of the kernel: row r of the maps meets row y = (r + p - i) / s of
+dL/dout, so that the maps need shifts along x alone, next to shifts of dL/dout along y,
 
     columns[n, r, x] = (maps[n, r, s x + j - p] for all j),
-    rows[n, r, x] = (dL/dout[n, (r + p - i) / s, x] for all i),
+    rows_i[n, r, x] = dL/dout[n, (r + p - i) / s, x],
 
-and ``columns^T @ rows`` has every (i, j) as a block. With a stride, rows r of one residue modulo s
-meet those i whose r + p - i is divisible by s, so that nothing is multiplied by zeros. What is
+and ``columns^T @ rows_i`` has every (i, j) as a block. With a stride, rows r of one residue modulo
+s meet those i whose r + p - i is divisible by s, so that nothing is multiplied by zeros. What is
 written is ``width * before + height * after`` numbers for each pixel instead of ``height * width *
 before``; the form that writes less is taken, so windows where images have one or three channels.
+The columns are written transposed: what XLA multiplies fastest on CPUs is rows with columns.
 
 Images come in groups, one after the other, whose matrices have about `GROUP_NUMBERS` entries, which
 is small enough for the caches of CPUs, and at least as many rows as columns, so that adding up the
@@ -21,7 +22,9 @@ products of the groups costs little beside multiplying.
 
 import functools
 import math
+from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -38,8 +41,8 @@ Maps = Float[Array, "n height width before"]
 Kernel = Float[Array, "size_y size_x before after"]
 Out = Float[Array, "n height_after width_after after"]
 
-GROUP_NUMBERS = 2**19
-"""Entries of the matrices of a group of images, unless one image has more: 2 MiB in float32."""
+GROUP_NUMBERS = 2**20
+"""Entries of the matrices of a group of images, unless one image has more: 4 MiB in float32."""
 
 
 def kernel_gradient(
@@ -52,17 +55,32 @@ def kernel_gradient(
     """
     of_group = functools.partial(_of_group, size=size, stride=stride, padding=padding)
     at_once = _images_at_once(maps, out, size)
-    count = max(1, len(maps) // at_once)
+    return sum_over_groups(of_group, maps, out, max(1, len(maps) // at_once))
+
+
+def sum_over_groups(
+    of_group: Callable[[Maps, Out], Kernel], maps: Maps, out: Out, count: int
+) -> Kernel:
+    """The sum of a function of the images over ``count`` groups of them, one after the other.
+
+    In at least float32. Images of zeros, which fill the last group, must add nothing.
+    """
     if count == 1:
         return of_group(maps, out)
-    maps, out = (_in_groups(rows, count) for rows in (maps, out))
-    zeros = jnp.zeros((*size, maps.shape[-1], out.shape[-1]), wide_dtype(maps))
+    groups = in_groups(maps, count), in_groups(out, count)
+    shape = jax.eval_shape(of_group, *(part[0] for part in groups)).shape
     summed, _ = lax.scan(
         lambda total, group: (total + of_group(*group), None),
-        varying_like(zeros, (maps, out)),
-        (maps, out),
+        varying_like(jnp.zeros(shape, wide_dtype(maps)), groups),
+        groups,
     )
     return summed
+
+
+def in_groups(images: Float[Array, "n *maps"], count: int) -> Float[Array, "count group *maps"]:
+    """Images in ``count`` groups, the last filled with zeros."""
+    whole = pad_rows(images, lacking(len(images), count))
+    return whole.reshape(count, -1, *images.shape[1:])
 
 
 def windows(
@@ -106,14 +124,25 @@ def _of_residue(
     first = max(0, -(shift // stride))
     end = max(first, min(count + len(own) - 1, -((shift - height) // stride)))
     met = padded[:, first * stride + shift :: stride][:, : end - first]
-    columns = windows(met, (1, width), (1, stride), (end - first, out.shape[2]))
+    columns = _turned_columns(met, width, stride, out.shape[2])
     nothing = jnp.zeros((), out.dtype)
-    rows = [
-        lax.pad(out, nothing, ((0, 0, 0), (back - first, end - back - count, 0), *[(0, 0, 0)] * 2))
-        for back in range(len(own))
-    ]
-    product = _over_pixels(columns, jnp.concatenate(rows, axis=-1))
-    return product.reshape(width, padded.shape[-1], len(own), -1).transpose(2, 0, 1, 3)
+    products = []
+    for back in range(len(own)):
+        ends = (back - first, end - back - count, 0)
+        rows = lax.pad(out, nothing, ((0, 0, 0), ends, *[(0, 0, 0)] * 2))
+        rows = rows.reshape(-1, out.shape[-1])
+        products.append(jnp.matmul(columns, rows, preferred_element_type=wide_dtype(out)))
+    return jnp.stack(products).reshape(len(own), width, padded.shape[-1], -1)
+
+
+def _turned_columns(
+    maps: Maps, width: int, stride: int, across: int
+) -> Float[Array, "entries pixels"]:
+    """What each row of the kernel sees at ``across`` positions of each row, a pixel a column."""
+    turned = maps.transpose(3, 0, 1, 2)
+    last = max(0, (across - 1) * stride + 1)
+    seen = [turned[..., x : x + last : stride].reshape(len(turned), -1) for x in range(width)]
+    return jnp.concatenate(seen)
 
 
 def _over_pixels(
@@ -147,9 +176,3 @@ def _images_at_once(maps: Maps, out: Out, size: tuple[int, ...]) -> int:
     fitting = max(1, GROUP_NUMBERS // (pixels * sum(entries)))
     least = -(-max(entries) // pixels)
     return max(2 ** int(math.log2(fitting)), 2 ** math.ceil(math.log2(least)))
-
-
-def _in_groups(images: Float[Array, "n *maps"], count: int) -> Float[Array, "count group *maps"]:
-    """Images in ``count`` groups, the last filled with zeros."""
-    whole = pad_rows(images, lacking(len(images), count))
-    return whole.reshape(count, -1, *images.shape[1:])

@@ -12,3 +12,7 @@ from hcl_jax.losses import choose_exchange
 from hcl_jax.parallel.global_loss import launch, objective
 
 __all__ = ["choose_exchange", "launch", "objective", "over_axis"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,15 +9,15 @@ from hcl_jax.system.processes import processes_where
 
 
 class Preemption:
-    """Which signal has asked this process to stop, None before one comes; see `preemption`."""
+    """Whether this process has been asked to stop, by which signal if by one; see `preemption`."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.requested = False
 
-    @property
-    def requested(self) -> bool:
-        """Whether this process has been asked to stop."""
-        return self.signal is not None
+    def request(self, by: signal.Signals | None = None) -> None:
+        """Asks this process to stop."""
+        self.signal, self.requested = by, True
 
     def requested_anywhere(self) -> bool:
         """Whether any process of the run has been asked to stop; to be called by all of them."""
@@ -40,7 +40,7 @@ def preemption(signals: Sequence[signal.Signals] = (signal.SIGTERM,)) -> Iterato
             signal.signal(number, handler)
 
     def record(number: int, frame: FrameType | None) -> None:
-        asked.signal = signal.Signals(number)
+        asked.request(signal.Signals(number))
         put_back()
 
     try:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from hcl_jax import augmentation, hscl
 from hcl_jax.augmentation import simclr, standardize, to_unit_floats
 from hcl_jax.conventions import Conventions
-from hcl_jax.data import CIFAR100, Split
-from hcl_jax.networks import PAPER, resnet
+from hcl_jax.data import Split
+from hcl_jax.networks import LINEAR, PAPER, Model, resnet
 from hcl_jax.networks.convolutions import convolve
 from hcl_jax.normalization import unit_ball
 from hcl_jax.training import (
@@ -25,37 +25,21 @@ from hcl_jax.training import (
     train_epoch,
     train_step,
 )
-from scripts.benchmarking.contenders import Contender, temporaries
+from scripts.benchmarking.contenders import Contender, say, temporaries
+from scripts.benchmarking.training_cases import Images, Recipe
+from scripts.experiments.networks import NETWORKS, NetworkInputs
 
 
-class Recipe(NamedTuple):
-    """What every contender trains.
-
-    Attributes:
-        depth: depth of the residual network.
-        width: channels of its stem.
-        dim: dimension of the embeddings.
-        beta: hardness.
-        draws: K of the sampled estimator.
-        key: key that draws the weights.
-    """
-
-    depth: Literal[18, 50]
-    width: int
-    dim: int
-    beta: float
-    draws: int
-    key: PRNGKeyArray
-
-
-def recipe_program(recipe: Recipe, batch: int, dtype: str, *, sampled: bool) -> Program:
+def recipe_program(recipe: Recipe, dtype: str, *, sampled: bool) -> Program:
     """The program of a recipe: with K drawn negatives, as in the authors' code, or exact."""
-    mean, std = CIFAR100.statistics
+    statistics = recipe.statistics
     return Program(
-        resnet(recipe.dim, depth=recipe.depth, width=recipe.width, head=PAPER, dtype=dtype),
+        _network(recipe, dtype),
         optax.adam(1e-3),
-        batch,
-        standardization=functools.partial(standardize, mean=mean, std=std),
+        recipe.batch,
+        standardization=None
+        if statistics is None
+        else functools.partial(standardize, mean=statistics.mean, std=statistics.std),
         conventions=Conventions(
             self_positives=sampled,
             self_negatives=sampled,
@@ -64,34 +48,43 @@ def recipe_program(recipe: Recipe, batch: int, dtype: str, *, sampled: bool) -> 
     )
 
 
+def _network(recipe: Recipe, dtype: str) -> Model:
+    """The network that `scripts.train` has for the case, but for the width of residual ones."""
+    if recipe.is_residual:
+        return resnet(recipe.dim, depth=recipe.depth, width=recipe.width, head=PAPER, dtype=dtype)
+    inputs = NetworkInputs(recipe.image_shape, recipe.classes, recipe.dim, LINEAR)
+    return NETWORKS[recipe.network](inputs)
+
+
 def contenders(
-    images: UInt8[np.ndarray, "n side side 3"],
+    images: Images,
     labels: Int[np.ndarray, " n"],
     recipe: Recipe,
-    batch: int,
     dtypes: tuple[str, ...],
     device: Any,
+    *,
+    whole: bool,
 ) -> list[Contender]:
-    """Our steps in each dtype, an epoch of the exact estimator in the first, and parts of a step.
+    """Our steps in each dtype, and an epoch of the exact estimator in the first.
 
-    The images are those of an epoch, and those of the steps its first batch.
+    The images are those of an epoch, and those of the steps its first batch. The `whole` list has
+    steps of the sampled estimator and parts of a step too.
     """
     split = jax.device_put(Split(jnp.asarray(images), jnp.asarray(labels)), device)
-    first = Split(split.images[:batch], split.labels[:batch])
+    first = Split(split.images[: recipe.batch], split.labels[: recipe.batch])
     found = []
     for dtype in dtypes:
-        for sampled in (True, False):
-            program = recipe_program(recipe, batch, dtype, sampled=sampled)
+        for sampled in (True, False) if whole else (False,):
+            program = recipe_program(recipe, dtype, sampled=sampled)
             name = f"ours, {f'sampled, K = {recipe.draws}' if sampled else 'exact'}, {dtype}"
             kind = "sampled" if sampled else "exact"
             step = jax.jit(functools.partial(train_step, program=program), donate_argnames="state")
             found.append(_training(name, kind, step, first, recipe, program))
-    program = recipe_program(recipe, batch, dtypes[0], sampled=False)
+    program = recipe_program(recipe, dtypes[0], sampled=False)
     epoch = functools.partial(train_epoch, program=program)
-    steps = len(labels) // batch
-    name = f"ours, epoch of {steps} steps, exact, {dtypes[0]}"
+    name = f"ours, epoch of {recipe.steps} steps, exact, {dtypes[0]}"
     found.append(_training(name, "epoch", jax.jit(epoch, donate_argnums=0), split, recipe, program))
-    return found + _parts(first, recipe, program)
+    return found + (_parts(first, recipe, program) if whole else [])
 
 
 def sampled_losses(
@@ -120,6 +113,7 @@ def _training(
 
     The first call tells the loss and the gradient norm of the first step.
     """
+    say(f"{recipe.name}: compiles {name}")
     state = jax.device_put(init_state(recipe.key, program), data.labels.device)
     target = traced_objective(supervised=True, beta=recipe.beta)
     compiled = function.lower(state, data, target).compile()

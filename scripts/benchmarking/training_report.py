@@ -1,6 +1,7 @@
 """The report of `scripts.benchmark_training`: tables of steps, parts, agreement and targets."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,75 +16,146 @@ from scripts.benchmarking.results import (
 from scripts.benchmarking.targets import Target, gate_result, gate_table
 from scripts.runs import markdown
 
+RESIDUAL = "{network} of width {width} with the paper's head, {batch} images of {side} x {side}"
+DESCRIBED = {
+    "mlp": "the perceptron of the synthetic classes, {batch} vectors",
+    "convnet": "the network for small gray images, {batch} images of 28 x 28",
+}
+"""What a case trains on; the others are residual networks."""
+
 
 def report(results: Results) -> str:
     """A Markdown page with the tables."""
     settings = results["settings"]
-    times = medians(results["contenders"])
-    rounds = len(results["contenders"][0]["seconds"])
     lines = [
         "# Training beside PyTorch",
         "",
         "`python -m scripts.benchmark_training`: "
         + origin_line(results, device=settings["device"]),
-        f"{settings['network']} of width {settings['width']} with the paper's head, "
-        f"{settings['batch']} images of {settings['side']} x {settings['side']}, Adam, HSCL with "
-        f"beta = {settings['beta']:g}. A step: bytes to floats, forward, backward, optimiser. "
-        "Median [quartiles]. Temporaries as XLA plans them; peak: resident memory of one call "
-        "beyond that before it (on a GPU, what is allocated).",
-        f"{rounds} rounds.{others_sentence(results['others'])}",
+        f"Adam, HSCL with beta = {settings['beta']:g}. A step: bytes to floats, forward, backward, "
+        "optimiser. Median [quartiles]. Temporaries as XLA plans them; peak: resident memory of "
+        "one call beyond that before it (on a GPU, what is allocated).",
+        "",
+        *_comparisons(results),
+    ]
+    for case in results["cases"]:
+        lines += _case(case, settings)
+    lines += _host(results)
+    return "\n".join([*lines, *target_lines(results)]) + "\n"
+
+
+def _comparisons(results: Results) -> list[str]:
+    """A row for each case: our step in an epoch beside the fastest of PyTorch in float32."""
+    rows = []
+    for case in results["cases"]:
+        times = medians(case["contenders"])
+        ours, theirs = compared_in_float32(case, times)
+        rows.append(
+            [
+                case["case"],
+                f"{1e3 * ours:.4g}",
+                f"{1e3 * theirs:.4g}",
+                f"{ours / theirs:.3g}",
+                f"{case['batch'] / ours:.4g}",
+                f"{case['batch'] / theirs:.4g}",
+            ]
+        )
+    header = ["case", "ours, ms", "torch, ms", "ours / torch", "ours, images/s", "torch, images/s"]
+    return [
+        "A step as the training program takes it, in an epoch that is one program, with the choice "
+        "of its images; beside the fastest of PyTorch's exact steps, on images that are there. "
+        "Both in float32.",
+        "",
+        *markdown.table(header, rows),
+    ]
+
+
+def compared_in_float32(case: Results, times: Mapping[str, float]) -> tuple[float, float]:
+    """Median seconds of a step of ours in an epoch, and of PyTorch's fastest exact step."""
+    (epoch,) = (c["name"] for c in case["contenders"] if c["mathematics"] == "epoch")
+    theirs = [
+        times[c["name"]]
+        for c in case["contenders"]
+        if c["mathematics"] == "exact"
+        and c["name"].startswith("torch")
+        and c["name"].endswith("float32")
+    ]
+    return times[epoch] / case["steps"], min(theirs)
+
+
+def _case(case: Results, settings: Mapping[str, Any]) -> list[str]:
+    """The tables of one case."""
+    times = medians(case["contenders"])
+    rounds = len(case["contenders"][0]["seconds"])
+    network = case["case"].rpartition("-")[0]
+    described = DESCRIBED.get(network, RESIDUAL).format(network=network, **{**settings, **case})
+    lines = [
+        "",
+        f"## {case['case']}",
+        "",
+        f"{described[0].upper()}{described[1:]}. {rounds} rounds.{others_sentence(case['others'])}",
         "",
     ]
     rows = []
-    steps = [c for c in results["contenders"] if c["mathematics"] in ("exact", "sampled")]
+    steps = [c for c in case["contenders"] if c["mathematics"] in ("exact", "sampled")]
     for c in sorted(steps, key=lambda c: times[c["name"]]):
-        rate = f"{settings['batch'] / times[c['name']]:.4g}"
-        rows.append([c["name"], quartiles(c["seconds"]), rate, *memory_cells(c)])
+        threads = case["threads"].get(c["name"])
+        name = c["name"] if threads is None else f"{c['name']}, threads: {threads}"
+        rate = f"{case['batch'] / times[c['name']]:.4g}"
+        rows.append([name, quartiles(c["seconds"]), rate, *memory_cells(c)])
     header = ["step", "ms", "images/s", "temporaries, MiB", "peak, MiB"]
     lines += markdown.table(header, rows)
-    lines += _agreement_table(results)
-    lines += _shares(results, times)
-    lines += _host(results)
-    return "\n".join([*lines, *target_lines(results, times)]) + "\n"
+    lines += _epoch(case, times)
+    lines += _agreement_table(case)
+    return lines + _shares(case, settings, times)
 
 
-def _agreement_table(results: Results) -> list[str]:
-    lines = ["", "## Agreement of the first step", ""]
-    lines += [
-        "Relative differences (allowed). Exact: from PyTorch in float32, uncompiled. Sampled: from "
-        "the mean of 16 draws; allowed is six standard deviations of one.",
+def _epoch(case: Results, times: Mapping[str, float]) -> list[str]:
+    (epoch,) = (c for c in case["contenders"] if c["mathematics"] == "epoch")
+    dtype = epoch["name"].rpartition(", ")[2]
+    alone = case["steps"] * times[f"ours, exact, {dtype}"]
+    return [
+        "",
+        f"An epoch of {case['steps']} steps as one program ({dtype}): "
+        f"{quartiles(epoch['seconds'])} ms; {case['steps']} times the step alone: "
+        f"{1e3 * alone:.4g} ms; ratio {times[epoch['name']] / alone:.3f}.",
+    ]
+
+
+def _agreement_table(case: Results) -> list[str]:
+    sampled = "Sampled: from the mean of 16 draws; allowed is six standard deviations of one."
+    has_sampled = any(c["mathematics"] == "sampled" for c in case["contenders"])
+    lines = [
+        "",
+        "Relative differences of the first step (allowed). Exact: from PyTorch in float32, "
+        f"uncompiled.{f' {sampled}' if has_sampled else ''}",
         "",
     ]
     rows = []
-    for name, numbers in results["agreement"].items():
+    for name, numbers in case["agreement"].items():
         cells = [f"{a:.1e} ({b:.1e})" for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
         rows.append([name, *cells, *[""] * (2 - len(cells))])
     return lines + markdown.table(["step", "loss", "gradient norm"], rows)
 
 
-def _shares(results: Results, times: Mapping[str, float]) -> list[str]:
-    """The parts of our steps, and what the host adds to them."""
-    settings = results["settings"]
+def _shares(case: Results, settings: Mapping[str, Any], times: Mapping[str, float]) -> list[str]:
+    """The parts of our steps, and what the host adds to them, where they were measured."""
+    parts = [c for c in case["contenders"] if c["mathematics"] == "part"]
+    if not parts:
+        return []
     ending = settings["dtype"][-1]
     exact = times[f"ours, exact, {ending}"]
-    lines = ["", "## Parts", "", f"Shares of our exact step in {ending}.", ""]
-    rows = []
-    for c in results["contenders"]:
-        if c["mathematics"] == "part":
-            share = f"{100 * times[c['name']] / exact:.2g}"
-            name = c["name"].removeprefix("part: ")
-            rows.append([name, quartiles(c["seconds"]), share])
-    lines += markdown.table(["", "ms", "share, %"], rows)
-    (epoch,) = (c for c in results["contenders"] if c["mathematics"] == "epoch")
-    alone = settings["steps"] * times[f"ours, exact, {settings['dtype'][0]}"]
-    lines += [
+    lines = [
         "",
-        f"An epoch of {settings['steps']} steps as one program ({settings['dtype'][0]}): "
-        f"{quartiles(epoch['seconds'])} ms; {settings['steps']} times the step alone: "
-        f"{1e3 * alone:.4g} ms; ratio {times[epoch['name']] / alone:.3f}. "
-        f"The convolution has {settings['width']} channels in and out, forward and backward.",
+        f"Parts of a step, as shares of our exact one in {ending}. The convolution has "
+        f"{settings['width']} channels in and out, forward and backward.",
+        "",
     ]
-    return lines
+    rows = []
+    for c in parts:
+        share = f"{100 * times[c['name']] / exact:.2g}"
+        rows.append([c["name"].removeprefix("part: "), quartiles(c["seconds"]), share])
+    return lines + markdown.table(["", "ms", "share, %"], rows)
 
 
 def _host(results: Results) -> list[str]:
@@ -94,11 +166,23 @@ def _host(results: Results) -> list[str]:
         "",
         "## The host",
         "",
-        f"The training program with {settings['network']} on the digits, {settings['host_batch']} "
+        f"The training program with resnet18 on the digits, {settings['host_batch']} "
         f"images in a step: an epoch of {host['steps']} steps takes {quartiles(host['seconds'])} "
         f"ms, in which the thread of the host works {quartiles(host['host'])} ms, "
         f"{100 * share:.2g} %. The host acts once an epoch, whatever its length.",
     ]
+
+
+ON_GPUS = "resnet50-512"
+"""The case whose targets are for GPUs."""
+
+ON_CPUS = {
+    "mlp-256": (19, 1.0, 0.8),
+    "convnet-512": (20, 1 / 1.5, 1 / 2),
+    "resnet18-32": (19, 1.0, 0.8),
+    "resnet18-128": (19, 1.0, 0.8),
+}
+"""The numbers of targets on CPUs by case; the ratio of our step to PyTorch's: gate and aim."""
 
 
 def training_targets(draws: int) -> list[Target]:
@@ -114,12 +198,22 @@ def training_targets(draws: int) -> list[Target]:
     ]
 
 
-def target_lines(results: Results, times: Mapping[str, float]) -> list[str]:
-    """The section on targets, which are for one network, batch size and device."""
+def target_lines(results: Results) -> list[str]:
+    """The section on targets: those of steps on CPUs, and those of ResNet-50 on a GPU."""
     settings = results["settings"]
-    wanted = ("gpu", "resnet50", 512)
-    fits = (settings["device"], settings["network"], settings["batch"]) == wanted
-    targets = training_targets(settings["draws"])
-    compared = [gate_result(target, times if fits else {}) for target in targets]
-    title = ["", "## Targets", "", "ResNet-50, batch 512, on a GPU.", ""]
+    title = ["", "## Targets", ""]
+    times = {case["case"]: medians(case["contenders"]) for case in results["cases"]}
+    if settings["device"] == "gpu":
+        found = times.get(ON_GPUS, {})
+        compared = [gate_result(one, found) for one in training_targets(settings["draws"])]
+        title += ["ResNet-50, batch 512, on a GPU.", ""]
+        return [*title, *gate_table(compared, with_rows=False)]
+    compared = []
+    for case in results["cases"]:
+        if case["case"] in ON_CPUS:
+            number, gate, aim = ON_CPUS[case["case"]]
+            pair = (f"{case['case']}: ours", "torch")
+            target = Target(number, case["batch"], *pair, gate, aim, below=True)
+            both = compared_in_float32(case, times[case["case"]])
+            compared.append(gate_result(target, dict(zip(pair, both, strict=True))))
     return [*title, *gate_table(compared, with_rows=False)]

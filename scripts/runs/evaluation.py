@@ -45,6 +45,20 @@ class SplitEmbeddings(NamedTuple):
     test: Float[Array, "seed m dim"]
 
 
+class Evaluation(NamedTuple):
+    """What was measured after an epoch.
+
+    Attributes:
+        embeddings: the embeddings that were measured.
+        class_means: class means of the training set.
+        records: what is known of every seed, ready for JSON.
+    """
+
+    embeddings: SplitEmbeddings
+    class_means: Float[np.ndarray, "seed classes dim"]
+    records: list[dict[str, Any]]
+
+
 def place_dataset(dataset: Dataset | ImageSet, runner: Runner, budget_bytes: int) -> PlacedDataset:
     """Puts the splits of a data set on the devices, each if it is within the budget."""
 
@@ -64,7 +78,7 @@ def embed_splits(runner: Runner, states: TrainState, data: PlacedDataset) -> Spl
     )
 
 
-def evaluation_records(
+def evaluate(
     experiment: Experiment,
     runner: Runner,
     states: TrainState,
@@ -73,13 +87,13 @@ def evaluation_records(
     *,
     epoch: int,
     losses: Float[np.ndarray, " seed"] | None,
-) -> list[dict[str, Any]]:
-    """Measures the representations of all seeds; one record for each.
+) -> Evaluation:
+    """Measures the representations of all seeds.
 
     The embeddings are those of the states, after this epoch; the losses are its means, None before
     the first epoch.
     """
-    measured, accuracies = _measure(*embeddings, *_labels(data), data.num_classes)
+    means, measured, accuracies = _measure(*embeddings, *_labels(data), data.num_classes)
     numbers = jax.tree.map(np.asarray, measured._asdict() | accuracies)
     if experiment.probes:
         numbers |= _probes(runner, states, data, embeddings)
@@ -101,25 +115,16 @@ def evaluation_records(
             "dim": embeddings.train.shape[2],
         }
         records.append(record | {name: value[i].tolist() for name, value in numbers.items()})
-    return records
+    return Evaluation(embeddings, np.asarray(means), records)
 
 
-def class_means_of(
-    embeddings: SplitEmbeddings, data: PlacedDataset
-) -> Float[np.ndarray, "seed classes dim"]:
-    """The class means of the training set."""
-    labels, _ = _labels(data)
-    means = [geometry.class_means(one, labels, data.num_classes) for one in embeddings.train]
-    return np.stack([np.asarray(mean) for mean in means])
-
-
-def final_arrays(embeddings: SplitEmbeddings, data: PlacedDataset) -> dict[str, np.ndarray]:
+def final_arrays(evaluation: Evaluation, data: PlacedDataset) -> dict[str, np.ndarray]:
     """Embeddings of both splits and class means, with the seeds along the leading axis."""
     train_labels, test_labels = _labels(data)
     return {
-        "train_embeddings": np.asarray(embeddings.train),
-        "test_embeddings": np.asarray(embeddings.test),
-        "class_means": class_means_of(embeddings, data),
+        "train_embeddings": np.asarray(evaluation.embeddings.train),
+        "test_embeddings": np.asarray(evaluation.embeddings.test),
+        "class_means": evaluation.class_means,
         "train_labels": np.asarray(train_labels),
         "test_labels": np.asarray(test_labels),
     }
@@ -148,12 +153,12 @@ def _measure(
     train_labels: Int[Array, " n"],
     test_labels: Int[Array, " m"],
     num_classes: int,
-) -> tuple[geometry.Geometry, dict[str, Float[Array, " seed"]]]:
-    """Geometry of the training set and accuracies of class means, of every seed."""
+) -> tuple[Float[Array, "seed classes dim"], geometry.Geometry, dict[str, Float[Array, " seed"]]]:
+    """Class means and geometry of the training set, and accuracies of the means, of every seed."""
 
     def measure_one(
         embeddings: Float[Array, "n dim"], held_out: Float[Array, "m dim"]
-    ) -> tuple[geometry.Geometry, dict[str, Float[Array, ""]]]:
+    ) -> tuple[Float[Array, "classes dim"], geometry.Geometry, dict[str, Float[Array, ""]]]:
         means = geometry.class_means(embeddings, train_labels, num_classes)
         scores = evaluation.class_mean_scores(held_out, means)
         accuracies = {
@@ -162,7 +167,7 @@ def _measure(
         }
         nearest = evaluation.nearest_mean_scores(held_out, means)
         accuracies["nearest_mean"] = evaluation.top_k_accuracy(nearest, test_labels)
-        return geometry.measure(embeddings, train_labels, num_classes), accuracies
+        return means, geometry.measure(embeddings, train_labels, num_classes), accuracies
 
     return jax.vmap(measure_one)(train, test)
 

@@ -18,25 +18,16 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from hcl_jax.checkpoints import Checkpoints, Restored
-from hcl_jax.data import chunks
 from hcl_jax.system.preemption import Preemption, preemption
-from hcl_jax.training import (
-    Runner,
-    StepInfo,
-    Target,
-    TrainState,
-    epoch_batches,
-    simplex_targets,
-)
+from hcl_jax.training import Runner, Target, TrainState, run_epoch, simplex_targets
 from scripts.experiments.datasets import load_dataset
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import keys_of, objective_of
 from scripts.runs.evaluation import (
+    Evaluation,
     PlacedDataset,
-    SplitEmbeddings,
-    class_means_of,
     embed_splits,
-    evaluation_records,
+    evaluate,
     final_arrays,
     place_dataset,
 )
@@ -54,12 +45,14 @@ from scripts.runs.run_files import finished_results
 from scripts.runs.runners import runner_of
 from scripts.runs.runtime import ONE_DEVICE, Runtime
 
-STREAMED_BYTES = 2**27
-"""At most so much of a streamed set is in a chunk: 128 MiB."""
-
 
 def run(
-    experiment: Experiment, path: Path, progress: tqdm, runtime: Runtime = ONE_DEVICE
+    experiment: Experiment,
+    path: Path,
+    progress: tqdm,
+    runtime: Runtime = ONE_DEVICE,
+    *,
+    stop: Preemption | None = None,
 ) -> list[dict[str, Any]]:
     """Trains all seeds of an experiment and writes its run directory.
 
@@ -69,6 +62,7 @@ def run(
             unfinished one resumes from its last checkpoint.
         progress: a bar that counts steps.
         runtime: devices, data and checkpoints.
+        stop: whether to end early; by default signals are listened to, in the main thread only.
 
     Returns:
         The last evaluation of every seed.
@@ -96,7 +90,8 @@ def run(
             checkpoints = stack.enter_context(
                 Checkpoints(path / CHECKPOINTS, keep=runtime.keep, best="top1")
             )
-        stop = stack.enter_context(preemption(runtime.signals))
+        if stop is None:
+            stop = stack.enter_context(preemption(runtime.signals))
         return _Run(
             experiment, runtime, runner, data, directory, checkpoints, stop, progress
         ).finish()
@@ -119,21 +114,24 @@ class _Run:
         """Trains for all epochs that are left; returns the last evaluation."""
         epoch, states = self._begin()
         due, saved = evaluation_epochs(self.experiment), time.monotonic()
-        embeddings = None
+        found = None
         while epoch < self.experiment.epochs:
             epoch += 1
             losses, states = self._epoch(epoch, states)
-            records, embeddings = [], None
+            found = None
             if epoch in due or epoch == 0:
-                records, embeddings = self._evaluate(states, epoch, losses.mean(axis=1))
+                found = self._evaluate(states, epoch, losses.mean(axis=1))
+                self._record(found)
             stop = self.stop.requested_anywhere()
             late = time.monotonic() - saved >= self.runtime.checkpoint_seconds
             if stop or late or epoch == self.experiment.epochs:
-                self._save(epoch, states, records)
+                self._save(epoch, states, [] if found is None else found.records)
                 saved = time.monotonic()
             if stop and epoch < self.experiment.epochs:
                 self._end_early(epoch)
-        return self._write_results(states, embeddings)
+        if found is None:  # the last evaluation was in another process
+            found = self._evaluate(states, epoch, None)
+        return self._write_results(found)
 
     def _begin(self) -> tuple[int, TrainState]:
         """The epoch after which training begins or resumes, and the states there."""
@@ -143,7 +141,7 @@ class _Run:
             self.directory.begin()
             states = self.runner.init(keys_of(self.experiment))
             if first == 0:
-                self._evaluate(states, 0, None)
+                self._record(self._evaluate(states, 0, None))
             return first, states
         for rejected in restored.rejected:
             self.progress.write(f"not used: {rejected}", file=sys.stderr)
@@ -169,15 +167,14 @@ class _Run:
         second = epoch == epoch_before_training(self.experiment) + 2
         profile = self.runtime.profile if second else None
         with jax.profiler.trace(str(profile)) if profile else contextlib.nullcontext():
-            states, infos = self._steps(states, self._target(epoch))
+            states, infos = run_epoch(self.runner, states, self.data.trained, self._target(epoch))
             finite = self.runner.fetch(self.runner.all_finite(states))
             infos, finite = jax.tree.map(np.asarray, (infos, finite))
         check_finite_steps(infos, finite, epoch, self.experiment, self.directory)
-        self.progress.update(infos.loss.shape[1])
-        self.progress.set_postfix_str(
-            f"{self.experiment.data_label} {self.experiment.method} loss {infos.loss.mean():.4f}",
-            refresh=False,
-        )
+        shown = f"{self.experiment.data_label} {self.experiment.method}"
+        with self.progress.get_lock():  # other runs may share the bar
+            self.progress.update(infos.loss.shape[1])
+            self.progress.set_postfix_str(f"{shown} loss {infos.loss.mean():.4f}", refresh=False)
         if epoch == 0:
             states = self.runner.restart(states)
         return infos.loss, states
@@ -188,29 +185,13 @@ class _Run:
             return objective_of(self.experiment)
         return simplex_targets(self.data.num_classes, self.experiment.embedding_dim)
 
-    def _steps(self, states: TrainState, target: Target) -> tuple[TrainState, StepInfo]:
-        split, resident = self.data.trained
-        if resident is not None:
-            states, infos = self.runner.train_epoch(states, resident, target)
-            return states, self.runner.fetch(infos)
-        size = self.experiment.images_per_step
-        state = jax.tree.map(lambda leaf: leaf[0], self.runner.fetch(states))
-        order = np.asarray(epoch_batches(state, split.labels, self.runner.program))
-        infos, put = [], self.runner.split_batches
-        steps = max(1, STREAMED_BYTES // (size * split.images[:1].nbytes))
-        with contextlib.closing(chunks(split, order, steps_per_chunk=steps, put=put)) as coming:
-            for batches in coming:
-                states, info = self.runner.train_batches(states, batches, target)
-                infos.append(jax.tree.map(np.asarray, self.runner.fetch(info)))
-        return states, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *infos)
-
     def _evaluate(
         self, states: TrainState, epoch: int, losses: Float[np.ndarray, " seed"] | None
-    ) -> tuple[list[dict[str, Any]], SplitEmbeddings]:
+    ) -> Evaluation:
         embeddings = embed_splits(self.runner, states, self.data)
         steps = max(epoch, 0) * steps_per_epoch(self.experiment, self.runtime)
         check_finite_embeddings(embeddings, steps, epoch, self.experiment, self.directory)
-        records = evaluation_records(
+        return evaluate(
             self.experiment,
             self.runner,
             states,
@@ -219,10 +200,11 @@ class _Run:
             epoch=epoch,
             losses=losses,
         )
-        self.directory.append_class_means(class_means_of(embeddings, self.data))
-        for record in records:
+
+    def _record(self, evaluation: Evaluation) -> None:
+        self.directory.append_class_means(evaluation.class_means)
+        for record in evaluation.records:
             self.directory.append(record)
-        return records, embeddings
 
     def _save(self, epoch: int, states: TrainState, records: list[dict[str, Any]]) -> None:
         if self.checkpoints is None:
@@ -243,13 +225,9 @@ class _Run:
             f"{self.experiment.epochs}"
         )
 
-    def _write_results(
-        self, states: TrainState, embeddings: SplitEmbeddings | None
-    ) -> list[dict[str, Any]]:
-        """Writes the results; embeds once more if the last evaluation was in another process."""
-        if embeddings is None:
-            embeddings = embed_splits(self.runner, states, self.data)
+    def _write_results(self, evaluation: Evaluation) -> list[dict[str, Any]]:
+        """Writes the results, which are those that were recorded, and the embeddings."""
         last = self.experiment.epochs
         results = [record for record in self.directory.records() if record["epoch"] == last]
-        self.directory.finish(results, final_arrays(embeddings, self.data))
+        self.directory.finish(results, final_arrays(evaluation, self.data))
         return results

@@ -16,12 +16,10 @@ from markupsafe import Markup
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from scripts.theory_report.formulas import mathml
+from scripts.theory_report.wording import without_lone_signs
 
 ROOT = Path(__file__).parents[2]
 PROOF = re.compile(r"\W*Proof\b[^.]*\.")
-PUNCTUATION = re.compile(r"(</math></span>)([,.;:)])")
-"""What must not begin a line."""
-
 STATEMENT = re.compile(r"^> \*\*([^*]+?)\.?\*\*", re.MULTILINE)
 
 
@@ -168,9 +166,7 @@ def _folded(parser: MarkdownIt, tokens: list[Token]) -> Iterator[Markup]:
         if beginning:
             proving = True
             yield Markup("<details class='proof'><summary>Proof</summary>")
-        yield Markup(
-            PUNCTUATION.sub(r"\1&#8288;\2", parser.renderer.render(block, parser.options, {}))
-        )
+        yield without_lone_signs(parser.renderer.render(block, parser.options, {}))
         if proving and "∎" in words:
             proving = False
             yield Markup("</details>")

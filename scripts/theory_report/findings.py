@@ -1,11 +1,11 @@
-"""Measuring claims: what was found, how long it took, and whether it is as required."""
+"""What was found of claims, how long it took, and whether it is as required."""
 
-import time
-from collections.abc import Callable, Iterable, Sequence
-from textwrap import shorten
+from collections.abc import Iterable, Sequence
+from textwrap import shorten, wrap
 from typing import Any, NamedTuple
 
-from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
+from scripts.theory_report.wording import plain
+from theory.checking import Claim, Control, Evidence, Measurement, Verdict
 from theory.open_questions import OPEN
 
 
@@ -29,38 +29,27 @@ class Finding(NamedTuple):
         return {str(v): n for v, n in self.measurement.verdicts.items() if n}
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for `results.json`."""
+        """Everything, for `results.json`, as text."""
         found = self.measurement
         return {
             "claim": self.claim.name,
-            "control": None if self.control is None else self.control.name,
-            "dropped": None if self.control is None else self.control.dropped,
-            "statement": self.claim.statement,
+            "control": None if self.control is None else plain(self.control.name),
+            "dropped": None if self.control is None else plain(self.control.dropped),
+            "statement": plain(self.claim.statement),
             "reference": self.claim.reference,
-            "hypotheses": self.claim.hypotheses,
+            "hypotheses": plain(self.claim.hypotheses),
             "evidence": str(self.claim.evidence),
             "as_required": self.as_required,
             "verdicts": self.verdict_counts(),
             "models": found.models,
             "least_slack": found.least_slack,
             "seed": found.seed,
-            "details": dict(found.details),
+            "details": {
+                plain(name): plain(value) if isinstance(value, str) else value
+                for name, value in found.details.items()
+            },
             "seconds": round(self.seconds, 3),
         }
-
-
-def run(
-    claims: Iterable[Claim], effort: Effort, *, progress: Callable[[], object] = lambda: None
-) -> list[Finding]:
-    """Measures each claim and then its controls; `progress` is called after each measurement."""
-    found = []
-    for claim in claims:
-        for control in (None, *claim.controls):
-            start = time.perf_counter()
-            measured = (claim if control is None else control).measure(effort)
-            found.append(Finding(claim, control, measured, time.perf_counter() - start))
-            progress()
-    return found
 
 
 def grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[Finding]]]:
@@ -96,7 +85,7 @@ def text_table(findings: Iterable[Finding]) -> str:
     for main, controls in grouped(findings):
         lines += [_line(main, controls), *_complaints(main, controls)]
     meaning = "; ".join(f"{letter} {evidence}" for evidence, letter in LETTERS.items())
-    questions = (shorten(f"open: {one.question}", WIDTH) for one in OPEN)
+    questions = (shorten(f"open: {plain(one.question)}", WIDTH) for one in OPEN)
     return "\n".join([*lines, f"\n{meaning}", *LEGEND, *questions])
 
 
@@ -117,14 +106,15 @@ def _line(main: Finding, controls: Sequence[Finding]) -> str:
 
 
 def _complaints(main: Finding, controls: Sequence[Finding]) -> list[str]:
-    """What is wrong with a claim or its controls, a line each."""
+    """What is wrong with a claim or its controls, a line each, and what the claim says."""
     verdicts = main.measurement.verdicts
     bad = [f"{verdicts[verdict]} {verdict}" for verdict in FAILURES if verdicts[verdict]]
     if not bad and not main.as_required:
         bad = ["nothing was found that bears the claim out"]
     bad += [
-        f"control does not fail: {control.control.name}"
+        f"control does not fail: {plain(control.control.name)}"
         for control in controls
         if control.control is not None and not control.as_required
     ]
-    return [f"      {line}" for line in bad]
+    said = wrap(plain(main.claim.statement), WIDTH - 6) if bad else []
+    return [f"      {line}" for line in (*bad, *said)]

@@ -69,7 +69,7 @@ def growth_with_hardness(effort: Effort) -> "Figure":
     with ctx.workprec(BITS):
         losses = [exact_losses(replace(model, eta=Exponential(beta))) for beta in betas]
         at_nc = [float(hucl_at_collapse(3, 2, PSI, Exponential(beta))) for beta in betas]
-    figure, [axes] = blank_figure("hardness beta (negative: softened)", "loss", size=SIZE)
+    figure, [axes] = blank_figure(r"hardness $\beta$ (negative: softened)", "loss", size=SIZE)
     grid = [float(beta) for beta in betas]
     axes.plot(grid, [float(x.hscl) for x in losses], label="HSCL, a random representation")
     axes.plot(grid, [float(x.hucl) for x in losses], label="HUCL, a random representation")
@@ -90,12 +90,12 @@ def growth_with_negatives(effort: Effort) -> "Figure":
         limit = exact_losses(model, limit=True)
         finite = [exact_losses(replace(model, k=k)) for k in ks]
     figure, [axes] = blank_figure(
-        "number of negatives k", "loss for infinitely many minus loss for k", size=SIZE
+        "number of negatives $k$", "loss for infinitely many minus loss for $k$", size=SIZE
     )
     for name in ("scl", "hscl", "ucl", "hucl"):
         gaps = [float(getattr(limit, name) - getattr(x, name)) for x in finite]
         axes.loglog(ks, gaps, "o-", label=name.upper())
-    axes.loglog(ks, [gaps[0] / k for k in ks], ":", color="grey", label="1/k")
+    axes.loglog(ks, [gaps[0] / k for k in ks], ":", color="grey", label="$1/k$")
     axes.set_xticks(ks, labels=[str(k) for k in ks])
     axes.minorticks_off()
     axes.legend(loc="lower left")
@@ -110,34 +110,34 @@ def values_at_collapse(effort: Effort) -> Table:
             hucl = [hucl_at_collapse(classes, 1, PSI, Exponential(Fraction(b))) for b in (1, 5)]
             row = (supervised_bound(classes, 1, PSI), unsupervised_bound(classes, 1, PSI), *hucl)
             rows.append((classes, *(f"{float(value):.9f}" for value in row)))
-    return Table(("C", "SCL = HSCL", "UCL", "HUCL, beta = 1", "HUCL, beta = 5"), rows)
+    return Table(("$C$", "SCL = HSCL", "UCL", r"HUCL, $\beta = 1$", r"HUCL, $\beta = 5$"), rows)
 
 
 SECTIONS = (
     Section(
         "The way to neural collapse",
-        "How far the four losses are above the bounds on a straight way to neural collapse, C = 3, "
-        "two points a class, k = 2, beta = 2. SCL, HSCL and UCL come down to their bounds; HUCL "
-        "stays above the bound of UCL, which no representation attains under HUCL.",
+        "How far the four losses are above the bounds on a straight way to neural collapse, "
+        r"$C = 3$, two points a class, $k = 2$, $\beta = 2$. SCL, HSCL and UCL come down to their "
+        "bounds; HUCL stays above the bound of UCL, which no representation attains under HUCL.",
         place="docs/theory.md, the losses at NC",
         figure=approach_to_collapse,
     ),
     Section(
         "Hardness",
-        "The hardened losses are non-decreasing in beta, negative beta included; at beta = 0 they "
-        "are SCL and UCL.",
+        r"The hardened losses are non-decreasing in $\beta$, negative $\beta$ included; at "
+        r"$\beta = 0$ they are SCL and UCL.",
         place="docs/theory.md, Theorem 1",
         figure=growth_with_hardness,
     ),
     Section(
         "The number of negatives",
-        "The loss with k negatives approaches that with infinitely many from below, like 1/k.",
+        "The loss with $k$ negatives approaches that with infinitely many from below, like $1/k$.",
         place="docs/theory.md, the number of negatives",
         figure=growth_with_negatives,
     ),
     Section(
         "Losses at neural collapse",
-        "InfoNCE with alpha = q = tau = 1 and k = 1, from the closed forms.",
+        r"InfoNCE with $\alpha = q = \tau = 1$ and $k = 1$, from the closed forms.",
         place="docs/theory.md, the losses at NC",
         table=values_at_collapse,
     ),

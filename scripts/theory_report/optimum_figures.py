@@ -29,30 +29,31 @@ CURVE_CLASSES = (2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
 
 def profile_figure(effort: Effort) -> "Figure":
     """``L_k(delta)`` for several beta, with NC and the minimiser marked."""
-    figure, [axes] = blank_figure("gap delta", "L_k(delta)")
+    figure, [axes] = blank_figure(r"gap $\delta$", r"$L_k(\delta)$")
     deltas = np.linspace(0.0, 3.0, 121)
     for beta in BETAS:
         values = [_hucl(beta, delta) for delta in deltas]
-        (line,) = axes.plot(deltas, values, label=f"beta = {beta:g}")
+        (line,) = axes.plot(deltas, values, label=rf"$\beta = {beta:g}$")
         if beta > 0:
             best = floor(
                 num_classes=PROFILE.num_classes, k=2, psi=PROFILE.psi, beta=arb(beta)
             ).delta
             axes.plot(float(best), _hucl(beta, float(best)), "o", color=line.get_color())
     axes.axvline(float(nc_gap(PROFILE.num_classes)), color="0.5", linestyle="--", label="NC")
-    axes.set_title(f"HUCL of collapsed classes, {PROFILE}; dots: minima")
+    axes.set_title(r"HUCL of collapsed classes, $C = 4$, $k = 2$, $q = \tau = 1$; dots: minima")
     axes.legend()
     return figure
 
 
 def threshold_figure(effort: Effort) -> "Figure":
     """beta_c against C for several k."""
-    figure, [axes] = blank_figure("number of classes C", "beta_c")
+    figure, [axes] = blank_figure("number of classes $C$", r"$\beta_c$")
     for k in NEGATIVES:
         values = [threshold(ProfileParameters(c, k)).middle for c in CURVE_CLASSES]
-        axes.plot(CURVE_CLASSES, values, ".-", label=f"k = {'infinity' if k is None else k}")
+        shown = r"\infty" if k is None else k
+        axes.plot(CURVE_CLASSES, values, ".-", label=rf"$k = {shown}$")
     axes.set_xscale("log")
-    axes.set_title("Hardness up to which neural collapse minimises HUCL (q = 1, temperature 1)")
+    axes.set_title(r"Hardness up to which neural collapse minimises HUCL ($q = \tau = 1$)")
     axes.legend()
     return figure
 
@@ -63,7 +64,7 @@ def optimum_figure(effort: Effort) -> "Figure":
 
     from theory.free_features.minimisation import MinimisationProblem, PopulationLoss, minimise
 
-    figure, [axes] = blank_figure("beta", "HUCL")
+    figure, [axes] = blank_figure(r"$\beta$", "HUCL")
     profile, hardnesses = ProfileParameters(4, 1), np.linspace(0.2, 8.0, 40)
     gap = ball(nc_gap(4))
     at_nc = [float(taylor(profile, arb(b), gap, terms=1)[0]) for b in hardnesses]
@@ -78,8 +79,8 @@ def optimum_figure(effort: Effort) -> "Figure":
     axes.plot(hardnesses, at_nc, label="neural collapse")
     axes.plot(hardnesses, lowest, label="Theorem 4")
     axes.plot(tried, [minimiser.value for minimiser in found], "o", label="minimisation")
-    axes.axvline(threshold(profile).middle, color="0.5", linestyle="--", label="beta_c")
-    axes.set_title("Minimum of HUCL over the unit ball, C = 4, k = 1")
+    axes.axvline(threshold(profile).middle, color="0.5", linestyle="--", label=r"$\beta_c$")
+    axes.set_title("Minimum of HUCL over the unit ball, $C = 4$, $k = 1$")
     axes.legend()
     return figure
 
@@ -97,14 +98,16 @@ def trajectory_figure(effort: Effort) -> "Figure":
         left.axhline(value, color="0.5", linestyle="--")
         above = 4 if name == "minimum" else -12
         left.annotate(name, (0, value), xytext=(0, above), textcoords="offset points")
-    figure.suptitle(f"One loss, two gradients: C = {num_classes}, beta = {beta:g}, k = infinity")
+    figure.suptitle(
+        rf"One loss, two gradients: $C = {num_classes}$, $\beta = {beta:g}$, $k = \infty$"
+    )
     left.legend()
     return figure
 
 
 def minimiser_figure(effort: Effort) -> "Figure":
     """The norm of the optimal simplex ETF against beta, k = infinity."""
-    figure, [axes] = blank_figure("beta", "norm of the optimal frame")
+    figure, [axes] = blank_figure(r"$\beta$", "norm of the optimal frame")
     hardnesses = np.geomspace(0.2, 50.0, 80)
     for num_classes in (2, 4, 10, 100):
         gap = float(nc_gap(num_classes))
@@ -114,8 +117,8 @@ def minimiser_figure(effort: Effort) -> "Figure":
         ]
         axes.plot(hardnesses, np.sqrt(np.minimum(1.0, np.array(deltas) / gap)), label=num_classes)
     axes.set_xscale("log")
-    axes.set_title("Beyond beta_c the frame shrinks (unit ball, d = C - 1, k = infinity)")
-    axes.legend(title="C")
+    axes.set_title(r"Beyond $\beta_c$ the frame shrinks (unit ball, $d = C - 1$, $k = \infty$)")
+    axes.legend(title="$C$")
     return figure
 
 
@@ -127,17 +130,17 @@ def _hucl(beta: float, delta: float) -> float:
 SECTIONS = (
     Section(
         "HUCL of collapsed classes against their gap",
-        "L_k(delta) is the HUCL of a simplex ETF (simplex equiangular tight frame) whose "
-        "similarities are larger by delta within a class than between classes. NC minimises HUCL "
-        "in the unit ball where the minimum (dot) lies at its gap C / (C - 1) (dashed line) or "
+        r"$L_k(\delta)$ is the HUCL of a simplex ETF (simplex equiangular tight frame) whose "
+        r"similarities are larger by $\delta$ within a class than between classes. NC minimises "
+        "HUCL in the unit ball where the minimum (dot) lies at its gap $C/(C-1)$ (dashed line) or "
         "beyond it.",
         place="docs/hucl_optimum.md, section 1",
         figure=profile_figure,
     ),
     Section(
-        "The threshold beta_c",
-        "Up to beta_c NC minimises HUCL in the unit ball, beyond it does not. The threshold grows "
-        "slowly with the number of classes and falls with k.",
+        r"The threshold $\beta_c$",
+        r"Up to $\beta_c$ NC minimises HUCL in the unit ball, beyond it does not. The threshold "
+        "grows slowly with the number of classes and falls with $k$.",
         place="docs/hucl_optimum.md, section 5",
         figure=threshold_figure,
     ),
@@ -150,16 +153,16 @@ SECTIONS = (
     ),
     Section(
         "The size of the optimal frame",
-        "Beyond beta_c the optimal simplex ETF is smaller than NC, whose norm is 1.",
+        r"Beyond $\beta_c$ the optimal simplex ETF is smaller than NC, whose norm is 1.",
         place="docs/hucl_optimum.md, section 4",
         figure=minimiser_figure,
     ),
     Section(
         "Detached weights lead to NC, the full gradient near the minimum of HUCL",
-        "Detached: the weights of the negatives count as constants to differentiation. In C - 1 "
-        "dimensions the full gradient ends at class means of norm one with unequal gaps, a little "
-        "above the minimum, which is that of a shrunk simplex ETF. The distance is that of the "
-        "class means to a simplex ETF, relative, in the Frobenius norm.",
+        "Detached: the weights of the negatives count as constants to differentiation. In "
+        "$C - 1$ dimensions the full gradient ends at class means of norm one with unequal gaps, a "
+        "little above the minimum, which is that of a shrunk simplex ETF. The distance is that of "
+        "the class means to a simplex ETF, relative, in the Frobenius norm.",
         place="docs/hucl_optimum.md, section 7",
         figure=trajectory_figure,
     ),

@@ -30,7 +30,7 @@ from theory.model.psi_kinds import InfoNCE
 from theory.optimum.profile import ProfileParameters
 from theory.optimum.threshold import threshold
 
-PROBLEM = ["C", "d", "points", "k", "constraint", "loss"]
+PROBLEM = ["$C$", "$d$", "points", "$k$", "constraint", "loss"]
 SHAPE = ["gaps found", "mean norm", "zero sum", "within class"]
 
 
@@ -40,8 +40,9 @@ def threshold_table(effort: Effort = Effort.FULL) -> Table:
     for profile in profiles(effort):
         row = rows.setdefault(profile.num_classes, [str(profile.num_classes)])
         row.append(f"{threshold(profile).middle:.6f}")
-    columns = [f"k={k}" for k in (1, 2, 4, 8, "oo")] + [f"k=q={k}" for k in (2, 4, 8)]
-    return Table(["C", *columns], list(rows.values()))
+    columns = [rf"$k = {k}$" for k in (1, 2, 4, 8, r"\infty")]
+    columns += [f"$k = q = {k}$" for k in (2, 4, 8)]
+    return Table(["$C$", *columns], list(rows.values()))
 
 
 def temperature_table(effort: Effort = Effort.FULL) -> Table:
@@ -55,7 +56,7 @@ def temperature_table(effort: Effort = Effort.FULL) -> Table:
             beta = threshold(ProfileParameters(num_classes, None, InfoNCE(tau=tau))).middle
             numbers = (f"{float(tau):g}", f"{beta:.6g}", f"{beta * float(tau):.6g}")
             rows.append([str(num_classes), *numbers])
-    return Table(["C", "temperature", "beta_c", "beta_c times temperature"], rows)
+    return Table(["$C$", r"$\tau$", r"$\beta_c$", r"$\beta_c \tau$"], rows)
 
 
 def batch_table(effort: Effort = Effort.FULL) -> Table:
@@ -65,17 +66,19 @@ def batch_table(effort: Effort = Effort.FULL) -> Table:
     for num_classes in (2, 10, 100)[: effort.choose(2, 3, 3)]:
         found = (threshold(ProfileParameters(num_classes, None, per_class=m)) for m in sizes)
         rows.append([str(num_classes), *(f"{bracket.middle:.5f}" for bracket in found)])
-    return Table(["C", *(f"m={m}" for m in sizes[:-1]), "population"], rows)
+    return Table(["$C$", *(f"$m = {m}$" for m in sizes[:-1]), "population"], rows)
 
 
 def window_table(effort: Effort = Effort.FULL) -> Table:
     """The hardnesses at which shrinking NC lowers the HUCL of random batches."""
-    rows = [[str(c), str(n), "never, up to 40"] for c, n in random_batches.FEW]
-    found = random_batches.windows(effort).details.items()
-    for name, window in found:
-        num_classes, negatives = name.replace("C=", "").split(" N=")
-        rows.append([num_classes, negatives, str(window)])
-    return Table(["C", "N", "beta"], sorted(rows, key=lambda row: (int(row[0]), int(row[1]))))
+    rows, enough = [], random_batches.ENOUGH[: effort.choose(4, 7, 7)]
+    for num_classes, negatives in sorted((*random_batches.FEW, *enough)):
+        shown = "never, up to 40"
+        if (num_classes, negatives) not in random_batches.FEW:
+            window = random_batches.window_of(num_classes, negatives)
+            shown = f"{float(window.opens[1]):.3f} to {float(window.closes[0]):.3f}"
+        rows.append([str(num_classes), str(negatives), shown])
+    return Table(["$C$", "$N$", r"$\beta$"], rows)
 
 
 def optimum_table(effort: Effort) -> Table:
@@ -93,9 +96,8 @@ def low_dimension_table(effort: Effort) -> Table:
     """Minima for ``d < C - 1``, where no simplex ETF exists and no bound is attained."""
     pairs = ((3, 1), (4, 2), (5, 2), (6, 2), (6, 3))[: effort.choose(1, 2, 5)]
     losses = [PopulationLoss(s, beta) for s in (True, False) for beta in (0.0, 1.0, 5.0, 20.0)]
-    return _table_above_a_bound(
-        "bound for d >= C - 1", [MinimisationProblem(c, 1, d, 1) for c, d in pairs], losses, effort
-    )
+    problems = [MinimisationProblem(c, 1, d, 1) for c, d in pairs]
+    return _table_above_a_bound(r"bound for $d \ge C - 1$", problems, losses, effort)
 
 
 def sphere_table(effort: Effort) -> Table:
@@ -120,8 +122,8 @@ def end_table(effort: Effort = Effort.FULL) -> Table:
             gaps = f"{end.least_gap:.3f} to {end.largest_gap:.3f}"
             norms = f"{1 - end.off_sphere:.2f}"
             rows.append([*problem, f"{loss:.6f}", f"{least:.6f}", share, gaps, f"{gap:.3f}", norms])
-    header = ["C", "beta", "d", "loss", "minimum", "share of the way left", "gaps", "delta*"]
-    return Table([*header, "least norm"], rows)
+    header = ["$C$", r"$\beta$", "$d$", "loss", "minimum", "share of the way left", "gaps"]
+    return Table([*header, r"$\delta^\ast$", "least norm"], rows)
 
 
 def training_table(effort: Effort) -> Table:
@@ -163,7 +165,7 @@ def _minimised(
 
 def _names(problem: MinimisationProblem, objective: PopulationLoss) -> list[str]:
     """The cells of `PROBLEM`."""
-    k = "oo" if problem.k is None else str(problem.k)
+    k = r"$\infty$" if problem.k is None else str(problem.k)
     counts = [str(problem.num_classes), str(problem.dim), str(problem.points), k]
     return [*counts, problem.constraint, str(objective)]
 
@@ -188,66 +190,69 @@ def _end_cells(path: Trajectory) -> list[str]:
 
 SECTIONS = (
     Section(
-        "beta_c, the hardness up to which NC minimises HUCL in the unit ball (InfoNCE, alpha = 1)",
-        "Middles of certified brackets, to six decimals; q = 1 where it is not named. A quick run "
-        "gives the first rows only.",
+        r"$\beta_c$, the hardness up to which NC minimises HUCL in the unit ball (InfoNCE, "
+        r"$\alpha = \tau = 1$)",
+        "Middles of certified brackets, to six decimals; $q = 1$ where it is not named. A quick "
+        "run gives the first rows only.",
         place="docs/hucl_optimum.md, section 5",
         table=threshold_table,
     ),
     Section(
-        "beta_c at lower temperatures, k = infinity",
-        "Below temperature 1 NC stops being optimal at ever smaller hardness.",
+        r"$\beta_c$ at lower temperatures, $k = \infty$",
+        r"Below $\tau = 1$ NC stops being optimal at ever smaller hardness. The last column is the "
+        r"multiplier of $t/\tau$.",
         place="docs/hucl_optimum.md, section 5",
         table=temperature_table,
     ),
     Section(
-        "beta_c of balanced batches, k = infinity, temperature 1",
-        "m members of each class, and an anchor is not its own negative, as is the default of the "
-        "library's losses (Theorem C of docs/hucl_optimum.md).",
+        r"$\beta_c$ of balanced batches, $k = \infty$, $\tau = 1$",
+        "$m$ members of each class, and an anchor is not its own negative, as is the default of "
+        "the library's losses (Theorem C).",
         place="docs/hucl_optimum.md, section 8",
         table=batch_table,
     ),
     Section(
         "Random batches: the hardnesses at which shrinking NC helps",
-        "N negatives drawn independently from C balanced classes, the weights estimator of HUCL at "
-        "a simplex ETF, temperature 1: certified ends of the window, to three decimals.",
+        "$N$ negatives drawn independently from $C$ balanced classes, the weights estimator of "
+        r"HUCL at a simplex ETF, $\tau = 1$: certified ends of the window, to three decimals.",
         place="docs/hucl_optimum.md, section 8",
         table=window_table,
     ),
     Section(
         "Minimisation over free features against the theorems",
-        "The lowest of several starts, ended by L-BFGS-B. The number after a loss is beta, gap the "
-        "similarity within a class minus that between classes; zero sum is the norm of the mean of "
-        "the class means, within class the mean distance to the class mean. At NC both vanish.",
+        "The lowest of several starts, ended by L-BFGS-B. The number after a loss is "
+        r"$\beta$, gap the similarity within a class minus that between classes; zero sum is the "
+        "norm of the mean of the class means, within class the mean distance to the class mean. "
+        "At NC both vanish.",
         place="docs/hucl_optimum.md, section 2",
         table=optimum_table,
     ),
     Section(
         "Where HUCL training ends with the full gradient",
-        "Adam on free class means from one random start in the unit ball, k = infinity. The share "
-        "is of the way from NC to the minimum; at the shrunk and the offset frame all gaps are "
-        "delta*. In C - 1 dimensions the runs end on the sphere, at unequal gaps.",
+        r"Adam on free class means from one random start in the unit ball, $k = \infty$. The "
+        "share is of the way from NC to the minimum; at the shrunk and the offset frame all gaps "
+        r"are $\delta^\ast$. In $C - 1$ dimensions the runs end on the sphere, at unequal gaps.",
         place="docs/hucl_optimum.md, section 7",
         table=end_table,
         slow=True,
     ),
     Section(
         "Fewer dimensions than classes minus one: bounds are not attained",
-        "Observed: the lowest of few starts, which at beta = 20 may be a local minimum.",
+        r"Observed: the lowest of few starts, which at $\beta = 20$ may be a local minimum.",
         place="docs/hucl_optimum.md, section 6",
         table=low_dimension_table,
         slow=True,
     ),
     Section(
-        "HUCL on the unit sphere in C - 1 dimensions: no closed form known for C > 2",
+        "HUCL on the unit sphere in $C - 1$ dimensions: no closed form known for $C > 2$",
         "Observed: the lowest of few starts. The floor of Theorem 4 is out of reach here.",
         place="docs/hucl_optimum.md, section 6",
         table=sphere_table,
         slow=True,
     ),
     Section(
-        f"Free features, C = {training.CLASSES}, d = {training.CLASSES - 1}, "
-        f"beta = {training.BETA:g}, detached weights",
+        rf"Free features, $C = {training.CLASSES}$, $d = {training.CLASSES - 1}$, "
+        rf"$\beta = {training.BETA:g}$, detached weights",
         "Observed, one run each of SCL, UCL and their hardened forms without a network. Step at "
         f"NC is the first with a relative distance to NC below {training.AT_NC:g}; the next "
         "four numbers are the distances of the end from the parts of NC, directions how many "

@@ -2,21 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.json_files import json_bytes
-from hcl_jax.system.pages import described, drawing, render, svg
+from hcl_jax.system.pages import render
 from scripts.theory_report.documents import Document, Part, find, read_document
+from scripts.theory_report.drawing import cell_of, draw, number_of
 from scripts.theory_report.findings import Finding, grouped
-from scripts.theory_report.section import Section, Table
+from scripts.theory_report.section import Section
+from scripts.theory_report.wording import plain, typeset
 from theory.checking import Effort, Evidence, Verdict
 from theory.open_questions import OPEN
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 IN_BALLS = (Verdict.PROVED, Verdict.EQUAL, Verdict.VIOLATED, Verdict.UNDECIDED)
 OBSERVED = (Verdict.AGREES, Verdict.DISAGREES)
@@ -62,6 +61,7 @@ class Report:
         *,
         effort: Effort,
         origin: Mapping[str, Any],
+        processes: int = 1,
     ) -> None:
         """Writes `report.html` and `results.json` to a folder, made if it does not exist.
 
@@ -72,15 +72,17 @@ class Report:
             "effort": str(effort),
             "origin": dict(origin),
             "findings": [finding.to_json() for finding in findings],
-            "open": [question._asdict() for question in OPEN],
+            "open": [
+                {name: plain(text) for name, text in question._asdict().items()}
+                for question in OPEN
+            ],
         }
         cards = [_card(n, main, controls) for n, (main, controls) in enumerate(grouped(findings))]
         for card in cards:
             card["part"] = find(self.documents, card["claim"].reference)
-        shown = [
-            (anchor, _shown(section, effort, f"f{n}"))
-            for n, (anchor, section) in enumerate(self._sections)
-        ]
+        anchors, sections = zip(*self._sections, strict=True) if self._sections else ((), ())
+        drawn = draw(sections, effort, processes=processes)
+        shown = list(zip(anchors, drawn, strict=True))
         page = render(
             "scripts.theory_report",
             "report.html.j2",
@@ -89,7 +91,10 @@ class Report:
             effort=str(effort),
             origin=_origin(origin),
             kinds={word: [c for c in cards if c["status"] == word] for word in STATUS.values()},
-            open=[(one, find(self.documents, one.reference)) for one in OPEN],
+            open=[
+                (q, typeset(q.question), typeset(q.known), find(self.documents, q.reference))
+                for q in OPEN
+            ],
             documents=[_places(document, shown, cards) for document in self.documents],
         )
         atomic_write({folder / "report.html": page, folder / "results.json": json_bytes(results)})
@@ -137,49 +142,36 @@ def _card(number: int, main: Finding, controls: Sequence[Finding]) -> dict[str, 
     return {
         "anchor": f"claim-{number}",
         "claim": main.claim,
+        "statement": typeset(main.claim.statement),
+        "hypotheses": typeset(main.claim.hypotheses),
         "status": STATUS[main.claim.evidence],
         "good": main.as_required and all(control.as_required for control in controls),
         "balls": _verdicts(main, IN_BALLS),
         "observed": _verdicts(main, OBSERVED),
-        "slack": _number(found.least_slack),
+        "slack": number_of(found.least_slack),
         "failing": f"{sum(control.as_required for control in controls)} of {len(controls)}",
         "seconds": f"{main.seconds:.1f}",
-        "numbers": [(name, _number(value)) for name, value in numbers if value is not None],
+        "numbers": [(_named(name), cell_of(value)) for name, value in numbers if value is not None],
         "controls": [_control_row(control) for control in controls],
     }
 
 
-def _control_row(finding: Finding) -> tuple[str, ...]:
+def _control_row(finding: Finding) -> tuple[str | Markup, ...]:
     """What was found of a control."""
     assert finding.control is not None
-    details = (f"{key} = {_number(v)}" for key, v in finding.measurement.details.items())
+    details = [
+        Markup("{}: {}").format(_named(name), cell_of(value))
+        for name, value in finding.measurement.details.items()
+    ]
     verdicts = [_verdicts(finding, of) for of in (IN_BALLS, OBSERVED)]
     return (
         "fails" if finding.as_required else "DOES NOT FAIL",
-        finding.control.name,
-        finding.control.dropped,
+        typeset(finding.control.name),
+        typeset(finding.control.dropped),
         ", ".join(filter(None, verdicts)),
-        _number(finding.measurement.least_slack),
-        "; ".join(details),
+        number_of(finding.measurement.least_slack),
+        Markup("; ").join(details),
     )
-
-
-def _shown(section: Section, effort: Effort, name: str) -> dict[str, Any]:
-    """A section with its figure and table, or without them where it is slow and time is short."""
-    left_out = section.slow and effort is Effort.QUICK
-    shown: dict[str, Any] = {"section": section, "left_out": left_out, "figure": "", "table": None}
-    if section.figure is not None and not left_out:
-        with drawing():
-            shown["figure"] = _inline(section.figure(effort), name, section)
-    if section.table is not None and not left_out:
-        header, rows = section.table(effort)
-        shown["table"] = Table(header, [[_number(cell) for cell in row] for row in rows])
-    return shown
-
-
-def _inline(figure: "Figure", name: str, section: Section) -> Markup:
-    """A figure to stand in the page, which says what it shows."""
-    return described(svg(figure, name), f"{section.title}. {section.text}")
 
 
 def _verdicts(finding: Finding, of: Sequence[Verdict]) -> str:
@@ -188,8 +180,6 @@ def _verdicts(finding: Finding, of: Sequence[Verdict]) -> str:
     return ", ".join(f"{found[verdict]} {verdict}" for verdict in of if found[verdict])
 
 
-def _number(value: object) -> str:
-    """A cell: numbers to six digits, and nothing for None."""
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _named(detail: str) -> Markup:
+    """The name of a detail, which may be a name in Python."""
+    return typeset(detail if "$" in detail else detail.replace("_", " "))

@@ -23,6 +23,9 @@ CURVES: tuple[tuple[int, Average], ...] = ((2, "anchors"), (2, "pairs"), (3, "an
 """Of the figure: the number of majority classes, and what is averaged over."""
 
 NEGATIVES = (1, 2, 4, 16, 64, None)
+INFINITE = r"\infty"
+LIMITS = (10.0, 1.0, 0.1)
+"""Temperatures of the table of imbalances without bound."""
 
 
 def threshold_table(effort: Effort = Effort.FULL) -> Table:
@@ -38,8 +41,10 @@ def threshold_table(effort: Effort = Effort.FULL) -> Table:
         ]
         for kinds in KINDS
     ]
-    columns = [f"{average}, tau={t:g}" for average in ("anchors", "pairs") for t in TEMPERATURES]
-    return Table(["A", "B", *columns], rows)
+    columns = [
+        rf"{average}, $\tau = {t:g}$" for average in ("anchors", "pairs") for t in TEMPERATURES
+    ]
+    return Table(["$A$", "$B$", *columns], rows)
 
 
 def negatives_table(effort: Effort = Effort.FULL) -> Table:
@@ -54,7 +59,8 @@ def negatives_table(effort: Effort = Effort.FULL) -> Table:
         ]
         for kinds in KINDS[:4]
     ]
-    return Table(["A", "B", *(f"k={'oo' if k is None else k}" for k in NEGATIVES)], rows)
+    columns = [rf"$k = {k or INFINITE}$" for k in NEGATIVES]
+    return Table(["$A$", "$B$", *columns], rows)
 
 
 def hardness_table(effort: Effort = Effort.FULL) -> Table:
@@ -83,10 +89,11 @@ def hardness_table(effort: Effort = Effort.FULL) -> Table:
             )
             for beta in HARDNESSES
         ]
-        cells = [str(majority), str(minority), f"{temperature:g}", "oo" if k is None else str(k)]
+        negatives = f"${INFINITE}$" if k is None else str(k)
+        cells = [str(majority), str(minority), f"{temperature:g}", negatives]
         rows.append([*cells, "detached" if detached else "full", *found])
-    columns = ["SCL" if beta == 0 else f"beta={beta:g}" for beta in HARDNESSES]
-    return Table(["A", "B", "tau", "k", "gradient", *columns], rows)
+    columns = ["SCL" if beta == 0 else rf"$\beta = {beta:g}$" for beta in HARDNESSES]
+    return Table(["$A$", "$B$", r"$\tau$", "$k$", "gradient", *columns], rows)
 
 
 def small_hardness_table(effort: Effort = Effort.FULL) -> Table:
@@ -115,43 +122,44 @@ def small_hardness_table(effort: Effort = Effort.FULL) -> Table:
             ]
             gradient = "detached" if detached else "full"
             rows.append([str(majority), str(minority), average, gradient, *found])
-    columns = ["SCL" if beta == 0 else f"beta={beta:g}" for beta in SMALL]
-    return Table(["A", "B", "average", "gradient", *columns], rows)
+    columns = ["SCL" if beta == 0 else rf"$\beta = {beta:g}$" for beta in SMALL]
+    return Table(["$A$", "$B$", "average", "gradient", *columns], rows)
 
 
 def limit_table(effort: Effort = Effort.FULL) -> Table:
     """The ratio that decides at imbalances without bound, and where it is 1."""
     rows = []
     for majority in (2, 3, 4, 5, 10):
-        ratios = [f"{limit_ratio(majority, temperature):.3f}" for temperature in (10.0, 1.0, 0.1)]
+        ratios = [f"{limit_ratio(majority, temperature):.3f}" for temperature in LIMITS]
         critical = limit_temperature(majority)
         rows.append([str(majority), *ratios, "none" if critical is None else f"{critical:.3f}"])
-    return Table(["A", "tau=10", "tau=1", "tau=0.1", "ratio 1 at tau"], rows)
+    columns = [rf"$\varrho$ at $\tau = {tau:g}$" for tau in LIMITS]
+    return Table(["$A$", *columns, r"$\varrho = 1$ at $\tau$"], rows)
 
 
 def minority_figure(effort: Effort) -> "Figure":
     """Similarities of minority classes against imbalance, and thresholds against hardness."""
     figure, [left, right] = blank_figure(
-        "imbalance R", "similarity of minority classes", "R* over that of SCL", size=(10, 4)
+        "imbalance $R$", "similarity of minority classes", "$R^*$ over that of SCL", size=(10, 4)
     )
     ratios = np.geomspace(1, 100, effort.choose(9, 25, 49))
     for colour, (majority, average) in enumerate(CURVES):
         found = [_similarity(majority, float(ratio), average) for ratio in ratios]
-        label = f"A={majority}, B=2, averages over {average}"
+        label = f"$A = {majority}$, $B = 2$, averages over {average}"
         left.plot(ratios, found, color=f"C{colour}", label=label)
         threshold = minority_collapse_threshold(majority, 2, 1.0, average=average)
         if np.isfinite(threshold):
             left.axvline(threshold, color=f"C{colour}", linestyle=":")
-    left.set(xscale="log", ylim=(-0.4, 1.05), title="the optimum of SCL, tau = 1")
+    left.set(xscale="log", ylim=(-0.4, 1.05), title=r"the optimum of SCL, $\tau = 1$")
     left.legend(loc="lower right")
     betas = np.linspace(0, 2, effort.choose(9, 21, 41))
     for k, colour in ((None, "C0"), (4, "C1"), (1, "C2")):
         for detached, line in ((True, "-"), (False, "--")):
             found = [_local_threshold(float(beta), k, detached=detached) for beta in betas]
-            name = f"k = {'infinity' if k is None else k}, {'detached' if detached else 'full'}"
+            name = rf"$k = {k or INFINITE}$, {'detached' if detached else 'full'}"
             right.plot(betas, np.array(found) / found[0], line, color=colour, label=name)
     right.axhline(1, color="grey", linewidth=0.8)
-    right.set(xlabel="hardness beta", title="HSCL, A = B = 2, tau = 1 (local)")
+    right.set(xlabel=r"hardness $\beta$", title=r"HSCL, $A = B = 2$, $\tau = 1$ (local)")
     right.legend(loc="upper left")
     return figure
 
@@ -192,29 +200,29 @@ SECTIONS = (
     Section(
         "Minority collapse",
         "Left: the similarity of two minority classes at the optimum of SCL against the imbalance; "
-        "dotted, the thresholds R*. Three majority classes keep them apart where averages are over "
-        "anchors. Right: the local threshold of HSCL over that of SCL.",
+        "dotted, the thresholds $R^*$. Three majority classes keep them apart where averages are "
+        "over anchors. Right: the local threshold of HSCL over that of SCL.",
         place="docs/unequal_priors.md, section 4",
         figure=minority_figure,
     ),
     Section(
         "The imbalance from which minority classes are one point",
-        "For SCL, InfoNCE with alpha = q = 1 and infinitely many negatives; none: they are not at "
-        "any of the imbalances 2^(n/8) up to 1e12.",
+        r"For SCL, InfoNCE with $\alpha = q = 1$ and infinitely many negatives; none: they are not "
+        "at any of the imbalances $2^{n/8}$ up to $10^{12}$.",
         place="docs/unequal_priors.md, section 3",
         table=threshold_table,
     ),
     Section(
         "The same for finitely many negatives",
-        "Averages over anchors, temperature 1.",
+        r"Averages over anchors, $\tau = 1$.",
         place="docs/unequal_priors.md, section 3",
         table=negatives_table,
     ),
     Section(
         "Imbalances without bound",
-        "For SCL with averages over anchors, infinitely many negatives and alpha = q = 1: minority "
-        "classes meet in the end if the ratio is above 1 and do not if it is below, as it is at "
-        "temperatures below that of the last column.",
+        r"For SCL with averages over anchors, infinitely many negatives and $\alpha = q = 1$: "
+        r"minority classes meet in the end if $\varrho$ is above 1 and do not if it is below, as "
+        "it is at temperatures below that of the last column.",
         place="docs/unequal_priors.md, section 3",
         table=limit_table,
     ),
@@ -227,7 +235,7 @@ SECTIONS = (
     ),
     Section(
         "A little hardness and minority collapse",
-        "The same with one majority class and with averages over pairs; temperature 1, infinitely "
+        r"The same with one majority class and with averages over pairs; $\tau = 1$, infinitely "
         "many negatives.",
         place="docs/unequal_priors.md, section 4",
         table=small_hardness_table,

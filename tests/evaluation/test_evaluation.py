@@ -85,6 +85,18 @@ def test_knn_against_scikit_learn(monkeypatch, similarities):
         assert found == pytest.approx(theirs.score(points[test], labels[test]), abs=1e-12)
 
 
+@pytest.mark.parametrize("columns", [1, 40, 61, 400])
+def test_largest_scores_in_groups(monkeypatch, columns):
+    """The same columns as without groups, and in the same order, with many equal scores."""
+    monkeypatch.setattr(neighbours, "GROUP", 4)
+    scores = np.random.default_rng(0).integers(-4, 3, (50, columns)).astype(np.float32)
+    scores[0] = -np.inf
+    for k in {1, min(10, columns)}:
+        found = neighbours._largest(jnp.asarray(scores), k)
+        expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_knn_of_zeros_and_of_ties():
     zeros, labels = jnp.zeros((4, 2)), jnp.array([1, 0, 0, 1])
     assert evaluation.knn_accuracy(zeros, labels, zeros, labels, k=1) == 0.5

@@ -90,7 +90,7 @@ def test_alignment_without_a_positive_is_zero():
 
 @pytest.mark.parametrize("pairs", [1, 30, 44, 2**21])
 def test_uniformity_against_loops(x64, monkeypatch, pairs):
-    """However many rows are computed at once: 1, 2, 4 or all of the 11."""
+    """However many rows a block has: 1, 5, 6 or all of the 11; odd and even numbers of blocks."""
     monkeypatch.setattr(hypersphere, "PAIRS", pairs)
     distances = np.array([math.dist(*z) ** 2 for z in itertools.permutations(EMBEDDINGS, 2)])
     for scale in (2.0, 0.1):

@@ -30,7 +30,11 @@ from hcl_jax.losses._blockwise.pallas.lanes import (
     scalars_of,
     tile_rows,
 )
-from hcl_jax.losses._blockwise.positives import positive_sums, vjp_positives
+from hcl_jax.losses._blockwise.positives import (
+    over_positives,
+    positive_sums,
+    vjp_positives,
+)
 from hcl_jax.losses._blockwise.tiles import (
     add_to_block,
     block_of,
@@ -259,6 +263,19 @@ def test_positives_are_found_in_bands(block, is_sorted):
     ):
         found = vjp_positives(EXPONENTIAL, x, y, None, block)
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("unlabelled", [-1, 3, 9])
+def test_rows_that_pair_with_nobody_do_not_widen_the_band(unlabelled):
+    """Classes of two blocks take two steps, wherever twice as many rows without a label stand."""
+    labels = jnp.repeat(jnp.array([unlabelled, 0, 1, 2, unlabelled, 4, 5]), 8)
+    keys = pairs.supervised(pairs.rows(labels, ignore_label=unlabelled))
+    rows = sort_rows(jnp.ones((len(labels), 2)), keys)[2]
+
+    def count(steps, *_):
+        return steps + 1
+
+    assert over_positives(count, jnp.int32(0), (rows, None), rows, None, block=4) == 2
 
 
 def test_rows_are_padded_to_whole_tiles():

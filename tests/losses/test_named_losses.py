@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
 from references import peer_formulas
 from references.loss_cases import batch
-from references.loss_forms import every_pair
+from references.loss_forms import MESH, every_pair
 
 import hcl_jax
 from hcl_jax import hardening, parallel, psi
@@ -26,7 +26,6 @@ NEAR = (
 )  # pairs of views from close to far
 NEAR /= jnp.linalg.norm(NEAR, axis=-1, keepdims=True)
 OF_IMAGES = jnp.arange(12) % 5
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
 
 
 def on_one_device(loss, *arrays, **options):
@@ -364,7 +363,7 @@ def test_the_default_is_the_papers_temperature():
         "temperature must be positive, got 0.0": lambda: hcl_jax.nt_xent(
             Z, LABELS, temperature=0.0
         ),
-        r"give labels, or embeddings \(batch, views, dim\)": lambda: hcl_jax.nt_xent(Z),
+        r"give labels or groups, or embeddings \(batch, views, dim\)": lambda: hcl_jax.nt_xent(Z),
         r"give groups, or embeddings \(batch, views, dim\)": lambda: hcl_jax.nscl(Z, LABELS),
         r"images and texts must have one shape.*\(24, 4\) and \(23, 4\)": lambda: hcl_jax.clip(
             Z, Z[1:]

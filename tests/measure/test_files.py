@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from hcl_jax.measure import arrays
 from hcl_jax.measure.arrays import chunks
-from hcl_jax.measure.choosing import Keys, open_source
+from hcl_jax.measure.choosing import Keys, open_source, representations
 from hcl_jax.measure.extras import InputError
 
 RNG = np.random.default_rng(0)
@@ -98,6 +98,42 @@ def test_what_was_taken_is_said_and_may_be_chosen(tmp_path):
         open_source(tmp_path / "a.npz", None, Keys("test_embeddings", "train_labels"))
 
 
+STACK = np.stack([ROWS, -ROWS, 2 * ROWS])
+OF_A_RUN = {"train_embeddings": STACK, "test_embeddings": STACK[:, ::-1].copy()}
+OF_A_RUN |= {
+    "train_labels": LABELS,
+    "test_labels": LABELS[::-1].copy(),
+    "class_means": STACK[:, :3],
+}
+
+
+@pytest.mark.parametrize("kind", ["npz", "fortran.npz", "safetensors"])
+@pytest.mark.parametrize("block", [2**24, 1])
+def test_a_stack_is_several_representations(tmp_path, monkeypatch, kind, block):
+    """Those of the seeds of a run; labels are those beside them, though both parts are as long."""
+    monkeypatch.setattr(arrays, "BLOCK", block)
+    path = tmp_path / f"a.{kind}"
+    content = {k: np.ascontiguousarray(v) for k, v in OF_A_RUN.items()}
+    if kind == "safetensors":
+        safetensors.numpy.save_file(content, path)
+    else:
+        order = np.asfortranarray if kind == "fortran.npz" else np.asarray
+        np.savez(path, **{k: order(v) for k, v in content.items()})
+    with pytest.raises(InputError, match="choose one by --embeddings-key") as error:
+        open_source(path, None, Keys())
+    assert "test_embeddings (3, 40, 5)" in str(error.value)
+    assert "class_means" not in str(error.value)
+    found = representations(open_source(path, None, Keys("test_embeddings")))
+    assert [source.name for source in found] == [f"{path}-{n}" for n in (1, 2, 3)]
+    assert found[1].notes[-1] == "number 2 of 3 along the first axis"
+    for source, expected in zip(found, content["test_embeddings"], strict=True):
+        np.testing.assert_array_equal(np.concatenate(list(chunks(source.rows, 7))), expected)
+        np.testing.assert_array_equal(source.classes.numbers, LABELS[::-1])
+    np.savez(tmp_path / "one.npz", z=STACK[:1], y=LABELS)
+    [one] = representations(open_source(tmp_path / "one.npz", None, Keys()))
+    assert (one.name, one.rows.shape) == (str(tmp_path / "one.npz"), (40, 5))
+
+
 def test_rows_without_a_label_are_left_out_on_demand(tmp_path):
     np.savez(tmp_path / "a.npz", z=ROWS, y=np.where(np.arange(40) < 4, -1, LABELS))
     with pytest.raises(InputError, match=r"negative labels such as -1.*--ignore-label=-1"):
@@ -133,9 +169,9 @@ REFUSED = {
         "npz",
         saved(z=ROWS.astype(np.int64), y=LABELS),
     ),
-    "of a training run `scripts.export` writes those of one seed": (
+    "of the 2 embeddings in each part of z (40, 2, 5), got y of shape (40,)": (
         "npz",
-        saved(test_embeddings=ROWS[None], test_labels=LABELS),
+        saved(z=np.stack([ROWS, ROWS], axis=1), y=LABELS),
     ),
     "no vector of labels": ("npz", saved(z=ROWS)),
     "one label for each of the 40": ("npz", saved(z=ROWS, y=LABELS[:39])),

@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 
 from hcl_jax.data import Split
-from hcl_jax.networks import resnet
-from hcl_jax.networks.convolutions import convolve, square_convolution
+from hcl_jax.networks import convolutions, resnet
+from hcl_jax.networks.convolutions import convolve, side_by_side, square_convolution
 from hcl_jax.training import Program, init_state, traced_objective, train_epoch
 
 CASES = [
@@ -68,6 +68,46 @@ def test_values_and_gradients_are_the_sums_over_pixels(image, size, stride, padd
     expected = gradient_by_pixels(maps, kernel, out, stride, padding)
     for part, by_hand in zip(pull_back(out), expected, strict=True):
         np.testing.assert_allclose(part, by_hand, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((1, 1), (1, 1)), ((0, 1), (2, 0))])
+@pytest.mark.parametrize("size", [2, 3])
+def test_images_side_by_side_do_not_see_each_other(size, padding):
+    """Outputs that see two images, or zeros between them that are too few, would be off."""
+    maps, kernel = drawn((7, 6), size)
+    found = jax.jit(side_by_side, static_argnames="padding")(maps, kernel, padding=padding)
+    np.testing.assert_allclose(found, by_pixels(maps, kernel, 1, padding), atol=1e-5)
+
+
+def test_small_images_of_few_channels_are_laid_side_by_side():
+    """The shapes that XLA gives to one thread, forward and backward; and what is left to it."""
+    keys = jax.random.split(jax.random.key(0))
+    maps = jax.random.normal(keys[0], (3, 8, 8, 64))
+    kernel = jax.random.normal(keys[1], (3, 3, 64, 64)) / 24
+    padding = ((1, 1), (1, 1))
+
+    def loss(function, maps, kernel):
+        return jnp.sum(jnp.sin(function(maps, kernel)))
+
+    def ours(maps, kernel):
+        return convolve(maps, kernel, 1, padding)
+
+    def plain(maps, kernel):
+        return convolutions._forward(maps, kernel, stride=1, padding=padding)
+
+    compiled = jax.jit(jax.grad(functools.partial(loss, ours), (0, 1))).lower(maps, kernel)
+    shapes = re.findall(r"convolution\(.*?->\s*tensor<(\S+)xf32>", compiled.as_text())
+    assert shapes == ["1x8x27x64"] * 2
+    found = compiled.compile()(maps, kernel)
+    with jax.enable_x64(True):
+        exact = [np.asarray(x, np.float64) for x in (maps, kernel)]
+        expected = jax.jit(jax.grad(functools.partial(loss, plain), (0, 1)))(*exact)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())
+    left = [(8, 3, 64, "float32"), (8, 64, 128, "float32"), (128, 64, 64, "float32")]
+    for side, before, after, dtype in [*left, (8, 64, 64, "bfloat16")]:
+        kept = jax.ShapeDtypeStruct((3, side, side, before), dtype)
+        assert not convolutions._is_one_task(kept, jnp.zeros((3, 3, before, after), dtype))
 
 
 @pytest.mark.parametrize("size", [1, 3])

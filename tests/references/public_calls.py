@@ -75,11 +75,9 @@ def public_functions():
     found = {}
     for package in PACKAGES:
         module = importlib.import_module(package)
-        names = getattr(module, "__all__", [n for n in vars(module) if n[0] != "_"])
-        for name in names:
+        for name in module.__all__:
             value = getattr(module, name)
-            own = hasattr(module, "__all__") or getattr(value, "__module__", None) == package
-            if own and (inspect.isfunction(value) or hasattr(value, "__wrapped__")):
+            if inspect.isfunction(value) or hasattr(value, "__wrapped__"):
                 found[f"{package}.{name}".removeprefix("hcl_jax.")] = value
     return {name: value for name, value in found.items() if name not in READS_FILES}
 

@@ -10,45 +10,51 @@ pytest.importorskip("torch")
 from scripts import benchmark_training as benchmark
 from scripts.benchmarking import training_report
 from scripts.benchmarking.contenders import Contender, DisagreementError
-from scripts.benchmarking.host_work import EPOCHS, host_work
+from scripts.benchmarking.host_work import EPOCHS
+from scripts.benchmarking.training_cases import SMALL_STEPS, epoch_of, recipe_of
+from scripts.runs.exit_status import RefusedError
 
 # What torch.compile imports speaks of itself.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 CHOSEN = benchmark.TrainingBenchmark(
-    batch=8, side=8, width=4, steps=2, classes=20, draws=16, rounds=3, seconds=0.0, machine="here"
+    cases=("mlp-8", "convnet-8", "resnet18-8"),
+    side=8,
+    width=4,
+    steps=2,
+    classes=20,
+    draws=16,
+    rounds=3,
+    seconds=0.0,
+    machine="here",
 )
-
-
-def host_of_a_small_network(network, batch_size):
-    """The residual network, whose width is not chosen here, takes twice as long."""
-    assert (network, batch_size) == (CHOSEN.network, CHOSEN.host_batch)
-    return host_work("convnet", batch_size)
 
 
 @pytest.fixture(scope="module")
 def results():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benchmark, "host_work", host_of_a_small_network)
+        patch.setattr(benchmark, "HOST_NETWORK", "convnet")  # of which an epoch takes half the time
         return benchmark.measure(CHOSEN)
 
 
 @pytest.mark.slow
-def test_everything_is_timed_in_turns_and_agrees(results, tmp_path):
-    assert json.loads(json.dumps(results, default=str))["settings"]["batch"] == 8
-    kinds = [c["mathematics"] for c in results["contenders"]]
-    assert {k: kinds.count(k) for k in set(kinds)} == {
-        "exact": 3,
-        "sampled": 2,
-        "epoch": 1,
-        "part": 8,
-    }
-    assert all(len(c["seconds"]) == 3 and min(c["seconds"]) > 0 for c in results["contenders"])
-    compared = {c["name"] for c in results["contenders"] if c["mathematics"] in kinds[:2]}
-    assert results["agreement"].keys() == compared
+def test_everything_is_timed_in_turns_and_agrees(results):
+    written = json.loads(json.dumps(results, default=str))
+    assert [case["case"] for case in written["cases"]] == list(CHOSEN.cases)
     text = benchmark.report(results)
-    assert all(name in text for name in compared)
-    assert text.count("not measured") == 3
+    for case in results["cases"]:
+        kinds = [c["mathematics"] for c in case["contenders"]]
+        expected = {"exact": 3, "epoch": 1}
+        if case["case"] == "resnet18-8":
+            expected |= {"sampled": 2, "part": 8}
+        assert {k: kinds.count(k) for k in set(kinds)} == expected
+        assert all(len(c["seconds"]) == 3 and min(c["seconds"]) > 0 for c in case["contenders"])
+        compared = {c["name"] for c in case["contenders"] if c["mathematics"] in kinds[:2]}
+        compared.discard(f"ours, epoch of {case['steps']} steps, exact, float32")
+        assert case["agreement"].keys() == compared
+        assert all(f"| {name}" in text for name in compared)
+        assert case["threads"].keys() == {name for name in compared if name.startswith("torch")}
+        assert f"\n## {case['case']}\n" in text
 
 
 @pytest.mark.slow
@@ -58,6 +64,20 @@ def test_the_work_of_the_host_is_a_part_of_the_time(results):
     assert len(host["host"]) == len(host["seconds"]) == EPOCHS - 1
     assert all(0 < work < whole for work, whole in zip(host["host"], host["seconds"], strict=True))
     assert "the thread of the host works" in benchmark.report(results)
+
+
+@pytest.mark.parametrize("case", ["resnet18", "resnet34-8", "mlp-1", "mlp-", "mlp-8-8", "MLP-8"])
+def test_a_case_that_there_is_not_is_refused(case):
+    with pytest.raises(RefusedError, match=f"as resnet18-32, got '{case}'"):
+        recipe_of(case, CHOSEN)
+
+
+def test_an_epoch_has_every_class_of_a_batch_twice():
+    for case, image, kind in (("mlp-8", (64,), "f"), ("convnet-6", (28, 28, 1), "u")):
+        images, labels = epoch_of(recipe_of(case, CHOSEN))
+        size = int(case[-1])
+        assert (images.shape, images.dtype.kind) == ((SMALL_STEPS * size, *image), kind)
+        assert all(np.bincount(y).tolist() == [2] * (size // 2) for y in labels.reshape(-1, size))
 
 
 def contender(name, kind, loss, norm=1.0):
@@ -95,15 +115,40 @@ def test_contenders_that_agree_are_kept():
     assert len(benchmark.check_agreement(found, DRAWN)) == 4
 
 
-def test_targets_are_compared_on_the_shape_they_are_for():
+def timed(name, kind, seconds):
+    return {"name": name, "mathematics": kind, "seconds": [seconds] * 3}
+
+
+def outcomes(settings, case, contenders):
+    """The last cells of the table of targets."""
+    results = {
+        "settings": settings,
+        "cases": [{"case": case, "batch": 512, "steps": 4, "contenders": contenders}],
+    }
+    rows = [line for line in training_report.target_lines(results) if line.startswith("| ")]
+    return [row.split("|")[-2].strip() for row in rows[1:]]
+
+
+def test_targets_of_gpus_are_compared_on_the_case_they_are_for():
     recipe, best, loss = (t.numerator for t in training_report.training_targets(9))
-    medians = {"ours, exact, bfloat16": 1.0, recipe: 4.0, best: 0.9, loss: 0.02}
-    settings = {"device": "gpu", "network": "resnet50", "batch": 512, "draws": 9}
+    seconds = {"ours, exact, bfloat16": 1.0, recipe: 4.0, best: 0.9, loss: 0.02}
+    contenders = [timed(name, "exact", time) for name, time in seconds.items()]
+    settings = {"device": "gpu", "draws": 9}
+    assert outcomes(settings, "resnet50-512", contenders) == ["met", "gate missed", "aim met"]
+    assert outcomes(settings, "resnet50-256", contenders) == ["not measured"] * 3
 
-    def outcomes(**changes):
-        lines = training_report.target_lines({"settings": {**settings, **changes}}, medians)
-        return [line.split("|")[-2].strip() for line in lines if line.startswith("| 12")]
 
-    assert outcomes() == ["met", "gate missed", "aim met"]
-    for change in ({"device": "cpu"}, {"network": "resnet18"}, {"batch": 256}):
-        assert outcomes(**change) == ["not measured"] * 3
+@pytest.mark.parametrize(
+    ("torch", "outcome"), [(1.0, "gate missed"), (1.6, "met"), (2.1, "aim met")]
+)
+def test_targets_of_cpus_compare_a_step_in_an_epoch_with_the_fastest_of_pytorch(torch, outcome):
+    contenders = [
+        timed("ours, exact, float32", "exact", 9.0),
+        timed("ours, epoch of 4 steps, exact, float32", "epoch", 4.0),
+        timed("torch, exact, eager, float32", "exact", 9.0),
+        timed("torch, exact, compiled, channels last, float32", "exact", torch),
+        timed("torch, exact, compiled, channels last, bfloat16", "exact", 0.1),
+        timed("torch, the authors' recipe, K = 9, float32", "sampled", 0.1),
+    ]
+    assert outcomes({"device": "cpu", "draws": 9}, "convnet-512", contenders) == [outcome]
+    assert outcomes({"device": "cpu", "draws": 9}, "convnet-8", contenders) == []

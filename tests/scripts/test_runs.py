@@ -19,7 +19,7 @@ from scripts import reproduce, train
 from scripts.experiments import datasets, program
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
-from scripts.runs import figures, run_directory, tables
+from scripts.runs import figures, run_directory, side_by_side, tables
 from scripts.runs.exit_status import NonFiniteError
 from scripts.runs.loop import run
 from scripts.runs.run_directory import open_run
@@ -286,10 +286,10 @@ def test_main_job_errors_are_one_line_and_a_status(tiny_plan, tmp_path, capsys, 
     assert reproduce.main(["--out", str(tmp_path / "file")]) == 1
     assert "cannot read or write" in capsys.readouterr().err
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reproduce, "run", interrupted)
+    monkeypatch.setattr(side_by_side, "run", interrupted)
     assert reproduce.main(["--out", str(tmp_path / "other")]) == 130
     assert "interrupted; what was measured so far is in" in capsys.readouterr().err
 

@@ -6,8 +6,8 @@ from fractions import Fraction
 import pytest
 from flint import ctx, fmpq
 
-from theory.claims.number_of_negatives import Pool, reweighted
 from theory.claims.proposition6_sphere import WITNESSES, lifted, sphere_model
+from theory.claims.reweighted_negatives import Pool, reweighted
 from theory.claims.theorem4_floor import offset_frame, shrunk_frame
 from theory.model.eta_kinds import Exponential, Threshold
 from theory.model.psi_kinds import InfoNCE

@@ -1,10 +1,12 @@
 """The sections of the report: tables fit their headers, figures show something."""
 
 import pytest
+from references.unset_formulas import unset_formulas
 
 from scripts.theory_report import optimum_figures, optimum_tables
 from scripts.theory_report.optimum_tables import batch_table, temperature_table
 from scripts.theory_report.sections import SECTIONS
+from scripts.theory_report.wording import typeset
 from theory.checking import Effort
 
 OPTIMUM = {*optimum_figures.SECTIONS, *optimum_tables.SECTIONS}
@@ -22,6 +24,8 @@ def _marked(section, fast):
 def test_rows_fit_their_header(section):
     header, rows = section.table(Effort.QUICK)
     assert {len(row) for row in rows} == {len(header)}
+    cells = [cell for row in (header, *rows) for cell in row if isinstance(cell, str)]
+    assert not unset_formulas("; ".join(map(typeset, cells)))
 
 
 @pytest.mark.parametrize(

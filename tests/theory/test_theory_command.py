@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,8 +35,12 @@ def claim_with(verdicts, control):
     )
 
 
+def file_of(*claims):
+    return SimpleNamespace(__name__="claims", CLAIMS=claims)
+
+
 def test_all_is_well(monkeypatch, capsys):
-    monkeypatch.setattr(verify_theory, "CLAIMS", (claim_with([PROVED], VIOLATED),))
+    monkeypatch.setattr(verify_theory, "MODULES", (file_of(claim_with([PROVED], VIOLATED)),))
     assert verify_theory.main(["--quick"]) == 0
     shown = capsys.readouterr()
     assert "ok  P a claim" in shown.out
@@ -59,7 +64,8 @@ def test_what_does_not_behave_as_required_ends_with_status_1(
     monkeypatch, capsys, verdicts, control, complaint
 ):
     good = claim_with([PROVED], VIOLATED)
-    monkeypatch.setattr(verify_theory, "CLAIMS", (claim_with(verdicts, control), good))
+    both = file_of(claim_with(verdicts, control), good)
+    monkeypatch.setattr(verify_theory, "MODULES", (both,))
     assert verify_theory.main(["--quick"]) == 1
     shown = capsys.readouterr().out
     assert complaint in shown
@@ -75,6 +81,13 @@ def columns_of(claim):
     return {name: row[:end].split()[-1] for name, end in zip(names, ends, strict=True)}
 
 
+def test_what_fails_is_said_in_words(monkeypatch, capsys):
+    bad = dataclasses.replace(claim_with([VIOLATED], VIOLATED), statement=r"$\lvert x \rvert < 1$")
+    monkeypatch.setattr(verify_theory, "MODULES", (file_of(bad),))
+    assert verify_theory.main(["--quick"]) == 1
+    assert "      |x| < 1\n" in capsys.readouterr().out
+
+
 def test_what_is_observed_has_a_column_of_its_own():
     claim = claim_with([PROVED] * 3 + [EQUAL] * 5 + [AGREES] * 7, VIOLATED)
     assert columns_of(claim) == {"proved": "3", "equal": "5", "agree": "7", "slack": "-1.2e-30"}
@@ -83,8 +96,10 @@ def test_what_is_observed_has_a_column_of_its_own():
 def test_a_claim_in_the_tuple_arrives_in_the_command_and_in_the_report(
     monkeypatch, tmp_path, capsys
 ):
-    claim = claim_with([PROVED, AGREES], DISAGREES)
-    monkeypatch.setattr(verify_theory, "CLAIMS", (claim,))
+    claim = dataclasses.replace(
+        claim_with([PROVED, AGREES], DISAGREES), statement=r"$\beta_c \le 1$"
+    )
+    monkeypatch.setattr(verify_theory, "MODULES", (file_of(claim),))
     monkeypatch.setattr(sections, "SECTIONS", ())
     assert verify_theory.main(["--quick", "--report", str(tmp_path)]) == 0
     assert "ok  P a claim" in capsys.readouterr().out
@@ -94,6 +109,8 @@ def test_a_claim_in_the_tuple_arrives_in_the_command_and_in_the_report(
     main, control = json.loads((tmp_path / "results.json").read_text())["findings"]
     assert main["claim"] == control["claim"] == "a claim"
     assert main["verdicts"] == {"proved": 1, "agrees": 1}
+    assert main["statement"] == "beta_c <= 1"
+    assert "<msub><mi>β</mi><mi>c</mi></msub>" in page
     assert main["as_required"]
     assert control["as_required"]
 
@@ -102,7 +119,7 @@ def test_a_claim_without_its_place_is_known_before_anything_is_measured(monkeypa
     lost = dataclasses.replace(
         claim_with([PROVED], VIOLATED), reference="docs/theory.md, Theorem 9"
     )
-    monkeypatch.setattr(verify_theory, "CLAIMS", (lost,))
+    monkeypatch.setattr(verify_theory, "MODULES", (file_of(lost),))
     monkeypatch.setattr(verify_theory, "run", lambda *_, **__: pytest.fail("measured"))
     with pytest.raises(UnknownPlaceError, match="Theorem 9"):
         verify_theory.main(["--quick", "--report", str(tmp_path)])

@@ -14,7 +14,7 @@ from theory.checking.verdicts import AGAINST, RIGOROUS, Verdict
 
 
 class Effort(StrEnum):
-    """How many models a measurement tries: seconds, a couple of minutes, or the thousands."""
+    """How many models a measurement tries: few, a hundred, or thousands."""
 
     QUICK = "quick"
     DEFAULT = "default"
@@ -47,7 +47,7 @@ class Measurement(NamedTuple):
         least_slack: a number below ``left - right`` in every comparison of balls that was not an
             equality, as close to the smallest of them as float64 allows; None if there was none.
         seed: the seed of the random models; None for deterministic measurements.
-        details: further numbers and short texts for the report.
+        details: further numbers and short texts for the report; formulas in TeX between dollars.
     """
 
     verdicts: Counter[Verdict]
@@ -65,8 +65,8 @@ class Control(NamedTuple):
     """A measurement that must contradict the claim, since a hypothesis is dropped.
 
     Attributes:
-        name: what is done.
-        dropped: the hypothesis that no longer holds.
+        name: what is done; formulas in TeX between dollars.
+        dropped: the hypothesis that no longer holds, with formulas alike.
         measure: the measurement.
     """
 
@@ -90,8 +90,9 @@ class Claim:
     """A statement, and how it is measured.
 
     Attributes:
-        name: a few words, unique.
-        statement: the mathematics, on one line of plain text.
+        name: a few words without a formula, unique.
+        statement: the mathematics, a sentence without its full stop; formulas in TeX between
+            dollars, here and in the hypotheses, as on the pages of the theory.
         reference: where the statement or its proof is, as "docs/escape.md, Theorem A (i)": a page
             of the theory, and the beginning of a heading, "section 2", or a statement's name.
         hypotheses: under which it holds, or the parameters for which it is certified.
@@ -109,7 +110,7 @@ class Claim:
     controls: tuple[Control, ...]
 
     def holds(self, found: Measurement) -> bool:
-        """Whether a measurement bears the statement out.
+        r"""Whether a measurement bears the statement out.
 
         Nothing may be violated, undecided or in disagreement, and something must have been
         checked. Observed agreement suffices for an observed claim; one that is called proved or
@@ -118,9 +119,9 @@ class Claim:
         Example:
             >>> claim = Claim(
             ...     name="squares are not negative",
-            ...     statement="x^2 >= 0",
+            ...     statement=r"$x^2 \ge 0$",
             ...     reference="docs/theory.md, the model",
-            ...     hypotheses="x real",
+            ...     hypotheses="$x$ real",
             ...     evidence=Evidence.PROVED,
             ...     measure=lambda effort: Measurement(Counter([Verdict.PROVED]), models=1),
             ...     controls=(),

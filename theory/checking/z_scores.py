@@ -33,4 +33,4 @@ def judged(scores: Sequence[float], *, seed: int, **details: float) -> Measureme
     if len(found) >= ENOUGH:
         tally.observe(MEAN_SQUARE[0] < square < MEAN_SQUARE[1])
     tally.models = len(found)
-    return tally.measurement(largest_z=largest, mean_square_z=square, **details)
+    return tally.measurement(**{"largest $z$": largest, "mean $z^2$": square}, **details)

@@ -76,7 +76,7 @@ def _compare_falls(frames: Iterable[Balls]) -> Measurement:
         _record_order(tally, gram, slow, fast)
         for problem in (fast, slow):
             least = lowest_quotient(escape_matrix(gram, slopes(gram, problem)))
-            details[f"beta={problem.beta}"] = f"rate {-2 * float(least) / len(gram):.6f}"
+            details[rf"$\beta = {problem.beta}$"] = f"rate {-2 * float(least) / len(gram):.6f}"
         tally.models += 1
     return tally.measurement(**details)
 
@@ -108,21 +108,22 @@ def _record_order(tally: Tally, gram: Balls, slow: EscapeProblem, fast: EscapePr
 CLAIMS = (
     Claim(
         name="hardening can lower the exact rate of escape",
-        statement="the rate 2 |lambda_min(S)| / C of HSCL at the unit vectors (1, 0), (0, 1), "
-        "(4/5, -3/5), (-3/5, 4/5) and (-3/5 +- sqrt(14)/10, -3/5 -+ sqrt(14)/10), which sum to "
-        "zero, is smaller at beta = 32 than at 16",
+        statement=r"the rate $2 \lvert\lambda_{\min}(S)\rvert / C$ of HSCL at the unit vectors "
+        r"$(1, 0)$, $(0, 1)$, $(4/5, -3/5)$, $(-3/5, 4/5)$ and "
+        r"$(-3/5 \pm \sqrt{14}/10, -3/5 \mp \sqrt{14}/10)$, which sum to zero, is smaller at "
+        r"$\beta = 32$ than at $16$",
         reference="docs/escape.md, section 2",
-        hypotheses="InfoNCE, alpha = q = tau = 1, detached weights",
+        hypotheses=r"InfoNCE, $\alpha = q = \tau = 1$, detached weights",
         evidence=Evidence.CERTIFIED,
         measure=falls_for_six_classes,
         controls=(Control("four vectors", "six classes", falls_for_four_classes),),
     ),
     Claim(
         name="hardening raises the exact rate for four classes",
-        statement="the rate 2 |lambda_min(S)| / C of HSCL grows with beta at every zero-sum frame "
-        "of four unit vectors but NC",
+        statement=r"the rate $2 \lvert\lambda_{\min}(S)\rvert / C$ of HSCL grows with $\beta$ at "
+        "every zero-sum frame of four unit vectors but NC",
         reference="docs/escape.md, section 2",
-        hypotheses="InfoNCE, exponential tilting, k = oo, detached weights",
+        hypotheses=r"InfoNCE, exponential tilting, $k = \infty$, detached weights",
         evidence=Evidence.PROVED,
         measure=grows_for_four_classes,
         controls=(Control("six vectors", "four classes", grows_for_six_classes),),

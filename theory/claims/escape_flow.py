@@ -46,7 +46,8 @@ class Case(NamedTuple):
 
     def __str__(self) -> str:
         name = ("H" if self.beta else "") + ("SCL" if self.supervised else "UCL")
-        return f"{name} beta={self.beta:g} {'detached' if self.detached else 'full'}"
+        gradient = "detached" if self.detached else "full gradient"
+        return f"{name} {self.beta:g}, {gradient}" if self.beta else name
 
 
 CASES = (
@@ -146,10 +147,10 @@ CLAIMS = (
     Claim(
         name="thin starts grow at the predicted rate",
         statement="gradient flow of the shipped loss from a Paley frame grows into a new dimension "
-        "at the rate 2 |lambda_min(S)| / C, within 1 %",
+        r"at the rate $2 \lvert\lambda_{\min}(S)\rvert / C$, within 1 %",
         reference="docs/escape.md, section 1",
-        hypotheses="p = 13, tau = 1; SCL, HSCL (beta = 5) and HUCL (beta = 3/2) with detached "
-        "weights, HSCL and HUCL (beta = 1) with the full gradient (not in quick runs)",
+        hypotheses=r"$p = 13$, $\tau = 1$; SCL, HSCL ($\beta = 5$) and HUCL ($\beta = 3/2$) with "
+        r"detached weights, HSCL and HUCL ($\beta = 1$) with the full gradient (not in quick runs)",
         evidence=Evidence.OBSERVED,
         measure=thin_starts_grow,
         controls=(

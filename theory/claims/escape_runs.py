@@ -194,8 +194,8 @@ CLAIMS = (
         statement="the thickness of class means grows by at most the exponential of the integral "
         "of the rate that is predicted from them",
         reference="docs/escape.md, section 6",
-        hypotheses="20 classes near 4 dimensions, gradient descent with step 1, 4 and 16, tau = 1, "
-        "detached weights; SCL and HSCL 2, HUCL 2 and 8 (not in quick runs)",
+        hypotheses=r"20 classes near 4 dimensions, gradient descent with step 1, 4 and 16, "
+        r"$\tau = 1$, detached weights; SCL and HSCL 2, HUCL 2 and 8 (not in quick runs)",
         evidence=Evidence.OBSERVED,
         measure=growth_within_prediction,
         controls=(

@@ -44,7 +44,7 @@ FALLS = ((1, 0), (Fraction(-4, 5), Fraction(3, 5)), (Fraction(-20, 29), Fraction
 
 @in_balls()
 def formula_of_the_slopes(effort: Effort) -> Measurement:
-    """W by the formula and by a power series, for all four losses and both gradients."""
+    """D by the formula and by a power series, for all four losses and both gradients."""
     return _compare_slopes(effort, lambda problem: problem)
 
 
@@ -85,7 +85,7 @@ def neural_collapse_is_left(effort: Effort) -> Measurement:
 
 @in_balls()
 def linear_loss_is_left(effort: Effort) -> Measurement:
-    """Asks the same of the linear loss, whose slopes W are all equal."""
+    """Asks the same of the linear loss, whose slopes D are all equal."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
     for _ in range(effort.choose(3, 20, 100)):
         gram = random_zero_sum_frame(rng, rng.randint(4, 6), 2)
@@ -181,40 +181,41 @@ def _zero_sum(rng: Rng) -> list[list[arb]]:
 CLAIMS = (
     Claim(
         name="the slopes of the losses of collapsed classes",
-        statement="dL_c/dt_cc' = P_c pi_c(c') for detached weights, and "
-        "tau P_c (kappa pi_c(c') - beta omega_c(c')) for the full gradient",
+        statement=r"$D_{cc'} = P_c \pi_c(c')$ for detached weights, and "
+        r"$\tau P_c (\kappa \pi_c(c') - \beta \omega_c(c'))$ for the full gradient, is the "
+        "derivative of $L_c$ in $t_{cc'}$",
         reference="docs/escape.md, section 1",
-        hypotheses="InfoNCE, exponential tilting, k = oo, one unit vector for every class",
+        hypotheses=r"InfoNCE, exponential tilting, $k = \infty$, one unit vector for every class",
         evidence=Evidence.PROVED,
         measure=formula_of_the_slopes,
         controls=(Control("the full gradient", "detached weights", formula_of_the_other_gradient),),
     ),
     Claim(
         name="zero-sum dimensional collapse is unstable",
-        statement="lambda_min(S) <= -B < 0: along an unused dimension class means leave every "
-        "zero-sum frame but NC at a rate of at least 2B/C",
+        statement=r"$\lambda_{\min}(S) \le -B < 0$: along an unused dimension class means leave "
+        "every zero-sum frame but NC at a rate of at least $2B/C$",
         reference="docs/escape.md, Theorem A (i) and (ii)",
-        hypotheses="unit vectors with zero sum, InfoNCE, exponential tilting, k = oo; SCL and HSCL "
-        "with either gradient, UCL and HUCL with detached weights",
+        hypotheses=r"unit vectors with zero sum, InfoNCE, exponential tilting, $k = \infty$; SCL "
+        "and HSCL with either gradient, UCL and HUCL with detached weights",
         evidence=Evidence.PROVED,
         measure=zero_sum_collapse_is_left,
         controls=(
             Control("NC", "not NC", neural_collapse_is_left),
-            Control("linear psi", "InfoNCE", linear_loss_is_left),
+            Control(r"linear $\psi$", "InfoNCE", linear_loss_is_left),
         ),
     ),
     Claim(
-        name="without alpha all collapse but NC is unstable",
-        statement="for alpha = 0, lambda_min(S) <= -B < 0 at all unit vectors but NC",
+        name="without the constant all collapse is unstable",
+        statement=r"for $\alpha = 0$, $\lambda_{\min}(S) \le -B < 0$ at all unit vectors but NC",
         reference="docs/escape.md, Theorem A (iv)",
-        hypotheses="SCL and HSCL, InfoNCE with alpha = 0, detached weights",
+        hypotheses=r"SCL and HSCL, InfoNCE with $\alpha = 0$, detached weights",
         evidence=Evidence.PROVED,
         measure=collapse_is_left_without_alpha,
         controls=(Control("NC", "not NC", neural_collapse_is_left),),
     ),
     Claim(
         name="hardness raises the guaranteed rate of escape",
-        statement="B does not decrease with beta",
+        statement=r"$B$ does not decrease with $\beta$",
         reference="docs/escape.md, Theorem A (ii)",
         hypotheses="SCL and HSCL, unit vectors with zero sum, detached weights",
         evidence=Evidence.PROVED,

@@ -58,10 +58,12 @@ def _directional(here: Balls, there: Balls, problem: EscapeProblem) -> arb:
 CLAIMS = (
     Claim(
         name="SCL and UCL are convex in the Gram matrix",
-        statement="l(G') >= l(G) + <grad l(G), G' - G>, so that second-order points of rank below "
-        "d are global minima",
+        statement=r"$\ell(G') \ge \ell(G) + \langle \Gamma, G' - G \rangle$, $\Gamma$ the "
+        r"derivative of $\ell$ at $G$, so that second-order points of rank below $d$ are global "
+        "minima",
         reference="docs/escape.md, Theorem B",
-        hypotheses="unit vectors, no hardening; InfoNCE, k = oo, one point for every class",
+        hypotheses=r"unit vectors, no hardening; InfoNCE, $k = \infty$, one point for every class "
+        "are tried",
         evidence=Evidence.PROVED,
         measure=losses_without_hardening,
         controls=(Control("HSCL and HUCL", "no hardening", losses_with_hardening),),

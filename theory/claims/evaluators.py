@@ -166,10 +166,10 @@ def _psi_of(psi: Psi, differences: Float[Array, "n k"]) -> Float[Array, " n"]:
 CLAIMS = (
     Claim(
         name="two evaluators agree",
-        statement="losses in float64, summed with the shipped psi and eta, are those in balls to "
-        "a relative 1e-12",
+        statement=r"losses in float64, summed with the shipped $\psi$ and $\eta$, are those in "
+        r"balls to a relative $10^{-12}$",
         reference="docs/theory.md, the model",
-        hypotheses="finite models, two negatives; legal psi and eta of every kind",
+        hypotheses=r"finite models, two negatives; legal $\psi$ and $\eta$ of every kind",
         evidence=Evidence.OBSERVED,
         measure=_compare_evaluators(_unchanged),
         controls=(
@@ -185,8 +185,8 @@ CLAIMS = (
         statement="the mean loss of draws from the laws of SCL, HSCL, UCL and HUCL agrees with "
         "the exact loss, and not too well (a statistical test)",
         reference="docs/theory.md, the model",
-        hypotheses="|z| < 4.2, and mean z^2 in [.7, 1.4] of 50 values or more; InfoNCE, two "
-        "negatives, every form of eta",
+        hypotheses=r"$\lvert z \rvert < 4.2$, and mean $z^2$ in $[.7, 1.4]$ of 50 values or more "
+        r"(quick runs have fewer); InfoNCE, two negatives, every form of $\eta$",
         evidence=Evidence.OBSERVED,
         measure=_compare_draws(
             Sampled(), ("scl", "hscl", "ucl", "hucl", "ucl_joint", "hucl_joint")

@@ -97,7 +97,8 @@ CLAIMS = (
         name="training reaches neural collapse",
         statement="Adam on free features reaches NC with SCL, HSCL, UCL and (detached) HUCL",
         reference="docs/hucl_optimum.md, section 7",
-        hypotheses="unit ball or unit sphere, C = 10, d = 9, two points a class, beta = 2",
+        hypotheses=r"unit ball or unit sphere, $C = 10$, $d = 9$, two points a class, "
+        r"$\beta = 2$ (quick runs: HSCL in the unit ball)",
         evidence=Evidence.OBSERVED,
         measure=normalized_training,
         controls=(Control("no normalisation", "norm at most one", unnormalized_training),),

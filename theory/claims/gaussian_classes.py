@@ -73,7 +73,7 @@ def _against_bounds(
             tally.models += 1
         for score in scores:
             tally.observe(score > -Z_LIMIT)
-        return tally.measurement(least_z=min(scores), anchors=ANCHORS, tuples=TUPLES)
+        return tally.measurement(**{"least $z$": min(scores)}, anchors=ANCHORS, tuples=TUPLES)
 
     return measure
 
@@ -94,13 +94,17 @@ CLAIMS = (
         "bounds of Theorems 2 and 3, nor the hardened below the plain ones, beyond 4.2 standard "
         "errors",
         reference="docs/theory.md, the model",
-        hypotheses="balanced Gaussian classes, flat or in groups; InfoNCE, two negatives, "
-        "exponential tilting",
+        hypotheses="six balanced Gaussian classes in five dimensions, flat or in groups; InfoNCE, "
+        "two negatives, exponential tilting",
         evidence=Evidence.OBSERVED,
         measure=_against_bounds(_in_the_sphere),
         controls=(
             Control("norm 1.2", "unit ball", _against_bounds(_longer, normalization=unnormalized)),
-            Control("beta < 0", "non-decreasing eta", _against_bounds(_in_the_sphere, beta=-BETA)),
+            Control(
+                r"$\beta < 0$",
+                r"non-decreasing $\eta$",
+                _against_bounds(_in_the_sphere, beta=-BETA),
+            ),
         ),
     ),
 )

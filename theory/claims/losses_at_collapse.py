@@ -73,7 +73,7 @@ def floor_above_bound(effort: Effort) -> Measurement:
             for psi in (InfoNCE(), InfoNCE(q=None), *LogisticSum.random(rng, k)):
                 for beta in BETAS:
                     _compare_inside_ball(tally, classes, k, psi, ball(beta))
-    return tally.measurement(betas=", ".join(map(str, BETAS)))
+    return tally.measurement(**{r"$\beta$": ", ".join(map(str, BETAS))})
 
 
 def _compare_inside_ball(tally: Tally, classes: int, k: int, psi: PsiKind, beta: arb) -> None:
@@ -115,33 +115,39 @@ def above_at_collapse(effort: Effort) -> Measurement:
 CLAIMS = (
     Claim(
         name="the losses at neural collapse",
-        statement="SCL, HSCL, UCL, HUCL at NC are Bernoulli mixtures of psi_k(-C/(C-1) b) in "
-        "closed form.",
+        statement=r"at NC $\mathrm{SCL} = \mathrm{HSCL} = \psi_k(-\delta_0, \dots)$, and UCL and "
+        r"HUCL are $E \psi_k(-\delta_0 b)$, $b_i$ independent Bernoulli variables of probability "
+        r"$p$: $p = (C-1)/C$ for UCL, $p = (C-1) h_- / ((C-1) h_- + h_+)$ with "
+        "$h_- = h(-1/(C-1))$ and $h_+ = h(1)$ for HUCL",
         reference="docs/theory.md, the losses at NC",
-        hypotheses="balanced classes; for HUCL a product eta; C = 2 .. 10",
-        evidence=Evidence.CERTIFIED,
+        hypotheses=r"balanced classes; $\eta = \prod h(t_i)$; $C = 2, \dots, 10$ (quick runs: 2 "
+        r"and 3) and $k \le 3$ are tried",
+        evidence=Evidence.PROVED,
         measure=closed_forms,
         controls=(Control("ETF of radius 9/10", "unit norm", closed_forms_off_collapse),),
     ),
     Claim(
-        name="HUCL at collapse exceeds UCL and grows with beta",
-        statement="UCL(NC) < HUCL(NC) for beta > 0, increasing in beta, below psi_k(0), the total "
-        "collapse.",
+        name="HUCL at collapse exceeds UCL, grows with hardness",
+        statement=r"$\mathrm{UCL(NC)} < \mathrm{HUCL(NC)} < \psi_k(0)$, the value of total "
+        r"collapse, for $\beta > 0$, and HUCL(NC) increases with $\beta$",
         reference="docs/theory.md, the losses at NC",
-        hypotheses="beta > 0; psi_k(0) > psi_k(-C/(C-1), ..)",
-        evidence=Evidence.CERTIFIED,
+        hypotheses=r"$\psi_k(0) > \psi_k(-\delta_0, \dots)$; exponential tilting; $\beta$ in "
+        r"$\lbrace .1, .5, 1, 5, 30 \rbrace$, $k = 2$, $C$ in $\lbrace 2, 3, 5, 10, 100 \rbrace$ "
+        "(quick runs: 2, 3, 5) are tried",
+        evidence=Evidence.PROVED,
         measure=above_at_collapse,
-        controls=(Control("beta = 0", "beta > 0", without_hardening),),
+        controls=(Control(r"$\beta = 0$", r"$\beta > 0$", without_hardening),),
     ),
     Claim(
         name="no representation attains the UCL bound under HUCL",
-        statement="The least of the HUCL profile within the unit ball is above the UCL bound "
-        "(certified); by Theorem 4(a), which is proved, so is every HUCL.",
+        statement="the least of the HUCL profile within the unit ball is above the UCL bound "
+        "(certified); by Theorem 4 (a), which is proved, so is every HUCL",
         reference="docs/theory.md, the losses at NC",
-        hypotheses="beta > 0, balanced; InfoNCE or logistic psi; k in {1, 2, 4}, C in {2, 3, 4, "
-        "10, 100}",
+        hypotheses=r"$\beta$ in $\lbrace .1, .5, 1, 5, 30 \rbrace$, balanced; InfoNCE or logistic "
+        r"$\psi$; $k$ in $\lbrace 1, 2, 4 \rbrace$, $C$ in $\lbrace 2, 3, 4, 10, 100 \rbrace$ "
+        "(quick runs: 1 and 2, 2 and 3)",
         evidence=Evidence.CERTIFIED,
         measure=floor_above_bound,
-        controls=(Control("beta = 0", "beta > 0", without_hardening),),
+        controls=(Control(r"$\beta = 0$", r"$\beta > 0$", without_hardening),),
     ),
 )

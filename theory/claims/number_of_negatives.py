@@ -5,21 +5,12 @@ The limit is ``L_oo = E log(alpha + q E e^{v/tau})``, with the inner expectation
 law. The weights estimator computes it of the law of a batch: with an anchor among its own positives
 and negatives (`hcl_jax.REFERENCE_CONVENTIONS`) if that law is to be the population's for UCL and
 HUCL, and otherwise of the law that leaves the anchor out (Theorem C). The gap closes like 1/k.
-
-On a batch the tilted expectation is itself estimated, from the N negatives at hand:
-
-    R_N = E log(alpha + q e^{-s/tau} sum eta(t_i) e^{t_i/tau} / sum eta(t_i)).
-
-Chebyshev's sum inequality puts it above the untilted loss with N negatives; Jensen's, and a law of
-the reweighted negative that is less tilted than the limit's, put it below L_oo.
 """
 
 import itertools
 import random
 from dataclasses import replace
 from fractions import Fraction
-from operator import add, mul
-from typing import NamedTuple
 
 from flint import arb, fmpq
 
@@ -28,7 +19,6 @@ from theory.exact.balls import exact_losses, expected_losses, limit_of_losses
 from theory.model.eta_kinds import Exponential, ThresholdAny
 from theory.model.kinds import EtaForm, EtaKind
 from theory.model.latent_classes import LatentClassModel
-from theory.model.multisets import multisets, over_multisets
 from theory.model.psi_kinds import InfoNCE
 from theory.model.random_models import Rng, eta_choices, neural_collapse, random_model
 
@@ -86,96 +76,6 @@ def reversed_jensen(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-class Pool(NamedTuple):
-    """What negatives are drawn from, and the loss of the draws.
-
-    Attributes:
-        law: probabilities of the similarity t of a negative.
-        s: the similarity of the positive.
-        psi: the loss function.
-        eta: the hardening function, a product that is positive on the law.
-    """
-
-    law: dict[fmpq, fmpq]
-    s: fmpq
-    psi: InfoNCE
-    eta: EtaKind
-
-
-def reweighted(pool: Pool, size: int) -> arb:
-    """``R_N``: the loss of N = `size` draws that are reweighted among themselves, averaged."""
-    ts = list(pool.law)
-    masses = [arb(pool.law[t]) for t in ts]
-    tilts = [pool.eta.factor(t, 0) for t in ts]
-    raised = [w * pool.psi.each(t - pool.s) for t, w in zip(ts, tilts, strict=True)]
-    chances = over_multisets(masses, size, mul)
-    tops, bottoms = (over_multisets(each, size, add) for each in (raised, tilts))
-    finish, total = pool.psi.finisher(1), arb(0)
-    for (_, orders), p, top, bottom in zip(
-        multisets(len(ts), size), chances, tops, bottoms, strict=True
-    ):
-        total += p * orders * finish(top / bottom)
-    return total
-
-
-def random_pool(rng: Rng, *, sign: int = 1) -> Pool:
-    """A pool with three to five similarities and InfoNCE; ``sign = -1`` softens."""
-    ts = rng.sample(range(-10, 11), rng.randint(3, 5))
-    weights = [rng.randint(1, 5) for _ in ts]
-    law = {fmpq(t, 10): fmpq(w, sum(weights)) for t, w in zip(ts, weights, strict=True)}
-    alpha, q, tau = (Fraction(rng.choice(("1/2", "1", "2"))) for _ in range(3))
-    beta = sign * Fraction(rng.choice(("1/2", "1", "5", "20")))
-    return Pool(law, fmpq(rng.randint(-10, 10), 10), InfoNCE(alpha, q, tau), Exponential(beta))
-
-
-def _between_plain_and_limit(*, sign: int = 1, below: bool = True) -> Measure:
-    """``L_N untilted <= R_N`` and, unless left out, ``R_N <= L_oo``; R_1 is untilted."""
-
-    @in_balls()
-    def measure(effort: Effort) -> Measurement:
-        rng, tally = random.Random(SEED), Tally(seed=SEED)
-        for _ in range(effort.choose(5, 60, 400)):
-            pool = random_pool(rng, sign=sign)
-            law, s, psi, eta = pool
-            limit = limit_of_losses(law, [s], psi=psi, eta=eta).hard[s]
-            for size in (1, 2, 3, 5):
-                found = reweighted(pool, size)
-                plain = expected_losses(law, [s], k=size, psi=psi, eta=eta).plain[s]
-                record = tally.equal if size == 1 else tally.at_least
-                record(found, plain)
-                if below:
-                    tally.at_least(limit, found)
-            tally.models += 1
-        return tally.measurement(N="1, 2, 3, 5")
-
-    return measure
-
-
-@in_balls()
-def below_the_tilted_loss(effort: Effort) -> Measurement:
-    """R_N against the tilted loss with k = N negatives, N = 2 .. 5: a conjecture."""
-    rng, tally = random.Random(SEED), Tally(seed=SEED)
-    for _ in range(effort.choose(8, 80, 1000)):
-        law, s, psi, eta = pool = random_pool(rng)
-        for size in (2, 3, 4, 5):
-            tilted = expected_losses(law, [s], k=size, psi=psi, eta=eta).hard[s]
-            tally.at_least(tilted, reweighted(pool, size))
-        tally.models += 1
-    return tally.measurement(N="2, 3, 4, 5")
-
-
-@in_balls()
-def against_finite_tilted(effort: Effort) -> Measurement:
-    """Asks that R_5 be at most the tilted loss with one negative, which is not so in general."""
-    rng, tally = random.Random(SEED), Tally(seed=SEED)
-    for _ in range(effort.choose(10, 30, 100)):
-        law, s, psi, eta = pool = random_pool(rng)
-        tilted = expected_losses(law, [s], k=1, psi=psi, eta=eta).hard[s]
-        tally.at_least(tilted, reweighted(pool, 5))
-        tally.models += 1
-    return tally.measurement(N=5, k=1)
-
-
 def _rate_of_approach(power: int) -> Measure:
     """Whether ``k^power (L_oo - L_k)`` tends to its limit for tau = 1."""
 
@@ -186,7 +86,7 @@ def _rate_of_approach(power: int) -> Measure:
             probability = fmpq(rng.randint(1, 9), 10)
             low, high = fmpq(rng.randint(-10, 0), 10), fmpq(rng.randint(1, 10), 10)
             _compare_rate(tally, {low: probability, high: 1 - probability}, power)
-        return tally.measurement(k="16, 32, 64, 128")
+        return tally.measurement(**{"$k$": "16, 32, 64, 128"})
 
     return measure
 
@@ -242,61 +142,38 @@ def not_equal_for_hucl(effort: Effort) -> Measurement:
 CLAIMS = (
     Claim(
         name="more negatives, higher loss",
-        statement="L_1 <= L_2 <= .. <= L_oo for InfoNCE with q fixed, in all four losses.",
+        statement=r"$L_1 \le L_2 \le \dots \le L_\infty$ for InfoNCE with $q$ fixed, in all four "
+        "losses",
         reference="docs/theory.md, the number of negatives",
-        hypotheses="InfoNCE, q fixed; product eta (the tilted negatives stay independent)",
+        hypotheses=r"InfoNCE, $q$ fixed; $\eta$ a product (the tilted negatives stay independent)",
         evidence=Evidence.PROVED,
         measure=monotone_in_k,
         controls=(
-            Control("eta = 1[max t >= 1/2]", "product eta", any_of_k_is_hard),
-            Control("L_k >= L_oo", "the direction of Jensen's inequality", reversed_jensen),
+            Control(r"$\eta = 1[\max t_i \ge 1/2]$", r"$\eta$ a product", any_of_k_is_hard),
+            Control(r"$L_k \ge L_\infty$", "the direction of Jensen's inequality", reversed_jensen),
         ),
-    ),
-    Claim(
-        name="a batch that reweights its own negatives",
-        statement="L_N untilted <= R_N <= L_oo for N negatives that are reweighted among "
-        "themselves, and R_1 is untilted.",
-        reference="docs/theory.md, the number of negatives",
-        hypotheses="InfoNCE, q fixed; N independent negatives; eta = exp(beta sum t) with "
-        "beta >= 0",
-        evidence=Evidence.PROVED,
-        measure=_between_plain_and_limit(),
-        controls=(
-            Control("beta < 0", "beta >= 0", _between_plain_and_limit(sign=-1, below=False)),
-            Control(
-                "R_5 below the tilted loss with one negative",
-                "k = infinity: for k < N no order holds",
-                against_finite_tilted,
-            ),
-        ),
-    ),
-    Claim(
-        name="reweighted negatives against as many tilted ones",
-        statement="R_N <= L_N tilted, for as many negatives: a conjecture, on random laws.",
-        reference="docs/theory.md, the number of negatives",
-        hypotheses="as before, and k = N, N = 2 .. 5",
-        evidence=Evidence.OBSERVED,
-        measure=below_the_tilted_loss,
-        controls=(Control("N = 5, k = 1", "k >= N", against_finite_tilted),),
     ),
     Claim(
         name="the limit is approached like 1/k",
-        statement="k (L_oo - L_k) -> q^2 Var(e^{v/tau}) / (2 (alpha + q E e^{v/tau})^2), under the "
-        "tilted law.",
+        statement=r"$k (L_\infty - L_k) \to "
+        r"q^2 \operatorname{Var}_H(e^{v/\tau}) / (2 (\alpha + q E_H e^{v/\tau})^2)$, averaged",
         reference="docs/theory.md, the number of negatives",
-        hypotheses="InfoNCE, bounded features; alpha = q = tau = 1 and beta = 2 are tried",
+        hypotheses=r"InfoNCE, bounded features; $\alpha = q = \tau = 1$ and $\beta = 2$ are tried",
         evidence=Evidence.OBSERVED,
         measure=_rate_of_approach(1),
-        controls=(Control("the rate 1/k^2", "the power of k", _rate_of_approach(2)),),
+        controls=(Control("the rate $1/k^2$", "the power of $k$", _rate_of_approach(2)),),
     ),
     Claim(
         name="where the number of negatives is immaterial",
-        statement="L_k = L_oo iff e^v is constant under the tilted law, as for HSCL at neural "
-        "collapse.",
+        statement=r"$L_k = L_\infty$ where $e^v$ is constant under the tilted law, as for HSCL at "
+        "neural collapse",
         reference="docs/theory.md, the number of negatives",
-        hypotheses="InfoNCE, q fixed",
-        evidence=Evidence.CERTIFIED,
+        hypotheses=r"InfoNCE, $q$ fixed; HSCL at NC with $\beta = 3$, $C$ in "
+        r"$\lbrace 2, 3, 5 \rbrace$, $k$ in $\lbrace 1, 2, 4 \rbrace$ are tried",
+        evidence=Evidence.PROVED,
         measure=equal_at_collapse,
-        controls=(Control("HUCL at NC", "e^v constant under the tilted law", not_equal_for_hucl),),
+        controls=(
+            Control("HUCL at NC", "$e^v$ constant under the tilted law", not_equal_for_hucl),
+        ),
     ),
 )

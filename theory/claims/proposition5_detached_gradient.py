@@ -145,7 +145,8 @@ def ends_of_training(effort: Effort) -> Measurement:
                 tally.observe(end.off_sphere < ON_SPHERE)
                 tally.observe(end.largest_gap > UNEQUAL * end.least_gap)
             tally.models += 1
-            name = f"C={num_classes} beta={beta:g} {'detached' if stop_gradient else 'full'}"
+            gradient = "detached" if stop_gradient else "full gradient"
+            name = rf"$C = {num_classes}$, $\beta = {beta:g}$, {gradient}"
             details[name] = _described(path, num_classes, beta)
     return tally.measurement(**details)
 
@@ -198,7 +199,7 @@ def _described(path: Trajectory, num_classes: int, beta: float) -> str:
     return (
         f"loss {path.losses[-1]:.6f} (NC {at_nc:.6f}, minimum {least:.6f}), gaps "
         f"{end.least_gap:.4f} to {end.largest_gap:.4f} (optimum {optimum.gap:.4f}), norms one to "
-        f"{end.off_sphere:.0e}, distance to NC {path.etf_distances[-1]:.1e}"
+        f"{end.off_sphere:.1e}, distance to NC {path.etf_distances[-1]:.1e}"
     )
 
 
@@ -212,7 +213,7 @@ def _compare_gaps(effort: Effort, *, extra_dims: int) -> Measurement:
         tally.observe(bool((np.abs(gaps - optimum.gap) < AT_FLOOR).all()))
         tally.observe(end.off_sphere < ON_SPHERE)
         tally.models += 1
-        details[f"C={num_classes} beta={beta:g}"] = _described(path, num_classes, beta)
+        details[rf"$C = {num_classes}$, $\beta = {beta:g}$"] = _described(path, num_classes, beta)
     return tally.measurement(**details)
 
 
@@ -247,22 +248,23 @@ CLAIMS = (
     Claim(
         name="detached weights expand",
         statement="with constant weights the shipped HUCL gradient expands a shrunk simplex ETF at "
-        "every gap, at the rate p e^{-delta} / (2 - p + p e^{-delta})",
+        r"every gap, at the rate $p e^{-\delta} / (2 - p + p e^{-\delta})$",
         reference="docs/hucl_optimum.md, Proposition 5",
-        hypotheses="exponential tilting, weights estimator (k = oo), alpha = q = tau = 1, weights "
-        "constant to differentiation",
+        hypotheses=r"exponential tilting, weights estimator ($k = \infty$), "
+        r"$\alpha = q = \tau = 1$, weights constant to differentiation",
         evidence=Evidence.PROVED,
         measure=slope_with_detached_weights,
         controls=(Control("full gradient", "weights constant", slope_with_full_gradient),),
     ),
     Claim(
         name="where HUCL training ends",
-        statement="above beta_c, from one random start in C - 1 dimensions, Adam ends at NC with "
-        "detached weights; with the full gradient within 2 % of the way from NC to the minimum, at "
-        "class means of norm one with unequal gaps, which are not the shrunk frame of Theorem 4",
+        statement=r"above $\beta_c$, from one random start in $C - 1$ dimensions, Adam ends at NC "
+        "with detached weights; with the full gradient within 2 % of the way from NC to the "
+        "minimum, at class means of norm one with unequal gaps, which are not the shrunk frame of "
+        "Theorem 4",
         reference="docs/hucl_optimum.md, section 7",
-        hypotheses="free class means, k = infinity, unit ball, d = C - 1, C = 100 and "
-        "beta = 5 (quick runs: C = 20 and beta = 3)",
+        hypotheses=r"free class means, $k = \infty$, unit ball, $d = C - 1$, $C = 100$ and "
+        r"$\beta = 5$ (quick runs: $C = 20$ and $\beta = 3$)",
         evidence=Evidence.OBSERVED,
         measure=ends_of_training,
         controls=(
@@ -271,12 +273,13 @@ CLAIMS = (
     ),
     Claim(
         name="HUCL training in one more dimension",
-        statement="with the full gradient and d = C Adam ends at the floor of Theorem 4, all gaps "
-        "delta* to 1e-6, on the unit sphere: at the offset frame",
+        statement="with the full gradient and $d = C$ Adam ends at the floor of Theorem 4, all "
+        r"gaps $\delta^\ast$ to $10^{-6}$, on the unit sphere: at the offset frame",
         reference="docs/hucl_optimum.md, section 7",
-        hypotheses="as before, d = C; C = 4 and beta = 5, C = 20 and beta = 3 (not in quick runs)",
+        hypotheses=r"as before, $d = C$; $C = 4$ and $\beta = 5$, $C = 20$ and $\beta = 3$ (not in "
+        "quick runs)",
         evidence=Evidence.OBSERVED,
         measure=ends_in_one_more_dimension,
-        controls=(Control("d = C - 1", "d = C", ends_in_no_more_dimension),),
+        controls=(Control("$d = C - 1$", "$d = C$", ends_in_no_more_dimension),),
     ),
 )

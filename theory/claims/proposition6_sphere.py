@@ -126,7 +126,7 @@ def _compare_witnesses(hardnesses: Mapping[tuple[int, int], Fraction]) -> Measur
         at_nc = taylor(ProfileParameters(num_classes, 1), ball(beta), gap, terms=1)[0]
         tally.at_least(at_nc, loss)
         tally.models += 1
-        name = f"C={num_classes} beta={beta}, the points for beta={named}"
+        name = rf"$C = {num_classes}$, $\beta = {beta}$, the points for $\beta = {named}$"
         details[name] = f"{float(loss):.6f} here, {float(at_nc):.6f} at NC"
     return tally.measurement(**details)
 
@@ -137,20 +137,24 @@ CLAIMS = (
         statement="NC minimises HUCL for two classes on the unit sphere of one dimension, for "
         "every hardness",
         reference="docs/hucl_optimum.md, Proposition 6",
-        hypotheses="C = 2, d = 1, unit sphere, exponential tilting, separable loss or InfoNCE with "
-        "k alpha >= q",
+        hypotheses="$C = 2$, $d = 1$, unit sphere, exponential tilting, separable loss or InfoNCE "
+        r"with $k (\alpha/q + e^{-2/\tau}) \ge 1 - e^{-2/\tau}$, such as $k \alpha \ge q$, which "
+        r"is tried, or $k = 1$ or $k = \infty$",
         evidence=Evidence.PROVED,
         measure=two_classes_on_the_sphere,
         controls=(Control("norm 1/2", "norm one", two_classes_inside_the_ball),),
     ),
     Claim(
         name="more classes on the sphere",
-        statement="on the unit sphere of C - 1 dimensions there are points with a smaller HUCL "
+        statement="on the unit sphere of $C - 1$ dimensions there are points with a smaller HUCL "
         "than NC",
         reference="docs/hucl_optimum.md, section 6",
-        hypotheses="InfoNCE, k = 1, (C, beta) in {(3, 5), (4, 5), (3, 1), (5, 5)}",
+        hypotheses=r"InfoNCE, $k = 1$, $(C, \beta)$ in "
+        r"$\lbrace (3, 5), (4, 5), (3, 1), (5, 5) \rbrace$",
         evidence=Evidence.CERTIFIED,
         measure=witnesses,
-        controls=(Control("beta = 3/10", "beta above beta_c", witnesses_below_threshold),),
+        controls=(
+            Control(r"$\beta = 3/10$", r"$\beta$ above $\beta_c$", witnesses_below_threshold),
+        ),
     ),
 )

@@ -206,11 +206,11 @@ def _replicates(
 CLAIMS = (
     Claim(
         name="the weights estimator takes k to infinity",
-        statement="hcl_jax losses of a batch equal the finite model of the batch with "
-        "k = infinity.",
+        statement=r"the losses of `hcl_jax` of a batch equal those of the finite model of the "
+        r"batch with $k = \infty$ to a relative $10^{-12}$",
         reference="docs/theory.md, the number of negatives",
-        hypotheses="self-pairs as in the reference code, average over anchors; separable psi: "
-        "k = 1",
+        hypotheses=r"self-pairs as in the reference code, average over anchors; separable $\psi$: "
+        "$k = 1$",
         evidence=Evidence.OBSERVED,
         measure=weights_estimator,
         controls=(
@@ -223,10 +223,11 @@ CLAIMS = (
     ),
     Claim(
         name="the samples estimator has the right expectation",
-        statement="Its mean over many keys agrees with the finite model with K negatives, and not "
-        "too well (a statistical test).",
+        statement="its mean over many keys agrees with the finite model with $k$ negatives, and "
+        "not too well (a statistical test)",
         reference="docs/theory.md, the number of negatives",
-        hypotheses="Bonferroni |z| < 4.2 and mean z^2 in [.7, 1.4]; product eta",
+        hypotheses=r"$\lvert z \rvert < 4.2$, and mean $z^2$ in $[.7, 1.4]$ of 50 values or more "
+        r"(quick runs have fewer); $\eta$ a product",
         evidence=Evidence.OBSERVED,
         measure=_samples(SamplesEstimator()),
         controls=(
@@ -236,8 +237,8 @@ CLAIMS = (
                 _samples(SamplesEstimator(hardness=0.0)),
             ),
             Control(
-                "a sampler that tilts by beta/2",
-                "beta",
+                r"a sampler that tilts by $\beta/2$",
+                r"$\beta$",
                 _samples(SamplesEstimator(hardness=0.5)),
             ),
             Control(

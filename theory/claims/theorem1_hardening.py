@@ -63,7 +63,7 @@ def on_random_models(effort: Effort) -> Measurement:
             for j in range(len(eta_choices(rng, 1))):
                 losses = compare_all(tally, _random_model_with(rng, i, j))
                 zeros += losses.zero_scl + losses.zero_ucl > 0
-    return tally.measurement(models_where_eta_vanishes=zeros)
+    return tally.measurement(**{r"models where $\eta$ vanishes": zeros})
 
 
 def _random_model_with(rng: Rng, psi: int, eta: int) -> LatentClassModel:
@@ -209,23 +209,27 @@ def _compare_equality(tally: Tally, model: LatentClassModel) -> None:
 CLAIMS = (
     Claim(
         name="hardening never lowers the loss",
-        statement="HSCL >= SCL and HUCL >= UCL for every representation, prior and joint law of "
-        "the views.",
+        statement=r"$\mathrm{HSCL} \ge \mathrm{SCL}$ and $\mathrm{HUCL} \ge \mathrm{UCL}$ for "
+        "every representation, prior and joint law of the views",
         reference="docs/theory.md, Theorem 1",
-        hypotheses="psi_k and eta argument-wise non-decreasing; negatives independent given (x, "
-        "x+, y)",
+        hypotheses=r"$\psi_k$ and $\eta$ argument-wise non-decreasing; negatives independent given "
+        "$(x, x^+, y)$",
         evidence=Evidence.PROVED,
         measure=on_random_models,
         controls=(
-            Control("decreasing eta", "eta non-decreasing", _on_models_with(_decreasing_eta)),
-            Control("decreasing psi", "psi non-decreasing", _on_models_with(_decreasing_psi)),
             Control(
-                "mixture negatives, k = 2",
+                r"decreasing $\eta$", r"$\eta$ non-decreasing", _on_models_with(_decreasing_eta)
+            ),
+            Control(
+                r"decreasing $\psi$", r"$\psi$ non-decreasing", _on_models_with(_decreasing_psi)
+            ),
+            Control(
+                "mixture negatives, $k = 2$",
                 "negatives independent given what the normaliser conditions on",
                 _under_law(MIXTURE, InfoNCE(), ThresholdAny(Fraction(4, 5))),
             ),
             Control(
-                "both views of a negative, InfoNCE, exp",
+                "both views of a negative, InfoNCE, exponential tilting",
                 "negatives independent of each other",
                 _under_law(PAIRED_VIEWS, InfoNCE(), Exponential(Fraction(5))),
             ),
@@ -233,22 +237,25 @@ CLAIMS = (
     ),
     Claim(
         name="hardening is strict where similarities vary",
-        statement="HSCL > SCL and HUCL > UCL under exp tilting if t is not constant given the "
-        "anchor, for HSCL the anchor and its class.",
+        statement=r"$\mathrm{HSCL} > \mathrm{SCL}$ and $\mathrm{HUCL} > \mathrm{UCL}$ under "
+        "exponential tilting if $t$ is not constant given the anchor, for HSCL the anchor and its "
+        "class",
         reference="docs/theory.md, Theorem 1",
-        hypotheses="psi_k strictly increasing, eta = exp(beta sum t) with beta > 0, t not constant",
+        hypotheses=r"$\psi_k$ strictly increasing, $\eta = \exp(\beta \sum t_i)$ with $\beta > 0$, "
+        "$t$ not constant",
         evidence=Evidence.PROVED,
         measure=strictness,
         controls=(
             Control(
-                "neural collapse", "t not constant given the anchor", strictness_where_constant
+                "neural collapse", "$t$ not constant given the anchor", strictness_where_constant
             ),
         ),
     ),
     Claim(
         name="hardening changes nothing where predicted",
-        statement="Equality for constant eta, for psi and eta of disjoint negatives, and for SCL "
-        "at NC.",
+        statement=r"$\mathrm{HSCL} = \mathrm{SCL}$ and $\mathrm{HUCL} = \mathrm{UCL}$ for constant "
+        r"$\eta$ and where $\psi$ and $\eta$ depend on disjoint negatives; "
+        r"$\mathrm{HSCL} = \mathrm{SCL}$ at NC",
         reference="docs/theory.md, Theorem 1",
         hypotheses="as stated",
         evidence=Evidence.PROVED,
@@ -256,7 +263,7 @@ CLAIMS = (
         controls=(
             Control(
                 "a negative that both depend on",
-                "disjoint coordinates",
+                "disjoint negatives",
                 equality_with_shared_coordinate,
             ),
         ),

@@ -2,7 +2,7 @@
 
 ``d/dbeta E_beta psi = Cov_beta(psi, sum t) >= 0``, because an exponentially tilted product law is
 again a product law, for every real beta. A general increasing family of hardening functions need
-not have this property: the control is ``exp(b phi)`` with phi increasing but not supermodular.
+not have this property: the control is ``exp(beta phi)`` with phi increasing but not supermodular.
 """
 
 import random
@@ -23,6 +23,7 @@ from theory.model.random_models import random_model
 
 SEED = 2
 POWERS = tuple(Fraction(b) for b in ("1/2", "1", "2", "5", "20"))
+HARDNESSES = (0, 10, 100)
 BETAS = tuple(Fraction(b) for b in ("-20", "-3", "-1/2", "0", "1/2", "2", "8", "30"))
 
 
@@ -41,12 +42,12 @@ def on_random_models(effort: Effort) -> Measurement:
             tally.at_least(after.hucl, before.hucl)
             before = after
         tally.models += 1
-    return tally.measurement(betas=", ".join(map(str, BETAS)))
+    return tally.measurement(**{r"$\beta$": ", ".join(map(str, BETAS))})
 
 
 @in_balls()
 def along_powers(effort: Effort) -> Measurement:
-    """HSCL and HUCL for ``prod max(0, t_i + c)^b``, that is g = log max(0, t + c)."""
+    """HSCL and HUCL for ``prod max(0, t_i + a)^beta``, that is g = log max(0, t + a)."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
     for _ in range(effort.choose(5, 60, 400)):
         shift = Fraction(rng.randint(0, 15), 10)
@@ -58,12 +59,12 @@ def along_powers(effort: Effort) -> Measurement:
             tally.at_least(after.hucl, before.hucl)
             before = after
         tally.models += 1
-    return tally.measurement(powers=", ".join(map(str, POWERS)))
+    return tally.measurement(**{r"$\beta$": ", ".join(map(str, POWERS))})
 
 
 @dataclass(frozen=True)
 class PlateauHardness(EtaKind):
-    """``exp(b phi(t_1, t_2))``, phi increasing but not supermodular; for the ball evaluator only.
+    """``exp(beta phi(t_1, t_2))``, phi increasing but not supermodular; for balls only.
 
     phi is 1 if a similarity is 1, else 9/10 if both are at least 9/10, else 0: two fairly hard
     negatives come just below one that is hardest, though together they cost more.
@@ -82,32 +83,34 @@ class PlateauHardness(EtaKind):
 
 @in_balls()
 def on_a_plateau(effort: Effort) -> Measurement:
-    """The loss under `PlateauHardness` at growing b, t in {0, 9/10, 1}, psi the mean of v."""
+    """The loss under `PlateauHardness` at growing beta, t in {0, 9/10, 1}, psi the mean of v."""
     law = {fmpq(0): fmpq(90, 100), fmpq(9, 10): fmpq(9, 100), fmpq(1): fmpq(1, 100)}
     s = fmpq(1)
     tally, losses = Tally(), []
-    for b in (0, 10, 100):
+    for b in HARDNESSES:
         hard = expected_losses(law, [s], k=2, psi=Linear(), eta=PlateauHardness(b)).hard[s]
         losses.append(hard)
     for before, after in pairwise(losses):
         tally.at_least(after, before)
     tally.models = 1
-    b0, b10, b100 = map(float, losses)
-    return tally.measurement(b0=b0, b10=b10, b100=b100)
+    return tally.measurement(
+        **{rf"at $\beta = {b}$": float(loss) for b, loss in zip(HARDNESSES, losses, strict=True)}
+    )
 
 
 CLAIMS = (
     Claim(
         name="harder negatives, higher loss",
-        statement="HSCL and HUCL are non-decreasing in beta for eta = exp(beta sum t), for every "
-        "real beta.",
+        statement=r"HSCL and HUCL are non-decreasing in $\beta$ for "
+        r"$\eta = \exp(\beta \sum t_i)$, for every real $\beta$",
         reference="docs/theory.md, Theorem 1",
-        hypotheses="psi_k argument-wise non-decreasing; negatives independent; exponential tilting",
+        hypotheses=r"$\psi_k$ argument-wise non-decreasing; negatives independent; exponential "
+        "tilting",
         evidence=Evidence.PROVED,
         measure=on_random_models,
         controls=(
             Control(
-                "exp(b phi), phi increasing but not supermodular",
+                r"$\exp(\beta \varphi)$, $\varphi$ increasing but not supermodular",
                 "exponential tilting (a log-supermodular family)",
                 on_a_plateau,
             ),
@@ -115,16 +118,17 @@ CLAIMS = (
     ),
     Claim(
         name="harder powers, higher loss",
-        statement="HSCL and HUCL are non-decreasing in b for eta = exp(b sum g(t_i)), g "
-        "non-decreasing; here prod max(0, t_i + c)^b.",
+        statement=r"HSCL and HUCL are non-decreasing in $\beta$ for "
+        r"$\eta = \exp(\beta \sum g(t_i))$, $g$ non-decreasing; here "
+        r"$\prod \max(0, t_i + a)^\beta$",
         reference="docs/theory.md, Theorem 1",
-        hypotheses="psi_k argument-wise non-decreasing; negatives independent; b > 0",
+        hypotheses=r"$\psi_k$ argument-wise non-decreasing; negatives independent; $\beta > 0$",
         evidence=Evidence.PROVED,
         measure=along_powers,
         controls=(
             Control(
-                "exp(b phi), phi increasing but not supermodular",
-                "phi a sum over negatives",
+                r"$\exp(\beta \varphi)$, $\varphi$ increasing but not supermodular",
+                r"$\varphi$ a sum over negatives",
                 on_a_plateau,
             ),
         ),

@@ -52,18 +52,18 @@ def finite_pool_without_symmetry(effort: Effort) -> Measurement:
 
 @in_balls()
 def reweighted_batches(effort: Effort) -> Measurement:
-    """``sum e^{(b+1)t} / sum e^{bt} >= mean e^t`` in every batch: Chebyshev's sum inequality."""
+    """Chebyshev: ``sum e^{(beta+1)t} / sum e^{beta t} >= mean e^t`` in every batch."""
     return _reweighted(effort, signs=(1,))
 
 
 @in_balls()
 def reweighted_batches_softened(effort: Effort) -> Measurement:
-    """The same with negative b."""
+    """The same with negative beta."""
     return _reweighted(effort, signs=(-1,))
 
 
 def _reweighted(effort: Effort, signs: Sequence[int]) -> Measurement:
-    """Records the inequality for random similarities and b of one of these signs."""
+    """Records the inequality for random similarities and beta of one of these signs."""
     rng, tally = random.Random(SEED), Tally(seed=SEED)
     for _ in range(effort.choose(20, 200, 2000)):
         ts = [fmpq(rng.randint(-100, 100), 100) for _ in range(rng.randint(2, 8))]
@@ -79,16 +79,16 @@ def _reweighted(effort: Effort, signs: Sequence[int]) -> Measurement:
 CLAIMS = (
     Claim(
         name="hardening within a finite pool",
-        statement="Theorem 1 holds for draws with replacement, and without it if psi and eta are "
-        "symmetric.",
+        statement=r"Theorem 1 holds for draws with replacement, and without it if $\psi$ and "
+        r"$\eta$ are symmetric",
         reference="docs/theory.md, Theorem 1 (FKG on the lattice of sorted k-subsets)",
-        hypotheses="uniform draws; psi_k and eta non-decreasing, and symmetric if without "
+        hypotheses=r"uniform draws; $\psi_k$ and $\eta$ non-decreasing, and symmetric if without "
         "replacement",
         evidence=Evidence.PROVED,
         measure=finite_pools,
         controls=(
             Control(
-                "without replacement, non-symmetric psi and eta",
+                r"without replacement, non-symmetric $\psi$ and $\eta$",
                 "symmetry",
                 finite_pool_without_symmetry,
             ),
@@ -96,11 +96,12 @@ CLAIMS = (
     ),
     Claim(
         name="reweighting raises the mean in every batch",
-        statement="sum e^{(b+1)t} / sum e^{bt} >= mean e^t for any numbers t and b >= 0.",
+        statement=r"$\sum e^{(\beta+1)t} / \sum e^{\beta t} \ge$ the mean of $e^t$ for any numbers "
+        r"$t$ and $\beta \ge 0$",
         reference="docs/theory.md, Theorem 1 (Chebyshev's sum inequality)",
-        hypotheses="b >= 0; no independence",
+        hypotheses=r"$\beta \ge 0$; no independence",
         evidence=Evidence.PROVED,
         measure=reweighted_batches,
-        controls=(Control("b < 0", "b >= 0", reweighted_batches_softened),),
+        controls=(Control(r"$\beta < 0$", r"$\beta \ge 0$", reweighted_batches_softened),),
     ),
 )

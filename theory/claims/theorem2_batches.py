@@ -173,11 +173,11 @@ def _compare_with_collisions(
 CLAIMS = (
     Claim(
         name="the SCL bound on average over batches",
-        statement="The mean in-batch SCL over random batches of a balanced population obeys the "
-        "bound.",
+        statement="the mean in-batch SCL over random batches of a balanced population obeys the "
+        "bound",
         reference="docs/theory.md, Theorem 2, for batches",
-        hypotheses="batches drawn at random, balanced population, unit ball, psi independent of "
-        "their number",
+        hypotheses=r"batches drawn at random, balanced population, unit ball, "
+        r"$\psi_n(-\delta_0, \dots)$ the same for every number $n$ of negatives",
         evidence=Evidence.PROVED,
         measure=random_batches,
         controls=(
@@ -190,25 +190,25 @@ CLAIMS = (
     ),
     Claim(
         name="the HSCL bound on average over batches",
-        statement="The mean in-batch HSCL, negatives reweighted among themselves, obeys it too.",
+        statement="the mean in-batch HSCL, negatives reweighted among themselves, obeys it too",
         reference="docs/theory.md, Theorem 2, for batches",
-        hypotheses="as for SCL; InfoNCE with q fixed, eta a product, non-decreasing",
+        hypotheses=r"as for SCL; InfoNCE with $q$ fixed, $\eta = \prod h(t_i)$, $h$ non-decreasing",
         evidence=Evidence.PROVED,
         measure=hardened_batches,
-        controls=(Control("beta = -20", "non-decreasing eta", softened_batches),),
+        controls=(Control(r"$\beta = -20$", r"non-decreasing $\eta$", softened_batches),),
     ),
     Claim(
         name="the UCL bound of balanced batches",
-        statement="UCL >= log(alpha + q (1 + rho e^{-delta0/tau}) / (1 + rho)), "
-        "rho = m (C-1) / (m-1), for the weights estimator of a balanced batch.",
+        statement=r"$\mathrm{UCL} \ge \log(\alpha + q (1 + \rho e^{-\delta_0/\tau}) / (1 + \rho))$,"
+        r" $\rho = m (C-1) / (m-1)$, for the weights estimator of a balanced batch",
         reference="docs/theory.md, Theorem 3, for batches",
-        hypotheses="unit ball; m members of every class; positives and negatives other than the "
+        hypotheses="unit ball; $m$ members of every class; positives and negatives other than the "
         "anchor; InfoNCE",
         evidence=Evidence.PROVED,
         measure=balanced_batches,
         controls=(
             Control(
-                "x+ may be x",
+                "$x^+$ may be $x$",
                 "positives other than the anchor",
                 balanced_batches_with_self_positives,
             ),

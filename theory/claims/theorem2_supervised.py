@@ -64,7 +64,7 @@ def on_random_models(effort: Effort) -> Measurement:
         equal = tally.verdicts[Verdict.EQUAL]
         BOTH.is_met(tally, model)
         flat += (tally.verdicts[Verdict.EQUAL] - equal) * (model.psi.kink is not None)
-    return tally.measurement(**{"equal because psi is flat there": flat})
+    return tally.measurement(**{r"equal because $\psi$ is flat there": flat})
 
 
 @in_balls()
@@ -197,11 +197,11 @@ BOUND = "docs/theory.md, Theorem 2"
 CLAIMS = (
     Claim(
         name="the bound of SCL and HSCL",
-        statement="SCL >= psi_k(-C/(C-1), ..) and HSCL too, for every representation in the unit "
-        "ball.",
+        statement=r"$\mathrm{SCL} \ge \psi_k(-\delta_0, \dots, -\delta_0)$, "
+        r"$\delta_0 = C/(C-1)$, and HSCL too, for every representation in the unit ball",
         reference=BOUND,
-        hypotheses="balanced; |f| <= 1; psi_k convex, non-decreasing; anchors and negatives share "
-        "class means",
+        hypotheses=r"balanced; $\lvert f \rvert \le 1$; $\psi_k$ convex, non-decreasing; anchors "
+        "and negatives share class means; for HSCL those of Theorem 1 besides",
         evidence=Evidence.PROVED,
         measure=on_random_models,
         controls=(
@@ -209,15 +209,15 @@ CLAIMS = (
                 "prior .8, .1, .1", "balanced classes", BOTH.on(lambda: unbalanced(Fraction(8, 10)))
             ),
             Control("norm 1.2", "unit ball", BOTH.on(longer_features)),
-            Control("a sigmoid as psi", "convex psi", BOTH.on(saturating_psi)),
+            Control(r"a sigmoid as $\psi$", r"convex $\psi$", BOTH.on(saturating_psi)),
             Control(
-                "a square as psi",
-                "non-decreasing psi",
+                r"a square as $\psi$",
+                r"non-decreasing $\psi$",
                 BOTH.on(lambda: psi_that_falls(Fraction(4, 5))),
             ),
-            Control("beta < 0", "non-decreasing eta", BOTH.on(softened)),
+            Control(r"$\beta < 0$", r"non-decreasing $\eta$", BOTH.on(softened)),
             Control(
-                "anchors at +1, negatives at -1",
+                "anchors at $+1$, negatives at $-1$",
                 "shared class means of anchors and negatives",
                 different_class_means,
             ),
@@ -225,14 +225,14 @@ CLAIMS = (
     ),
     Claim(
         name="SCL needs no conditional independence",
-        statement="The bound of SCL holds whatever the joint law of x and x+ in a class.",
+        statement="the bound of SCL holds whatever the joint law of $x$ and $x^+$ in a class",
         reference=BOUND,
-        hypotheses="those of Theorem 2; x and x+ need not be independent given the label",
+        hypotheses="those of Theorem 2; $x$ and $x^+$ need not be independent given the label",
         evidence=Evidence.PROVED,
         measure=with_dependent_views,
         controls=(
             Control(
-                "UCL with x+ = x",
+                "UCL with $x^+ = x$",
                 "negatives of other classes",
                 LowerBound(unsupervised_bound, ("ucl_joint",)).on(positives_are_anchors),
             ),
@@ -240,56 +240,62 @@ CLAIMS = (
     ),
     Claim(
         name="neural collapse attains the bound",
-        statement="SCL = HSCL = psi_k(-C/(C-1), ..) at neural collapse, for C = 2 .. 10.",
+        statement=r"$\mathrm{SCL} = \mathrm{HSCL} = \psi_k(-\delta_0, \dots, -\delta_0)$ at neural "
+        "collapse",
         reference=BOUND,
-        hypotheses="d >= C - 1; disjoint class supports; eta(-1/(C-1), ..) > 0",
-        evidence=Evidence.CERTIFIED,
+        hypotheses=r"$d \ge C - 1$; disjoint class supports; $\eta(-1/(C-1), \dots) > 0$; $k = 2$, "
+        r"$C = 2, \dots, 10$ are tried (quick runs: to 4)",
+        evidence=Evidence.PROVED,
         measure=at_collapse,
-        controls=(Control("d < C - 1", "d >= C - 1", below_the_dimension),),
+        controls=(Control("$d < C - 1$", r"$d \ge C - 1$", below_the_dimension),),
     ),
     Claim(
         name="only neural collapse attains it",
-        statement="SCL > psi_k(-C/(C-1), ..) away from neural collapse, however near.",
+        statement=r"$\mathrm{SCL} > \psi_k(-\delta_0, \dots, -\delta_0)$ away from neural "
+        "collapse, however near",
         reference=BOUND,
-        hypotheses="psi_k strictly convex and strictly increasing (for InfoNCE, alpha > 0 or "
-        "k >= 2)",
+        hypotheses=r"$\psi_k$ strictly convex and strictly increasing (for InfoNCE, $\alpha > 0$ "
+        r"or $k \ge 2$)",
         evidence=Evidence.PROVED,
         measure=only_at_collapse,
         controls=(
-            Control("linear psi", "strictly convex psi", _attained_elsewhere(Linear())),
+            Control(r"linear $\psi$", r"strictly convex $\psi$", _attained_elsewhere(Linear())),
             Control(
-                "InfoNCE, alpha = 0, k = 1",
-                "alpha > 0 or k >= 2",
+                r"InfoNCE, $\alpha = 0$, $k = 1$",
+                r"$\alpha > 0$ or $k \ge 2$",
                 _attained_elsewhere(InfoNCE(alpha=Fraction(0))),
             ),
-            Control("hinge, margin 2", "strict psi", _attained_elsewhere(TripletSum(TWO))),
+            Control("hinge, margin 2", r"strict $\psi$", _attained_elsewhere(TripletSum(TWO))),
         ),
     ),
     Claim(
         name="losses that are not strict, attained by NC alone",
-        statement="SCL is above the bound away from neural collapse for hinges of margin C/(C-1), "
-        "whose bound is 0, and for the hardest of k >= 2 negatives with a margin of at least 2.",
+        statement="SCL is above the bound away from neural collapse for hinges of margin "
+        r"$\delta_0$, plain or squared, whose bound is 0, and for the hardest of $k \ge 2$ "
+        "negatives with a margin of at least 2",
         reference="docs/theory.md, Theorem 2",
-        hypotheses="those of Theorem 2; no strict psi",
+        hypotheses=r"those of Theorem 2; no strict $\psi$",
         evidence=Evidence.PROVED,
         measure=flat_losses_only_at_collapse,
         controls=(
-            Control("margin 1 for C = 2", "margin at least C/(C-1)", smaller_margin),
-            Control("the hardest of one negative", "k >= 2", _attained_elsewhere(TripletMax(TWO))),
+            Control("margin 1 for $C = 2$", r"margin at least $\delta_0$", smaller_margin),
+            Control(
+                "the hardest of one negative", r"$k \ge 2$", _attained_elsewhere(TripletMax(TWO))
+            ),
         ),
     ),
     Claim(
         name="hardening repairs the linear loss",
         statement="HSCL is above the bound at zero-sum frames other than NC, where linear SCL "
-        "attains it.",
+        "attains it",
         reference="docs/theory.md, Theorem 2",
-        hypotheses="eta strictly increasing; psi strictly increasing at the bound",
+        hypotheses=r"$\eta$ strictly increasing; $\psi$ strictly increasing at the bound",
         evidence=Evidence.PROVED,
         measure=hardening_repairs_linear,
         controls=(
             Control(
                 "hinge, margin 0",
-                "psi strictly increasing at the bound",
+                r"$\psi$ strictly increasing at the bound",
                 _attained_elsewhere(TripletSum(Fraction(0)), loss=HSCL),
             ),
         ),

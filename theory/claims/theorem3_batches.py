@@ -182,30 +182,31 @@ def _product(x: Sequence[Fraction], y: Sequence[Fraction]) -> Fraction:
 CLAIMS = (
     Claim(
         name="the UCL bound of k draws from a balanced batch",
-        statement="UCL >= E psi_k(-delta0 b_1, .., -delta0 b_k), b_i = 1 where the i-th negative "
-        "is of another class, with their law in the batch",
+        statement=r"$\mathrm{UCL} \ge E \psi_k(-\delta_0 b_1, \dots, -\delta_0 b_k)$, $b_i = 1$ "
+        "where the $i$-th negative is of another class, with their law in the batch",
         reference="docs/theory.md, Theorem 3, for batches",
-        hypotheses="unit ball; m members of every class; k negatives drawn with or without "
-        "replacement; positives and negatives other than the anchor; psi convex, non-decreasing",
+        hypotheses="unit ball; $m$ members of every class; $k$ negatives drawn with or without "
+        r"replacement; positives and negatives other than the anchor; $\psi$ convex, "
+        "non-decreasing",
         evidence=Evidence.PROVED,
         measure=draws_from_balanced_batches,
         controls=(
             *(
                 Control(name, "positives other than the anchor", _with_a_little_spread(draws_of))
                 for name, draws_of in (
-                    ("x+ = x", self_positives),
-                    ("x+ may be x", positives_of_the_class),
+                    ("$x^+ = x$", self_positives),
+                    ("$x^+$ may be $x$", positives_of_the_class),
                 )
             ),
             Control(
-                "b of the population", "the law of b in the batch", collisions_of_the_population
+                "$b$ of the population", "the law of $b$ in the batch", collisions_of_the_population
             ),
         ),
     ),
     Claim(
         name="the UCL bound on average over batches",
-        statement="the same for the mean over all pairs and draws of all batches of n instances "
-        "of a balanced population, with the mean law of b",
+        statement="the same for the mean over all pairs and draws of all batches of one size of a "
+        "balanced population, with the mean law of $b$",
         reference="docs/theory.md, Theorem 3, for batches",
         hypotheses="as before, for batches that are drawn at random",
         evidence=Evidence.PROVED,

@@ -31,7 +31,7 @@ SEED = 4
 ONE, HALF = Fraction(1), Fraction(1, 2)
 NO_TILT = Exponential(Fraction(0))
 SYMMETRIC = (TripletMax(ONE), TripletMax(Fraction(2)), InfoNCE(alpha=Fraction(0), tau=HALF))
-UNEQUAL = "prior .9, .05, .05, k = 8, triplet with maximum"
+UNEQUAL = "prior .9, .05, .05, $k = 8$, triplet with maximum"
 
 UCL = LowerBound(unsupervised_bound, ("ucl",))
 UCL_JOINT = LowerBound(unsupervised_bound, ("ucl_joint",))
@@ -106,46 +106,48 @@ def two_classes(effort: Effort) -> Measurement:
     return tally.measurement()
 
 
-FOUR = "InfoNCE, alpha = 0, tau = 1/10, prior 3/4, k = 4"
-SIX = "InfoNCE, alpha = 1e-4, tau = 1/10, prior 3/4, k = 6"
+FOUR = r"InfoNCE, $\alpha = 0$, $\tau = 1/10$, prior 3/4, $k = 4$"
+SIX = r"InfoNCE, $\alpha = 10^{-4}$, $\tau = 1/10$, prior 3/4, $k = 6$"
+EVERY_CLASS = r"$E[s \mid y] \le \lvert\mu_y\rvert^2$ for every class"
 ON_AVERAGE = Control(
-    "E[s | y] <= |mu_y|^2 on average over classes alone",
-    "E[s | y] <= |mu_y|^2 for every class",
+    r"$E[s \mid y] \le \lvert\mu_y\rvert^2$ on average over classes alone",
+    EVERY_CLASS,
     UCL_JOINT.on(dependent_on_average),
 )
 
 CLAIMS = (
     Claim(
         name="one negative forgives any prior",
-        statement="For k = 1 or a separable psi the UCL bound holds with unequal priors too.",
+        statement=r"for $k = 1$, or a separable $\psi$, the UCL bound holds with unequal priors "
+        "too",
         reference="docs/theory.md, Theorem 3",
-        hypotheses="unit ball; psi convex, non-decreasing; k = 1 or separable; cond. independent "
-        "positives",
+        hypotheses=rf"unit ball; $\psi$ convex, non-decreasing; $k = 1$ or $\psi$ separable; "
+        rf"{EVERY_CLASS} (conditionally independent positives are tried)",
         evidence=Evidence.PROVED,
         measure=any_prior,
         controls=(
-            Control(UNEQUAL, "k = 1 or separable psi", UCL.on(with_a_heavy_class)),
+            Control(UNEQUAL, r"$k = 1$ or separable $\psi$", UCL.on(with_a_heavy_class)),
             ON_AVERAGE,
         ),
     ),
     Claim(
         name="two classes forgive any prior",
-        statement="For C = 2 the UCL bound holds with unequal priors for up to three negatives and "
-        "every symmetric psi, and for InfoNCE with k = oo.",
+        statement=r"for $C = 2$ the UCL bound holds with unequal priors for up to three negatives "
+        r"and every symmetric $\psi$, and for InfoNCE with $k = \infty$",
         reference="docs/theory.md, Theorem 3",
-        hypotheses="unit ball; psi convex, non-decreasing; E[s | y] <= |mu_y|^2 for every class; "
-        "C = 2; psi symmetric and k <= 3, or InfoNCE and k = oo",
+        hypotheses=rf"unit ball; $\psi$ convex, non-decreasing; {EVERY_CLASS}; $C = 2$; $\psi$ "
+        r"symmetric and $k \le 3$, or InfoNCE and $k = \infty$",
         evidence=Evidence.PROVED,
         measure=two_classes,
         controls=(
             Control(
                 FOUR,
-                "k <= 3",
+                r"$k \le 3$",
                 UCL.on(lambda: antipodal(4, Fraction(1, 10), Fraction(3, 4), Fraction(0))),
             ),
             Control(
                 SIX,
-                "k <= 3",
+                r"$k \le 3$",
                 UCL.on(lambda: antipodal(6, Fraction(1, 10), Fraction(3, 4), Fraction(1, 10**4))),
             ),
             ON_AVERAGE,

@@ -44,7 +44,7 @@ from theory.model.simplex import nc_gap
 SEED = 4
 ONE, HALF = Fraction(1), Fraction(1, 2)
 NO_TILT = Exponential(Fraction(0))
-UNEQUAL = "prior .9, .05, .05, k = 8, triplet with maximum"
+UNEQUAL = "prior .9, .05, .05, $k = 8$, triplet with maximum"
 
 UCL = LowerBound(unsupervised_bound, ("ucl",))
 BOTH = LowerBound(unsupervised_bound, ("ucl", "hucl"))
@@ -169,67 +169,78 @@ def _compare_instances(
 CLAIMS = (
     Claim(
         name="the bound of UCL",
-        statement="UCL (and so HUCL) >= E psi_k(-C/(C-1) b), b_i iid Bernoulli((C-1)/C), in the "
-        "unit ball.",
+        statement=r"$\mathrm{UCL} \ge E \psi_k(-\delta_0 b_1, \dots, -\delta_0 b_k)$, $b_i$ "
+        r"independent Bernoulli variables of probability $(C-1)/C$, in the unit ball, and so is "
+        "HUCL",
         reference="docs/theory.md, Theorem 3",
-        hypotheses="those of Theorem 2, and positives independent of the anchor given the label",
+        hypotheses="those of Theorem 2, and positives independent of the anchor given the label; "
+        "for HUCL those of Theorem 1 besides",
         evidence=Evidence.PROVED,
         measure=on_random_models,
         controls=(
             Control(
-                "x+ = x", "conditionally independent positives", UCL_JOINT.on(positives_are_anchors)
+                "$x^+ = x$",
+                "conditionally independent positives",
+                UCL_JOINT.on(positives_are_anchors),
             ),
-            Control(UNEQUAL, "balanced classes (k > 1)", UCL.on(with_a_heavy_class)),
+            Control(UNEQUAL, "balanced classes ($k > 1$)", UCL.on(with_a_heavy_class)),
             Control("norm 1.2", "unit ball", UCL.on(longer_features)),
-            Control("a sigmoid as psi", "convex psi", UCL.on(saturating_psi)),
+            Control(r"a sigmoid as $\psi$", r"convex $\psi$", UCL.on(saturating_psi)),
             Control(
-                "a square as psi",
-                "non-decreasing psi",
+                r"a square as $\psi$",
+                r"non-decreasing $\psi$",
                 UCL.on(lambda: psi_that_falls(Fraction(3, 5))),
             ),
         ),
     ),
     Claim(
         name="neural collapse attains the UCL bound",
-        statement="UCL equals its bound at neural collapse, for C = 2 .. 10.",
+        statement="UCL equals its bound at neural collapse",
         reference="docs/theory.md, Theorem 3",
-        hypotheses="d >= C - 1; balanced classes",
-        evidence=Evidence.CERTIFIED,
+        hypotheses=r"$d \ge C - 1$; balanced classes; $C = 2, \dots, 10$ (quick runs: to 4) "
+        r"and $k \le 3$ are tried",
+        evidence=Evidence.PROVED,
         measure=at_collapse,
         controls=(Control("prior 1/2, 1/4, 1/4", "balanced classes", at_collapse_unbalanced),),
     ),
     Claim(
         name="only neural collapse attains the UCL bound",
-        statement="UCL > its bound away from neural collapse, however near.",
+        statement="UCL is above its bound away from neural collapse, however near",
         reference="docs/theory.md, Theorem 3",
-        hypotheses="psi_k strictly convex and strictly increasing",
+        hypotheses=r"$\psi_k$ strictly convex and strictly increasing",
         evidence=Evidence.PROVED,
         measure=only_at_collapse,
-        controls=(Control("hinge, margin 0", "strict psi", with_a_slack_hinge),),
+        controls=(Control("hinge, margin 0", r"strict $\psi$", with_a_slack_hinge),),
     ),
     Claim(
         name="positives that are another instance of the class",
-        statement="The UCL bound also holds if x+ is uniform among the other instances of the "
-        "class.",
+        statement="the UCL bound also holds if $x^+$ is uniform among the other instances of the "
+        "class",
         reference="docs/theory.md, Theorem 3",
-        hypotheses="E[s | y] <= |mu_y|^2 on average",
+        hypotheses=r"$E[s \mid y] \le \lvert\mu_y\rvert^2$ on average over classes",
         evidence=Evidence.PROVED,
         measure=other_instance,
-        controls=(Control("x+ = x", "E[s | y] <= |mu_y|^2", UCL_JOINT.on(positives_are_anchors)),),
+        controls=(
+            Control(
+                "$x^+ = x$",
+                r"$E[s \mid y] \le \lvert\mu_y\rvert^2$",
+                UCL_JOINT.on(positives_are_anchors),
+            ),
+        ),
     ),
     Claim(
         name="instances that are not their own negatives",
-        statement="If x+ and x- both exclude x, the bound holds with the actual probability of a "
-        "collision.",
+        statement="if neither $x^+$ nor $x^-$ may be $x$, the bound holds with the actual "
+        "probability of a collision",
         reference="docs/theory.md, Theorem 3",
-        hypotheses="balanced finite population, k = 1, both x+ and x- uniform among other "
+        hypotheses="balanced finite population, $k = 1$, both $x^+$ and $x^-$ uniform among other "
         "instances",
         evidence=Evidence.PROVED,
         measure=excluding_self,
         controls=(
             Control(
-                "x+ may be x, x- may not",
-                "x+ excludes x where x- does",
+                "$x^+$ may be $x$, $x^-$ may not",
+                "$x^+$ excludes $x$ where $x^-$ does",
                 excluding_self_from_negatives_only,
             ),
         ),

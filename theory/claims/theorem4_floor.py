@@ -146,24 +146,26 @@ def _near_optimum(rng: Rng) -> LatentClassModel:
 CLAIMS = (
     Claim(
         name="the floor of HUCL",
-        statement="HUCL is at least the minimum over delta >= 0 of L_k(delta), for every f",
-        reference="docs/hucl_optimum.md, Theorem 4(a)",
+        statement=r"$\mathrm{HUCL} \ge \min_{\delta \ge 0} L_k(\delta)$ for every $f$",
+        reference="docs/hucl_optimum.md, Theorem 4 (a)",
         hypotheses="balanced, conditionally independent positives, exponential tilting with "
-        "beta > 0, psi convex and non-decreasing; features of any norm in any dimension",
+        r"$\beta > 0$, $\psi$ convex and non-decreasing; features of any norm in any dimension",
         evidence=Evidence.PROVED,
         measure=floor_on_models,
         controls=(
-            Control("x+ = x", "positives independent of the anchor", floor_with_self_positives),
+            Control("$x^+ = x$", "positives independent of the anchor", floor_with_self_positives),
         ),
     ),
     Claim(
         name="shrunk and offset frames attain the floor",
-        statement="a simplex ETF of gap delta* in the ball, or lifted to the unit sphere by a "
-        "common coordinate, has HUCL equal to the floor",
-        reference="docs/hucl_optimum.md, Theorem 4(b)",
-        hypotheses="InfoNCE, delta* <= C / (C - 1), d >= C - 1 (ball) or d >= C (sphere)",
+        statement=r"a simplex ETF of gap $\delta^\ast$ in the ball, or lifted to the unit sphere "
+        "by a common coordinate, has HUCL equal to the floor",
+        reference="docs/hucl_optimum.md, Theorem 4 (b)",
+        hypotheses=r"InfoNCE, $\beta = 5$ and $20$, $(C, k)$ in "
+        r"$\lbrace (2, 1), (3, 2), (4, 3), (5, 1) \rbrace$ (quick runs: the first two), where "
+        r"$\delta^\ast \le \delta_0$; $d = C - 1$ (ball) and $d = C$ (sphere)",
         evidence=Evidence.CERTIFIED,
         measure=frames_attain,
-        controls=(Control("NC", "beta at most beta_c", nc_attains),),
+        controls=(Control("NC", r"$\beta \le \beta_c$", nc_attains),),
     ),
 )

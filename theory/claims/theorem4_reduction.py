@@ -125,12 +125,14 @@ def _sum(numbers: Iterable[arb]) -> arb:
 CLAIMS = (
     Claim(
         name="collapse reduction",
-        statement="the loss of an anchor is at least G_k(w), w_y <= 0, and G_k(w) is at least the "
-        "floor",
+        statement=r"the loss of an anchor is at least $G_k(w)$, $w_y \le 0$, and $G_k(w)$ is at "
+        "least the floor",
         reference="docs/hucl_optimum.md, Lemma 1 and Lemma 2",
         hypotheses="as for the floor; InfoNCE",
         evidence=Evidence.PROVED,
         measure=on_random_models,
-        controls=(Control("x+ = x", "positives independent of the anchor", with_self_positives),),
+        controls=(
+            Control("$x^+ = x$", "positives independent of the anchor", with_self_positives),
+        ),
     ),
 )

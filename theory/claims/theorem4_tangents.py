@@ -182,13 +182,18 @@ def _difference(tangent: _Tangent, low: arb, high: arb, middle: arb) -> arb:
 CLAIMS = (
     Claim(
         name="tangent certificates",
-        statement="the HUCL profile lies above its tangent at NC for every delta >= 0 (certified); "
-        "by Theorem 4(c), which is proved, NC is a global minimiser of HUCL over the unit ball",
-        reference="docs/hucl_optimum.md, Theorem 4(c)",
-        hypotheses="InfoNCE with alpha = 1, q in {1, k}, k in {1, 2, 3, 4, 8, oo}, C in {2..6, 10, "
-        "100}, beta in {0.1, 0.5, 0.9, 0.99} beta_c",
+        statement=r"the HUCL profile lies above its tangent at NC for every $\delta \ge 0$ "
+        "(certified); by Theorem 4 (c), which is proved, NC is a global minimiser of HUCL over the "
+        "unit ball",
+        reference="docs/hucl_optimum.md, Theorem 4 (c)",
+        hypotheses=r"InfoNCE with $\alpha = 1$, $q$ in $\lbrace 1, k \rbrace$, $k$ in "
+        r"$\lbrace 1, 2, 3, 4, 8, \infty \rbrace$, $C$ in $\lbrace 2, \dots, 6, 10, 100 \rbrace$, "
+        r"$\beta$ in $\lbrace .1, .5, .9, .99 \rbrace \beta_c$ (full runs all 280, others every "
+        "third, quick ones every ninth $(C, k, q)$)",
         evidence=Evidence.CERTIFIED,
         measure=tangents_up_to_threshold,
-        controls=(Control("beta = 1.01 beta_c", "beta at most beta_c", tangents_beyond_threshold),),
+        controls=(
+            Control(r"$\beta = 1.01 \beta_c$", r"$\beta \le \beta_c$", tangents_beyond_threshold),
+        ),
     ),
 )

@@ -120,16 +120,18 @@ CLAIMS = (
     Claim(
         name="the HUCL threshold",
         statement="the slope of the HUCL profile at NC changes sign between the ends of the "
-        "bracket of beta_c (certified); by Theorem 4(d), which is proved, NC is optimal in the "
-        "unit ball up to there, and not beyond",
+        r"bracket of $\beta_c$ (certified); by Theorem 4 (d), which is proved, NC is optimal in "
+        "the unit ball up to there, and not beyond",
         reference="docs/hucl_optimum.md, Theorem 4",
         hypotheses="balanced, conditionally independent positives, exponential tilting, InfoNCE "
-        "(alpha = 1, q = 1 and q = k), C in {2..6, 10, 100, 1000}, k in {1, 2, 4, 8, oo}",
+        r"($\alpha = \tau = 1$, $q = 1$ and $q = k$), $C$ in "
+        r"$\lbrace 2, \dots, 6, 10, 100, 1000 \rbrace$ (quick runs: 2, 3, 4), $k$ in "
+        r"$\lbrace 1, 2, 4, 8, \infty \rbrace$",
         evidence=Evidence.CERTIFIED,
         measure=sign_change,
         controls=(
             Control(
-                "beta_c of C - 1 classes",
+                r"$\beta_c$ of $C - 1$ classes",
                 "the anchor's own class counts among the negatives",
                 sign_change_for_fewer_classes,
             ),
@@ -137,24 +139,25 @@ CLAIMS = (
     ),
     Claim(
         name="the HUCL threshold of infinitely many negatives",
-        statement="beta_c for k = oo is the root of (b + 1) e^-d + (C - 1) e^-((b + 1) d) = b, "
-        "where b = beta tau and d = C / ((C - 1) tau), to a relative 1e-30",
+        statement=r"$\beta_c$ for $k = \infty$ is the root of "
+        r"$(1 + \beta \tau) e^{-\delta_0/\tau} + (C-1) e^{-(\beta + 1/\tau) \delta_0} = \beta \tau$"
+        ", to a relative $10^{-30}$",
         reference="docs/hucl_optimum.md, Theorem 4",
-        hypotheses="as for the threshold, k = oo, temperatures 1, 1/2 and 1/10",
+        hypotheses=r"as for the threshold, $k = \infty$, $\tau$ in $\lbrace 1, .5, .1 \rbrace$",
         evidence=Evidence.CERTIFIED,
         measure=limit_in_closed_form,
-        controls=(Control("k = 1", "k = oo", one_negative_in_closed_form),),
+        controls=(Control("$k = 1$", r"$k = \infty$", one_negative_in_closed_form),),
     ),
     Claim(
         name="neural collapse loses to a shrunk frame",
-        statement="at 1.01 beta_c a simplex ETF of smaller norm has a smaller HUCL than NC",
-        reference="docs/hucl_optimum.md, Theorem 4(b)",
+        statement=r"at $1.01 \beta_c$ a simplex ETF of smaller norm has a smaller HUCL than NC",
+        reference="docs/hucl_optimum.md, Theorem 4 (b)",
         hypotheses="as for the threshold",
         evidence=Evidence.CERTIFIED,
         measure=shrunk_frame_wins_above,
         controls=(
-            Control("beta = 0.99 beta_c", "beta above beta_c", shrunk_frame_wins_below),
-            Control("NC minimises HUCL", "beta at most beta_c", nc_wins_far_above),
+            Control(r"$\beta = 0.99 \beta_c$", r"$\beta > \beta_c$", shrunk_frame_wins_below),
+            Control("NC minimises HUCL", r"$\beta \le \beta_c$", nc_wins_far_above),
         ),
     ),
 )

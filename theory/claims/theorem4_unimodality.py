@@ -1,9 +1,10 @@
 """Why the HUCL profile has one minimum, for every k: the lemma behind Theorem 4(d).
 
-For InfoNCE put ``x = e^{-delta / tau}`` and ``a = k alpha / q``, let n be Binomial(k - 1, p), and
+For InfoNCE put ``omega = e^{-delta / tau}`` and ``a = k alpha / q``, let n be binomial(k - 1, p),
+and put
 
-    A_n = x / (a + k - 1 - n + (n + 1) x),
-    B_n = tau log((a + k - n + n x) / (a + k - 1 - n + (n + 1) x)).
+    A_n = omega / (a + k - 1 - n + (n + 1) omega),
+    B_n = tau log((a + k - n + n omega) / (a + k - 1 - n + (n + 1) omega)).
 
 A_n is ``tau d psi_k / d v_1`` at ``v_1 = -delta``, and ``B_n / tau`` is what psi_k gains when v_1
 goes up to 0, with n of the others at ``-delta``. Then
@@ -179,22 +180,23 @@ def _compare_slopes(cases: Iterable[tuple[ProfileAlongGaps, PsiKind]]) -> Measur
 CLAIMS = (
     Claim(
         name="the slope of the HUCL profile",
-        statement="-L_k' is k p E[A] / tau times 1 - beta (1 - p) E[B] / E[A], where p, E[A] and "
-        "E[A] / E[B] decrease in delta",
+        statement=r"$-\tau L_k' = k p E[A] (1 - \beta (1-p) E[B]/E[A])$, where $p$, $E[A]$ and "
+        r"$E[A]/E[B]$ do not increase with $\delta$",
         reference="docs/hucl_optimum.md, Lemma 3",
-        hypotheses="InfoNCE, any k, alpha >= 0, q > 0, tau > 0, C >= 2, beta > 0",
+        hypotheses=r"InfoNCE, any $k$, $\alpha \ge 0$, $q, \tau > 0$, $C \ge 2$, $\beta > 0$; for "
+        r"$\tau \ne 1$ with $\tau$ times the $B$ of the lemma",
         evidence=Evidence.PROVED,
         measure=factors_along_gaps,
-        controls=(Control("beta < 0", "beta > 0", factors_for_negative_hardness),),
+        controls=(Control(r"$\beta < 0$", r"$\beta > 0$", factors_for_negative_hardness),),
     ),
     Claim(
         name="the HUCL profile has one minimum",
-        statement="L_k' is non-decreasing while negative and non-negative afterwards: L_k is "
+        statement="$L_k'$ is non-decreasing while negative and non-negative afterwards: $L_k$ is "
         "unimodal and above its tangents of negative slope",
-        reference="docs/hucl_optimum.md, Theorem 4(d)",
-        hypotheses="InfoNCE, any finite k; separable losses; losses of the hardest negative",
+        reference="docs/hucl_optimum.md, Theorem 4 (d)",
+        hypotheses="InfoNCE, any finite $k$; separable losses; losses of the hardest negative",
         evidence=Evidence.PROVED,
         measure=slopes_along_gaps,
-        controls=(Control("steep sigmoids", "psi convex", slopes_of_non_convex_psi),),
+        controls=(Control("steep sigmoids", r"$\psi$ convex", slopes_of_non_convex_psi),),
     ),
 )

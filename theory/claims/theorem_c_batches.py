@@ -7,10 +7,12 @@ of C - 1. Batches are evaluated from the definition, in balls, at rational embed
 import random
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flint import arb, ctx
+from jaxtyping import Array, Float
 
 import hcl_jax
 from theory.checking import BITS, Claim, Control, Effort, Evidence, Measurement, Tally, in_balls
@@ -159,20 +161,26 @@ def _compare_shipped(effort: Effort, *, reference_conventions: bool) -> Measurem
     batches += [ball_features(rng, 3, 2, 2) for _ in range(effort.choose(3, 10, 50))]
     for features in batches:
         with jax.enable_x64(True):
-            shipped = hcl_jax.hucl(
-                jnp.array(features, dtype=float),
-                jnp.repeat(jnp.arange(3), 2),
-                beta=1.0,
-                reference_conventions=reference_conventions,
-                stop_gradient_hardening=False,
-                quiet=True,
-            )
+            shipped = _hucl(jnp.array(features, dtype=float), reference_conventions)
         with ctx.workprec(BITS):
             exact = hucl_of_batch(features, 2, beta=Fraction(1), psi=InfoNCE())
         tally.observe(abs(float(shipped) - float(exact)) < ROUNDING)
         details.setdefault("at NC", f"{float(shipped):.9f}, by definition {float(exact):.9f}")
         tally.models += 1
     return tally.measurement(**details)
+
+
+@partial(jax.jit, static_argnums=1)
+def _hucl(rows: Float[Array, "n dim"], reference_conventions: bool) -> Float[Array, ""]:
+    """The shipped loss of two members of each of three classes."""
+    return hcl_jax.hucl(
+        rows,
+        jnp.repeat(jnp.arange(3), 2),
+        beta=1.0,
+        reference_conventions=reference_conventions,
+        stop_gradient_hardening=False,
+        quiet=True,
+    )
 
 
 def _compare_with_nc(effort: Effort, shares: Sequence[Fraction], radius: Fraction) -> Measurement:
@@ -238,15 +246,19 @@ CLAIMS = (
     Claim(
         name="the floor of HUCL in balanced batches",
         statement="the weights estimator of HUCL over a balanced batch is at least the minimum "
-        "over delta >= 0 of log(alpha + q (1 + rho e^{-(b+1)d}) / (1 + rho e^{-bd})), "
-        "rho = m (C-1) / (m-1)",
+        r"over $\delta \ge 0$ of "
+        r"$\log(\alpha + q (1 + \rho e^{-(\beta + 1/\tau) \delta}) / (1 + \rho e^{-\beta \delta}))$"
+        r", $\rho = m (C-1) / (m-1)$",
         reference="docs/hucl_optimum.md, Theorem C",
-        hypotheses="m >= 2 members of every class, positives and negatives other than the anchor, "
-        "InfoNCE, exponential tilting with beta > 0; embeddings of any norm in any dimension",
+        hypotheses=r"$m \ge 2$ members of every class, positives and negatives other than the "
+        r"anchor, InfoNCE, exponential tilting with $\beta > 0$; embeddings of any norm in any "
+        "dimension",
         evidence=Evidence.PROVED,
         measure=floor_of_random_batches,
         controls=(
-            Control("x+ may be x", "positives other than the anchor", floor_with_self_positives),
+            Control(
+                "$x^+$ may be $x$", "positives other than the anchor", floor_with_self_positives
+            ),
             Control(
                 "the floor of the population",
                 "negatives other than the anchor",
@@ -259,29 +271,31 @@ CLAIMS = (
         statement="a shrunk simplex ETF has HUCL equal to the floor of its batch, and so it has "
         "with a component of its own for every embedding: the optimum is not unique",
         reference="docs/hucl_optimum.md, Theorem C",
-        hypotheses="InfoNCE, alpha = q = tau = 1, beta = 3 and 10, C in {2..5}, m in {2, 3}",
+        hypotheses=r"InfoNCE, $\alpha = q = \tau = 1$, $\beta = 3$ and $10$, $(C, m)$ in "
+        r"$\lbrace (2, 2), (2, 3), (3, 2), (4, 3) \rbrace$ (quick runs: the first two; full ones: "
+        "$(5, 2)$ besides)",
         evidence=Evidence.CERTIFIED,
         measure=frames_attain,
-        controls=(Control("NC", "beta at most beta_c", nc_attains),),
+        controls=(Control("NC", r"$\beta \le \beta_c$", nc_attains),),
     ),
     Claim(
-        name="NC minimises HUCL of balanced batches up to beta_c",
-        statement="below beta_c no batch in the unit ball has a smaller HUCL than NC",
+        name="NC minimises HUCL of batches up to the threshold",
+        statement=r"below $\beta_c$ no batch in the unit ball has a smaller HUCL than NC",
         reference="docs/hucl_optimum.md, Theorem C",
         hypotheses="as for the floor, and the unit ball",
         evidence=Evidence.PROVED,
         measure=nc_wins_below,
         controls=(
-            Control("beta above beta_c", "beta at most beta_c", nc_wins_above),
+            Control(r"$\beta > \beta_c$", r"$\beta \le \beta_c$", nc_wins_above),
             Control("norm 5/4", "unit ball", nc_wins_outside),
         ),
     ),
     Claim(
         name="the library's HUCL of a balanced batch",
         statement="the default of the library leaves an anchor out of its positives and negatives, "
-        "so that its HUCL is that of Theorem C and not L_oo",
+        r"so that its HUCL is that of Theorem C and not $L_\infty$",
         reference="docs/hucl_optimum.md, Theorem C",
-        hypotheses="C = 3, m = 2, beta = 1, InfoNCE, weights estimator",
+        hypotheses=r"$C = 3$, $m = 2$, $\beta = 1$, InfoNCE, weights estimator",
         evidence=Evidence.OBSERVED,
         measure=shipped_losses,
         controls=(

@@ -49,16 +49,18 @@ def _compare_thresholds(
 CLAIMS = (
     Claim(
         name="the HUCL threshold of balanced batches",
-        statement="the slope of the profile at NC changes sign within a relative 1e-30 of "
-        "beta_c = ((C-1)/C) (1/A + W(rho e^{-1/A}/A)), A = (e^D - 1)/D, D = C / ((C-1) tau)",
+        statement="the slope of the profile at NC changes sign within a relative $10^{-30}$ of "
+        r"$\beta_c = (\zeta + W(\rho \zeta e^{-\zeta}))/\delta_0$, "
+        r"$\zeta = (\delta_0/\tau)/(e^{\delta_0/\tau} - 1)$, $W$ Lambert's function",
         reference="docs/hucl_optimum.md, Theorem C",
-        hypotheses="k = oo, C in {2, 3, 10, 100, 1000}, m in {2, 3, 10, 51}, tau in {1, 1/2, 1/10}",
+        hypotheses=r"$k = \infty$, $C$ in $\lbrace 2, 3, 10, 100, 1000 \rbrace$ (quick runs: 2, "
+        r"3, 10), $m$ in $\lbrace 2, 3, 10, 51 \rbrace$, $\tau$ in $\lbrace 1, .5, .1 \rbrace$",
         evidence=Evidence.CERTIFIED,
         measure=threshold_in_closed_form,
         controls=(
             Control(
-                "beta_c of the population",
-                "the own class weighs m - 1, the others m",
+                r"$\beta_c$ of the population",
+                "the own class weighs $m - 1$, the others $m$",
                 threshold_of_the_population,
             ),
         ),

@@ -8,6 +8,7 @@ the joint law of its positives.
 import random
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from typing import get_args
 
 import numpy as np
@@ -50,13 +51,14 @@ SIZES: tuple[Vector, ...] = tuple(
 )
 
 
+@cache
 def optimal_gram(
     problem: CollapsedSCL, *, average: Average = "anchors"
 ) -> Float[np.ndarray, "classes classes"]:
     """The Gram matrix that floating point finds, for ``k = infinity`` whatever the problem's k.
 
-    It is optimal for that k alone. Its certificate is a lower bound for every k, which lies below
-    the least loss by more where k is small.
+    Remembered. It is optimal for that k alone. Its certificate is a lower bound for every k, which
+    lies below the least loss by more where k is small.
     """
     found = scl_optimum(
         [float(p) for p in problem.priors],
@@ -186,7 +188,7 @@ def _compare_certificates(
                 tally.above(GAP, high - low)
                 tally.models += 1
                 width = max(width, (high - low).upper())
-                name = f"{' '.join(map(str, sizes))}, tau={float(tau):g}, {average}"
+                name = rf"{' '.join(map(str, sizes))}, $\tau = {float(tau):g}$, {average}"
                 details[name] = f"{float(low):.9f}"
     return tally.measurement(largest_gap=float(width), **details)
 
@@ -194,12 +196,13 @@ def _compare_certificates(
 CLAIMS = (
     Claim(
         name="the optimum of SCL under unequal priors",
-        statement="SCL and HSCL of every representation are at least the least collapsed SCL over "
-        "Gram matrices of unit vectors, of which a dual certificate is a lower bound",
+        statement=r"$\mathrm{HSCL} \ge \mathrm{SCL} \ge \ell^\ast$ for every representation, "
+        r"$\ell^\ast$ the least collapsed SCL over Gram matrices of unit vectors, of which a dual "
+        "certificate is a lower bound",
         reference="docs/unequal_priors.md, Theorem P",
-        hypotheses="unit ball; InfoNCE, any k (1, 2 and oo are tried; for 1 and 2 with the bound "
-        "that the Gram matrix of k = oo certifies, which is not the least loss); any prior, joint "
-        "law of the positives and dimension",
+        hypotheses=r"unit ball; InfoNCE, any $k$ (1, 2 and $\infty$ are tried; for 1 and 2 with "
+        r"the bound that the Gram matrix of $k = \infty$ certifies, which is not $\ell^\ast$); "
+        "any prior, joint law of the positives and dimension",
         evidence=Evidence.PROVED,
         measure=random_representations,
         controls=(
@@ -209,10 +212,11 @@ CLAIMS = (
     ),
     Claim(
         name="certificates of the optimum of SCL",
-        statement="the least SCL lies between two numbers that differ by less than 1e-9",
+        statement=r"$\ell^\ast$ lies between two numbers that differ by less than $10^{-9}$",
         reference="docs/unequal_priors.md, Theorem P",
-        hypotheses="classes of sizes 4 3 2 1, 24 24 1 1, 26 26 1 1, 10 1 1 1 1 and a tail of ten; "
-        "alpha = q = 1, tau = 1 and 1/5, k = oo, averages over anchors and over pairs",
+        hypotheses="classes of sizes 4 3 2 1, 24 24 1 1, 26 26 1 1, 10 1 1 1 1 and a tail of ten "
+        r"(quick runs: the first three); $\alpha = q = 1$, $\tau = 1$ and 1/5, $k = \infty$, "
+        "averages over anchors and over pairs",
         evidence=Evidence.CERTIFIED,
         measure=certificates,
         controls=(Control("NC", "equal priors", certificates_at_collapse),),

@@ -1,18 +1,19 @@
 """Minority collapse in the losses that the library ships, minimised over class means.
 
 A batch in which every class is one point, as often as it has members, is a population with these
-priors (averages over anchors). A quasi-Newton method moves the points on the unit sphere.
+priors (averages over anchors). A quasi-Newton method moves the points on the unit sphere. Rows
+without a label fill every batch up to one size, so that one compiled loss serves all imbalances.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hcl_jax import geometry
 from hcl_jax.hardening import exponential
@@ -26,6 +27,8 @@ MAJORITY = MINORITY = 2
 IMBALANCES = (20, 24, 30)
 """Below, between and above the thresholds 25.05 of SCL and 21.93 of HSCL with beta = 1/2."""
 
+ROWS = 2 * (max(IMBALANCES) * MAJORITY + MINORITY)
+NO_LABEL = -1
 HARDNESS = 0.5
 CLOSE = 1e-9
 """Of losses: some ten times the gap that `scl_optimum` leaves, and what L-BFGS reaches."""
@@ -47,24 +50,31 @@ def minimised(
 ) -> Found:
     """The best of random starts, full gradient."""
     sizes = [2 * imbalance] * MAJORITY + [2] * MINORITY
-    labels = jnp.repeat(jnp.arange(len(sizes)), jnp.array(sizes), total_repeat_length=sum(sizes))
-
-    def loss(free: Float[Array, "classes dim"]) -> Float[Array, ""]:
-        return objective(
-            unit_sphere(free)[labels],
-            labels,
-            supervised=True,
-            hardening=exponential(beta),
-            average=average,
-            stop_gradient_hardening=False,
-            quiet=True,
-        )
-
+    labels = np.full(ROWS, NO_LABEL)
+    labels[: sum(sizes)] = np.repeat(np.arange(len(sizes)), sizes)
     with jax.enable_x64(True):
-        slopes = jax.jit(jax.value_and_grad(loss))
+        slopes = partial(_slopes, labels=jnp.asarray(labels), beta=beta, average=average)
         generator = np.random.default_rng(SEED)
         starts = generator.normal(size=(effort.choose(1, 4, 4), len(sizes), len(sizes)))
         return min(_descend(slopes, start) for start in starts)
+
+
+@partial(jax.jit, static_argnames="average")
+@jax.value_and_grad
+def _slopes(
+    free: Float[Array, "classes dim"], labels: Int[Array, " rows"], beta: float, average: Average
+) -> Float[Array, ""]:
+    """The shipped loss, full gradient, of a batch with one point for each class."""
+    return objective(
+        unit_sphere(free)[labels],
+        labels,
+        supervised=True,
+        hardening=exponential(beta),
+        average=average,
+        stop_gradient_hardening=False,
+        ignore_label=NO_LABEL,
+        quiet=True,
+    )
 
 
 def _descend(slopes: Callable, start: Float[np.ndarray, "classes dim"]) -> Found:
@@ -101,7 +111,7 @@ def _compare(effort: Effort, average: Average) -> Measurement:
         optimum = geometry.scl_optimum(sizes, 1.0, average="anchors")
         tally.observe(abs(found.loss - optimum.loss) < CLOSE)
         tally.observe((found.similarity > TOGETHER) == (imbalance > threshold))
-        details[f"SCL, R={imbalance}"] = (
+        details[f"SCL, $R = {imbalance}$"] = (
             f"similarity {found.similarity:.4f}, predicted {optimum.gram[-1, -2]:.4f}"
         )
         tally.models += 1
@@ -132,23 +142,24 @@ def _compare_at_24(beta: float, effort: Effort) -> Measurement:
 CLAIMS = (
     Claim(
         name="SCL ends where the programme says",
-        statement="the least SCL found over class means is that of the programme to 1e-9, and "
-        "minority classes are one point there iff R > R* = 25.05",
+        statement=r"the least SCL found over class means is $\ell^\ast$ to $10^{-9}$, and minority "
+        "classes are one point there iff $R > R^* = 25.05$",
         reference="docs/unequal_priors.md, section 3",
-        hypotheses="A = B = 2, R = 20, 24 (not in quick runs) and 30, tau = 1, averages over "
-        "anchors; L-BFGS from random starts on the unit sphere in four dimensions",
+        hypotheses=r"$A = B = 2$, $R = 20$, 24 (not in quick runs) and 30, $\tau = 1$, averages "
+        "over anchors; L-BFGS from random starts on the unit sphere in four dimensions",
         evidence=Evidence.OBSERVED,
         measure=scl_ends_at_the_optimum,
         controls=(Control("averages over pairs", "averages over anchors", scl_of_pairs),),
     ),
     Claim(
         name="a little hardness merges minority classes",
-        statement="at R = 24, below the R* of SCL and above that of HSCL with beta = 1/2 and its "
-        "full gradient, HSCL ends with minority classes at one point and SCL does not",
+        statement=r"at $R = 24$, below the $R^*$ of SCL and above that of HSCL with "
+        r"$\beta = 1/2$ and its full gradient, HSCL ends with minority classes at one point and "
+        "SCL does not",
         reference="docs/unequal_priors.md, section 4",
         hypotheses="as before",
         evidence=Evidence.OBSERVED,
         measure=a_little_hardness_merges,
-        controls=(Control("beta = 2", "a little hardness", much_hardness_merges),),
+        controls=(Control(r"$\beta = 2$", "a little hardness", much_hardness_merges),),
     ),
 )

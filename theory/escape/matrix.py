@@ -1,6 +1,6 @@
 """The matrix S of the escape from dimensional collapse, in balls: `docs/escape.md`, section 1.
 
-It starts from the similarities of collapsed classes. The slopes W of the losses of the classes are
+It starts from the similarities of collapsed classes. The slopes D of the losses of the classes are
 written down twice: as the formula of the page, and as the derivative of the definition by a power
 series, which knows nothing of it.
 """
@@ -69,7 +69,7 @@ def loss_of_classes(gram: Balls, problem: EscapeProblem) -> arb:
 
 
 def slopes(gram: Balls, problem: EscapeProblem) -> list[list[arb]]:
-    """W by the formula, 0 on the diagonal."""
+    """D by the formula, 0 on the diagonal."""
     rate, found = 1 / ball(problem.psi.tau), []
     for c, row in enumerate(gram):
         hard = problem.weights(row, c, problem.kappa)
@@ -85,7 +85,7 @@ def slopes(gram: Balls, problem: EscapeProblem) -> list[list[arb]]:
 
 
 def slope_by_definition(row: Sequence[arb], anchor: int, other: int, problem: EscapeProblem) -> arb:
-    """``W_cc'`` as the derivative of the loss of a class in one similarity, by a power series."""
+    """``D_cc'`` as the derivative of the loss of a class in one similarity, by a power series."""
     rate, beta, psi = 1 / ball(problem.psi.tau), ball(problem.beta), problem.psi
     numerator, denominator = arb_series([0], 2), arb_series([0], 2)
     for c, t in enumerate(row):
@@ -99,13 +99,13 @@ def slope_by_definition(row: Sequence[arb], anchor: int, other: int, problem: Es
 
 
 def symmetric_part(matrix: Balls) -> list[list[arb]]:
-    """``(W + W^T) / 2``."""
+    """``(D + D^T) / 2``."""
     size = range(len(matrix))
     return [[(matrix[a][b] + matrix[b][a]) / 2 for b in size] for a in size]
 
 
 def escape_matrix(gram: Balls, weights: Balls) -> list[list[arb]]:
-    """S, of the similarities of the classes and the slopes W."""
+    """S, of the similarities of the classes and the slopes D."""
     matrix = symmetric_part(weights)
     for c, row in enumerate(matrix):
         row[c] = -sum((a * t for a, t in zip(row, gram[c], strict=True)), arb(0))
@@ -115,7 +115,7 @@ def escape_matrix(gram: Balls, weights: Balls) -> list[list[arb]]:
 def guaranteed(gram: Balls, weights: Balls) -> arb:
     """B of Theorem A: ``-<S, G> / C`` with G the Gram matrix of NC, which is ``>= -lambda_min``.
 
-    For every loss of the theorem, as ``B = (1/C) sum_cc' W_cc' (t_cc' + 1 / (C - 1))``.
+    For every loss of the theorem, as ``B = (1/C) sum_cc' D_cc' (t_cc' + 1 / (C - 1))``.
     """
     count = len(gram)
     shift = arb(1) / (count - 1)

@@ -1,8 +1,8 @@
 """Paley frames, at which the spectrum of S has a closed form: `docs/escape.md`, section 4.
 
 A Paley frame of a prime ``p = 4 n + 1`` is p unit vectors in (p - 1) / 2 dimensions with zero sum
-and the similarities ``-1 / (p - 1) +- s``, ``s = sqrt(p) / (p - 1)``, by whether the difference of
-two numbers is a square modulo p.
+and the similarities ``-1 / (p - 1) +- sigma``, ``sigma = sqrt(p) / (p - 1)``, by whether the
+difference of two numbers is a square modulo p.
 """
 
 from typing import NamedTuple

@@ -2,9 +2,9 @@
 
 There are A majority classes, R times as frequent as each of B minority classes. With ``s = 1 / R``
 the best cross similarity of minority classes at one point is ``z = -s u``, u the root of
-``A a_x u = B a_z / s``, and they split iff ``A (a_z / s) u < B a_w / s^2`` (Theorem M of
-`docs/unequal_priors.md`). All of these numbers have limits for s to 0, so that s may be a ball that
-contains 0: an imbalance without bound.
+``A gamma_x u = B gamma_z / s``, and they split iff ``A (gamma_z / s) u < B gamma_w / s^2``
+(Theorem M of `docs/unequal_priors.md`). All of these numbers have limits for s to 0, so that s may
+be a ball that contains 0: an imbalance without bound.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class MinorityProblem(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """``a_x``, ``a_z / s`` and ``a_w / s^2``, up to a common factor."""
+    """``gamma_x``, ``gamma_z / s`` and ``gamma_w / s^2``, up to a common factor."""
 
     majority: arb
     between: arb
@@ -72,7 +72,7 @@ def cross_similarity(problem: MinorityProblem, s: arb) -> arb:
 
 
 def excess(problem: MinorityProblem, s: arb) -> arb:
-    """``A (a_z / s) u - B a_w / s^2``: negative where minority classes split."""
+    """``A (gamma_z / s) u - B gamma_w / s^2``: negative where minority classes split."""
     a, b = problem.majority, problem.minority
     if a == 1:
         at = slopes(problem, s, arb(-1))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from hcl_jax.losses._blockwise.block import RowBlock, SoftmaxCoefficients, along, negative_mask
 from hcl_jax.losses._blockwise.negatives import LARGEST_EXPONENT
@@ -27,10 +27,8 @@ from hcl_jax.losses._blockwise.tiles import (
     triangle,
 )
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
+from hcl_jax.padding import varying_like
 from hcl_jax.precision import inner_products, weighted_sums, wide_dtype
-
-Constants = tuple[Float[Array, ""], Float[Array, ""]]
-"""Shifts of ``k`` and ``log eta`` common to all anchors."""
 
 TwoGradients = tuple[Float[Array, "anchors dim"], Float[Array, "candidates dim"]]
 """The gradients with respect to anchors and to candidates."""
@@ -47,35 +45,44 @@ def tile_gradient(
     axis: int,
     *,
     detached: bool,
-    constants: Constants | None = None,
 ) -> Float[Array, "n m"]:
-    """A tile of G in its part from the negatives, which `where` marks, with anchors along `axis`.
+    """A tile of G in its part from the negatives, those in `where`, with anchors along `axis`."""
+    factors, shifts = coefficients[:2], coefficients[2:]
+    of_pairs = SoftmaxCoefficients(
+        *(jnp.where(where, along(factor, axis), 0) for factor in factors),
+        *(along(shift, axis) for shift in shifts),
+    )
+    # An anchor's own sum bounds its negatives' terms, but not those of other pairs.
+    return _softmax_gradient(infonce, similarities, of_pairs, 0, detached)
+
+
+def _softmax_gradient(
+    infonce: TiltedInfoNCE,
+    similarities: Float[Array, "n m"],
+    coefficients: SoftmaxCoefficients,
+    largest: Float[Array, ""] | float,
+    detached: bool,
+) -> Float[Array, "n m"]:
+    """A tile of G in its part from the negatives, by coefficients of its pairs.
 
     With ``u = exp(k - tilted_shift)``, ``w = exp(log eta - plain_shift)`` and D the derivative of
     ``log eta``, it is ``tilted u (1 / temperature + D) - plain w D``; if the weights are constants
-    to differentiation (`detached`), D is zero. `constants` take the place of each anchor's shifts.
+    to differentiation (`detached`), D is zero. Exponents are at most `largest`, which no negative
+    exceeds: pairs with factor 0 may.
     """
 
     def term(
-        factor: Float[Array, " k"],
-        exponents: Float[Array, "n m"],
-        own_shift: Float[Array, " k"],
-        constant: Float[Array, ""] | None,
+        factor: Float[Array, "n m"], exponents: Float[Array, "n m"], shift: Float[Array, "#n #m"]
     ) -> Float[Array, "n m"]:
-        if constant is not None:
-            exponents = jnp.minimum(exponents - constant, LARGEST_EXPONENT)  # those outside `where`
-        else:  # an anchor's own sum bounds its negatives' terms, but not those of other pairs
-            exponents = jnp.minimum(exponents - along(own_shift, axis), 0)
-        return jnp.where(where, along(factor, axis), 0) * jnp.exp(exponents)
+        return factor * jnp.exp(jnp.minimum(exponents - shift, largest))
 
-    common = constants if constants is not None else (None, None)
     c, temperature = coefficients, jnp.asarray(infonce.temperature, similarities.dtype)
-    tilted = term(c.tilted, infonce.log_tilted(similarities), c.tilted_shift, common[0])
+    tilted = term(c.tilted, infonce.log_tilted(similarities), c.tilted_shift)
     if detached or infonce.has_no_hardening:
         return tilted / temperature
     ones = jnp.ones_like(similarities)
     log_eta, derivative = jax.jvp(infonce.log_factor, (similarities,), (ones,))
-    plain = term(c.plain, log_eta, c.plain_shift, common[1])
+    plain = term(c.plain, log_eta, c.plain_shift)
     return tilted / temperature + (tilted - plain) * derivative
 
 
@@ -84,25 +91,55 @@ def vjp_symmetric(
     rows: WeightedRows,
     block: int,
     options: TileOptions,
-    constants: Constants | None,
+    constant: Bool[Array, ""],
 ) -> Float[Array, "n dim"]:
-    """``(G + G^T) Z`` for anchors that are the candidates, in whole blocks."""
+    """``(G + G^T) Z`` for anchors that are the candidates, in whole blocks.
 
-    def step(total: Float[Array, "n dim"], i: Index, j: Index) -> Float[Array, "n dim"]:
-        x, y = block_of(rows, i, block), block_of(rows, j, block)
-        similarities = inner_products(x[0].features, y[0].features, options.precision)
-        tile = _both_roles(infonce, similarities, x, y, options, constants)
-        total = add_to_block(total, i, weighted_sums(tile, y[0].features, options.precision))
-        others = lax.cond(
-            i == j,
-            lambda tile, features: jnp.zeros(features.shape, tile.dtype),
-            lambda tile, features: weighted_sums(tile.T, features, options.precision),
-            tile,
-            x[0].features,
-        )
-        return add_to_block(total, j, others)
+    Where all shifts are the same (`constant`), one exponential serves both anchors of a pair and
+    one pass over the tiles both terms. Else there are two: ``G Z``, then ``G^T Z``.
+    """
+    largest = jnp.where(constant, LARGEST_EXPONENT, 0)
 
-    return fold(step, _zeros(rows[0]), triangle(rows[0].features.shape[0] // block), like=rows)
+    def one_pass(number: Int[Array, ""], total: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+        first = number == 0
+
+        def step(total: Float[Array, "n dim"], i: Index, j: Index) -> Float[Array, "n dim"]:
+            x, y = block_of(rows, i, block), block_of(rows, j, block)
+            similarities = inner_products(x[0].features, y[0].features, options.precision)
+            down = negative_mask(x[0], y[0], similarities) & (constant | first)
+            across = negative_mask(y[0], x[0], similarities, axis=1) & (constant | ~first)
+            of_pairs = _of_pairs(x[1], y[1], down, across, first)
+            tile = _softmax_gradient(infonce, similarities, of_pairs, largest, options.detached)
+            total = add_to_block(total, i, weighted_sums(tile, y[0].features, options.precision))
+            others = lax.cond(
+                i == j,
+                lambda tile, features: jnp.zeros(features.shape, tile.dtype),
+                lambda tile, features: weighted_sums(tile.T, features, options.precision),
+                tile,
+                x[0].features,
+            )
+            return add_to_block(total, j, others)
+
+        return fold(step, total, triangle(rows[0].features.shape[0] // block), like=rows)
+
+    start = varying_like(_zeros(rows[0]), (rows, constant))
+    return lax.fori_loop(0, jnp.where(constant, 1, 2), one_pass, start)
+
+
+def _of_pairs(
+    x: SoftmaxCoefficients,
+    y: SoftmaxCoefficients,
+    down: Bool[Array, "n m"],
+    across: Bool[Array, "n m"],
+    of_x: Bool[Array, ""],
+) -> SoftmaxCoefficients:
+    """Coefficients of pairs, negatives by either side; the shifts are those of x, or else of y."""
+    sides = list(zip(x, y, strict=True))
+    factors = [
+        jnp.where(down, along(a, 0), 0) + jnp.where(across, along(b, 1), 0) for a, b in sides
+    ]
+    shifts = [jnp.where(of_x, along(a, 0), along(b, 1)) for a, b in sides]
+    return SoftmaxCoefficients(*factors[:2], *shifts[2:])
 
 
 def vjp_rows(
@@ -117,7 +154,7 @@ def vjp_rows(
     def step(total: Float[Array, "n dim"], i: Index, j: Index) -> Float[Array, "n dim"]:
         x, y = block_of(rows, i, blocks[0]), block_of(columns, j, blocks[1])
         similarities = inner_products(x[0].features, y[0].features, options.precision)
-        tile = _both_roles(infonce, similarities, x, y, options)
+        tile = both_roles(infonce, similarities, x, y, options)
         return add_to_block(total, i, weighted_sums(tile, y[0].features, options.precision))
 
     tiles = all_tiles(rows[0], columns[0], blocks)
@@ -151,20 +188,17 @@ def vjp_two_sets(
     return fold(step, start, tiles, like=(anchors, candidates))
 
 
-def _both_roles(
+def both_roles(
     infonce: TiltedInfoNCE,
     similarities: Float[Array, "n m"],
     x: WeightedRows,
     y: WeightedRows,
     options: TileOptions,
-    constants: Constants | None = None,
 ) -> Float[Array, "n m"]:
     """A tile of G + G^T: rows as anchors of the columns, and columns as anchors of the rows."""
     down = negative_mask(x[0], y[0], similarities)
     across = negative_mask(y[0], x[0], similarities, axis=1)
-    part = partial(
-        tile_gradient, infonce, similarities, detached=options.detached, constants=constants
-    )
+    part = partial(tile_gradient, infonce, similarities, detached=options.detached)
     return part(down, x[1], 0) + part(across, y[1], 1)
 
 

@@ -30,6 +30,8 @@ visited: 1/2 forward, 1/2 + 1 backward. There the shift of the exponentials is o
 ``exp(k_ij - c)`` is symmetric as well and serves both ``u_ij = e^{c - a_i} exp(k_ij - c)`` and
 ``u_ji``. Should a sum leave the range of floating point, a running maximum takes over.
 
+One set of few rows takes the passes of `hcl_jax.losses._blockwise.one_tile`.
+
 **Positives** are looked for only where groups can match (`hcl_jax.losses._blockwise.positives`):
 the rows are sorted by group first. Gradients with respect to temperature, beta and other numbers
 are in `hcl_jax.losses._blockwise.numbers`.
@@ -46,31 +48,24 @@ from jaxtyping import Array, Bool, Float
 
 from hcl_jax.losses._blockwise.block import SoftmaxCoefficients
 from hcl_jax.losses._blockwise.counting import count_negatives
-from hcl_jax.losses._blockwise.gradients import (
-    Constants,
-    WeightedRows,
-    vjp_symmetric,
-)
-from hcl_jax.losses._blockwise.negatives import (
-    NegativeStatistics,
-    drop_padding,
-    eta_is_constant,
-    exponent_bounds,
-    in_range,
-    statistics,
-    symmetric_sums,
-)
+from hcl_jax.losses._blockwise.gradients import WeightedRows, vjp_symmetric
+from hcl_jax.losses._blockwise.negatives import exponent_bounds
 from hcl_jax.losses._blockwise.numbers import sum_of_products
+from hcl_jax.losses._blockwise.one_tile import (
+    in_one_tile,
+    one_tile_backward,
+    one_tile_forward,
+    one_tile_numbers,
+)
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import vjp_positives
 from hcl_jax.losses._blockwise.sets import (
     bounded_by_positives,
     numbers_of_sets,
-    sums_of_sets,
+    statistics_of_one_set,
     with_positives,
 )
 from hcl_jax.losses._blockwise.sharded import ShardOptions, sharded_passes
-from hcl_jax.losses._blockwise.tiles import compute_if
 from hcl_jax.losses._blockwise.two_sets import (
     two_sets_backward,
     two_sets_forward,
@@ -84,7 +79,6 @@ from hcl_jax.losses._blockwise.vjp import (
     softmax_coefficients,
     sort_rows,
     weighted_blocks,
-    whole_blocks,
 )
 from hcl_jax.losses._derivatives import Embeddings, Passes, differentiable
 from hcl_jax.losses.anchor_losses import AnchorLosses
@@ -109,6 +103,8 @@ def blockwise_losses(
     loops = options._replace(kernels=None, statistics=False)
     if candidates is None:
         passes = Passes(options, _one_set_forward, _one_set_backward, _one_set_numbers)
+        if in_one_tile(len(anchors), options):
+            passes = Passes(options, one_tile_forward, one_tile_backward, one_tile_numbers)
         return differentiable(passes, sharded_passes(ShardOptions(loops)), inputs, (anchors,))
     passes = Passes(options, two_sets_forward, two_sets_backward, two_sets_numbers)
     plain = passes._replace(options=loops)
@@ -124,21 +120,7 @@ def _one_set_forward(
     order, ranks, rows = sort_rows(features, pairs)
     rows = bounded_by_positives(infonce, rows, rows, options)
     count = count_negatives(*pairs)[order]
-
-    def with_running_maximum() -> NegativeStatistics:
-        return statistics(infonce, sums_of_sets(infonce, rows, rows, options), count)
-
-    moments = None
-    if options.kernels is not None:
-        constant, stats = jnp.array(False), with_running_maximum()
-    else:
-        flat = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
-        padded, block = whole_blocks(rows, options)
-        observed = options.statistics
-        sums = symmetric_sums(infonce, padded, block, options.precision, observed=observed)
-        sums, moments = drop_padding(sums, len(order)), sums.moments
-        constant = in_range(sums, count, flat)
-        stats = compute_if(~constant, with_running_maximum, statistics(infonce, sums, count, flat))
+    stats, constant, moments = statistics_of_one_set(infonce, rows, count, options)
     losses, residuals = with_positives(infonce, rows, rows, stats, constant, moments, options)
     return in_order(losses, ranks), residuals
 
@@ -184,34 +166,32 @@ def _vjp_symmetric(
     infonce: TiltedInfoNCE, rows: WeightedRows, constant: Bool[Array, ""], options: TileOptions
 ) -> Float[Array, "n dim"]:
     """``(G + G^T) Z`` of the negatives, by whichever shifts the forward pass could use."""
-    features = rows[0].features
-    shift = exponent_bounds(infonce, features, features)
-    (padded, coefficients), block = weighted_blocks(rows, options)
-
-    def gradient(constants: Constants | None) -> Float[Array, "padded dim"]:
-        weighted = (padded, _less_constants(coefficients, constants))
-        return vjp_symmetric(infonce, weighted, block, options, constants)
-
-    nothing = jnp.zeros(padded.features.shape, shift[0].dtype)
-    found = compute_if(constant, lambda: gradient(shift), nothing)
-    return compute_if(~constant, lambda: gradient(None), found)[: features.shape[0]]
+    features, own = rows[0].features, rows[1]
+    shifts = exponent_bounds(infonce, features, features)
+    chosen = _with_common_shifts(own, shifts, constant)
+    weighted, block = weighted_blocks((rows[0], chosen), options)
+    return vjp_symmetric(infonce, weighted, block, options, constant)[: features.shape[0]]
 
 
-def _less_constants(
-    coefficients: SoftmaxCoefficients, constants: Constants | None
+def _with_common_shifts(
+    coefficients: SoftmaxCoefficients,
+    shifts: tuple[Float[Array, ""], Float[Array, ""]],
+    wanted: Bool[Array, ""],
 ) -> SoftmaxCoefficients:
-    """Coefficients for tiles of ``exp(k - c)``: the rest of the shift goes into the factors."""
-    if constants is None:
-        return coefficients
+    """Coefficients with shifts common to all anchors where these are wanted.
 
-    def rest(
-        factor: Float[Array, " n"], constant: Float[Array, ""], shift: Float[Array, " n"]
+    The rest of an anchor's own shift goes into its factor.
+    """
+
+    def factor(
+        own: Float[Array, " n"], shift: Float[Array, " n"], common: Float[Array, ""]
     ) -> Float[Array, " n"]:
-        return jnp.where(
-            factor == 0, 0, factor * jnp.exp(jnp.where(factor == 0, 0, constant - shift))
-        )
+        return own * jnp.exp(jnp.where(wanted & (own != 0), common - shift, 0))
 
-    return coefficients._replace(
-        tilted=rest(coefficients.tilted, constants[0], coefficients.tilted_shift),
-        plain=rest(coefficients.plain, constants[1], coefficients.plain_shift),
+    c = coefficients
+    return SoftmaxCoefficients(
+        factor(c.tilted, c.tilted_shift, shifts[0]),
+        factor(c.plain, c.plain_shift, shifts[1]),
+        jnp.where(wanted, shifts[0], c.tilted_shift),
+        jnp.where(wanted, shifts[1], c.plain_shift),
     )

@@ -51,7 +51,7 @@ class PositiveSums(NamedTuple):
 
 
 Ranges = tuple[Int[Array, " blocks"], Int[Array, " blocks"]]
-"""The least and the greatest group of every block."""
+"""The least and the greatest group of every block, the other way round where a block has none."""
 
 Rows = tuple[RowBlock, AnchorTerms | None]
 """Rows, with the terms of their losses where they are anchors."""
@@ -96,17 +96,11 @@ def positive_sums(
         match: Bool[Array, "blocks n m"],
         terms: AnchorTerms,
     ) -> PositiveSums:
-        value, slope, _ = _pair_losses(infonce, similarities, terms, axis=0)
-        moments = state.moments
-        if moments is not None:
+        sums = sums_of_tile(infonce, similarities, match, terms)
+        if observed:
             of_real = match if real is None else match & real.reshape(shape)[:, :, None]
-            moments = merged(moments, moments_of(similarities, of_real))
-        return PositiveSums(
-            state.total + jnp.sum(jnp.where(match, value, 0), axis=2),
-            state.slope + jnp.sum(jnp.where(match, slope, 0), axis=2),
-            state.number + jnp.sum(match, axis=2, dtype=jnp.int32),
-            moments,
-        )
+            sums = sums._replace(moments=moments_of(similarities, of_real))
+        return added(state, sums)
 
     count = anchors[0].features.shape[0]
     shape = ((count + padding(count, block)) // block, block)
@@ -115,6 +109,21 @@ def positive_sums(
     of_rows = sums._replace(moments=None)
     kept = jax.tree.map(lambda values: values.reshape(-1)[:count], of_rows)
     return kept._replace(moments=sums.moments)
+
+
+def sums_of_tile(
+    infonce: TiltedInfoNCE,
+    similarities: Float[Array, "*blocks n m"],
+    match: Bool[Array, "*blocks n m"],
+    terms: AnchorTerms,
+) -> PositiveSums:
+    """Sums over the positives of one tile, which `match` marks, without their moments."""
+    value, slope, _ = pair_losses(infonce, similarities, terms, axis=0)
+    return PositiveSums(
+        jnp.sum(jnp.where(match, value, 0), axis=-1),
+        jnp.sum(jnp.where(match, slope, 0), axis=-1),
+        jnp.sum(match, axis=-1, dtype=jnp.int32),
+    )
 
 
 def largest_positives(
@@ -181,7 +190,7 @@ def vjp_positives(
         for (anchors, terms), (candidates, _), axis in ((x, other, 0), (other, x, 1)):
             if terms is not None:
                 match = positive_mask(anchors, candidates, axis) & active
-                pull = _pair_losses(infonce, similarities, terms, axis)[2]
+                pull = pair_losses(infonce, similarities, terms, axis)[2]
                 tile -= jnp.where(match, pull * along(terms.weight, axis), 0)
         tile /= jnp.asarray(infonce.temperature, tile.dtype)
         return total + weighted_sums(tile, other[0].features, precision)
@@ -210,17 +219,21 @@ def _bands(
     rows: Ranges, columns: tuple[Int[Array, " others"], Int[Array, " others"]]
 ) -> tuple[Int[Array, " blocks"], Int[Array, " blocks"]]:
     """Which blocks of columns may match each block of rows: from first up to but without last."""
-    least, greatest = columns
-    # ``~`` turns the order around, so that one loop searches for both ends.
-    reach = lax.cummax(jnp.stack([greatest, ~least[::-1]]), axis=1)
-    found = jax.vmap(jnp.searchsorted)(reach, jnp.stack([rows[0], ~rows[1]])).astype(jnp.int32)
-    return found[0], len(least) - found[1]
+    (least, greatest), (columns_from, columns_to) = (along(rows, 0), along(columns, 1))
+    meet = (columns_from <= greatest) & (least <= columns_to)
+    number = jnp.arange(meet.shape[1], dtype=jnp.int32)[None]
+    first = jnp.min(jnp.where(meet, number, meet.shape[1]), axis=1)
+    return first, jnp.max(jnp.where(meet, number + 1, 0), axis=1)
 
 
 def _ranges(rows: RowBlock) -> Ranges:
-    """The least and the greatest group of each block, in either role."""
-    groups = jnp.concatenate([rows.as_anchor.group, rows.as_candidate.group], axis=1)
-    return groups.min(axis=1), groups.max(axis=1)
+    """The least and the greatest group of each block, in either role, of rows with positives."""
+    least, greatest = [], []
+    for keys in (rows.as_anchor, rows.as_candidate):
+        limits, among = jnp.iinfo(keys.group.dtype), keys.in_positives
+        least.append(jnp.min(keys.group, axis=1, where=among, initial=limits.max))
+        greatest.append(jnp.max(keys.group, axis=1, where=among, initial=limits.min))
+    return jnp.minimum(*least), jnp.maximum(*greatest)
 
 
 def _into_blocks(rows: tuple[RowBlock, Terms], block: int) -> tuple[RowBlock, Terms]:
@@ -238,9 +251,12 @@ def _into_blocks(rows: tuple[RowBlock, Terms], block: int) -> tuple[RowBlock, Te
     return jax.tree.map(lambda v: v.reshape(-1, block, *v.shape[1:]), whole)
 
 
-def _pair_losses(
-    infonce: TiltedInfoNCE, similarities: Float[Array, "blocks n m"], terms: AnchorTerms, axis: int
-) -> tuple[Float[Array, "blocks n m"], Float[Array, "blocks n m"], Float[Array, "blocks n m"]]:
+def pair_losses(
+    infonce: TiltedInfoNCE,
+    similarities: Float[Array, "*blocks n m"],
+    terms: AnchorTerms,
+    axis: int,
+) -> tuple[Float[Array, "*blocks n m"], Float[Array, "*blocks n m"], Float[Array, "*blocks n m"]]:
     """The loss of every pair of a tile, its derivative with respect to the offset, and its pull.
 
     The pull is the derivative with respect to the logit of the positive, with the other sign. The

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ sys.path.insert(0, str(ROOT))
 
 import hcl_jax  # noqa: E402
 from scripts.theory_report.formulas import mathml  # noqa: E402
+
+SHORT = 34
+"""The most characters of a cell that stays in one line."""
 
 KINDS = ("function", "class", "exception", "data", "module")
 
@@ -95,9 +99,27 @@ def copy_benchmarks(app):
 
 
 def adapt_pages(app, docname, source):
-    """Links to the pages of benchmarks lead to their copies; the line that ends a doctest goes."""
+    """Links to the pages of benchmarks lead to their copies; names of files become titles."""
     text = source[0].replace("](../benchmarks/", "](benchmarks/")
-    source[0] = text.replace("\n\n```\n", "\n```\n")
+    source[0] = re.sub(r"\[[\w/]+\.md\]\(", "[](", text)
+
+
+class TidyBlocks(SphinxPostTransform):
+    """The line that ends a doctest goes, and tables of short cells are marked as numbers."""
+
+    default_priority = 300
+
+    def run(self, **kwargs):
+        """Changes blocks of this page."""
+        for block in self.document.findall(nodes.literal_block):
+            text = block.astext().rstrip()
+            if text != block.astext() and block.rawsource == block.astext():
+                block.rawsource = text
+                block[:] = [nodes.Text(text)]
+        for body in self.document.findall(nodes.tbody):
+            cells = [entry.astext() for entry in body.findall(nodes.entry)]
+            if cells and max(map(len, cells)) <= SHORT:
+                body.parent.parent["classes"].append("numbers")
 
 
 class LinkNames(SphinxPostTransform):
@@ -139,6 +161,7 @@ def setup(app):
     app.connect("builder-inited", copy_benchmarks)
     app.connect("source-read", adapt_pages)
     app.add_post_transform(LinkNames)
+    app.add_post_transform(TidyBlocks)
     app.connect("autodoc-process-docstring", equations_are_literal, priority=100)
     app.connect("autodoc-process-docstring", stars_are_no_emphasis, priority=900)
 

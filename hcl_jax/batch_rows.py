@@ -121,6 +121,6 @@ def classes_of_groups(groups: Any, options: Options, *, length: int) -> Any:
             "batch labels too"
         )
     check_labels("groups", groups, length=length)
-    if is_concrete(groups) and np.min(groups, initial=0) < 0:
+    if is_concrete(groups) and np.min(np.asarray(groups), initial=0) < 0:
         return np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int32)
     return groups

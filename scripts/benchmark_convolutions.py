@@ -25,7 +25,7 @@ from jaxtyping import Array
 
 from hcl_jax.networks import Model, convnet, resnet
 from hcl_jax.networks import convolutions as ours
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from scripts.benchmarking.contenders import TURN, DisagreementError, check_torch, say
 from scripts.benchmarking.convolution_shapes import Shape, convolutions_of
 from scripts.benchmarking.machine_load import cpu_times, share_of_others
@@ -284,4 +284,4 @@ def _cell(wall: float, processor: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

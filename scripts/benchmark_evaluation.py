@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hcl_jax import evaluation, geometry
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from scripts.benchmarking.contenders import DisagreementError, check_torch, take_turns, timed
 from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import (
@@ -240,4 +240,4 @@ def report(results: Results) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

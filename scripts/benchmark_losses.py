@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from scripts.benchmarking import losses_jax
 from scripts.benchmarking.contenders import (
     LEAST_ROUNDS,
@@ -349,4 +349,4 @@ def figure(results: Results) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

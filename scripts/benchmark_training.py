@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from hcl_jax.training import init_state
 from scripts.benchmarking import training_jax
 from scripts.benchmarking.contenders import (
@@ -207,4 +207,4 @@ def check_agreement(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

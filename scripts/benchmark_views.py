@@ -36,7 +36,7 @@ from hcl_jax.augmentation import (
     standardize,
     to_unit_floats,
 )
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from scripts.benchmarking.contenders import take_turns, timed
 from scripts.benchmarking.results import (
     MACHINE,
@@ -256,4 +256,4 @@ def report(results: Results) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

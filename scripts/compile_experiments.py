@@ -17,7 +17,7 @@ from typing import Any, Literal
 import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from scripts.benchmarking.tpu_compilation import (
     Compilation,
     compile_lowered,
@@ -28,7 +28,7 @@ from scripts.experiments.catalogue import find_experiment
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import keys_of, objective_of, program_of
 from scripts.paths import UserPath
-from scripts.runs.exit_status import run_job
+from scripts.runs.exit_status import RefusedError, run_job
 
 NOTE = (
     "The epoch of a named experiment as one program under `jax.pmap`, with 50 000 images on every "
@@ -73,15 +73,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def compile_experiments(settings: CompileExperiments) -> None:
     """Prints, and perhaps writes, a table with a row for each experiment, dtype and slice."""
     experiments = {name: find_experiment(name) for name in settings.names}
+    try:
+        in_dtypes = {
+            f"{name}, {dtype}": dataclasses.replace(experiment, dtype=dtype)
+            for name, experiment in experiments.items()
+            for dtype in settings.dtype
+        }
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
     chips = tpu_devices(settings.topology)
     rows = []
-    for name, experiment in experiments.items():
-        for dtype in settings.dtype:
-            for count in settings.chips:
-                title = f"{name}, {dtype}, {count} chip{'s' if count > 1 else ''}"
-                in_dtype = dataclasses.replace(experiment, dtype=dtype)
-                rows.append(compile_epoch(title, in_dtype, chips[:count]))
-                print(f"{title}: compiles: {rows[-1].compiles}", flush=True)
+    for name, experiment in in_dtypes.items():
+        for count in settings.chips:
+            title = f"{name}, {count} chip{'s' if count > 1 else ''}"
+            rows.append(compile_epoch(title, experiment, chips[:count]))
+            print(f"{title}: compiles: {rows[-1].compiles}", flush=True)
     text = report(rows, settings.topology, NOTE)
     print(text)
     if settings.out is not None:
@@ -122,4 +128,4 @@ def compile_epoch(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hcl_jax.system.atomic_files import atomic_write
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from scripts.benchmarking.tpu_compilation import (
     MIB,
     Compilation,
@@ -219,4 +219,4 @@ def loss_over_devices(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -26,7 +26,7 @@ from hcl_jax.checkpoints import restore_latest
 from hcl_jax.encoders.export import export_encoder
 from hcl_jax.networks import Variables
 from hcl_jax.system.atomic_files import atomic_open
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from hcl_jax.training import SingleDevice
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import NORMALIZATIONS
@@ -141,4 +141,4 @@ def _seed_number(experiment: Experiment, seed: int | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -20,7 +20,7 @@ import tyro
 from hcl_jax.data import SVHN, DatasetError, ImageSet, channel_statistics
 from hcl_jax.data.instructions import import_or_explain
 from hcl_jax.data.tfds_directory import UNLABELLED
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from scripts.data_preparation.idx_copies import copy_idx_files
 from scripts.data_preparation.unpacking import unpack
 from scripts.experiments.datasets import DATASETS, Archive
@@ -185,4 +185,4 @@ def _rounded(channels: tuple[float, ...]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

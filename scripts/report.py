@@ -16,7 +16,7 @@ from typing import Annotated
 
 import tyro
 
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, run_job
 from scripts.runs.run_files import REPORT
@@ -62,4 +62,4 @@ def report(runs: Sequence[Path], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

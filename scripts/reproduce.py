@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hcl_jax.system.atomic_files import atomic_write
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from scripts.experiments.catalogue import small_experiment
 from scripts.experiments.datasets import DataName
 from scripts.experiments.experiment import Experiment
@@ -211,4 +211,4 @@ def _grouped_with_seed_0(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

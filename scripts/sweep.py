@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
-from hcl_jax.system.command_line import Page, parsed
+from hcl_jax.system.command_line import Page, parsed, run_command
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import catalogue, changed_name, usual_learning_rate
 from scripts.experiments.experiment import Experiment
@@ -176,4 +176,4 @@ def _groups(experiments: dict[str, Experiment]) -> dict[str, dict[str, Experimen
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

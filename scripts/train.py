@@ -21,7 +21,7 @@ from typing import Any
 
 import tyro
 
-from hcl_jax.system.command_line import Page, parsed, usage_error
+from hcl_jax.system.command_line import Page, parsed, run_command, usage_error
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import (
     METHODS_ALONE,
@@ -170,4 +170,4 @@ def _number(value: float | None) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from hcl_jax.system.command_line import Page, parsed, say_error
+from hcl_jax.system.command_line import Page, parsed, run_command, say_error
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.progress import progress_bar
 from scripts.paths import UserPath
 from scripts.theory_report.findings import text_table
 from scripts.theory_report.heartbeat import heartbeat
 from scripts.theory_report.measuring import processes, run
+from scripts.theory_report.spreading import LostProcessError
 from theory.checking import Effort
 from theory.claims import MODULES
 from theory.evaluation import evaluate
@@ -63,7 +64,7 @@ class VerifyTheory:
         digits: significant digits of the numbers that `--case` prints.
         normalize: divide laws of `--case` by their sum, where rounded decimals do not sum to 1.
         report: write `report.html` and `results.json` to this folder.
-        quick: few models, some twenty seconds.
+        quick: few models, a quarter of the time.
         full: thousands of models.
     """
 
@@ -96,6 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with refusing_unknown_platforms():
             return verify(settings.effort, settings.report)
+    except LostProcessError as error:
+        say_error(str(error))
+        return 1
     except RefusedError as error:
         say_error(str(error))
         return RefusedError.status
@@ -115,18 +119,19 @@ def _conflict(settings: VerifyTheory) -> str | None:
 
 def verify(effort: Effort, report: Path | None) -> int:
     """Measures all claims and controls, prints the table and, given a folder, writes the report."""
-    if effort is Effort.QUICK:
+    if effort is not Effort.FULL:
         _compile_quickly()
     page = None if report is None else _report()
     total = sum(1 + len(claim.controls) for module in MODULES for claim in module.CLAIMS)
+    count = processes()
     with progress_bar(total=total, desc="claims and controls") as bar:
-        findings = run(MODULES, effort, processes=processes(), progress=bar.update)
+        findings = run(MODULES, effort, processes=count, progress=bar.update)
     print(text_table(findings))
     good = all(finding.as_required for finding in findings)
     print(ALL_IS_WELL if good else FAILED)
     if report is not None and page is not None:
         try:
-            page.write(report, findings, effort=effort, origin=_origin())
+            page.write(report, findings, effort=effort, origin=_origin(), processes=count)
         except OSError as error:
             say_error(f"the report was not written: {error}")
             return 2
@@ -135,7 +140,7 @@ def verify(effort: Effort, report: Path | None) -> int:
 
 
 def _compile_quickly() -> None:
-    """Has JAX optimise little: compiling takes most of the time of a quick run."""
+    """Has JAX optimise little: compiling takes more of the time than running what is compiled."""
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_optimization_level" not in flags:
         flags += " --xla_backend_optimization_level=0"
@@ -210,4 +215,4 @@ def evaluate_all(models: Sequence[LatentClassModel], digits: int) -> list[dict[s
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -416,6 +416,8 @@ def test_groups_without_labels_are_the_classes(unchecked):
     classes, of_images = (np.unique(g, return_inverse=True)[1] for g in (groups, images))
     for loss in (hcl_jax.scl, hcl_jax.ucl, hcl_jax.supcon, hcl_jax.nt_xent):
         assert loss(EMBEDDINGS, groups=groups) == loss(EMBEDDINGS, classes) > 0
+    compiled = jax.jit(lambda z: hcl_jax.scl(z, groups=groups))
+    np.testing.assert_allclose(compiled(EMBEDDINGS), hcl_jax.scl(EMBEDDINGS, classes), rtol=1e-6)
     views = EMBEDDINGS.reshape(4, 2, -1)
     assert hcl_jax.scl(views, groups=images) == hcl_jax.scl(views, of_images) > 0
     for message, options in (

@@ -16,6 +16,7 @@ from hcl_jax import data, evaluation, geometry
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {"equinox_module": "equinox", "keras_on_jax": "keras", "pytorch_dlpack": "torch"}
 ON_DIGITS = [
+    "arrays_in_one_call",
     "plain_functions",
     "flax_nnx",
     "flax_linen",

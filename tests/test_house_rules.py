@@ -85,11 +85,11 @@ LAYERS = {
     "hcl_jax.losses._blockwise": (
         "block tiles options exchange",
         "counting negatives positives",
-        "gradients",
+        "gradients runs",
         "numbers",
         "vjp",
         "sets",
-        "sharded two_sets pallas",
+        "sharded two_sets one_tile pallas",
         "loss",
     ),
     "hcl_jax.losses._blockwise.pallas": ("lanes", "forward backward"),
@@ -111,7 +111,9 @@ LAYERS = {
         "program targets microbatches",
         "states batch_loss embedding",
         "updates",
-        "runner",
+        "runner non_finite",
+        "epochs",
+        "fitting",
     ),
     "theory": (
         "checking model open_questions",
@@ -176,11 +178,13 @@ LAYERS = {
     ),
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),
     "scripts.theory_report": (
-        "section heartbeat formulas",
+        "section heartbeat formulas spreading",
         "wording",
         "findings documents escape_sections model_sections network_escape optimum_figures "
         "optimum_tables priors_sections",
-        "measuring page sections",
+        "measuring sections",
+        "drawing",
+        "page",
     ),
 }
 """The direction of imports: of every folder its files and folders, from the lowest line up.
@@ -426,3 +430,35 @@ def test_every_function_has_types(module):
             untyped = [a.arg for a in arguments if a.annotation is None]
             assert not set(untyped) - {"self", "cls"}, node.name
             assert node.returns is not None or node.name == "__init__", node.name
+
+
+ALIKE = 7
+"""So many statements in a row stand in one place."""
+
+WRITTEN_TWICE = {("hcl_jax/geometry/streamed_geometry.py", "hcl_jax/geometry/summary.py")}
+"""Files that share more: two records with fields of the same names, which types have to show."""
+
+
+def statements_of(path):
+    """The statements of a file, a line each, without imports and documentation."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            texts = [
+                s for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)
+            ]
+            imports = [s for s in body if isinstance(s, ast.Import | ast.ImportFrom)]
+            node.body = [s for s in body if s not in [*texts, *imports]] or [ast.Pass()]
+    return [line.strip() for line in ast.unparse(tree).splitlines() if line.strip()]
+
+
+def test_nothing_is_written_twice():
+    first, twice = {}, set()
+    for folder in (*LAYERS[""], "tests", "examples"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name, lines = path.relative_to(ROOT).as_posix(), statements_of(path)
+            for start in range(len(lines) - ALIKE + 1):
+                other = first.setdefault(tuple(lines[start : start + ALIKE]), (name, start))
+                if other != (name, start):
+                    twice.add((other[0], name))
+    assert twice == WRITTEN_TWICE

@@ -2,16 +2,14 @@
 
 import ast
 import re
-import subprocess
 import sys
-import sysconfig
 import tarfile
 import tomllib
 import zipfile
 from email import message_from_bytes
 
 import pytest
-from references.checkout import FOLDERS, ROOT, copy_checkout
+from references.checkout import FOLDERS, ROOT, build, install, succeed
 
 import hcl_jax
 
@@ -52,24 +50,15 @@ for name in ("scripts", "theory", "tests"):
 """
 
 
-def succeed(*command, **options):
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    assert not ran.returncode, f"{ran.stdout}\n{ran.stderr}"
-    return ran.stdout
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The checkout, and the source distribution and the wheel that `python -m build` makes of it.
 
     The wheel is built from the source distribution.
     """
-    folder = tmp_path_factory.mktemp("built")
-    checkout = copy_checkout(folder / "checkout")
+    checkout, sdist, wheel = build(tmp_path_factory.mktemp("built"))
     files = {p.relative_to(checkout).as_posix() for p in checkout.rglob("*") if p.is_file()}
-    succeed(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, checkout)
-    [sdist], [wheel] = folder.glob("*.tar.gz"), folder.glob("*.whl")
-    return files, sdist, wheel
+    return files - {n for n in files if n.startswith("hcl_jax.egg-info/")}, sdist, wheel
 
 
 def test_the_wheel_is_the_library_alone_with_its_types(built):
@@ -188,16 +177,7 @@ def test_messages_of_the_library_do_not_speak_of_a_checkout(built):
 
 def test_the_wheel_computes_a_loss_where_there_is_no_checkout(built, tmp_path):
     _, _, wheel = built
-    succeed(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
-    python = tmp_path / "venv" / "bin" / "python"
-    paths = {"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")}
-    packages = sysconfig.get_path("purelib", vars=paths)
-    with zipfile.ZipFile(wheel) as archive:  # which is how a pure wheel is installed
-        archive.extractall(packages)
-    # The dependencies of this environment, without its editable packages.
-    dependencies = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    with open(f"{packages}/dependencies.pth", "w") as file:
-        file.write("\n".join(sorted(dependencies)))
+    python = install(wheel, tmp_path / "venv")
     environment = {"JAX_PLATFORMS": "cpu", "PATH": "/nowhere"}
     value = succeed(python, "-c", USE, cwd=tmp_path, env=environment)
     assert abs(float(value) - 0.3132616875) < 1e-6  # log(1 + exp(-1)), whatever the hardness

@@ -54,6 +54,12 @@ and 1.3 times at 2^26 (benchmarks/losses-h100-float32.md), where its matrices ta
 
 SMALL_ELSEWHERE = 2**18
 
+SMALL_ONE_SET = {"cpu": 2**16}
+"""The same of anchors that are the candidates, by backend; elsewhere as of others.
+
+With more than 256 rows a hand-written gradient takes less time than one that JAX makes of matrices.
+"""
+
 ROWS_AT_ONCE = 64
 """Anchors at a time in the blockwise form of a separable loss."""
 
@@ -161,7 +167,8 @@ def weights_estimator(
     """`contrastive_loss` of arguments that have been checked."""
     others = anchors if candidates is None else candidates
     if implementation is None:
-        implementation = choose_implementation(len(anchors), len(others), psi).implementation
+        sizes, one_set = (len(anchors), len(others)), candidates is None
+        implementation = choose_implementation(*sizes, psi, one_set=one_set).implementation
     options = (psi, hardening, stop_gradient_hardening, precision)
     if implementation == "dense":
         return dense_loss(anchors, pairs, others, *options, statistics)
@@ -187,7 +194,12 @@ class Choice(NamedTuple):
 
 
 def choose_implementation(
-    anchors: int, candidates: int, psi: Psi | None = None, *, backend: str | None = None
+    anchors: int,
+    candidates: int,
+    psi: Psi | None = None,
+    *,
+    backend: str | None = None,
+    one_set: bool = False,
 ) -> Choice:
     """The implementation that `contrastive_loss` takes by default.
 
@@ -196,9 +208,13 @@ def choose_implementation(
         candidates: the number of candidates.
         psi: the loss function; by default InfoNCE.
         backend: the backend that computes, such as "cpu" or "gpu"; by default the one JAX uses.
+        one_set: whether the anchors are the candidates.
 
     Returns:
         Its name and the reason.
+
+    Raises:
+        ValueError: if `one_set` is neither True nor False.
 
     Example:
         >>> choose_implementation(8192, 8192).implementation
@@ -206,16 +222,22 @@ def choose_implementation(
         >>> print(choose_implementation(256, 256, backend="cpu").reason)
         65536 pairs are at most 262144: matrices of them are cheap
     """
-    size = anchors * candidates
-    small = SMALL.get(jax.default_backend() if backend is None else backend, SMALL_ELSEWHERE)
+    check_choice("one_set", one_set, (False, True))
+    size, separable = anchors * candidates, psi is not None and psi.link is None
+    backend = jax.default_backend() if backend is None else backend
+    small = SMALL.get(backend, SMALL_ELSEWHERE)
+    if one_set and not separable:
+        small = SMALL_ONE_SET.get(backend, small)
     if size <= small:
         return Choice(
             "dense",
             f"{size} pairs are at most {small}: matrices of them are cheap",
         )
-    if psi is not None and psi.link is None:
+    if separable:
         return Choice("blockwise", f"{size} pairs: a separable loss takes a few anchors at a time")
-    return Choice("blockwise", f"{size} pairs are more than {small}: tiles need no matrix of them")
+    return Choice(
+        "blockwise", f"{size} pairs are more than {small}: tiles take less time or memory"
+    )
 
 
 def _kernels(

@@ -98,12 +98,13 @@ def representations(source: Source) -> list[Source]:
     if len(source.rows.shape) == 2:
         return [source]
     count = source.rows.shape[0]
+    if count == 1:
+        return [source._replace(rows=layer(source.rows, 0))]
     return [
-        Source(
-            source.name if count == 1 else f"{source.name}-{n + 1}",
-            layer(source.rows, n),
-            source.classes,
-            (*source.notes, f"number {n + 1} of {count} along the first axis"),
+        source._replace(
+            name=f"{source.name}-{n + 1}",
+            rows=layer(source.rows, n),
+            notes=(*source.notes, f"number {n + 1} of {count} along the first axis"),
         )
         for n in range(count)
     ]

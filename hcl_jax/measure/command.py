@@ -16,7 +16,7 @@ from hcl_jax.measure.findings import Findings, measure
 from hcl_jax.measure.objective import Asked, Name, checked
 from hcl_jax.measure.text import comparison, report
 from hcl_jax.normalization import unit_ball, unit_sphere, unnormalized
-from hcl_jax.system.command_line import USAGE_ERROR, Page, parsed, say_error
+from hcl_jax.system.command_line import USAGE_ERROR, Page, parsed, run_command, say_error
 
 PAGE = Page(
     "hcl-measure",
@@ -107,6 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["nowhere.npz"])  # error: there is no file nowhere.npz
         2
     """
+    return run_command(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    """`main`, whose output somebody reads."""
     try:
         need(("tyro",), "hcl-measure")
         import tyro
@@ -122,6 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(str(error))
     except MemoryError as error:
         return _failed(f"out of memory: {error}")
+    except BrokenPipeError:
+        raise  # the output, see run_command
     except OSError as error:
         where = "" if error.filename is None else f" {error.filename}"
         return _failed(f"cannot read or write{where}: {error.strerror or error}")

@@ -5,7 +5,8 @@ A command is a dataclass of its options and a `Page`, which says what the first 
     settings = parsed(Sweep, PAGE, arguments)
 
 tyro reads the words. ``--help`` prints the page, ``--help-all`` every option that there is. What is
-wrong on a command line ends the process with one line and exit status 2.
+wrong on a command line ends the process with one line and exit status 2. A file that can be run
+ends with ``sys.exit(run_command(main))``.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -34,6 +35,9 @@ BLANK = (" " * NAME_WIDTH,) * 2
 
 USAGE_ERROR = 2
 """The exit status where words of a command line do not fit."""
+
+READER_GONE = 141
+"""The exit status of a command whose output nobody reads any more, as of one that SIGPIPE ended."""
 
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 UNLIMITED = "100000"
@@ -102,6 +106,42 @@ def parsed(
         if not stopped.code:
             raise
         raise SystemExit(usage_error(_sentence(errors.getvalue()))) from None
+
+
+def run_command(main: Callable[[], int]) -> int:
+    """Runs the `main` of a command as a process does; returns the exit status.
+
+    A reader of the output that has gone, as of ``| head -1``, ends it without a word, as it ends
+    other tools; an output that cannot be written to, as on a full disk, with one line.
+    """
+    try:
+        try:
+            return main()
+        finally:
+            _flush_output()
+    except BrokenPipeError:
+        _drop_output()
+        return READER_GONE
+
+
+def _flush_output() -> None:
+    """Writes what is left of the output now: Python would complain in its own words as it ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        say_error(f"cannot write the output: {error.strerror or error}")
+        raise SystemExit(1) from None
+
+
+def _drop_output() -> None:
+    """Has what is still written to the output, as by Python at its end, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def usage_error(reason: str) -> int:

@@ -2,7 +2,10 @@
 
 from hcl_jax.training.batch_loss import rows_of_views, target_losses
 from hcl_jax.training.embedding import embed
+from hcl_jax.training.epochs import run_epoch
+from hcl_jax.training.fitting import Fitted, fit
 from hcl_jax.training.microbatches import loss_and_gradient
+from hcl_jax.training.non_finite import NonFinite, first_non_finite
 from hcl_jax.training.program import ClassBalance, Program
 from hcl_jax.training.runner import AXIS, DataParallel, Runner, SingleDevice
 from hcl_jax.training.states import TrainState, all_finite, init_state, restart
@@ -28,6 +31,8 @@ __all__ = [
     "ClassBalance",
     "ClassTargets",
     "DataParallel",
+    "Fitted",
+    "NonFinite",
     "Program",
     "Runner",
     "SingleDevice",
@@ -39,10 +44,13 @@ __all__ = [
     "each_seed",
     "embed",
     "epoch_batches",
+    "first_non_finite",
+    "fit",
     "init_state",
     "loss_and_gradient",
     "restart",
     "rows_of_views",
+    "run_epoch",
     "simplex_targets",
     "target_losses",
     "traced_objective",

@@ -28,7 +28,8 @@ def rows_of_views(
         Images, and a row for each; views of one image are a batch apart.
 
     Raises:
-        ValueError: if the program has another kind of positives.
+        ValueError: if the program has another kind of positives, or conventions for rows without
+            a label, of which there are none.
 
     Example:
         >>> import jax, optax
@@ -41,6 +42,11 @@ def rows_of_views(
         ((4, 4), [3, 5, 3, 5], [0, 1, 0, 1])
     """
     check_choice("positives", program.positives, ("class", "views"))
+    if program.conventions.ignored_negatives:
+        raise ValueError(
+            "ignored_negatives=True is about rows without a label, and every image in training has "
+            "one"
+        )
     size = len(batch.labels)
     first = program.collectives.index() * size
     num_views = 2 if program.positives == "views" else 1

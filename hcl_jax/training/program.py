@@ -11,6 +11,7 @@ from hcl_jax.collectives import SINGLE, Collectives
 from hcl_jax.conventions import Conventions
 from hcl_jax.networks import Model
 from hcl_jax.normalization import Normalization, unit_ball
+from hcl_jax.validation import check_count
 
 
 class ClassBalance(NamedTuple):
@@ -66,3 +67,27 @@ class Program(NamedTuple):
     def prepare(self, images: Array) -> Float[Array, "n *image"]:
         """Images of a data set as the network takes them in evaluation."""
         return self.standardized(to_unit_floats(images))
+
+
+def check_batch(
+    batch_size: int, *, num_images: int, num_devices: int, positives: str, parts: int, of: str = ""
+) -> None:
+    """Raises ValueError unless a batch is one of the images, and can be cut for devices and parts.
+
+    `of` says whose images they are, as " of digits".
+    """
+    check_count("batch_size", batch_size, minimum=2)
+    check_count("parts", parts)
+    if batch_size > num_images:
+        raise ValueError(f"a batch of {batch_size} is more than all training images{of}")
+    if batch_size % num_devices:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be spread evenly over {num_devices} devices; choose a "
+            f"batch size that they divide, or fewer devices"
+        )
+    images = (2 if positives == "views" else 1) * batch_size // num_devices
+    if images % parts:
+        raise ValueError(
+            f"the {images} images of a batch on one device cannot be cut into {parts} equal parts; "
+            f"choose a number of parts that divides them"
+        )

@@ -93,6 +93,9 @@ def class_target_losses(
     Returns:
         A loss for each embedding, to be averaged like those of an objective.
 
+    Raises:
+        ValueError: if embeddings and points are not of one dimension.
+
     Example:
         >>> import jax.numpy as jnp
         >>> targets = ClassTargets(jnp.array([[1.0], [-1.0]]))
@@ -100,6 +103,11 @@ def class_target_losses(
         >>> class_target_losses(embeddings, labels, targets).total.tolist()
         [1.0, 0.0]
     """
+    if embeddings.shape[1] != targets.points.shape[1]:
+        raise ValueError(
+            f"embeddings and class targets must have one dimension, got {embeddings.shape[1]} and "
+            f"{targets.points.shape[1]}"
+        )
     distances = jnp.sum(jnp.square(embeddings - targets.points[labels]), axis=1)
     ones = jnp.ones(labels.shape, jnp.int32)
     return AnchorLosses(distances, ones, ones > 0)

@@ -9,7 +9,7 @@ those of one device, which may be one of several: `hcl_jax.training.runner` runs
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ from hcl_jax.training.program import Program
 from hcl_jax.training.states import TrainState
 from hcl_jax.training.targets import Target
 from hcl_jax.validation import check_count
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class StepInfo(NamedTuple):
@@ -48,6 +50,11 @@ class StepInfo(NamedTuple):
     pairs: Array
     undefined: Int[Array, ""]
     non_finite: Int[Array, ""]
+
+
+def _compiled(**options: Any) -> Callable[[Function], Function]:
+    """`jax.jit` with options, which for type checkers leaves a function of the same types."""
+    return cast(Callable[[Function], Function], functools.partial(jax.jit, **options))
 
 
 def train_step(
@@ -109,7 +116,7 @@ def train_step(
     return after, StepInfo(loss, *norms, *diagnostics)
 
 
-@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+@_compiled(static_argnames="program", donate_argnames="state")
 def train_epoch(
     state: TrainState, split: Split, target: Target, program: Program
 ) -> tuple[TrainState, StepInfo]:
@@ -149,7 +156,7 @@ def train_epoch(
     return jax.lax.scan(step, state, program.collectives.part(batches, 1))
 
 
-@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+@_compiled(static_argnames="program", donate_argnames="state")
 def train_batches(
     state: TrainState, batches: Split, target: Target, program: Program
 ) -> tuple[TrainState, StepInfo]:
@@ -181,7 +188,7 @@ def train_batches(
     )
 
 
-@functools.partial(jax.jit, static_argnames="program", donate_argnames="states")
+@_compiled(static_argnames="program", donate_argnames="states")
 def train_epoch_of_seeds(
     states: TrainState, split: Split, target: Target, program: Program
 ) -> tuple[TrainState, StepInfo]:

@@ -18,7 +18,7 @@ from hcl_jax.validation import (
     check_scalar,
 )
 from scripts.experiments.datasets import DATASETS, DataName, DatasetDefaults, own_defaults
-from scripts.experiments.networks import HEADS, NETWORKS, HeadName, NetworkName
+from scripts.experiments.networks import HEADS, IN_ANY_DTYPE, NETWORKS, HeadName, NetworkName
 from scripts.experiments.options import (
     HARDENINGS,
     NORMALIZATIONS,
@@ -212,15 +212,6 @@ class Experiment:
         if not is_data(self.data):
             known = (*DATASETS, *(f"{kind}:{rest}" for kind, rest in KINDS.items()))
             check_choice("data", self.data, known)
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        squares = [f"{kind}:" for kind in SQUARES]
-        for names, fits, what in (
-            (OF_OWN_DATA, self.is_own, "data of one's own"),
-            (OF_SQUARES, kind_of(self.data) in SQUARES, f"data of {', '.join(squares)}"),
-        ):
-            for name in names:
-                if not fits and getattr(self, name) != defaults[name]:
-                    raise ValueError(f"{name} is for {what}, not for {self.data}")
         if self.image_size is not None:
             check_count("image_size", self.image_size)
         for name in ("test_fraction", "imbalance"):
@@ -230,10 +221,38 @@ class Experiment:
             raise ValueError(f"test_fraction must lie between 0 and 1, got {self.test_fraction}")
         if not 1 <= self.imbalance < float("inf"):
             raise ValueError(f"imbalance must be at least 1 and finite, got {self.imbalance}")
+        self._check_use()
+
+    def _check_use(self) -> None:
+        """Whether what is said, of the fields that others make idle, would change anything."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        squares, long_tail = [f"{kind}:" for kind in SQUARES], self.imbalance > 1
+        own, near_nc = f"data of one's own, not for {self.data}", self.initialization == "near_nc"
+        for names, fits, what in (
+            (OF_OWN_DATA, self.is_own, own),
+            (
+                OF_SQUARES,
+                kind_of(self.data) in SQUARES,
+                f"data of {', '.join(squares)}, not for {self.data}",
+            ),
+            (("split_seed",), self.is_own or long_tail, f"a long tail (imbalance) and {own}"),
+            (("imbalance_profile",), long_tail, "imbalance above 1"),
+            (("hardening",), self.is_hard, f"HSCL and HUCL, not for {self.objective}"),
+            (("fit_epochs",), near_nc, "initialization 'near_nc'"),
+        ):
+            for name in names:
+                if not fits and getattr(self, name) != defaults[name]:
+                    raise ValueError(f"{name} is for {what}")
 
     def _check_classes(self) -> None:
         if self.defaults.unlabelled:
             self._check_no_label_is_needed()
+        network = self.network or self.defaults.network
+        if self.dtype != "float32" and network not in IN_ANY_DTYPE:
+            raise ValueError(
+                f"dtype {self.dtype} is for {' and '.join(IN_ANY_DTYPE)}, not for the {network} of "
+                f"{self.data}"
+            )
         if self.per_class is not None:
             self._check_balance(self.per_class)
         if self.initialization == "near_nc" and self.embedding_dim < self.defaults.num_classes - 1:

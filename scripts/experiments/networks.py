@@ -78,6 +78,9 @@ NETWORKS: Mapping[str, Callable[[NetworkInputs], Model]] = {
 }
 NetworkName = Annotated[str, one_of(NETWORKS)]
 
+IN_ANY_DTYPE = ("resnet18", "resnet50")
+"""Those that compute in another dtype than float32 where they are asked to."""
+
 
 def _shape_of_images(name: str, inputs: NetworkInputs) -> tuple[int, int, int]:
     shape = inputs.image_shape

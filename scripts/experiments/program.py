@@ -50,7 +50,7 @@ def program_of(
         beta=0.0,
         hardening="exponential",
         initialization="random",
-        fit_epochs=1,
+        fit_epochs=Experiment.fit_epochs,
         evaluations=1,
         probes=False,
         seeds=(0,),

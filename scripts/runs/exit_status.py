@@ -85,6 +85,8 @@ def run_job(job: Callable[[], None], out: Path, *, if_interrupted: str | None = 
         return _failed(str(error), RefusedError.status)
     except (CheckpointError, DatasetError) as error:
         return _failed(str(error), 1)
+    except BrokenPipeError:
+        raise  # the output, see run_command
     except OSError as error:
         where = error.filename or out
         return _failed(f"cannot read or write {where}: {error.strerror or error}", 1)

@@ -18,16 +18,8 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from hcl_jax.checkpoints import Checkpoints, Restored
-from hcl_jax.data import chunks
 from hcl_jax.system.preemption import Preemption, preemption
-from hcl_jax.training import (
-    Runner,
-    StepInfo,
-    Target,
-    TrainState,
-    epoch_batches,
-    simplex_targets,
-)
+from hcl_jax.training import Runner, Target, TrainState, run_epoch, simplex_targets
 from scripts.experiments.datasets import load_dataset
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import keys_of, objective_of
@@ -52,9 +44,6 @@ from scripts.runs.run_directory import CHECKPOINTS, RunDirectory, open_run
 from scripts.runs.run_files import finished_results
 from scripts.runs.runners import runner_of
 from scripts.runs.runtime import ONE_DEVICE, Runtime
-
-STREAMED_BYTES = 2**27
-"""At most so much of a streamed set is in a chunk: 128 MiB."""
 
 
 def run(
@@ -178,7 +167,7 @@ class _Run:
         second = epoch == epoch_before_training(self.experiment) + 2
         profile = self.runtime.profile if second else None
         with jax.profiler.trace(str(profile)) if profile else contextlib.nullcontext():
-            states, infos = self._steps(states, self._target(epoch))
+            states, infos = run_epoch(self.runner, states, self.data.trained, self._target(epoch))
             finite = self.runner.fetch(self.runner.all_finite(states))
             infos, finite = jax.tree.map(np.asarray, (infos, finite))
         check_finite_steps(infos, finite, epoch, self.experiment, self.directory)
@@ -195,22 +184,6 @@ class _Run:
         if epoch > 0:
             return objective_of(self.experiment)
         return simplex_targets(self.data.num_classes, self.experiment.embedding_dim)
-
-    def _steps(self, states: TrainState, target: Target) -> tuple[TrainState, StepInfo]:
-        split, resident = self.data.trained
-        if resident is not None:
-            states, infos = self.runner.train_epoch(states, resident, target)
-            return states, self.runner.fetch(infos)
-        size = self.experiment.images_per_step
-        state = jax.tree.map(lambda leaf: leaf[0], self.runner.fetch(states))
-        order = np.asarray(epoch_batches(state, split.labels, self.runner.program))
-        infos, put = [], self.runner.split_batches
-        steps = max(1, STREAMED_BYTES // (size * split.images[:1].nbytes))
-        with contextlib.closing(chunks(split, order, steps_per_chunk=steps, put=put)) as coming:
-            for batches in coming:
-                states, info = self.runner.train_batches(states, batches, target)
-                infos.append(jax.tree.map(np.asarray, self.runner.fetch(info)))
-        return states, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *infos)
 
     def _evaluate(
         self, states: TrainState, epoch: int, losses: Float[np.ndarray, " seed"] | None

@@ -5,21 +5,13 @@ from typing import Any, NoReturn
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from hcl_jax.training import StepInfo
+from hcl_jax.training import StepInfo, first_non_finite
 from scripts.experiments.experiment import Experiment
 from scripts.runs.exit_status import NonFiniteError
 from scripts.runs.run_directory import RunDirectory
 
 SHOWN_STEPS = 20
 """Steps before a number that is not finite in its diagnostic."""
-
-WATCHED = {
-    "loss": "the loss",
-    "gradient_norm": "the norm of the gradient",
-    "parameter_norm": "the norm of the parameters",
-    "projection_norm": "the largest norm of a projection",
-}
-"""What is looked at after every step, in this order."""
 
 
 def check_finite_steps(
@@ -38,24 +30,17 @@ def check_finite_steps(
         experiment: what is trained.
         directory: of the run.
     """
-    watched = np.stack([np.asarray(getattr(infos, name)) for name in WATCHED], axis=2)
-    wrong = np.argwhere(~np.isfinite(watched))
-    if wrong.size:
-        seed, step, number = wrong[np.argmin(wrong[:, 1])]
-        value = watched[seed, step, number]
-        what = f"{list(WATCHED.values())[number]} is {value}"
-    elif not finite_states.all():
-        seed, step = np.argmin(finite_states), watched.shape[1] - 1
-        what = "the state (parameters, optimizer, batch norm) is not finite"
-    else:
+    found = first_non_finite(infos, finite_states)
+    if found is None:
         return
+    what, seed, step = found
     shown = slice(max(0, step - SHOWN_STEPS), step + 1)
     steps = {
         name: [_json_number(x) for x in values[seed, shown].tolist()]
         for name, values in infos._asdict().items()
     }
-    of_all = (max(epoch, 1) - 1) * watched.shape[1] + step + 1
-    _stop(what, int(seed), int(of_all), epoch, experiment, directory, steps)
+    of_all = (max(epoch, 1) - 1) * infos.loss.shape[1] + step + 1
+    _stop(what, seed, of_all, epoch, experiment, directory, steps)
 
 
 def check_finite_embeddings(

@@ -19,8 +19,12 @@ def steps_bar(experiments: Sequence[Experiment], runtime: Runtime = ONE_DEVICE) 
 
 def num_steps(experiment: Experiment, runtime: Runtime) -> int:
     """The number of steps an experiment takes; its seeds take them together."""
-    epochs = experiment.epochs - epoch_before_training(experiment)
-    return epochs * steps_per_epoch(experiment, runtime)
+    return num_epochs(experiment) * steps_per_epoch(experiment, runtime)
+
+
+def num_epochs(experiment: Experiment) -> int:
+    """The number of epochs of an experiment, with those in which its network is fitted first."""
+    return experiment.epochs - epoch_before_training(experiment)
 
 
 def steps_per_epoch(experiment: Experiment, runtime: Runtime) -> int:

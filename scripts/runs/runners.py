@@ -7,11 +7,12 @@ import numpy as np
 
 from hcl_jax.data.balanced_batches import check_enough_of_every_class
 from hcl_jax.training import AXIS, DataParallel, Program, Runner, SingleDevice
+from hcl_jax.training.program import check_batch
 from scripts.experiments.datasets import load_dataset, training_split
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
 from scripts.runs.exit_status import RefusedError
-from scripts.runs.progress import steps_per_epoch
+from scripts.runs.progress import num_epochs, steps_per_epoch
 from scripts.runs.run_files import why_not_continued
 from scripts.runs.runtime import Runtime
 
@@ -21,11 +22,14 @@ def refuse_what_does_not_fit(experiments: Iterable[Experiment], runtime: Runtime
 
     Raises:
         RefusedError: if a batch does not fit the data or the devices, or a network the data; if it
-            is to be continued, and would have been another run from its beginning.
+            is to be continued, and would have been another run from its beginning; if there is no
+            second epoch for a profile.
     """
     for experiment in experiments:
         if runtime.continues and experiment.length_matters:
             raise RefusedError(f"--continue does not fit: {why_not_continued(experiment)}")
+        if runtime.profile is not None and num_epochs(experiment) < 2:
+            raise RefusedError("--profile is of the second epoch, and there is only one")
         runner_of(experiment, runtime)
 
 
@@ -38,7 +42,7 @@ def runner_of(experiment: Experiment, runtime: Runtime) -> Runner:
     devices = runtime.chosen_devices()
     count = jax.device_count() if devices is None else len(devices)
     _check_balance(experiment, runtime)
-    _check_batch(experiment, count, steps_per_epoch(experiment, runtime))
+    _check_batch(experiment, runtime, count)
     _check_streaming(experiment, runtime)
     program = _program(experiment, runtime, count)
     return SingleDevice(program) if count == 1 else DataParallel(program, devices=devices)
@@ -56,25 +60,20 @@ def _program(experiment: Experiment, runtime: Runtime, count: int) -> Program:
     return program
 
 
-def _check_batch(experiment: Experiment, count: int, steps: int) -> None:
+def _check_batch(experiment: Experiment, runtime: Runtime, count: int) -> None:
     """Whether the batch is one of the data, and can be cut for devices and parts."""
-    size = experiment.images_per_step
-    if not steps:
-        raise RefusedError(
-            f"a batch of {size} is more than all training images of {experiment.data}"
+    images = training_split(load_dataset(experiment.source, runtime.data_dir)).labels
+    try:
+        check_batch(
+            experiment.images_per_step,
+            num_images=len(images),
+            num_devices=count,
+            positives=experiment.positives,
+            parts=experiment.parts,
+            of=f" of {experiment.data}",
         )
-    if size % count:
-        raise RefusedError(
-            f"a batch of {size} cannot be spread evenly over {count} devices; choose a batch size "
-            f"that they divide, or fewer devices"
-        )
-    views = 2 if experiment.positives == "views" else 1
-    images = views * size // count
-    if images % experiment.parts:
-        raise RefusedError(
-            f"the {images} images of a batch on one device cannot be cut into {experiment.parts} "
-            f"equal parts; choose a number of parts that divides them"
-        )
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
 
 
 def _check_balance(experiment: Experiment, runtime: Runtime) -> None:

@@ -64,6 +64,10 @@ class Runtime:
             check_count("devices", self.devices)
             if self.hosts and self.devices:
                 raise ValueError("over several hosts all devices are used: leave devices out")
+        if not self.hosts and {self.coordinator, self.host_count, self.host} != {None}:
+            raise ValueError(
+                "coordinator, host_count and host are for training over several hosts: give hosts"
+            )
         if self.continues and not self.keep:
             raise ValueError("a run is continued from its last checkpoint: keep must be at least 1")
         for name in self.stop_signals:

@@ -1,8 +1,5 @@
 """Measures claims in several processes, a file of claims at a time, in the same order and to the
-same numbers as in one.
-
-The claims of a file share what they compute, so a file stays in one process. This process works
-too; others are started anew, since a process in which JAX runs must not be forked.
+same numbers as in one. The claims of a file share what they compute, so a file stays in one.
 """
 
 import importlib
@@ -10,21 +7,25 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack
-from multiprocessing import get_context
 from types import ModuleType
 
 import jax
 
 from scripts.theory_report.findings import Finding
+from scripts.theory_report.spreading import spread
 from theory import claims
 from theory.checking import Claim, Effort, Measurement
 
 MOST = 4
 """Processes: each takes seconds to start and half a gigabyte, and the longest file bounds all."""
 
-LONG = (claims.trained_network,)
+LONG = (
+    claims.evaluators,
+    claims.unequal_priors_shipped,
+    claims.trained_network,
+    claims.proposition5_detached_gradient,
+    claims.free_features_optima,
+)
 """Files that take longest, which begin first."""
 
 Measured = list[tuple[Measurement, float]]
@@ -50,40 +51,21 @@ def run(
     progress: Progress = lambda count: None,
 ) -> list[Finding]:
     """What was found of the claims of all files and of their controls, in order."""
-    left = iter(sorted(modules, key=lambda module: module not in LONG))
-    found: dict[str, Measured] = {}
     lock = threading.Lock()
 
     def ended(count: int) -> None:
         with lock:
             progress(count)
 
-    def work(measure: Callable[[ModuleType], Measured]) -> None:
-        try:
-            for module in left:
-                found[module.__name__] = measure(module)
-        finally:
-            for _ in left:  # what is left is nobody's work if one process fails
-                pass
-
-    with ExitStack() as stack:
-        others = min(processes, len(modules)) - 1
-        if others > 0:
-            pool = ProcessPoolExecutor(others, mp_context=get_context("spawn"))
-            stack.enter_context(pool)
-            threads = stack.enter_context(ThreadPoolExecutor(others))
-
-            def elsewhere(module: ModuleType) -> Measured:
-                measured = pool.submit(_measure_file, module.__name__, effort).result()
-                ended(len(measured))
-                return measured
-
-            working = [threads.submit(work, elsewhere) for _ in range(others)]
-        else:
-            working = []
-        work(lambda module: _measure(module.CLAIMS, effort, ended))
-        for one in working:
-            one.result()
+    order = sorted(modules, key=lambda module: module not in LONG)
+    measured = spread(
+        order,
+        lambda module: _measure(module.CLAIMS, effort, ended),
+        lambda module: (_measure_file, module.__name__, effort),
+        processes=processes,
+        ended=lambda found: ended(len(found)),
+    )
+    found = {module.__name__: one for module, one in zip(order, measured, strict=True)}
     return [finding for module in modules for finding in _findings(module, found)]
 
 

@@ -40,7 +40,7 @@ def profile_figure(effort: Effort) -> "Figure":
             ).delta
             axes.plot(float(best), _hucl(beta, float(best)), "o", color=line.get_color())
     axes.axvline(float(nc_gap(PROFILE.num_classes)), color="0.5", linestyle="--", label="NC")
-    axes.set_title(f"HUCL of collapsed classes, {PROFILE}; dots: minima")
+    axes.set_title(r"HUCL of collapsed classes, $C = 4$, $k = 2$, $q = \tau = 1$; dots: minima")
     axes.legend()
     return figure
 

@@ -2,22 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.json_files import json_bytes
-from hcl_jax.system.pages import described, drawing, render, svg
+from hcl_jax.system.pages import render
 from scripts.theory_report.documents import Document, Part, find, read_document
+from scripts.theory_report.drawing import cell_of, draw, number_of
 from scripts.theory_report.findings import Finding, grouped
-from scripts.theory_report.section import Section, Table
+from scripts.theory_report.section import Section
 from scripts.theory_report.wording import plain, typeset
 from theory.checking import Effort, Evidence, Verdict
 from theory.open_questions import OPEN
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 IN_BALLS = (Verdict.PROVED, Verdict.EQUAL, Verdict.VIOLATED, Verdict.UNDECIDED)
 OBSERVED = (Verdict.AGREES, Verdict.DISAGREES)
@@ -63,6 +61,7 @@ class Report:
         *,
         effort: Effort,
         origin: Mapping[str, Any],
+        processes: int = 1,
     ) -> None:
         """Writes `report.html` and `results.json` to a folder, made if it does not exist.
 
@@ -81,10 +80,9 @@ class Report:
         cards = [_card(n, main, controls) for n, (main, controls) in enumerate(grouped(findings))]
         for card in cards:
             card["part"] = find(self.documents, card["claim"].reference)
-        shown = [
-            (anchor, _shown(section, effort, f"f{n}"))
-            for n, (anchor, section) in enumerate(self._sections)
-        ]
+        anchors, sections = zip(*self._sections, strict=True) if self._sections else ((), ())
+        drawn = draw(sections, effort, processes=processes)
+        shown = list(zip(anchors, drawn, strict=True))
         page = render(
             "scripts.theory_report",
             "report.html.j2",
@@ -150,10 +148,10 @@ def _card(number: int, main: Finding, controls: Sequence[Finding]) -> dict[str, 
         "good": main.as_required and all(control.as_required for control in controls),
         "balls": _verdicts(main, IN_BALLS),
         "observed": _verdicts(main, OBSERVED),
-        "slack": _number(found.least_slack),
+        "slack": number_of(found.least_slack),
         "failing": f"{sum(control.as_required for control in controls)} of {len(controls)}",
         "seconds": f"{main.seconds:.1f}",
-        "numbers": [(_named(name), _cell(value)) for name, value in numbers if value is not None],
+        "numbers": [(_named(name), cell_of(value)) for name, value in numbers if value is not None],
         "controls": [_control_row(control) for control in controls],
     }
 
@@ -162,7 +160,7 @@ def _control_row(finding: Finding) -> tuple[str | Markup, ...]:
     """What was found of a control."""
     assert finding.control is not None
     details = [
-        Markup("{}: {}").format(_named(name), _cell(value))
+        Markup("{}: {}").format(_named(name), cell_of(value))
         for name, value in finding.measurement.details.items()
     ]
     verdicts = [_verdicts(finding, of) for of in (IN_BALLS, OBSERVED)]
@@ -171,29 +169,9 @@ def _control_row(finding: Finding) -> tuple[str | Markup, ...]:
         typeset(finding.control.name),
         typeset(finding.control.dropped),
         ", ".join(filter(None, verdicts)),
-        _number(finding.measurement.least_slack),
+        number_of(finding.measurement.least_slack),
         Markup("; ").join(details),
     )
-
-
-def _shown(section: Section, effort: Effort, name: str) -> dict[str, Any]:
-    """A section with its figure and table, or without them where it is slow and time is short."""
-    left_out = section.slow and effort is Effort.QUICK
-    shown: dict[str, Any] = {"left_out": left_out, "figure": "", "table": None}
-    shown |= {"title": typeset(section.title), "text": typeset(section.text)}
-    if section.figure is not None and not left_out:
-        with drawing():
-            shown["figure"] = _inline(section.figure(effort), name, section)
-    if section.table is not None and not left_out:
-        header, rows = section.table(effort)
-        cells = [[_cell(cell) for cell in row] for row in rows]
-        shown["table"] = Table([typeset(name) for name in header], cells)
-    return shown
-
-
-def _inline(figure: "Figure", name: str, section: Section) -> Markup:
-    """A figure to stand in the page, which says what it shows."""
-    return described(svg(figure, name), plain(f"{section.title}. {section.text}"))
 
 
 def _verdicts(finding: Finding, of: Sequence[Verdict]) -> str:
@@ -205,15 +183,3 @@ def _verdicts(finding: Finding, of: Sequence[Verdict]) -> str:
 def _named(detail: str) -> Markup:
     """The name of a detail, which may be a name in Python."""
     return typeset(detail if "$" in detail else detail.replace("_", " "))
-
-
-def _cell(value: object) -> Markup:
-    """A number to six digits, or words with formulas."""
-    return typeset(value if isinstance(value, str) else _number(value))
-
-
-def _number(value: object) -> str:
-    """A cell: numbers to six digits, and nothing for None."""
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

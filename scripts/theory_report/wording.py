@@ -65,7 +65,7 @@ def typeset(text: str) -> Markup:
 
 def without_lone_signs(html: str) -> Markup:
     """HTML in which no line begins with the punctuation after a formula."""
-    return Markup(PUNCTUATION.sub(r"\1&#8288;\2", html))
+    return Markup(PUNCTUATION.sub(r"\1&#8288;\2", str(html)))  # Markup would escape its parts
 
 
 def plain(text: str) -> str:

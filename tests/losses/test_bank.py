@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
 from references.loss_cases import batch
-from references.loss_forms import every_pair
+from references.loss_forms import FORMS, every_pair
 
 import hcl_jax
 from hcl_jax import hardening, losses, pairs, parallel
@@ -16,31 +15,6 @@ from hcl_jax import hardening, losses, pairs, parallel
 Z, LABELS, _ = batch(count=18, dim=4, classes=4)
 STORED, OF_STORED, _ = batch(count=15, dim=4, classes=5, seed=1)
 GROUPS = jnp.arange(18) % 6
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
-
-
-def on_one_device(implementation, z, bank, arrays, **options):
-    return hcl_jax.objective(z, bank=bank, implementation=implementation, **arrays, **options)
-
-
-def over_devices(exchange, z, bank, arrays, **options):
-    def local(z, bank, arrays):
-        return parallel.objective(
-            z, axis_name="devices", bank=bank, exchange=exchange, **arrays, **options
-        )
-
-    spec = PartitionSpec("devices")
-    return jax.shard_map(local, mesh=MESH, in_specs=spec, out_specs=PartitionSpec())(
-        z, bank, arrays
-    )
-
-
-FORMS = {
-    "dense": functools.partial(on_one_device, "dense"),
-    "blockwise": functools.partial(on_one_device, "blockwise"),
-    "gather": functools.partial(over_devices, "gather"),
-    "ring": functools.partial(over_devices, "ring"),
-}
 
 
 def looped(z, stored, *, supervised, groups, of_stored, groups_of_stored, beta):
@@ -87,8 +61,7 @@ def test_every_form_is_the_loop(case, form):
     def loss(z, stored, beta):
         return FORMS[form](
             z,
-            bank._replace(embeddings=stored),
-            arrays,
+            arrays | {"bank": bank._replace(embeddings=stored)},
             supervised=supervised,
             hardening=hardening.exponential(beta),
             stop_gradient_hardening=False,

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
 from jax.tree_util import Partial
 from references.loss_cases import batch
+from references.loss_forms import MESH
 
 from hcl_jax import Conventions, Objective, hardening, objective, pairs, parallel, psi
 from hcl_jax.conventions import batch_losses
@@ -16,7 +17,6 @@ from hcl_jax.losses import average_loss, contrastive_loss, sampled_contrastive_l
 
 Z, LABELS, _ = batch(count=24, dim=4, classes=4)
 KEY = jax.random.key(5)
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
 
 
 def tripled(similarities):

@@ -324,6 +324,10 @@ def test_the_choice_says_why():
         reason=choose_implementation(512, 512).reason
     )
     assert choose_implementation(513, 512).implementation == "blockwise"
+    assert choose_implementation(256, 256, one_set=True).implementation == "dense"
+    assert choose_implementation(257, 257, one_set=True).implementation == "blockwise"
+    assert choose_implementation(512, 512, psi.linear(), one_set=True).implementation == "dense"
+    assert choose_implementation(512, 512, backend="tpu", one_set=True).implementation == "dense"
     assert choose_implementation(4096, 4096, backend="gpu").implementation == "dense"
     assert choose_implementation(4097, 4096, backend="gpu").implementation == "blockwise"
     assert "anchors at a time" in choose_implementation(5000, 5000, psi.linear()).reason

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
 from references import peer_formulas
 from references.loss_cases import batch
-from references.loss_forms import every_pair
+from references.loss_forms import MESH, every_pair
 
 import hcl_jax
 from hcl_jax import hardening, parallel, psi
@@ -26,7 +26,6 @@ NEAR = (
 )  # pairs of views from close to far
 NEAR /= jnp.linalg.norm(NEAR, axis=-1, keepdims=True)
 OF_IMAGES = jnp.arange(12) % 5
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
 
 
 def on_one_device(loss, *arrays, **options):

@@ -6,43 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
 from references.loss_cases import batch
+from references.loss_forms import forms
 
 import hcl_jax
-from hcl_jax import normalization, parallel
+from hcl_jax import normalization
 
 Z, LABELS, SCALES = batch(count=18, dim=4, classes=4)
 Z = 3 * SCALES[:, None] ** 4 * Z  # norms on both sides of 1
 Z = Z.at[5].set(0)
 STORED = 2 * batch(count=6, dim=4, seed=1)[0]
 OF_STORED = jnp.arange(6) % 4
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
 
 
-def on_one_device(implementation, z, bank, **options):
-    bank = hcl_jax.Bank(bank, OF_STORED)
-    loss = functools.partial(hcl_jax.hucl, beta=3.0, implementation=implementation)
-    return loss(z, LABELS, bank=bank, **options)
-
-
-def over_devices(exchange, z, bank, **options):
-    def local(z, labels, bank, of_stored):
-        where = parallel.over_axis("devices", exchange=exchange)
-        bank = hcl_jax.Bank(bank, of_stored)
-        return hcl_jax.hucl(z, labels, beta=3.0, collectives=where, bank=bank, **options)
-
-    spec, shared = PartitionSpec("devices"), PartitionSpec()
-    shards = jax.shard_map(local, mesh=MESH, in_specs=spec, out_specs=shared)
-    return shards(z, LABELS, bank, OF_STORED)
-
-
-FORMS = {
-    "dense": functools.partial(on_one_device, "dense"),
-    "blockwise": functools.partial(on_one_device, "blockwise"),
-    "gather": functools.partial(over_devices, "gather"),
-    "ring": functools.partial(over_devices, "ring"),
-}
+FORMS = forms(functools.partial(hcl_jax.hucl, beta=3.0))
 
 
 @pytest.mark.parametrize(
@@ -56,11 +33,15 @@ def test_every_form_is_that_of_normalised_embeddings(form):
     @functools.partial(jax.jit, static_argnums=2)
     def both(z, stored, name):
         move = getattr(normalization, name)
-        with_option = functools.partial(FORMS[form], normalize=name)
+
+        def loss(z, stored, **options):
+            arrays = {"labels": LABELS, "bank": hcl_jax.Bank(stored, OF_STORED)}
+            return FORMS[form](z, arrays, **options)
 
         def before(z, stored):
-            return FORMS[form](move(z), move(stored))
+            return loss(move(z), move(stored))
 
+        with_option = functools.partial(loss, normalize=name)
         pair = (jax.value_and_grad(f, argnums=(0, 1)) for f in (with_option, before))
         return [f(z, stored) for f in pair]
 

@@ -6,16 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
 from references.loss_cases import batch
-from references.loss_forms import every_pair
+from references.loss_forms import MESH, every_pair
 
 import hcl_jax
 from hcl_jax import hardening, losses, pairs, parallel, psi
 
 Z, LABELS, _ = batch(count=24, dim=4, classes=4)
 NUMBERS = {"beta": 2.0, "center": 0.3, "alpha": 0.7, "q": 2.0, "log_temperature": -1.0}
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
 
 
 def made(numbers):

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
 from references.loss_cases import batch
+from references.loss_forms import MESH
 
 import hcl_jax
 from hcl_jax import hardening, losses, pairs, parallel, psi
@@ -16,7 +17,6 @@ Z, LABELS, _ = batch(count=24, dim=4, classes=4)
 V = np.asarray(jax.random.normal(jax.random.key(5), Z.shape))
 NUMBERS = {"beta": 2.0, "center": 0.3, "alpha": 0.7, "q": 2.0, "temperature": 0.4}
 MOVED = {"beta": 0.3, "center": -0.1, "alpha": 0.2, "q": 1.0, "temperature": -0.2}
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
 
 LAWS = {
     "sigmoid": lambda n: hardening.sigmoid(n["beta"], n["center"]),

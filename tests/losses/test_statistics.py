@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
 from references.loss_cases import batch
-from references.loss_forms import every_pair
+from references.loss_forms import every_pair, forms
 
 import hcl_jax
-from hcl_jax import hardening, losses, pairs, parallel, psi, with_statistics
+from hcl_jax import hardening, losses, pairs, psi, with_statistics
 from hcl_jax.losses._blockwise.loss import blockwise_losses
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses.tilted_infonce import tilted_infonce
@@ -19,12 +18,6 @@ from hcl_jax.losses.tilted_infonce import tilted_infonce
 Z, LABELS, _ = batch(count=18, dim=4, classes=4)
 LABELS = LABELS.at[3].set(7)  # a row without positives
 STORED, OF_STORED, _ = batch(count=6, dim=4, classes=4, seed=1)
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
-
-
-def on_one_device(implementation, z, arrays, **options):
-    loss = with_statistics(hcl_jax.objective)
-    return loss(z, implementation=implementation, **arrays, **options)
 
 
 def in_tiles(z, arrays, **options):
@@ -40,23 +33,7 @@ def in_tiles(z, arrays, **options):
     return losses.average_loss(found), losses.loss_statistics(found)
 
 
-def over_devices(exchange, z, arrays, **options):
-    def local(z, arrays):
-        loss = with_statistics(parallel.objective)
-        return loss(z, axis_name="devices", exchange=exchange, **arrays, **options)
-
-    spec, shared = PartitionSpec("devices"), PartitionSpec()
-    shards = jax.shard_map(local, mesh=MESH, in_specs=spec, out_specs=(shared, shared))
-    return shards(z, arrays)
-
-
-FORMS = {
-    "dense": functools.partial(on_one_device, "dense"),
-    "blockwise": functools.partial(on_one_device, "blockwise"),
-    "tiles": in_tiles,
-    "gather": functools.partial(over_devices, "gather"),
-    "ring": functools.partial(over_devices, "ring"),
-}
+FORMS = forms(with_statistics(hcl_jax.objective)) | {"tiles": in_tiles}
 
 
 def looped(z, stored, supervised, log_eta):

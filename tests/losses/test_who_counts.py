@@ -6,45 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
 from references.loss_cases import batch
-from references.loss_forms import every_pair
+from references.loss_forms import FORMS, every_pair
 
 import hcl_jax
-from hcl_jax import hardening, losses, pairs, parallel
+from hcl_jax import hardening, losses, pairs
 
 Z, LABELS, WEIGHTS = batch(count=24, dim=4, classes=4)
 LABELS = LABELS.at[jnp.array([2, 3, 11, 17, 18])].set(-1)
 WEIGHTS = WEIGHTS.at[jnp.array([5, 6])].set(0)
 KEPT = np.flatnonzero(np.asarray(LABELS) != -1)
 GROUPS = jnp.arange(24) % 7
-MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
-
-
-def on_one_device(implementation, z, supervised, arrays, **options):
-    return hcl_jax.objective(
-        z, supervised=supervised, implementation=implementation, **arrays, **options
-    )
-
-
-def over_devices(exchange, z, supervised, arrays, **options):
-    def local(z, arrays):
-        return parallel.objective(
-            z, axis_name="devices", supervised=supervised, exchange=exchange, **arrays, **options
-        )
-
-    spec = PartitionSpec("devices")
-    return jax.shard_map(local, mesh=MESH, in_specs=(spec, spec), out_specs=PartitionSpec())(
-        z, arrays
-    )
-
-
-FORMS = {
-    "dense": functools.partial(on_one_device, "dense"),
-    "blockwise": functools.partial(on_one_device, "blockwise"),
-    "gather": functools.partial(over_devices, "gather"),
-    "ring": functools.partial(over_devices, "ring"),
-}
 
 
 def looped(z, labels, groups, weights, *, supervised, ignored_negatives, average, beta):
@@ -97,8 +69,8 @@ def test_every_form_is_the_loop(case, form):
     def loss(z):
         return FORMS[form](
             z,
-            wanted["supervised"],
             arrays,
+            supervised=wanted["supervised"],
             hardening=hardening.exponential(wanted["beta"]),
             stop_gradient_hardening=False,
             ignore_label=-1,

@@ -12,26 +12,30 @@ from hcl_jax import parallel
 MESH = jax.make_mesh((3,), ("devices",), devices=jax.devices()[:3], axis_types=(AxisType.Auto,))
 
 
-def on_one_device(implementation, z, arrays, **options):
-    return hcl_jax.objective(z, implementation=implementation, **arrays, **options)
+def forms(loss):
+    """A loss as a function of embeddings, arrays of their rows, and options, by its forms."""
+
+    def on_one_device(implementation, z, arrays, **options):
+        return loss(z, implementation=implementation, **arrays, **options)
+
+    def over_devices(exchange, z, arrays, **options):
+        def local(z, arrays):
+            where = parallel.over_axis("devices", exchange=exchange)
+            return loss(z, collectives=where, **arrays, **options)
+
+        spec = PartitionSpec("devices")
+        shards = jax.shard_map(local, mesh=MESH, in_specs=spec, out_specs=PartitionSpec())
+        return shards(z, arrays)
+
+    return {
+        "dense": functools.partial(on_one_device, "dense"),
+        "blockwise": functools.partial(on_one_device, "blockwise"),
+        "gather": functools.partial(over_devices, "gather"),
+        "ring": functools.partial(over_devices, "ring"),
+    }
 
 
-def over_devices(exchange, z, arrays, **options):
-    def local(z, arrays):
-        return parallel.objective(z, axis_name="devices", exchange=exchange, **arrays, **options)
-
-    spec = PartitionSpec("devices")
-    shards = jax.shard_map(local, mesh=MESH, in_specs=spec, out_specs=PartitionSpec())
-    return shards(z, arrays)
-
-
-FORMS = {
-    "dense": functools.partial(on_one_device, "dense"),
-    "blockwise": functools.partial(on_one_device, "blockwise"),
-    "gather": functools.partial(over_devices, "gather"),
-    "ring": functools.partial(over_devices, "ring"),
-}
-"""`hcl_jax.objective` as a function of embeddings, arrays of their rows, and options."""
+FORMS = forms(hcl_jax.objective)
 
 
 def every_pair(cases, forms, quick):

@@ -4,7 +4,7 @@ import re
 
 RAW = re.compile(
     r"\\|\$|[A-Za-z]_[A-Za-z0-9](?!\w*\.md\b)|[\w)]\^|<=|>=|"
-    r"\b(alpha|beta|gamma|delta|eta|kappa|lambda|mu|psi|rho|sigma|tau|oo|1e-?\d+)\b"
+    r"\b(alpha|beta|gamma|delta|eta|kappa|lambda|mu|psi|rho|sigma|tau|oo|(?<![.\d])1e-?\d+)\b"
 )
 """TeX, indices, powers, relations in two signs, names of Greek letters."""
 

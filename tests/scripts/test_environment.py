@@ -6,18 +6,14 @@ import shutil
 
 import jax
 import pytest
+from references.whole_run import COMMAND, RUN, train_whole
 
 from scripts import train
-
-COMMAND = ["triangle-hscl5", "--epochs", "1", "--devices", "1"]
-RUN = "triangle-hscl5"
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    out = tmp_path_factory.mktemp("whole")
-    assert train.main([*COMMAND, "--out", str(out)]) == 0
-    return out
+    return train_whole(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture

@@ -21,11 +21,14 @@ found = jax.jit(lambda x: jax.numpy.sin(x) @ x)(jax.numpy.arange(9.0).reshape(3,
 print(found.tobytes().hex(), events.count("cache_hits"), events.count("cache_misses"))
 """
 
+SET_FOR_TESTS = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+"""By tests/conftest.py, so that commands in other tests do not write to the user's directory."""
+
 
 def run(cache, *, enabled="1", flags=()):
     """What a process computes, how many programs it finds and does not find, and what it says."""
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in SET_FOR_TESTS},
         "XDG_CACHE_HOME": str(cache),
         "PYTHONPATH": str(ROOT),
         "JAX_ENABLE_COMPILATION_CACHE": enabled,

@@ -15,6 +15,8 @@ from scripts.experiments.options import HARDENINGS, VIEWS
 from scripts.experiments.program import objective_of, program_of
 
 EXCEPTIONS = {
+    ("dtype", "bfloat16"): {"data": "cifar10"},
+    ("imbalance_profile", "step"): {"imbalance": 2.0},
     ("data", "stl10_unlabelled"): {"objective": "HUCL", "positives": "views"},
     ("damaged", "skip"): {"data": "folder:/flowers"},
     ("evaluate_on", "test"): {"data": "folder:/flowers"},

@@ -61,9 +61,10 @@ def test_tilde_is_the_home_directory(monkeypatch, tmp_path):
 def test_commands_expand_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    one = ["triangle-scl", "--epochs", "1", "--devices", "1", "--keep", "0"]
+    one = ["triangle-scl", "--epochs", "2", "--devices", "1", "--keep", "0"]
     assert train.main([*one, "--out=~/x", "--profile=~/p", "--data-dir=~/d"]) == 0
     assert (tmp_path / "x" / "triangle-scl" / "results.json").exists()
+    assert (tmp_path / "p").is_dir()
     assert train.main(["cifar100-scl", "--data-dir=~/d"]) == 1
     assert f"{tmp_path}/d/cifar100" in capsys.readouterr().err
     assert prepare_data.main(["tiny-imagenet", "--data-dir=~/d", "--archive-dir=~"]) == 1

@@ -40,6 +40,7 @@ def run_apart(code):
     """In a process of its own, since libtpu is set up once."""
     root = Path(__file__).parents[2]
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(root)}
+    environment["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # programs for TPUs are not read back here
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=environment)
 
 

@@ -7,12 +7,12 @@ import pytest
 from tqdm import tqdm
 
 from hcl_jax.data import ImageSet, Split
-from hcl_jax.training import runner
+from hcl_jax.training import epochs, runner
 from scripts import train
 from scripts.experiments import datasets
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
-from scripts.runs import evaluation, loop
+from scripts.runs import evaluation
 from scripts.runs.exit_status import RefusedError
 from scripts.runs.loop import run
 from scripts.runs.run_files import read_metrics
@@ -99,7 +99,7 @@ def test_training_sees_the_unlabelled_images_and_evaluation_the_labelled(
 
 
 def test_labelled_images_live_on_the_device_while_unlabelled_ones_stream(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "STREAMED_BYTES", 2 * BATCH * SEEN.images[:1].nbytes)
+    monkeypatch.setattr(epochs, "STREAMED_BYTES", 2 * BATCH * SEEN.images[:1].nbytes)
     budget = TRAIN.images.nbytes + TRAIN.labels.nbytes
     single = runner.SingleDevice(program_of(VIEWS))
     placed = evaluation.place_dataset(datasets.load_dataset(VIEWS.source), single, budget)

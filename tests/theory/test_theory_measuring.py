@@ -1,11 +1,14 @@
 """Claims measured in one process and in several: the same numbers, in the same order."""
 
+import os
+import time
 from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 
 from scripts.theory_report.measuring import run
+from scripts.theory_report.spreading import LostProcessError, spread
 from theory.checking import Claim, Control, Effort, Evidence, Measurement
 from theory.claims import theorem1_pools, unequal_priors_windows
 
@@ -48,3 +51,17 @@ def test_an_error_ends_all():
     with pytest.raises(ArithmeticError, match="undecided"):
         run(files, Effort.FULL)
     assert measured == [Effort.FULL] * 2
+
+
+def test_jobs_keep_their_order():
+    found = spread(range(4), lambda job: -job, lambda job: (abs, job), processes=1)
+    assert found == [0, -1, -2, -3]
+    assert spread([], abs, lambda job: (abs, job), processes=2) == []
+
+
+def test_a_process_that_is_lost_is_named():
+    def slowly(job):
+        time.sleep(0.5)  # so that the other process has a job too
+
+    with pytest.raises(LostProcessError, match="is there enough memory"):
+        spread(range(2), slowly, lambda job: (os._exit, 3), processes=2)

@@ -80,5 +80,10 @@ def test_what_is_no_formula_is_named(convert, text, named):
         convert(text)
 
 
+def test_punctuation_stays_with_its_formula():
+    formula = '<span class="math inline"><math><mrow><mi>x</mi></mrow></math></span>'
+    assert typeset("for $x$, and $x$.") == f"for {formula}&#8288;, and {formula}&#8288;."
+
+
 def test_what_is_not_a_formula_is_text():
     assert typeset("a <b> & `c_d`") == "a &lt;b&gt; &amp; <code>c_d</code>"

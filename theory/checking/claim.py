@@ -14,7 +14,7 @@ from theory.checking.verdicts import AGAINST, RIGOROUS, Verdict
 
 
 class Effort(StrEnum):
-    """How many models a measurement tries: seconds, a couple of minutes, or the thousands."""
+    """How many models a measurement tries: few, a hundred, or thousands."""
 
     QUICK = "quick"
     DEFAULT = "default"

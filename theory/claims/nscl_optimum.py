@@ -2,11 +2,13 @@
 
 import random
 from fractions import Fraction
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
+from jaxtyping import Array, Float, Int
 
 import hcl_jax
 from hcl_jax.psi import infonce
@@ -117,9 +119,18 @@ def _shipped(batch: Batch, views_in_groups: bool) -> tuple[float, float]:
     tau = float(batch.psi.tau)
     with jax.enable_x64(True):
         rows = jnp.array(np.array(batch.features, dtype=np.float64))
-        sums = infonce(alpha=0.0, q="k", temperature=tau)
-        nscl = hcl_jax.nscl(rows, labels, groups=groups, temperature=tau)
-        return float(nscl), float(hcl_jax.ucl(rows, groups, psi=sums, quiet=True))
+        nscl, ucl = _losses(rows, labels, groups, tau)
+        return float(nscl), float(ucl)
+
+
+@partial(jax.jit, static_argnums=3)
+def _losses(
+    rows: Float[Array, "n dim"], labels: Int[Array, " n"], groups: Int[Array, " n"], tau: float
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """NSCL, and UCL with groups for labels."""
+    sums = infonce(alpha=0.0, q="k", temperature=tau)
+    nscl = hcl_jax.nscl(rows, labels, groups=groups, temperature=tau)
+    return nscl, hcl_jax.ucl(rows, groups, psi=sums, quiet=True)
 
 
 CLAIMS = (

@@ -199,7 +199,7 @@ def _described(path: Trajectory, num_classes: int, beta: float) -> str:
     return (
         f"loss {path.losses[-1]:.6f} (NC {at_nc:.6f}, minimum {least:.6f}), gaps "
         f"{end.least_gap:.4f} to {end.largest_gap:.4f} (optimum {optimum.gap:.4f}), norms one to "
-        f"{end.off_sphere:.0e}, distance to NC {path.etf_distances[-1]:.1e}"
+        f"{end.off_sphere:.1e}, distance to NC {path.etf_distances[-1]:.1e}"
     )
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from hcl_jax import geometry
 from hcl_jax.data import Split, gaussian_classes
@@ -62,9 +63,17 @@ def grouped(method: Method, seed: int) -> Seen:
         key, num_classes=GROUPED, classes_per_group=4, dim=16, train_per_class=32, test_per_class=1
     ).train
     embeddings = jnp.asarray(train(key, split, method, TRAINING)[-1])
-    means = geometry.class_means(embeddings, jnp.asarray(split.labels), GROUPED)
-    spectrum = geometry.singular_values(means)
-    return Seen(float(geometry.etf_distance(means)), int(geometry.directions(spectrum)))
+    distance, directions = _look(embeddings, jnp.asarray(split.labels))
+    return Seen(float(distance), int(directions))
+
+
+@jax.jit
+def _look(
+    embeddings: Float[Array, "n dim"], labels: Int[Array, " n"]
+) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    """The distance of the class means to the nearest simplex ETF, and their directions."""
+    means = geometry.class_means(embeddings, labels, GROUPED)
+    return geometry.etf_distance(means), geometry.directions(geometry.singular_values(means))
 
 
 def hardening_leaves_collapse(effort: Effort) -> Measurement:
@@ -116,14 +125,14 @@ def long_tails(effort: Effort) -> Measurement:
     """The rare classes come nearer as they get rarer, and meet well beyond R*, not before it."""
     tally, details = Tally(seed=SEED), {}
     for seed in range(effort.choose(1, 2, 5)):
-        found = [_look(tally, details, imbalance, "pairs", seed) for imbalance in IMBALANCES]
+        found = [_compare(tally, details, imbalance, "pairs", seed) for imbalance in IMBALANCES]
         tally.observe(found == sorted(found))
         if effort is not Effort.QUICK:
-            _look(tally, details, IMBALANCES[-1], "anchors", seed)
+            _compare(tally, details, IMBALANCES[-1], "anchors", seed)
     return tally.measurement(**details)
 
 
-def _look(
+def _compare(
     tally: Tally, details: dict[str, str], imbalance: float, average: Average, seed: int
 ) -> float:
     """The similarity of the rare classes; records whether they meet as R* says."""

@@ -8,6 +8,7 @@ the joint law of its positives.
 import random
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from typing import get_args
 
 import numpy as np
@@ -50,13 +51,14 @@ SIZES: tuple[Vector, ...] = tuple(
 )
 
 
+@cache
 def optimal_gram(
     problem: CollapsedSCL, *, average: Average = "anchors"
 ) -> Float[np.ndarray, "classes classes"]:
     """The Gram matrix that floating point finds, for ``k = infinity`` whatever the problem's k.
 
-    It is optimal for that k alone. Its certificate is a lower bound for every k, which lies below
-    the least loss by more where k is small.
+    Remembered. It is optimal for that k alone. Its certificate is a lower bound for every k, which
+    lies below the least loss by more where k is small.
     """
     found = scl_optimum(
         [float(p) for p in problem.priors],

@@ -18,6 +18,10 @@ from hcl_jax.psi import Psi
 Features = Callable[[Float[Array, "n dim"]], Float[Array, "n embedding"]]
 
 
+AT_ONCE = 100
+"""Anchors whose tuples are in memory at one time."""
+
+
 class GaussianModel(NamedTuple):
     """Balanced classes ``N(mean_c, noise^2 I)``."""
 
@@ -67,7 +71,7 @@ def estimate_losses(
         weights = jax.nn.softmax(hardening.log_eta(similarities))
         return losses.mean(), jnp.sum(weights * losses)
 
-    plain, hard = jax.lax.map(of_anchor, jax.random.split(key, anchors))
+    plain, hard = jax.lax.map(of_anchor, jax.random.split(key, anchors), batch_size=AT_ONCE)
     error = anchors**-0.5
     return Estimate(plain.mean(), plain.std(ddof=1) * error, hard.mean(), hard.std(ddof=1) * error)
 

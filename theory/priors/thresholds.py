@@ -4,6 +4,8 @@ Floating point finds it; the signs at both ends of a narrow bracket are compared
 boxes those at all other imbalances, of which one may be without bound.
 """
 
+from functools import cache
+
 from flint import arb
 
 from hcl_jax.geometry import minority_collapse_threshold
@@ -17,8 +19,9 @@ NEAR = arb("1e-3")
 """So close to R* signs are not asked for by boxes."""
 
 
+@cache
 def bracket(problem: MinorityProblem) -> tuple[arb, arb]:
-    """Two imbalances around the R* that floating point finds."""
+    """Two imbalances around the R* that floating point finds; remembered."""
     found = arb(
         minority_collapse_threshold(
             problem.majority,

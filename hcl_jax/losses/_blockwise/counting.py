@@ -21,25 +21,28 @@ def count_negatives(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:
     """
     if anchors.unshared is not None or anchors.have_own_negatives:
         return _count_by_comparing(anchors, candidates)
-    ordered, taking_part = candidates.excluded, candidates.in_negatives
-    if taking_part is None:
-        ordered = jnp.sort(ordered)
+    order = jnp.argsort(candidates.excluded)
+    first, last = ends_of_runs(candidates.excluded[order], anchors.excluded)
+    if candidates.in_negatives is None:
+        number = len(order) - (last - first)
     else:
-        order = jnp.argsort(ordered)
-        ordered, taking_part = ordered[order], taking_part[order]
-    # ``~`` turns the order around, so that one loop searches for both ends.
-    both_ways = jnp.stack([ordered, ~ordered[::-1]])
-    sought = jnp.stack([anchors.excluded, ~anchors.excluded])
-    found = jax.vmap(jnp.searchsorted)(both_ways, sought)
-    first, last = found[0], ordered.shape[0] - found[1]
-    if taking_part is None:
-        number = ordered.shape[0] - (last - first)
-    else:
+        taking_part = candidates.in_negatives[order]
         up_to = jnp.pad(jnp.cumsum(taking_part, dtype=jnp.int32), (1, 0))
         number = up_to[-1] - (up_to[last] - up_to[first])
     if anchors.in_negatives is not None:
         number = jnp.where(anchors.in_negatives, number, 0)
     return number.astype(jnp.int32)
+
+
+def ends_of_runs(
+    ordered: Int[Array, " n"], sought: Int[Array, " m"]
+) -> tuple[Int[Array, " m"], Int[Array, " m"]]:
+    """Where the run of each number begins and ends among numbers in order."""
+    # ``~`` turns the order around, so that one loop searches for both ends.
+    both_ways = jnp.stack([ordered, ~ordered[::-1]])
+    found = jax.vmap(jnp.searchsorted)(both_ways, jnp.stack([sought, ~sought]))
+    first, last = found.astype(jnp.int32)
+    return first, len(ordered) - last
 
 
 def _count_by_comparing(anchors: Keys, candidates: Keys) -> Int[Array, " anchors"]:

@@ -154,7 +154,7 @@ def vjp_rows(
     def step(total: Float[Array, "n dim"], i: Index, j: Index) -> Float[Array, "n dim"]:
         x, y = block_of(rows, i, blocks[0]), block_of(columns, j, blocks[1])
         similarities = inner_products(x[0].features, y[0].features, options.precision)
-        tile = _both_roles(infonce, similarities, x, y, options)
+        tile = both_roles(infonce, similarities, x, y, options)
         return add_to_block(total, i, weighted_sums(tile, y[0].features, options.precision))
 
     tiles = all_tiles(rows[0], columns[0], blocks)
@@ -188,7 +188,7 @@ def vjp_two_sets(
     return fold(step, start, tiles, like=(anchors, candidates))
 
 
-def _both_roles(
+def both_roles(
     infonce: TiltedInfoNCE,
     similarities: Float[Array, "n m"],
     x: WeightedRows,

@@ -30,6 +30,8 @@ visited: 1/2 forward, 1/2 + 1 backward. There the shift of the exponentials is o
 ``exp(k_ij - c)`` is symmetric as well and serves both ``u_ij = e^{c - a_i} exp(k_ij - c)`` and
 ``u_ji``. Should a sum leave the range of floating point, a running maximum takes over.
 
+One set of few rows takes the passes of `hcl_jax.losses._blockwise.one_tile`.
+
 **Positives** are looked for only where groups can match (`hcl_jax.losses._blockwise.positives`):
 the rows are sorted by group first. Gradients with respect to temperature, beta and other numbers
 are in `hcl_jax.losses._blockwise.numbers`.
@@ -47,26 +49,23 @@ from jaxtyping import Array, Bool, Float
 from hcl_jax.losses._blockwise.block import SoftmaxCoefficients
 from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.gradients import WeightedRows, vjp_symmetric
-from hcl_jax.losses._blockwise.negatives import (
-    NegativeStatistics,
-    drop_padding,
-    eta_is_constant,
-    exponent_bounds,
-    in_range,
-    statistics,
-    symmetric_sums,
-)
+from hcl_jax.losses._blockwise.negatives import exponent_bounds
 from hcl_jax.losses._blockwise.numbers import sum_of_products
+from hcl_jax.losses._blockwise.one_tile import (
+    in_one_tile,
+    one_tile_backward,
+    one_tile_forward,
+    one_tile_numbers,
+)
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import vjp_positives
 from hcl_jax.losses._blockwise.sets import (
     bounded_by_positives,
     numbers_of_sets,
-    sums_of_sets,
+    statistics_of_one_set,
     with_positives,
 )
 from hcl_jax.losses._blockwise.sharded import ShardOptions, sharded_passes
-from hcl_jax.losses._blockwise.tiles import compute_if
 from hcl_jax.losses._blockwise.two_sets import (
     two_sets_backward,
     two_sets_forward,
@@ -80,7 +79,6 @@ from hcl_jax.losses._blockwise.vjp import (
     softmax_coefficients,
     sort_rows,
     weighted_blocks,
-    whole_blocks,
 )
 from hcl_jax.losses._derivatives import Embeddings, Passes, differentiable
 from hcl_jax.losses.anchor_losses import AnchorLosses
@@ -105,6 +103,8 @@ def blockwise_losses(
     loops = options._replace(kernels=None, statistics=False)
     if candidates is None:
         passes = Passes(options, _one_set_forward, _one_set_backward, _one_set_numbers)
+        if in_one_tile(len(anchors), options):
+            passes = Passes(options, one_tile_forward, one_tile_backward, one_tile_numbers)
         return differentiable(passes, sharded_passes(ShardOptions(loops)), inputs, (anchors,))
     passes = Passes(options, two_sets_forward, two_sets_backward, two_sets_numbers)
     plain = passes._replace(options=loops)
@@ -120,21 +120,7 @@ def _one_set_forward(
     order, ranks, rows = sort_rows(features, pairs)
     rows = bounded_by_positives(infonce, rows, rows, options)
     count = count_negatives(*pairs)[order]
-
-    def with_running_maximum() -> NegativeStatistics:
-        return statistics(infonce, sums_of_sets(infonce, rows, rows, options), count)
-
-    moments = None
-    if options.kernels is not None:
-        constant, stats = jnp.array(False), with_running_maximum()
-    else:
-        flat = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
-        padded, block = whole_blocks(rows, options)
-        observed = options.statistics
-        sums = symmetric_sums(infonce, padded, block, options.precision, observed=observed)
-        sums, moments = drop_padding(sums, len(order)), sums.moments
-        constant = in_range(sums, count, flat)
-        stats = compute_if(~constant, with_running_maximum, statistics(infonce, sums, count, flat))
+    stats, constant, moments = statistics_of_one_set(infonce, rows, count, options)
     losses, residuals = with_positives(infonce, rows, rows, stats, constant, moments, options)
     return in_order(losses, ranks), residuals
 

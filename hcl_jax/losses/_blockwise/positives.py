@@ -96,17 +96,11 @@ def positive_sums(
         match: Bool[Array, "blocks n m"],
         terms: AnchorTerms,
     ) -> PositiveSums:
-        value, slope, _ = _pair_losses(infonce, similarities, terms, axis=0)
-        moments = state.moments
-        if moments is not None:
+        sums = sums_of_tile(infonce, similarities, match, terms)
+        if observed:
             of_real = match if real is None else match & real.reshape(shape)[:, :, None]
-            moments = merged(moments, moments_of(similarities, of_real))
-        return PositiveSums(
-            state.total + jnp.sum(jnp.where(match, value, 0), axis=2),
-            state.slope + jnp.sum(jnp.where(match, slope, 0), axis=2),
-            state.number + jnp.sum(match, axis=2, dtype=jnp.int32),
-            moments,
-        )
+            sums = sums._replace(moments=moments_of(similarities, of_real))
+        return added(state, sums)
 
     count = anchors[0].features.shape[0]
     shape = ((count + padding(count, block)) // block, block)
@@ -115,6 +109,21 @@ def positive_sums(
     of_rows = sums._replace(moments=None)
     kept = jax.tree.map(lambda values: values.reshape(-1)[:count], of_rows)
     return kept._replace(moments=sums.moments)
+
+
+def sums_of_tile(
+    infonce: TiltedInfoNCE,
+    similarities: Float[Array, "*blocks n m"],
+    match: Bool[Array, "*blocks n m"],
+    terms: AnchorTerms,
+) -> PositiveSums:
+    """Sums over the positives of one tile, which `match` marks, without their moments."""
+    value, slope, _ = pair_losses(infonce, similarities, terms, axis=0)
+    return PositiveSums(
+        jnp.sum(jnp.where(match, value, 0), axis=-1),
+        jnp.sum(jnp.where(match, slope, 0), axis=-1),
+        jnp.sum(match, axis=-1, dtype=jnp.int32),
+    )
 
 
 def largest_positives(
@@ -181,7 +190,7 @@ def vjp_positives(
         for (anchors, terms), (candidates, _), axis in ((x, other, 0), (other, x, 1)):
             if terms is not None:
                 match = positive_mask(anchors, candidates, axis) & active
-                pull = _pair_losses(infonce, similarities, terms, axis)[2]
+                pull = pair_losses(infonce, similarities, terms, axis)[2]
                 tile -= jnp.where(match, pull * along(terms.weight, axis), 0)
         tile /= jnp.asarray(infonce.temperature, tile.dtype)
         return total + weighted_sums(tile, other[0].features, precision)
@@ -242,9 +251,12 @@ def _into_blocks(rows: tuple[RowBlock, Terms], block: int) -> tuple[RowBlock, Te
     return jax.tree.map(lambda v: v.reshape(-1, block, *v.shape[1:]), whole)
 
 
-def _pair_losses(
-    infonce: TiltedInfoNCE, similarities: Float[Array, "blocks n m"], terms: AnchorTerms, axis: int
-) -> tuple[Float[Array, "blocks n m"], Float[Array, "blocks n m"], Float[Array, "blocks n m"]]:
+def pair_losses(
+    infonce: TiltedInfoNCE,
+    similarities: Float[Array, "*blocks n m"],
+    terms: AnchorTerms,
+    axis: int,
+) -> tuple[Float[Array, "*blocks n m"], Float[Array, "*blocks n m"], Float[Array, "*blocks n m"]]:
     """The loss of every pair of a tile, its derivative with respect to the offset, and its pull.
 
     The pull is the derivative with respect to the logit of the positive, with the other sign. The

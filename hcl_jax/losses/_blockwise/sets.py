@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from jaxtyping import Array, Bool, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from hcl_jax.losses._blockwise.block import RowBlock
 from hcl_jax.losses._blockwise.negatives import (
@@ -12,6 +13,10 @@ from hcl_jax.losses._blockwise.negatives import (
     accumulate,
     drop_padding,
     empty_sums,
+    eta_is_constant,
+    in_range,
+    statistics,
+    symmetric_sums,
 )
 from hcl_jax.losses._blockwise.numbers import (
     Differentiated,
@@ -25,6 +30,7 @@ from hcl_jax.losses._blockwise.positives import (
     largest_positives,
     positive_sums,
 )
+from hcl_jax.losses._blockwise.tiles import compute_if
 from hcl_jax.losses._blockwise.vjp import (
     LossInputs,
     Residuals,
@@ -62,6 +68,29 @@ def sums_of_sets(
     start = empty_sums(x.features, squares=options.statistics, moments=moments)
     sums = accumulate(start, infonce, x, y, (block_x, block_y), options.precision)
     return drop_padding(sums, rows.features.shape[0])
+
+
+def statistics_of_one_set(
+    infonce: TiltedInfoNCE, rows: RowBlock, count: Int[Array, " n"], options: TileOptions
+) -> tuple[NegativeStatistics, Bool[Array, ""], Moments | None]:
+    """The statistics of the negatives of rows that are the candidates, of which each has `count`.
+
+    After them whether sums less a constant were in range, and the moments if asked for.
+    """
+
+    def with_running_maximum() -> NegativeStatistics:
+        return statistics(infonce, sums_of_sets(infonce, rows, rows, options), count)
+
+    if options.kernels is not None:
+        return with_running_maximum(), jnp.array(False), None
+    flat = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
+    padded, block = whole_blocks(rows, options)
+    observed = options.statistics
+    sums = symmetric_sums(infonce, padded, block, options.precision, observed=observed)
+    sums, moments = drop_padding(sums, rows.features.shape[0]), sums.moments
+    constant = in_range(sums, count, flat)
+    stats = statistics(infonce, sums, count, flat)
+    return compute_if(~constant, with_running_maximum, stats), constant, moments
 
 
 def with_positives(

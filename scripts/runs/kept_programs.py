@@ -106,6 +106,8 @@ def _prepare(directory: Path) -> None:
         )
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(f"{directory} cannot be read and written")
+    if hasattr(os, "getuid") and directory.stat().st_uid != os.getuid():
+        raise PermissionError(f"{directory} is another user's, who could run code by it")
     _remove_damaged(directory)
     _remove_oldest(directory.parent)
 

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import glob
 import hashlib
+import importlib.metadata
 import os
 import platform
 import re
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib.version
 from jax.experimental.compilation_cache import compilation_cache
 
 from hcl_jax.system.atomic_files import atomic_write
@@ -72,7 +72,11 @@ def keep_compiled_programs() -> None:
 
 def default_directory() -> Path:
     """Where programs for this processor and release of jaxlib are kept."""
-    return _user_cache() / "hcl-jax" / f"programs-{jaxlib.version.__version__}-{_processor()}"
+    return (
+        _user_cache()
+        / "hcl-jax"
+        / f"programs-{importlib.metadata.version('jaxlib')}-{_processor()}"
+    )
 
 
 def _user_cache() -> Path:
@@ -106,6 +110,8 @@ def _prepare(directory: Path) -> None:
         )
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(f"{directory} cannot be read and written")
+    if hasattr(os, "getuid") and directory.stat().st_uid != os.getuid():
+        raise PermissionError(f"{directory} is another user's, who could run code by it")
     _remove_damaged(directory)
     _remove_oldest(directory.parent)
 

@@ -97,6 +97,13 @@ def test_what_is_damaged_or_was_left_by_a_killed_process_is_removed(tmp_path):
     ]
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="this system has no such users")
+def test_the_directory_of_another_user_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(PermissionError, match="is another user's"):
+        kept_programs._prepare(tmp_path)
+
+
 def test_the_oldest_programs_of_all_processors_make_room(tmp_path, monkeypatch):
     monkeypatch.setattr(kept_programs, "LARGEST", 25)
     files = [

@@ -274,8 +274,8 @@ def test_main_job(tiny_plan, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "tables.md").read_text() in printed
     assert "| HUCL 30 |" in printed
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")}
-    for name in ("write_figures", "write_reports"):
-        monkeypatch.setattr(reproduce, name, lambda *_: None)
+    monkeypatch.setattr(reproduce, "write_report", lambda *_: None)
+    monkeypatch.setattr(reproduce, "DRAWN", dict.fromkeys(reproduce.DRAWN, lambda *_: None))
     assert reproduce.main(["--out", str(tmp_path)]) == 0
     again = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")}
     assert again == written, "a second time continues the first"

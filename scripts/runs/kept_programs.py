@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import glob
 import hashlib
+import importlib.metadata
 import os
 import platform
 import re
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib.version
 from jax.experimental.compilation_cache import compilation_cache
 
 from hcl_jax.system.atomic_files import atomic_write
@@ -72,7 +72,8 @@ def keep_compiled_programs() -> None:
 
 def default_directory() -> Path:
     """Where programs for this processor and release of jaxlib are kept."""
-    return _user_cache() / "hcl-jax" / f"programs-{jaxlib.version.__version__}-{_processor()}"
+    release = importlib.metadata.version("jaxlib")
+    return _user_cache() / "hcl-jax" / f"programs-{release}-{_processor()}"
 
 
 def _user_cache() -> Path:

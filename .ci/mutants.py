@@ -4,9 +4,9 @@
     python .ci/mutants.py 12 hcl_jax/pairs.py tests/test_pairs.py
 
 changes so many places of the file, drawn with seed 0, one at a time in a copy of the checkout, and
-runs the tests of the words that follow until one fails. What no test noticed is shown as it was
-and as it was changed: a missing test, or a change that means the same. The packages are imported
-once, and every change is tried in a fork of that process.
+runs its examples and the tests of the words that follow until one fails. What no test noticed is
+shown as it was and as it was changed: a missing test, or a change that means the same. Packages are
+imported once, and every change is tried in a fork of that process.
 """
 
 import ast
@@ -128,7 +128,7 @@ def survives(tests: list[str]) -> bool:
 
 def main(count: int, file: str, tests: list[str]) -> int:
     """Prints what survived, and how many were noticed."""
-    text = (ROOT / file).read_text()
+    text, tests = (ROOT / file).read_text(), [file, *tests]
     os.environ.setdefault(
         "JAX_PLATFORMS", "cpu"
     )  # as tests/conftest.py, and before JAX is imported

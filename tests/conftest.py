@@ -67,13 +67,23 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith(tuple(f"tests/{f}" for f in LONGEST)))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forget_programs():
-    """Frees what a file of tests compiled, and the memory that compiling took: it is gigabytes."""
-    yield
+def give_back_memory():
+    """Frees compiled programs, and the memory that compiling took."""
     jax.clear_caches()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def pytest_collection_finish():
+    """Importing all files of tests compiles too: a third of what a worker holds then."""
+    give_back_memory()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Frees what a file of tests compiled: kept, it is gigabytes in the end."""
+    yield
+    give_back_memory()
 
 
 @pytest.fixture

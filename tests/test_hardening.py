@@ -91,3 +91,9 @@ def test_beta_anneals_without_a_new_trace():
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_sigmoid_is_one_half_at_zero_unless_told_where():
+    for place, eta in ((0.0, hardening.sigmoid(3.0)), (0.5, hardening.sigmoid(3.0, 0.5))):
+        found = eta.log_eta(jnp.array([place], jnp.float32))
+        np.testing.assert_allclose(found, np.log(0.5), rtol=1e-6)

@@ -26,9 +26,11 @@ from hcl_jax.validation import (
     check_classes,
     check_count,
     check_finite_rows,
+    check_function,
     check_integers,
     check_key,
     check_no_negative_labels,
+    fits_int32,
 )
 
 AfterEpoch = Callable[[int, TrainState, StepInfo], object]
@@ -99,6 +101,9 @@ def fit(
     """
     check_key("key", key)
     check_count("epochs", epochs)
+    check_count("resident_bytes", resident_bytes, minimum=0)
+    if after_epoch is not None:
+        check_function("after_epoch", after_epoch)
     split = _checked_split(images, labels, target, program)
     runner = _runner(split, program, devices)
     placed = place_split(split, budget_bytes=resident_bytes, put=runner.replicate)
@@ -124,6 +129,8 @@ def _only(runner: Runner, states: TrainState) -> TrainState:
 def _runner(split: Split, program: Program, devices: Sequence[Any] | None) -> Runner:
     """The runner on these devices, once the batches are known to fit them."""
     count = 1 if devices is None else len(devices)
+    if devices is not None and len(set(devices)) < count:
+        raise ValueError(f"devices must be different, got {list(devices)}")
     check_count("the number of devices", count)
     check_batch(
         program.batch_size,
@@ -156,6 +163,11 @@ def _checked_split(images: Any, labels: Any, target: Target, program: Program) -
     if np.shape(labels) != (size,):
         raise ValueError(
             f"labels must have shape ({size},), one for each image, got shape {np.shape(labels)}"
+        )
+    if not fits_int32(labels):
+        raise ValueError(
+            "labels must fit in int32, the integers of JAX; numpy.unique(labels, "
+            "return_inverse=True)[1] are classes from 0 on"
         )
     if needed:
         check_no_negative_labels("labels", labels, without)

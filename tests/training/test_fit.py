@@ -109,6 +109,10 @@ REFUSED = {
     "every class must have at least per_class = 16 rows": {
         "program": PROGRAM._replace(balance=ClassBalance(16, 4), batch_size=32)
     },
+    "devices must be different": {"devices": [jax.devices()[0]] * 2},
+    "labels must fit in int32": {"labels": LABELS + np.int64(2**40)},
+    "after_epoch must be a function, got a int": {"after_epoch": 3},
+    "resident_bytes must be at least 0, got -1": {"resident_bytes": -1},
     "epochs must be at least 1": {"epochs": 0},
     "key must be a PRNG key": {"key": 0},
     "key must be a single PRNG key": {"key": jax.random.split(KEY)},

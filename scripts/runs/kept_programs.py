@@ -72,11 +72,8 @@ def keep_compiled_programs() -> None:
 
 def default_directory() -> Path:
     """Where programs for this processor and release of jaxlib are kept."""
-    return (
-        _user_cache()
-        / "hcl-jax"
-        / f"programs-{importlib.metadata.version('jaxlib')}-{_processor()}"
-    )
+    release = importlib.metadata.version("jaxlib")
+    return _user_cache() / "hcl-jax" / f"programs-{release}-{_processor()}"
 
 
 def _user_cache() -> Path:

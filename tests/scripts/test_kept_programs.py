@@ -116,7 +116,7 @@ def test_the_oldest_programs_of_all_processors_make_room(tmp_path, monkeypatch):
 
 def test_the_directory_tells_releases_and_processors_apart(monkeypatch):
     before = kept_programs.default_directory()
-    monkeypatch.setattr(kept_programs.jaxlib.version, "__version__", "0.0.1")
+    monkeypatch.setattr(kept_programs.importlib.metadata, "version", lambda _: "0.0.1")
     other_release = kept_programs.default_directory()
     monkeypatch.undo()
     monkeypatch.setattr(kept_programs.platform, "machine", lambda: "another")

@@ -27,6 +27,7 @@ RESULTS = {
     "losses": benchmark_losses,
     "losses-again": benchmark_losses,
     "losses-2048": benchmark_losses,
+    "losses-xeon": benchmark_losses,
     "losses-h100-float32": benchmark_losses,
     "losses-h100-bfloat16": benchmark_losses,
     "training": benchmark_training,

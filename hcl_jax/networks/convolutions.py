@@ -28,6 +28,7 @@ import math
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
@@ -54,7 +55,6 @@ ONE_TASK = 64
 
 WORTH_MOVING = 128
 """Multiplications for each number of maps and outputs that make it worth to move all of them."""
-
 
 MANY_TILES = 64
 """Tiles of all images from which Winograd's transform of the kernel is worth its time."""
@@ -178,6 +178,8 @@ def _is_for_winograd(
     fits = maps.dtype == jnp.float32 and stride == 1 and kernel.shape[:2] == (3, 3)
     if not fits or min(kernel.shape[2:]) < channels:
         return False
+    if jax.export.is_symbolic_dim(maps.shape[0]):
+        return False  # exported for any number of images, which may be one
     return len(maps) * math.prod(winograd.tiles_of(maps, padding)) >= MANY_TILES
 
 

@@ -136,6 +136,17 @@ def check_function(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a function, got {_described(value)}")
 
 
+def check_kind(name: str, value: Any, kind: type, such_as: str) -> None:
+    """Raises TypeError unless `value` is of a class; `such_as` is an expression that makes one."""
+    if isinstance(value, kind):
+        return
+    if callable(value) and hasattr(value, "__name__"):
+        found = f"the function {value.__name__}"
+    else:
+        found = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+    raise TypeError(f"{name} must be a {kind.__name__}, such as {such_as}, got {found}")
+
+
 def check_interval(name: str, value: Any) -> None:
     """Raises unless `value` is (low, high), finite, with 0 < low <= high."""
     expected = f"{name} must be (low, high) with 0 < low <= high"

@@ -112,6 +112,7 @@ def evaluate(
             "data": experiment.data,
             "objective": experiment.objective,
             "beta": experiment.beta,
+            "temperature": experiment.temperature,
             "hardening": experiment.hardening,
             "normalization": experiment.normalization,
             "initialization": experiment.initialization,

@@ -128,9 +128,10 @@ def _exponential_log_factor(beta: Scalar, similarities: Float[Array, "*n"]) -> F
 
 def hardness_of(hardening: Hardening) -> Scalar | None:
     """The beta of exponential tilting; None for another hardening function."""
-    law = hardening.log_factor
-    is_exponential = isinstance(law, Partial) and law.func is _exponential_log_factor
-    return law.args[0] if is_exponential else None
+    law: object = hardening.log_factor
+    if isinstance(law, Partial) and law.func is _exponential_log_factor:
+        return law.args[0]
+    return None
 
 
 def threshold(level: Scalar) -> Hardening:

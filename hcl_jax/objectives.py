@@ -113,7 +113,8 @@ def hscl(
         The mean loss; never below `scl` (Theorem 1; with `num_negatives`, on average over draws).
 
     Raises:
-        ValueError, TypeError: as `scl`, and for a negative or non-finite concrete `beta`.
+        ValueError, TypeError: as `scl`, and for a concrete `beta` that is negative, not finite, or
+            so large (10^6 in float32) that logits are lost beside it.
 
     Example:
         >>> import jax.numpy as jnp

@@ -6,7 +6,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from hcl_jax.hardening import Hardening
-from hcl_jax.validation import check_finite, check_scalar, is_concrete
+from hcl_jax.validation import check_finite, check_kind, check_scalar, is_concrete
 
 Scalar = Float[Array, ""] | float
 
@@ -25,9 +25,11 @@ def without_false_negatives(
     Of several positives p the most similar one counts, so that a negative is dropped where every
     pair of the anchor would drop it: all pairs of an anchor have the same negatives, and a row
     needs one number. An anchor that is its own positive (`self_positives`) is the most similar one.
+    Where positives are in the sum over negatives (`ucl`, `hucl`, `supcon`, `clip`), they are masked
+    there like all of it, so that `supcon` and `clip` refuse a negative margin.
 
     Args:
-        hardening: a product hardening function, such as `hcl_jax.hardening.no_hardening`.
+        hardening: a product hardening function, such as `hcl_jax.hardening.no_hardening()`.
         above: the greatest similarity that a negative may have; infinity masks nothing.
         margin: by how much a negative may be more similar than the most similar positive; negative
             numbers drop those that come near it, infinity masks nothing. One more look at the
@@ -54,8 +56,9 @@ def without_false_negatives(
         >>> round(float(loss), 6)  # to the first row the third is more similar than the second
         0.415099
     """
-    if not isinstance(hardening, Hardening) or hardening.log_factor is None:
-        raise ValueError("hardening must be a product Hardening, such as exponential(5.0)")
+    check_kind("hardening", hardening, Hardening, "hcl_jax.hardening.no_hardening()")
+    if hardening.log_factor is None:
+        raise ValueError("hardening must be a product, such as exponential(5.0), got a joint one")
     if jax.tree_util.all_leaves([hardening.log_factor]):
         raise TypeError(
             "the log_factor of the hardening is a plain function; make it a pytree by "

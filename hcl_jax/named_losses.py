@@ -27,7 +27,7 @@ from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.objectives import objective
 from hcl_jax.options import Labels, Options, Scalar, check_known
 from hcl_jax.psi import infonce
-from hcl_jax.validation import check_embeddings
+from hcl_jax.validation import check_embeddings, is_concrete
 
 TEMPERATURE = 0.07
 """The temperature of these losses where none is given, as in the papers they are from."""
@@ -67,7 +67,8 @@ def supcon(
         The mean loss; an anchor without positives is left out of the mean.
 
     Raises:
-        ValueError, TypeError: as `ucl`, and for a `psi`, or neither labels, groups nor views.
+        ValueError, TypeError: as `ucl`, for a `psi`, or neither labels, groups nor views, and for a
+            hardening with a negative margin, see `hcl_jax.without_false_negatives`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -75,6 +76,7 @@ def supcon(
         >>> round(float(supcon(views, temperature=1.0)), 6)  # log(1 + 2 e^-2)
         0.239545
     """
+    _check_margin(hardening)
     options = _preset(options, of="supcon", alpha=0.0, average="anchors")
     return _of_classes(embeddings, labels, False, hardening, collectives, options)
 
@@ -190,8 +192,8 @@ def clip(
         and devices, and not used.
 
     Raises:
-        ValueError, TypeError: as `scl`, and for sets of different shapes, a `psi`, `groups` or a
-            `pair_rule`.
+        ValueError, TypeError: as `scl`, and for sets of different shapes, a `psi`, `groups`, a
+            `pair_rule` or a hardening with a negative margin.
 
     Example:
         >>> import jax.numpy as jnp
@@ -206,6 +208,7 @@ def clip(
             f"images and texts must have one shape, row i of one belonging to row i of the other, "
             f"got {images.shape} and {texts.shape}"
         )
+    _check_margin(hardening)
     options = _preset(options, of="clip", alpha=0.0, average="pairs")
     if options.get("groups") is not None:
         raise ValueError(
@@ -221,6 +224,16 @@ def clip(
     rows = jnp.concatenate([images, texts])
     sets = jnp.repeat(jnp.arange(2, dtype=jnp.int32), len(images))
     return _of_classes(rows, sets, True, hardening, collectives, options)
+
+
+def _check_margin(hardening: Hardening | None) -> None:
+    """Raises for a mask that leaves positives out of a denominator that is to hold them."""
+    margin = hardening.margin if isinstance(hardening, Hardening) else None
+    if margin is not None and is_concrete(margin) and margin < 0:
+        raise ValueError(
+            "the denominators of supcon and clip hold the positive, which a negative margin leaves "
+            f"out; nt_xent has it apart; got margin={margin}"
+        )
 
 
 def _of_classes(

@@ -136,6 +136,17 @@ def check_function(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a function, got {_described(value)}")
 
 
+def check_kind(name: str, value: Any, kind: type, such_as: str) -> None:
+    """Raises TypeError unless `value` is of a class; `such_as` is an expression that makes one."""
+    if isinstance(value, kind):
+        return
+    if callable(value) and hasattr(value, "__name__"):
+        found = f"the function {value.__name__}"
+    else:
+        found = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+    raise TypeError(f"{name} must be a {kind.__name__}, such as {such_as}, got {found}")
+
+
 def check_interval(name: str, value: Any) -> None:
     """Raises unless `value` is (low, high), finite, with 0 < low <= high."""
     expected = f"{name} must be (low, high) with 0 < low <= high"
@@ -271,7 +282,7 @@ def check_no_negative_labels(
     name: str, labels: Any, ways_out: str = "leave rows without a label out"
 ) -> None:
     """Raises ValueError if concrete labels are negative, as where a row has no label."""
-    if is_concrete(labels) and (negative := np.asarray(labels).astype(int) < 0).any():
+    if is_concrete(labels) and (negative := np.asarray(labels) < 0).any():
         raise ValueError(
             f"{name} must not be negative, got {np.asarray(labels)[negative.argmax()]} at position "
             f"{negative.argmax()} ({negative.sum()} negative); a negative label is no class: "

@@ -23,7 +23,7 @@ import tyro
 
 from hcl_jax.system.command_line import Page, parsed, run_command, say_error
 from hcl_jax.system.json_files import json_text
-from hcl_jax.system.progress import progress_bar
+from hcl_jax.system.progress import UNEVEN, progress_bar
 from scripts.paths import UserPath
 from scripts.theory_report.findings import text_table
 from scripts.theory_report.heartbeat import heartbeat
@@ -60,7 +60,7 @@ class VerifyTheory:
     """Verify the theory claim by claim, or evaluate the models of a file.
 
     Attributes:
-        case: evaluate the model or models of this file instead, and print JSON.
+        case: evaluate the model or models of this file instead, as shown in docs/theory.md.
         digits: significant digits of the numbers that `--case` prints.
         normalize: divide laws of `--case` by their sum, where rounded decimals do not sum to 1.
         report: write `report.html` and `results.json` to this folder.
@@ -112,8 +112,11 @@ def _conflict(settings: VerifyTheory) -> str | None:
     measuring = settings.quick or settings.full or settings.report is not None
     if settings.case is not None and measuring:
         return "--case measures no claims: no --quick, --full or --report"
-    if settings.normalize and settings.case is None:
-        return "--normalize is for the models of --case"
+    if settings.case is None:
+        if settings.normalize:
+            return "--normalize is for the models of --case"
+        if settings.digits != VerifyTheory.digits:
+            return "--digits is for the numbers of --case"
     return None
 
 
@@ -124,7 +127,7 @@ def verify(effort: Effort, report: Path | None) -> int:
     page = None if report is None else _report()
     total = sum(1 + len(claim.controls) for module in MODULES for claim in module.CLAIMS)
     count = processes()
-    with progress_bar(total=total, desc="claims and controls") as bar:
+    with progress_bar(total=total, desc="claims and controls", bar_format=UNEVEN) as bar:
         findings = run(MODULES, effort, processes=count, progress=bar.update)
     print(text_table(findings))
     good = all(finding.as_required for finding in findings)
@@ -189,7 +192,10 @@ def evaluate_file(path: Path, digits: int, *, normalize: bool = False) -> int:
         models = parse_models(text, name=path.stem, normalize=normalize)
         single = not isinstance(models, list)
         found = evaluate_all([models] if single else models, digits)
-    except (OSError, ValueError, ArithmeticError) as error:
+    except OSError as error:
+        say_error(f"{path}: {error.strerror or error}")
+        return 2
+    except (ValueError, ArithmeticError) as error:
         say_error(f"{path}: {error}")
         return 2
     print(json_text(found[0] if single else found, indent=1))

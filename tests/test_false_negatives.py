@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 from references.loss_cases import batch
 
+import hcl_jax
 from hcl_jax import hardening, losses, objective, pairs, parallel, without_false_negatives
 
 Z, LABELS, _ = batch(count=18, dim=4, classes=4)
@@ -158,7 +159,13 @@ WITHIN = without_false_negatives(hardening.no_hardening(), margin=0.1)
 @pytest.mark.parametrize(
     ("message", "call"),
     {
-        "must be a product Hardening": lambda: without_false_negatives(
+        "must be a Hardening, such as .*, got the function no_hardening": lambda: (
+            without_false_negatives(hardening.no_hardening, above=0.5)
+        ),
+        "supcon and clip hold the positive.* got margin=-0.1": lambda: hcl_jax.clip(
+            Z, Z, hardening=without_false_negatives(hardening.no_hardening(), margin=-0.1)
+        ),
+        "must be a product, such as": lambda: without_false_negatives(
             hardening.threshold_any(0.0), above=0.5
         ),
         "is a plain function": lambda: without_false_negatives(

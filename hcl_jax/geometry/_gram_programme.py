@@ -16,6 +16,8 @@ from jaxtyping import Float, Int
 Vector = Float[np.ndarray, " classes"]
 Matrix = Float[np.ndarray, "classes classes"]
 OfKinds = Float[np.ndarray, "kinds kinds"]
+Counts = Int[np.ndarray, " kinds"]
+Places = Int[np.ndarray, " classes"]
 Free = Float[np.ndarray, " free"]
 Curvatures = Float[np.ndarray, "free free"]
 
@@ -55,7 +57,7 @@ class _Kinds(NamedTuple):
         anchors: the weights of all anchors of each kind.
     """
 
-    counts: Int[np.ndarray, " kinds"]
+    counts: Counts
     rows: Int[np.ndarray, " free"]
     columns: Int[np.ndarray, " free"]
     scale: Free
@@ -65,12 +67,11 @@ class _Kinds(NamedTuple):
 
 def least_gram(weights: Weights) -> Matrix:
     """The Gram matrix of unit vectors with the least loss: that of the least gap on the way."""
-    pairs = np.stack([weights.anchors, weights.negatives], axis=1)
-    values, kind, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
-    kinds, places = _kinds(values, counts), np.ix_(kind.ravel(), kind.ravel())
+    values, kind, counts = _alike(weights)
+    kinds, places = _kinds(values, counts), np.ix_(kind, kind)
 
     def gap(gram: Matrix) -> float:
-        return duality_gap(gram, loss_and_slopes(gram, weights)[1], weights.anchors)
+        return duality_gap(gram, loss_and_slopes(gram, weights)[1], weights)
 
     grams = (_square(kinds, found)[places] for found in _interior_point(kinds, weights))
     return min(map(_with_ones, grams), key=gap)
@@ -88,21 +89,42 @@ def loss_and_slopes(gram: Matrix, weights: Weights) -> tuple[float, Matrix]:
     return float(np.sum(weights.anchors * _log(weights.alpha, totals))), (slopes + slopes.T) / 2
 
 
-def duality_gap(gram: Matrix, slopes: Matrix, anchors: Vector) -> float:
+def duality_gap(gram: Matrix, slopes: Matrix, weights: Weights) -> float:
     """How far the loss of a Gram matrix can be above the least one.
 
     For any y with ``S = slopes - diag(y)`` positive semidefinite, convexity bounds the loss of all
     Gram matrices from below by that of this one minus ``<S, gram>``. Here y is the one for which
     that is zero, lowered by a multiple of the weights of the anchors, or of ones, until S is.
     """
-    matrix = slopes - np.diag(np.sum(slopes * gram, axis=1))
-    roots = np.sqrt(anchors)
-    lowest = np.linalg.eigvalsh(matrix)[0] * len(gram)
-    scaled = np.linalg.eigvalsh(matrix / np.outer(roots, roots))[0] * np.sum(anchors)
-    return max(0.0, -float(max(lowest, scaled)))
+    _, kind, counts = _alike(weights)
+    matrix, roots = slopes - np.diag(np.sum(slopes * gram, axis=1)), np.sqrt(weights.anchors)
+    lowest = _lowest_eigenvalue(matrix, kind, counts) * len(gram)
+    scaled = _lowest_eigenvalue(matrix / np.outer(roots, roots), kind, counts)
+    return max(0.0, -float(max(lowest, scaled * np.sum(weights.anchors))))
 
 
-def _kinds(values: Float[np.ndarray, "kinds 2"], counts: Int[np.ndarray, " kinds"]) -> _Kinds:
+def _lowest_eigenvalue(matrix: Matrix, kind: Places, counts: Counts) -> float:
+    """Of a symmetric matrix in which classes of one kind are alike.
+
+    Its eigenvectors are constant on kinds, or differences of classes of one kind.
+    """
+    first = np.unique(kind, return_index=True)[1]
+    last = len(kind) - 1 - np.unique(kind[::-1], return_index=True)[1]
+    own, pairs = matrix[first, first], matrix[first, last]
+    reduced = np.sqrt(np.outer(counts, counts)) * matrix[np.ix_(first, first)]
+    np.fill_diagonal(reduced, own + (counts - 1) * pairs)
+    apart = (own - pairs)[counts > 1]
+    return float(min([np.linalg.eigvalsh(reduced)[0], *apart]))
+
+
+def _alike(weights: Weights) -> tuple[Float[np.ndarray, "kinds 2"], Places, Counts]:
+    """The kinds of classes by their weights, the kind of each class, and their numbers."""
+    pairs = np.stack([weights.anchors, weights.negatives], axis=1)
+    values, kind, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    return values, kind.ravel(), counts
+
+
+def _kinds(values: Float[np.ndarray, "kinds 2"], counts: Counts) -> _Kinds:
     """The kinds of classes with these weights as anchors and as negatives."""
     rows, columns = np.triu_indices(len(counts))
     free = (rows != columns) | (counts[rows] > 1)

@@ -108,7 +108,7 @@ def scl_optimum(
     weights = Weights(anchors, shares, temperature, alpha, q)
     gram = least_gram(weights)
     loss, slopes = loss_and_slopes(gram, weights)
-    return SCLOptimum(gram, loss, duality_gap(gram, slopes, anchors))
+    return SCLOptimum(gram, loss, duality_gap(gram, slopes, weights))
 
 
 def collapsed_scl(
@@ -165,7 +165,7 @@ def collapsed_scl(
         (check_positive if name in ("temperature", "q") else check_non_negative)(name, number)
     gram = at_least_float32(gram)
     temperature, beta, q = (jnp.asarray(number, gram.dtype) for number in (temperature, beta, q))
-    log_priors = jnp.log(jnp.asarray(priors).astype(gram.dtype))
+    log_priors = jnp.log(jnp.asarray(priors, gram.dtype))
     own = jnp.eye(len(gram), dtype=bool)
     log_law = jnp.where(own, -jnp.inf, log_priors[None] + beta * gram)
     scaled = gram / temperature

@@ -11,6 +11,7 @@ from hcl_jax.validation import (
     check_booleans,
     check_embeddings,
     check_function,
+    check_kind,
     check_labels,
     check_positive,
     check_scalar,
@@ -54,8 +55,7 @@ def check_shard(embeddings: Any, pairs: Any, bank: Any = None) -> None:
 
 def check_psi(psi: Any) -> None:
     """Raises unless `psi` is a `Psi` of functions, and its temperature is positive if concrete."""
-    if not isinstance(psi, Psi):
-        raise TypeError(f"psi must be a Psi, such as hcl_jax.psi.infonce(), got {_found(psi)}")
+    check_kind("psi", psi, Psi, "hcl_jax.psi.infonce()")
     check_function("of_differences of psi", psi.of_differences)
     for name in ("link", "term", "lower"):
         if getattr(psi, name) is not None:
@@ -70,11 +70,7 @@ def check_psi(psi: Any) -> None:
 
 def check_hardening(hardening: Any) -> None:
     """Raises unless `hardening` is a `Hardening` of one function."""
-    if not isinstance(hardening, Hardening):
-        raise TypeError(
-            "hardening must be a Hardening, such as hcl_jax.hardening.exponential(5.0), "
-            f"got {_found(hardening)}"
-        )
+    check_kind("hardening", hardening, Hardening, "hcl_jax.hardening.exponential(5.0)")
     found = {"log_factor": hardening.log_factor, "log_joint": hardening.log_joint}
     functions = {name: f for name, f in found.items() if f is not None}
     for name, function in functions.items():
@@ -93,10 +89,7 @@ def check_hardening(hardening: Any) -> None:
 
 def _check_pairs(pairs: Any) -> None:
     """Raises TypeError unless `pairs` are `Pairs`."""
-    if not isinstance(pairs, Pairs):
-        raise TypeError(
-            f"pairs must be Pairs, such as hcl_jax.pairs.supervised(rows), got {_found(pairs)}"
-        )
+    check_kind("pairs", pairs, Pairs, "hcl_jax.pairs.supervised(rows)")
 
 
 def _check_keys(name: str, keys: Keys, length: int) -> None:
@@ -112,10 +105,3 @@ def _check_keys(name: str, keys: Keys, length: int) -> None:
                 raise ValueError(
                     f"{field} of the {name} must have shape ({length},), got {part.shape}"
                 )
-
-
-def _found(value: Any) -> str:
-    """What to call an object of the wrong type."""
-    if callable(value) and hasattr(value, "__name__"):
-        return f"the function {value.__name__}"
-    return f"{value!r}" if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"

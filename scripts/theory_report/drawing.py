@@ -1,6 +1,8 @@
 """The figures and tables of the report as parts of a page, drawn in several processes."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -19,19 +21,51 @@ Shown = dict[str, Any]
 """What a template is given of a section."""
 
 
-def draw(sections: Sequence[Section], effort: Effort, *, processes: int) -> list[Shown]:
-    """All sections, in order; in one process unless they are those of the report."""
-    return spread(
-        range(len(sections)),
-        lambda number: shown(sections[number], effort, f"f{number}"),
-        lambda number: (_shown_by_number, number, effort),
+def draw(
+    sections: Sequence[Section],
+    effort: Effort,
+    *,
+    processes: int,
+    progress: Callable[[int], object] = lambda count: None,
+) -> list[Shown]:
+    """All sections, in order; in one process unless they are those of the report.
+
+    The sections of a file share what they compute, so a file stays in one process. `progress` is
+    called with the number of sections that have been drawn.
+    """
+    lock = threading.Lock()
+
+    def ended(count: int) -> None:
+        with lock:
+            progress(count)
+
+    def here(numbers: Sequence[int]) -> list[Shown]:
+        drawn = []
+        for number in numbers:
+            drawn.append(shown(sections[number], effort, f"f{number}"))
+            ended(1)
+        return drawn
+
+    of_file = groupby(range(len(sections)), key=lambda number: _file_of(sections[number]))
+    drawn = spread(
+        [list(numbers) for _, numbers in of_file],
+        here,
+        lambda numbers: (_shown_by_number, numbers, effort),
         processes=processes if tuple(sections) == SECTIONS else 1,
+        ended=lambda found: ended(len(found)),
     )
+    return list(chain.from_iterable(drawn))
 
 
-def _shown_by_number(number: int, effort: Effort) -> Shown:
-    """A section of the report in another process, to which functions cannot be sent."""
-    return shown(SECTIONS[number], effort, f"f{number}")
+def _file_of(section: Section) -> str:
+    """The module whose function draws a section."""
+    draws = section.figure or section.table
+    return "" if draws is None else draws.__module__
+
+
+def _shown_by_number(numbers: Sequence[int], effort: Effort) -> list[Shown]:
+    """Sections of the report in another process, to which functions cannot be sent."""
+    return [shown(SECTIONS[number], effort, f"f{number}") for number in numbers]
 
 
 def shown(section: Section, effort: Effort, name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from flint import arb, ctx
 
 from hcl_jax import scl
 from hcl_jax.geometry import collapsed_scl, minority_collapse_threshold, scl_optimum
+from hcl_jax.geometry._gram_programme import Weights, duality_gap
 from theory.model.psi_kinds import InfoNCE
 from theory.priors.limit import limit_ratio, limit_ratio_of_one
 from theory.priors.minority import MinorityProblem, excess, slopes
@@ -100,6 +101,32 @@ def test_many_different_priors_and_extreme_ones():
     rare = scl_optimum([1.0, 1.0, 1e-9], 1.0, average="anchors")
     assert rare.gap < 1e-9
     np.testing.assert_allclose(rare.loss, scl_optimum([1, 1], 1.0).loss, atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [[3, 2, 1], [1, 1, 1, 1], [5, 1, 2, 5, 1, 1]])
+def test_the_gap_is_that_of_the_eigenvalues_of_all_classes(sizes):
+    priors = np.array(sizes) / sum(sizes)
+    between = np.random.default_rng(2).uniform(-0.5, 0.5, (6, 6))
+    gram = (between + between.T)[np.ix_(sizes, sizes)]
+    np.fill_diagonal(gram, 1)
+    slopes = gram - 1.2
+    np.fill_diagonal(slopes, 0)
+    matrix, root = slopes - np.diag(np.sum(slopes * gram, axis=1)), np.diag(priors**-0.5)
+    plain = np.linalg.eigvalsh(matrix)[0] * len(sizes)
+    weighted = np.linalg.eigvalsh(root @ matrix @ root)[0]
+    found = duality_gap(gram, slopes, Weights(priors, priors, 1.0, 1.0, 1.0))
+    np.testing.assert_allclose(found, -max(plain, weighted), rtol=1e-12)
+    assert found > 0.1
+
+
+def test_numbers_of_images_may_be_large():
+    sizes = [3 * 10**12, 2 * 10**12, 10**12]
+    found = collapsed_scl(np.eye(3, dtype=np.float32), sizes, temperature=1.0, average="anchors")
+    of_array = collapsed_scl(np.eye(3), np.array(sizes), temperature=1.0, average="anchors")
+    expected = loss_by_loops(
+        np.eye(3), [3, 2, 1], temperature=1, beta=0, alpha=1, q=1, average="anchors"
+    )
+    np.testing.assert_allclose([found, of_array], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("average", ["pairs", "anchors"])

@@ -412,7 +412,7 @@ ERRORS = {
             jax.random.key(0), z, pairs.supervised(pairs.rows(y)), z.tolist(), num_negatives=4
         )
     ),
-    "pairs must be Pairs, such as hcl_jax.pairs.supervised.rows., got a ": lambda z, y: (
+    "pairs must be a Pairs, such as hcl_jax.pairs.supervised.rows., got a ": lambda z, y: (
         losses.contrastive_loss(z, z)
     ),
     "psi must be a Psi, such as hcl_jax.psi.infonce.., got 'infonce'": lambda z, y: (

@@ -189,7 +189,7 @@ def test_command_line_prints_a_list_for_a_list(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "Expecting property name"),
+        ("{", ": not JSON: Expecting property name"),
         ("[]", "the list of cases is empty"),
         ("3", "a model must be a JSON object, got 3"),
         ('{"k": 1}', "missing eta, prior, psi"),
@@ -246,9 +246,25 @@ def test_what_is_not_nearly_a_law_is_not_normalized():
         model_from_json(changed(prior=["0.3"] * 3), normalize=True)
 
 
-def test_normalize_without_a_case_is_refused(capsys):
-    assert main(["--quick", "--normalize"]) == 2
-    assert "--normalize is for the models of --case" in capsys.readouterr().err
+@pytest.mark.parametrize("option", [["--normalize"], ["--digits", "5"]])
+def test_options_of_a_case_are_refused_without_one(capsys, option):
+    assert main(["--quick", *option]) == 2
+    shown = capsys.readouterr().err
+    assert f"error: {option[0]} is for the " in shown
+    assert "of --case" in shown
+
+
+def test_the_model_of_the_page_has_the_losses_that_it_says(tmp_path, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "theory.md").read_text()
+    example, after = page.split("```json\n")[1].split("```", 1)
+    file = tmp_path / "model.json"
+    file.write_text(example)
+    assert main(["--case", str(file), "--digits", "6"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    said = after[: after.index("\n\n*")]
+    for name in ("SCL", "HSCL", "UCL", "HUCL"):
+        assert re.search(rf"\b{name}\s+{found[name]}\b", said)
+    assert f"{found['bounds']['hucl_floor_any_norm']} (`hucl_floor_any_norm`)" in said
 
 
 def test_what_takes_long_says_so_now_and_then(tmp_path, capsys, monkeypatch):
@@ -263,7 +279,9 @@ def test_what_takes_long_says_so_now_and_then(tmp_path, capsys, monkeypatch):
 
 
 def test_command_line_refuses_a_missing_file_and_silly_digits(tmp_path, capsys):
-    assert main(["--case", str(tmp_path / "none.json")]) == 2
+    missing = tmp_path / "none.json"
+    assert main(["--case", str(missing)]) == 2
+    assert capsys.readouterr().err == f"error: {missing}: No such file or directory\n"
     file = tmp_path / "model.json"
     file.write_text(json.dumps(BY_NAME["all_zero"]))
     assert main(["--case", str(file), "--digits", "0"]) == 2

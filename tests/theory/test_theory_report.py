@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from scripts.theory_report import documents, sections
+from scripts.theory_report import documents, drawing, sections
 from scripts.theory_report.documents import UnknownPlaceError, find, read_document
+from scripts.theory_report.drawing import draw
 from scripts.theory_report.findings import Finding
 from scripts.theory_report.formulas import mathml
 from scripts.theory_report.page import Report
@@ -199,3 +200,33 @@ def test_the_page_needs_nothing_else(tmp_path):
     assert "1 violated" in page
     assert page.count("Left out of a quick report") == 1
     assert 'aria-label="Drawn. A &lt; B."' in page
+
+
+def test_sections_of_a_file_are_drawn_in_one_process(monkeypatch):
+    def elsewhere(effort):
+        return Table(["b"], [])
+
+    elsewhere.__module__ = "elsewhere"
+    here = [Section(str(n), "", "", table=lambda effort: Table(["a"], [])) for n in range(3)]
+    parts = (*here[:2], Section("far", "", "", table=elsewhere), here[2])
+    jobs, ended = [], []
+
+    def in_one(groups, do, sent, **options):
+        jobs.extend(groups)
+        return [do(group) for group in groups]
+
+    monkeypatch.setattr(drawing, "spread", in_one)
+    drawn = draw(parts, Effort.QUICK, processes=2, progress=ended.append)
+    assert jobs == [[0, 1], [2], [3]]
+    assert [str(one["title"]) for one in drawn] == ["0", "1", "far", "2"]
+    assert sum(ended) == 4
+
+
+@pytest.mark.slow
+def test_the_sections_of_the_report_are_drawn_in_several_processes():
+    slow = [number for number, one in enumerate(sections.SECTIONS) if one.slow]
+    ended = []
+    drawn = draw(sections.SECTIONS, Effort.QUICK, processes=2, progress=ended.append)
+    assert sum(ended) == len(drawn) == len(sections.SECTIONS)
+    assert [n for n, one in enumerate(drawn) if one["left_out"]] == slow
+    assert all(one["left_out"] or one["figure"] or one["table"] for one in drawn)

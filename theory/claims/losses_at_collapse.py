@@ -128,8 +128,8 @@ CLAIMS = (
     ),
     Claim(
         name="HUCL at collapse exceeds UCL, grows with hardness",
-        statement=r"$\mathrm{UCL(NC)} < \mathrm{HUCL(NC)} < \psi_k(0)$, the value of total "
-        r"collapse, for $\beta > 0$, and HUCL(NC) increases with $\beta$",
+        statement=r"$\mathrm{UCL(NC)} < \mathrm{HUCL(NC)} < \psi_k(0)$, its value where "
+        r"$f$ is constant, for $\beta > 0$, and HUCL(NC) increases with $\beta$",
         reference="docs/theory.md, the losses at NC",
         hypotheses=r"$\psi_k(0) > \psi_k(-\delta_0, \dots)$; exponential tilting; $\beta$ in "
         r"$\lbrace .1, .5, 1, 5, 30 \rbrace$, $k = 2$, $C$ in $\lbrace 2, 3, 5, 10, 100 \rbrace$ "

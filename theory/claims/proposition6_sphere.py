@@ -118,13 +118,13 @@ def _two_classes(
 
 
 def _compare_witnesses(hardnesses: Mapping[tuple[int, int], Fraction]) -> Measurement:
-    """Records that NC has at least the HUCL of the witnesses, at the hardness given for each."""
+    """Records that NC has a larger HUCL than the witnesses, at the hardness given for each."""
     tally, details = Tally(), {}
     for (num_classes, named), beta in hardnesses.items():
         loss = exact_losses(sphere_model(num_classes, beta, WITNESSES[num_classes, named])).hucl
         gap = ball(nc_gap(num_classes))
         at_nc = taylor(ProfileParameters(num_classes, 1), ball(beta), gap, terms=1)[0]
-        tally.at_least(at_nc, loss)
+        tally.above(at_nc, loss)
         tally.models += 1
         name = rf"$C = {num_classes}$, $\beta = {beta}$, the points for $\beta = {named}$"
         details[name] = f"{float(loss):.6f} here, {float(at_nc):.6f} at NC"

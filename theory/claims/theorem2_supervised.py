@@ -254,8 +254,8 @@ CLAIMS = (
         statement=r"$\mathrm{SCL} > \psi_k(-\delta_0, \dots, -\delta_0)$ away from neural "
         "collapse, however near",
         reference=BOUND,
-        hypotheses=r"$\psi_k$ strictly convex and strictly increasing (for InfoNCE, $\alpha > 0$ "
-        r"or $k \ge 2$)",
+        hypotheses=r"those of Theorem 2; $\psi_k$ strictly convex and strictly increasing (for "
+        r"InfoNCE, $\alpha > 0$ or $k \ge 2$)",
         evidence=Evidence.PROVED,
         measure=only_at_collapse,
         controls=(

@@ -170,8 +170,8 @@ CLAIMS = (
     Claim(
         name="the bound of UCL",
         statement=r"$\mathrm{UCL} \ge E \psi_k(-\delta_0 b_1, \dots, -\delta_0 b_k)$, $b_i$ "
-        r"independent Bernoulli variables of probability $(C-1)/C$, in the unit ball, and so is "
-        "HUCL",
+        r"independent Bernoulli variables of probability $(C-1)/C$, in the unit ball, and so it is "
+        "with HUCL",
         reference="docs/theory.md, Theorem 3",
         hypotheses="those of Theorem 2, and positives independent of the anchor given the label; "
         "for HUCL those of Theorem 1 besides",
@@ -207,7 +207,7 @@ CLAIMS = (
         name="only neural collapse attains the UCL bound",
         statement="UCL is above its bound away from neural collapse, however near",
         reference="docs/theory.md, Theorem 3",
-        hypotheses=r"$\psi_k$ strictly convex and strictly increasing",
+        hypotheses=r"those of Theorem 3; $\psi_k$ strictly convex and strictly increasing",
         evidence=Evidence.PROVED,
         measure=only_at_collapse,
         controls=(Control("hinge, margin 0", r"strict $\psi$", with_a_slack_hinge),),
@@ -217,7 +217,8 @@ CLAIMS = (
         statement="the UCL bound also holds if $x^+$ is uniform among the other instances of the "
         "class",
         reference="docs/theory.md, Theorem 3",
-        hypotheses=r"$E[s \mid y] \le \lvert\mu_y\rvert^2$ on average over classes",
+        hypotheses=r"those of Theorem 2; $E[s \mid y] \le \lvert\mu_y\rvert^2$ on average over "
+        "classes, which such positives imply",
         evidence=Evidence.PROVED,
         measure=other_instance,
         controls=(
@@ -233,8 +234,8 @@ CLAIMS = (
         statement="if neither $x^+$ nor $x^-$ may be $x$, the bound holds with the actual "
         "probability of a collision",
         reference="docs/theory.md, Theorem 3",
-        hypotheses="balanced finite population, $k = 1$, both $x^+$ and $x^-$ uniform among other "
-        "instances",
+        hypotheses="unit ball; balanced finite population, $k = 1$, both $x^+$ and $x^-$ uniform "
+        "among other instances (two classes of two are tried)",
         evidence=Evidence.PROVED,
         measure=excluding_self,
         controls=(

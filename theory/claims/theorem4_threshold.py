@@ -91,11 +91,11 @@ def nc_wins_far_above(effort: Effort) -> Measurement:
 
 
 def _compare_signs(brackets: Mapping[ProfileParameters, Bracket]) -> Measurement:
-    """Records a slope of at most 0 at the lower ends, and of at least 0 at the upper ends."""
+    """Records a negative slope at the lower ends, and a positive one at the upper ends."""
     tally, width = Tally(), 0.0
     for profile, (low, high) in brackets.items():
-        tally.at_least(arb(0), slope_at_nc(profile, low))
-        tally.at_least(slope_at_nc(profile, high), arb(0))
+        tally.above(arb(0), slope_at_nc(profile, low))
+        tally.above(slope_at_nc(profile, high), arb(0))
         tally.models += 1
         width = max(width, float(high - low))
     return tally.measurement(**{"widest bracket": width})
@@ -111,7 +111,7 @@ def _compare_frames(effort: Effort, factor: arb, *, nc_wins: bool = False) -> Me
         shrunk = [gap * (1 - arb(2) ** -power) for power in range(1, 14)]
         values = [taylor(profile, beta, delta, terms=1)[0] for delta in shrunk]
         best = min(values, key=lambda value: float(value.upper()))
-        tally.at_least(*((best, at_nc) if nc_wins else (at_nc, best)))
+        tally.above(*((best, at_nc) if nc_wins else (at_nc, best)))
         tally.models += 1
     return tally.measurement()
 

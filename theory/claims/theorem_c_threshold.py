@@ -40,8 +40,8 @@ def _compare_thresholds(
                 profile = ProfileParameters(classes, None, InfoNCE(tau=tau), members)
                 beta = lambert_threshold(asked(profile))
                 tally.equal(beta, limit_threshold(asked(profile)))
-                tally.at_least(arb(0), slope_at_nc(profile, beta * (1 - MARGIN)))
-                tally.at_least(slope_at_nc(profile, beta * (1 + MARGIN)), arb(0))
+                tally.above(arb(0), slope_at_nc(profile, beta * (1 - MARGIN)))
+                tally.above(slope_at_nc(profile, beta * (1 + MARGIN)), arb(0))
                 tally.models += 1
     return tally.measurement()
 

@@ -74,6 +74,8 @@ def parse_models(
         )
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
     if isinstance(found, dict) and "cases" in found:
         found = found["cases"]
     if isinstance(found, list):

@@ -193,7 +193,8 @@ def clip(
 
     Raises:
         ValueError, TypeError: as `scl`, and for sets of different shapes, a `psi`, `groups`, a
-            `pair_rule` or a hardening with a negative margin.
+            `pair_rule`, `self_positives`, an `ignore_label` of 0 or 1 or a hardening with a
+            negative margin.
 
     Example:
         >>> import jax.numpy as jnp
@@ -219,6 +220,16 @@ def clip(
         raise ValueError(
             "clip pairs row i with row i; where a rule says who belongs together give hcl_jax.scl "
             "both sets in one batch, with the set of each row among the keys, and pair_rule"
+        )
+    if options.get("self_positives", options.get("reference_conventions")):
+        raise ValueError(
+            "in clip the positive of a row is its partner alone; self_positives, which "
+            "reference_conventions stands for too, would have the row itself"
+        )
+    if options.get("ignore_label") in (0, 1):
+        raise ValueError(
+            "the sets of clip have the labels 0 and 1, so ignore_label, for rows of a bank, is "
+            f"another number, got {options.get('ignore_label')}"
         )
     options["groups"] = jnp.tile(row_numbers(len(images), collectives), 2)
     rows = jnp.concatenate([images, texts])

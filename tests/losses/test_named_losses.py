@@ -369,6 +369,9 @@ def test_the_default_is_the_papers_temperature():
             Z, Z[1:]
         ),
         "clip pairs row i with row i": lambda: hcl_jax.clip(Z, Z, groups=LABELS),
+        "its partner alone; self_positives": lambda: hcl_jax.clip(Z, Z, self_positives=True),
+        "reference_conventions stands for": lambda: hcl_jax.clip(Z, Z, reference_conventions=True),
+        "labels 0 and 1, .* got 0": lambda: hcl_jax.clip(Z, Z, ignore_label=0),
         r"labels must have shape \(12,\), one for each image": lambda: hcl_jax.supcon(
             VIEWS, LABELS
         ),

@@ -34,7 +34,8 @@ def npz_array(path: Path, key: str) -> np.ndarray:
         names = archive.namelist()
         member = archive.getinfo(f"{key}.npy" if f"{key}.npy" in names else key)
         with archive.open(member) as file:
-            if file.peek(len(MAGIC_PREFIX)).startswith(MAGIC_PREFIX):  # else it is no array
+            if file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:  # else it is no array
+                file.seek(0)
                 _header(file, member.filename)
         if member.compress_type == zipfile.ZIP_STORED and member.file_size >= LEAST_MAPPED:
             return _mapped(path, archive, member)

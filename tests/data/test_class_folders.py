@@ -336,7 +336,7 @@ WRONG = {
     "there is no folder .*pets": shutil.rmtree,
     "at least two classes; found cat": one_class,
     "bird has no images": empty_class,
-    "found loose.png in pets itself, beside bird, cat, dog": loose_image,
+    "found loose.png in pets itself, beside cat, dog": loose_image,
     "class 0 has 1 image: .*; classes are bird, cat, dog": one_image,
     "must be called train and test, .*, with nothing beside them; found cat, dog": beside_splits,
     "looks like splits, which must be called .*; found Testing, Training": other_names,

@@ -44,17 +44,30 @@ def row_numbers(count: int, collectives: Collectives) -> Int[Array, " n"]:
     return jnp.arange(count, dtype=jnp.int32) + collectives.index() * count
 
 
+def bank_of(options: Options) -> Bank | None:
+    """The bank that options give, which must be one."""
+    bank = options.get("bank")
+    if bank is not None and not isinstance(bank, Bank):
+        raise TypeError(f"bank must be a hcl_jax.Bank, got a {type(bank).__name__}")
+    return bank
+
+
+def check_groups_of(bank: Bank | None) -> None:
+    """Raises where the bank has groups and the batch, whose labels are given, has none."""
+    if bank is not None and bank.groups is not None:
+        raise ValueError(
+            "the rows of the bank have groups and those of the batch labels alone, which are not "
+            "compared with groups; give the batch groups too"
+        )
+
+
 def stored_rows(
-    options: Options, batch: Rows, collectives: Collectives
+    options: Options, bank: Bank | None, batch: Rows, collectives: Collectives
 ) -> tuple[Float[Array, "m dim"], Rows] | None:
     """The embeddings of a bank and what pairs them, numbered after the rows of the whole batch."""
-    bank = options.get("bank")
     if bank is None:
         return None
-    if not isinstance(bank, Bank):
-        raise TypeError(f"bank must be a hcl_jax.Bank, got a {type(bank).__name__}")
     check_embeddings("embeddings of the bank", bank.embeddings)
-    embeddings = normalized("embeddings of the bank", bank.embeddings, options)
     count = len(bank.embeddings)
     first = collectives.size() * len(batch.label) + collectives.index() * count
     labels, groups = bank.labels, bank.groups
@@ -67,6 +80,8 @@ def stored_rows(
         rows = pairing.rows(jnp.full(count, NO_CLASS, jnp.int32), groups=groups, first=first)
     else:
         rows = batch_rows(labels, groups, first, options)
+    embeddings = without_ignored(bank.embeddings, rows, options)
+    embeddings = normalized("embeddings of the bank", embeddings, options)
     return embeddings, rows._replace(grouped=grouped)
 
 
@@ -100,22 +115,40 @@ def batch_rows(labels: Any, groups: Any, first: Any, options: Options) -> Rows:
     return pairing.multilabel_rows(labels, groups=groups, first=first)
 
 
-def ranks(labels: Any, *, are_classes: bool = False) -> Any:
-    """Concrete integers; their ranks, by which equal stay equal, if int32 cannot hold them.
+def ranks(batch: Any, stored: Any, *, are_classes: bool = False) -> tuple[Any, Any]:
+    """Concrete integers of a batch and of a bank, if it has any; their ranks among those of both,
+    by which equal stay equal, if int32 cannot hold them.
 
     Classes have no negative numbers, while identifiers such as hashes may.
     """
-    if is_concrete(labels) and hasattr(labels, "dtype") and not fits_int32(labels):
-        if are_classes:
-            check_no_negative_labels("labels", labels, WAYS_OUT)
-        return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int32)
-    return labels
+    given = [numbers for numbers in (batch, stored) if numbers is not None]
+    if not all(is_concrete(numbers) and np.ndim(numbers) == 1 for numbers in given):
+        return batch, stored
+    if not all(hasattr(numbers, "dtype") for numbers in given) or all(map(fits_int32, given)):
+        return batch, stored
+    arrays = [np.asarray(numbers) for numbers in given]
+    if are_classes:
+        for array in arrays:
+            check_no_negative_labels("labels", array, WAYS_OUT)
+    if np.result_type(*arrays).kind == "f":  # of uint64 beside int64
+        arrays = [array.astype(object) for array in arrays]
+    found = np.unique(np.concatenate(arrays), return_inverse=True)[1].astype(np.int32)
+    parts = iter(np.split(found, [len(arrays[0])]))
+    batch, stored = (None if numbers is None else next(parts) for numbers in (batch, stored))
+    return batch, stored
 
 
-def classes_of_groups(groups: Any, options: Options, *, length: int) -> Any:
+def without_ignored(embeddings: Any, rows: Rows, options: Options) -> Any:
+    """Zeros in the place of rows of `ignore_label`, so that nothing in them is seen, nor NaN."""
+    if rows.labelled is None or options.get("ignored_negatives", False):
+        return embeddings
+    check_labels("labels", rows.label, length=len(embeddings))
+    return jnp.where(rows.labelled[:, None], embeddings, 0)
+
+
+def classes_of_groups(groups: Any, bank: Bank | None, *, length: int) -> Any:
     """The class of each row where none is given: its group, whose number may be negative."""
-    bank = options.get("bank")
-    if isinstance(bank, Bank) and bank.labels is not None:
+    if bank is not None and bank.labels is not None:
         raise ValueError(
             "the rows of the bank have labels and those of the batch have groups alone; give the "
             "batch labels too"

@@ -122,8 +122,9 @@ class Bank(NamedTuple):
         embeddings: normalised embeddings; on several devices, the part of this device, which has as
             many as every other.
         labels: the class of each, or its keys for a pair rule; None for negatives of all anchors.
-        groups: positives are of equal groups, see `hcl_jax.pairs.rows`. Without groups they are of
-            equal labels where the batch has no groups either, and else positives of nobody.
+        groups: positives are of equal groups, see `hcl_jax.pairs.rows`, which the batch then has
+            too. Without groups they are of equal labels where the batch has no groups either, and
+            else positives of nobody.
     """
 
     embeddings: Float[Array, "m dim"]

@@ -33,7 +33,7 @@ def without_false_negatives(
         above: the greatest similarity that a negative may have; infinity masks nothing.
         margin: by how much a negative may be more similar than the most similar positive; negative
             numbers drop those that come near it, infinity masks nothing. One more look at the
-            positives of the batch is needed. What is equal is decided by rounding.
+            positives of the batch is needed. What is equal up to rounding stays.
 
     Returns:
         A hardening function that is a product, or, where both numbers are concrete and infinite or

@@ -126,6 +126,14 @@ def _exponential_log_factor(beta: Scalar, similarities: Float[Array, "*n"]) -> F
     return jnp.asarray(beta, similarities.dtype) * similarities
 
 
+def hardness_of(hardening: Hardening) -> Scalar | None:
+    """The beta of exponential tilting; None for another hardening function."""
+    law: object = hardening.log_factor
+    if isinstance(law, Partial) and law.func is _exponential_log_factor:
+        return law.args[0]
+    return None
+
+
 def threshold(level: Scalar) -> Hardening:
     """``eta = prod_i 1[t_i >= level]``: only negatives at least this similar have weight.
 

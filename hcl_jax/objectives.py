@@ -25,12 +25,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hcl_jax.batch_rows import (
+    bank_of,
     batch_rows,
+    check_groups_of,
     classes_of_groups,
     image_numbers,
     normalized,
     ranks,
     stored_rows,
+    without_ignored,
 )
 from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
 from hcl_jax.collectives import SINGLE, Collectives, check_collectives
@@ -110,7 +113,8 @@ def hscl(
         The mean loss; never below `scl` (Theorem 1; with `num_negatives`, on average over draws).
 
     Raises:
-        ValueError, TypeError: as `scl`, and for a negative or non-finite concrete `beta`.
+        ValueError, TypeError: as `scl`, and for a concrete `beta` that is negative, not finite, or
+            so large (10^6 in float32) that logits are lost beside it.
 
     Example:
         >>> import jax.numpy as jnp
@@ -258,6 +262,8 @@ def objective(
     by_rule = options.get("pair_rule") is not None
     if labels is None and options.get("ignore_label") is not None:
         raise ValueError("ignore_label is for labels, and none are given")
+    if labels is not None and options.get("groups") is None:
+        check_groups_of(bank_of(options))
     if labels is None and options.get("groups") is None and not by_rule:
         labels = image_numbers(embeddings, collectives, "labels or groups")
     embeddings, of_rows = without_views_axis(
@@ -271,17 +277,20 @@ def objective(
             check_array(name, of_rows[name])
     if of_rows["weights"] is not None:
         check_weights(of_rows["weights"], length=len(embeddings))
-    embeddings = normalized("embeddings", embeddings, options)
-    groups = ranks(of_rows["groups"])
-    labels = of_rows["labels"]
+    labels, groups, bank = of_rows["labels"], of_rows["groups"], bank_of(options)
+    groups, of_bank = ranks(groups, bank and bank.groups)
+    bank = bank and bank._replace(groups=of_bank)
     if labels is None and not by_rule:
-        labels = classes_of_groups(groups, options, length=len(embeddings))
+        labels = classes_of_groups(groups, bank, length=len(embeddings))
     elif options.get("ignore_label") is None and not by_rule:
-        labels = ranks(labels, are_classes=supervised or groups is None)
+        are_classes = supervised or groups is None
+        labels, of_bank = ranks(labels, bank and bank.labels, are_classes=are_classes)
+        bank = bank and bank._replace(labels=of_bank)
     first = collectives.index() * sum(np.shape(embeddings)[:1])
     rows = batch_rows(labels, groups, first, options)
+    embeddings = normalized("embeddings", without_ignored(embeddings, rows, options), options)
     report = options.get("report")
-    stored = stored_rows(options, rows, collectives)
+    stored = stored_rows(options, bank, rows, collectives)
     losses = batch_losses(
         embeddings,
         rows,

@@ -241,8 +241,9 @@ def check_classes(labels: Any, labelled: Any) -> None:
 
 
 def _differ(labels: Any, ignore_label: Any) -> Bool[Array, " n"]:
-    """Which labels are another; concrete where they are."""
+    """Which labels are another, as numbers: 255 of uint8 is not -1; concrete where they are."""
     if not is_concrete(labels):
-        return labels != ignore_label
+        wide = jnp.promote_types(labels.dtype, jnp.int32)
+        return labels.astype(wide) != jnp.asarray(ignore_label).astype(wide)
     with jax.ensure_compile_time_eval():
         return jnp.asarray(np.asarray(labels) != ignore_label)

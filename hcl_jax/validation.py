@@ -282,7 +282,7 @@ def check_no_negative_labels(
     name: str, labels: Any, ways_out: str = "leave rows without a label out"
 ) -> None:
     """Raises ValueError if concrete labels are negative, as where a row has no label."""
-    if is_concrete(labels) and (negative := np.asarray(labels).astype(int) < 0).any():
+    if is_concrete(labels) and (negative := np.asarray(labels) < 0).any():
         raise ValueError(
             f"{name} must not be negative, got {np.asarray(labels)[negative.argmax()]} at position "
             f"{negative.argmax()} ({negative.sum()} negative); a negative label is no class: "

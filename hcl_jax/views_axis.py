@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from hcl_jax.validation import check_array, is_concrete
@@ -43,6 +44,8 @@ def _repeated(name: str, value: Any, batch: int, views: int) -> Any:
             f"{name} must have shape ({batch},), one for each image of embeddings "
             f"(batch, views, dim), got shape {jnp.shape(value)}"
         )
+    if isinstance(value, np.ndarray):  # which may hold integers that JAX does not
+        return np.repeat(value, views, axis=0)
     if not is_concrete(value):
         return jnp.repeat(value, views, axis=0)
     with jax.ensure_compile_time_eval():

@@ -53,8 +53,8 @@ PAGE = Page(
     "The same command resumes, and with --continue and more epochs trains on. --list shows names.",
     {
         "Data": ("data", "data_dir", "image_size", "evaluate_on", "imbalance"),
-        "Objective": ("beta", "normalization", "initialization", "positives"),
-        "Network": ("network", "dim", "dtype"),
+        "Objective": ("beta", "temperature", "normalization", "initialization", "positives"),
+        "Network": ("network", "dim"),
         "Training": ("epochs", "batch_size", "per_class", "learning_rate", "seeds", "devices"),
         "Results": ("evaluations", "probes", "out", "continues"),
     },

@@ -23,7 +23,7 @@ import tyro
 
 from hcl_jax.system.command_line import Page, parsed, run_command, say_error
 from hcl_jax.system.json_files import json_text
-from hcl_jax.system.progress import progress_bar
+from hcl_jax.system.progress import UNEVEN, progress_bar
 from scripts.paths import UserPath
 from scripts.theory_report.findings import text_table
 from scripts.theory_report.heartbeat import heartbeat
@@ -127,7 +127,7 @@ def verify(effort: Effort, report: Path | None) -> int:
     page = None if report is None else _report()
     total = sum(1 + len(claim.controls) for module in MODULES for claim in module.CLAIMS)
     count = processes()
-    with progress_bar(total=total, desc="claims and controls") as bar:
+    with progress_bar(total=total, desc="claims and controls", bar_format=UNEVEN) as bar:
         findings = run(MODULES, effort, processes=count, progress=bar.update)
     print(text_table(findings))
     good = all(finding.as_required for finding in findings)

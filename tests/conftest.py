@@ -15,6 +15,7 @@ import os
 import platform
 import shutil
 import tempfile
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -67,11 +68,22 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith(tuple(f"tests/{f}" for f in LONGEST)))
 
 
+_left = 0  # bytes held when memory was last given back
+
+
+def memory_held():
+    """Bytes of this process in memory; 0 where the system does not say."""
+    sizes = Path("/proc/self/statm")
+    return int(sizes.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if sizes.exists() else 0
+
+
 def give_back_memory():
     """Frees compiled programs, and the memory that compiling took."""
+    global _left
     jax.clear_caches()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+    _left = memory_held()
 
 
 def pytest_collection_finish():
@@ -84,6 +96,13 @@ def forget_programs():
     """Frees what a file of tests compiled: kept, it is gigabytes in the end."""
     yield
     give_back_memory()
+
+
+@pytest.fixture(autouse=True)
+def forget_many_programs():
+    """Frees what tests of the same file compiled once it is more than 512 MiB."""
+    if memory_held() > _left + 2**29:
+        give_back_memory()
 
 
 @pytest.fixture

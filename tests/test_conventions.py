@@ -227,6 +227,41 @@ def test_hashes_as_labels_stay_different(unchecked, what, dtype):
     np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("dtypes", [(np.int64, np.int64), (np.uint64, np.int64)])
+@pytest.mark.parametrize("what", ["labels", "groups"])
+def test_hashes_of_a_batch_and_a_bank_are_compared_as_they_are(unchecked, what, dtypes):
+    """Ranks of the batch alone would be 0 0 1 1 2 3, of which the bank has 1; 0 0 2 2 3 4 of both.
+
+    float64 cannot tell the last two apart.
+    """
+    z, stored = EMBEDDINGS[:6], EMBEDDINGS[6:8]
+    hashes = np.array([0, 0, 2**32, 2**32, 2**62, 2**62 + 1], dtypes[0])
+    wanted_of = jnp.array([0, 0, 2, 2, 3, 4]), jnp.array([1, 4])
+    of_bank = np.array([1, 2**62 + 1], dtypes[1])
+    if what == "labels":
+
+        def loss(y, of):
+            return hcl_jax.scl(z, y, bank=hcl_jax.Bank(stored, of))
+    else:
+        y = jnp.array([0, 0, 0, 1, 1, 1])
+
+        def loss(g, of):
+            return hcl_jax.scl(z, y, groups=g, bank=hcl_jax.Bank(stored, jnp.array([0, 1]), of))
+
+    np.testing.assert_array_equal(loss(hashes, of_bank), loss(*wanted_of))
+    np.testing.assert_array_equal(
+        loss(np.array([0, 0, 2, 2, 3, 4]), np.int64(wanted_of[1])), loss(*wanted_of)
+    )
+
+
+def test_hashes_of_images_stay_different(unchecked):
+    views = EMBEDDINGS[:8].reshape(4, 2, -1)
+    hashes = np.array([0, 2**32, 5, 2**32 + 5])
+    np.testing.assert_array_equal(hcl_jax.scl(views, hashes), hcl_jax.scl(views, jnp.arange(4)))
+    unsigned = np.array([0, 2**63, 5, 2**64 - 1], np.uint64)  # none of which is negative
+    np.testing.assert_array_equal(hcl_jax.scl(views, unsigned), hcl_jax.scl(views, jnp.arange(4)))
+
+
 def test_rows_of_hashes_are_refused_with_the_remedy(unchecked):
     with pytest.raises(ValueError, match=r"labels must fit in int32.*numpy\.unique"):
         pairs.rows(np.array([0, 2**32]))

@@ -153,6 +153,23 @@ def test_infinity_masks_nothing_to_the_bit():
         jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
+@pytest.mark.parametrize("form", ["dense", "blockwise"])
+def test_a_positive_is_never_more_similar_than_itself(form):
+    """At margin 0, where the denominator of clip holds it, and two tiles may round it otherwise."""
+    keys = jax.random.split(jax.random.key(5))
+    x, noise = (jax.random.normal(key, (300, 16)) for key in keys)
+    images, texts = (hcl_jax.normalization.unit_sphere(z) for z in (x, x + noise / 2))
+    similarities = np.float64(images) @ np.float64(texts).T
+    wanted = []
+    for s in (similarities, similarities.T):
+        kept = (s <= np.diagonal(s)[:, None]) | np.eye(300, dtype=bool)
+        mean = (np.exp(s / 0.07) * kept).sum(axis=1) / kept.sum(axis=1)
+        wanted.append(np.log(300 * mean) - np.diagonal(s) / 0.07)
+    eta = without_false_negatives(hardening.no_hardening(), margin=0.0)
+    found = hcl_jax.clip(images, texts, temperature=0.07, hardening=eta, implementation=form)
+    np.testing.assert_allclose(found, np.mean(wanted), rtol=1e-5)
+
+
 WITHIN = without_false_negatives(hardening.no_hardening(), margin=0.1)
 
 

@@ -65,7 +65,7 @@ LAYERS = {
     "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
     "hcl_jax.networks": (
         "model heads kernel_gradients batch_norm",
-        "winograd",
+        "winograd few_channels",
         "convolutions",
         "small",
         "residual",

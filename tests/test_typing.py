@@ -137,7 +137,7 @@ TYPES = {
     "training.embed(state.variables, z, program)": "tuple[Array, Array]",
     "training.fit(key, z, y, target, program, epochs=1)": "training.Fitted",
     "training.fit(key, z, y, target, program, epochs=1).infos.loss": "Array",
-    "runner.embed(state, z)": "Array",
+    "runner.embed(state, z)": "tuple[Array, Array]",
     'checkpoints.Checkpoints(Path("runs")).restore_latest(state)': "checkpoints.Restored | None",
     "loss(z, y, 5.0)": "int",  # the control, which is wrong
 }

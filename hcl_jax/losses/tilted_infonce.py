@@ -17,6 +17,9 @@ LogFactor = Callable[[Float[Array, "*n"]], Float[Array, "*n"]]
 Link = Callable[[Float[Array, "*n"], Float[Array, "*#n"]], Float[Array, "*n"]]
 """``log(alpha + q e^x)`` of x and the number of negatives."""
 
+ROUNDING = 16
+"""By how many units of rounding two tiles may differ in one similarity of unit vectors."""
+
 
 class TiltedInfoNCE(NamedTuple):
     """How similarities become losses, a pytree; the letters are those of `_blockwise.loss`."""
@@ -90,10 +93,14 @@ def margin_of(hardening: Hardening) -> Scalar | None:
 def greatest_allowed(largest: Float[Array, "*n"], margin: Scalar) -> Float[Array, "*n"]:
     """The similarity above which a negative has no weight, by the largest one of the positives.
 
-    No bound, infinity, for an anchor that has no positives: largest is ``-inf`` there.
+    No bound, infinity, for an anchor that has no positives: largest is ``-inf`` there. What is
+    equal up to rounding is below it, as the positive itself is, whose similarity other tiles round
+    otherwise.
     """
-    bound = largest + jnp.asarray(margin, largest.dtype)
-    return jnp.where(largest > -jnp.inf, bound, jnp.inf)
+    known = largest > -jnp.inf
+    largest = jnp.where(known, largest, 0)
+    rounding = ROUNDING * jnp.finfo(largest.dtype).eps * jnp.maximum(1, jnp.abs(largest))
+    return jnp.where(known, largest + (jnp.asarray(margin, largest.dtype) + rounding), jnp.inf)
 
 
 def without_masked(

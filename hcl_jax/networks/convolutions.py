@@ -15,7 +15,8 @@ XLA for CPUs cuts a convolution of float32 into tasks for its threads along the 
 along the channels of the outputs, not along images. If rows and channels are few there is one task,
 and one thread does all the work. So such images are laid side by side, as one that is wide enough.
 
-A 3 x 3 kernel of many channels is convolved by fewer multiplications (`winograd.py`).
+A 3 x 3 kernel of many channels is convolved by fewer multiplications (`winograd.py`), and few
+channels have forms of their own (`few_channels.py`).
 
 On CPUs a 1 x 1 convolution is a product of matrices, and so is one whose kernel has more pixels
 than its outputs, where XLA would mistake the kernel for the images. Copies of a network (seeds) are
@@ -36,6 +37,7 @@ from jax.custom_batching import sequential_vmap
 from jaxtyping import DTypeLike
 
 from hcl_jax.networks import winograd
+from hcl_jax.networks.few_channels import AXES, strided_maps_gradient, sum_of_shifts
 from hcl_jax.networks.kernel_gradients import (
     Kernel,
     Maps,
@@ -47,8 +49,6 @@ from hcl_jax.networks.kernel_gradients import (
 
 LECUN_NORMAL = nnx.initializers.lecun_normal()
 """A normal law cut off at two deviations, whose variance is 1 / fan_in: Flax's default."""
-
-_AXES = ("NHWC", "HWIO", "NHWC")
 
 ONE_TASK = 64
 """Pixels of a row, and channels of the outputs, that XLA does not cut into tasks for threads."""
@@ -64,6 +64,15 @@ MANY_CHANNELS = 128
 
 The gradient with respect to the kernel takes twice as many: it multiplies transposed matrices.
 """
+
+FEW_TERMS, FEW_OUTPUTS = 27, 32
+"""Entries of the kernel for each output, and channels after, up to which outputs are added up.
+
+27 are those of a 3 x 3 kernel on images of three channels.
+"""
+
+FEW_CHANNELS = 8
+"""Channels before up to which a strided convolution has its gradient for all residues at once."""
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -139,9 +148,7 @@ def square_convolution(
 
 
 def _forward(maps: Maps, kernel: Kernel, *, stride: int, padding: Padding) -> Out:
-    return lax.conv_general_dilated(
-        maps, kernel, (stride, stride), padding, dimension_numbers=_AXES
-    )
+    return lax.conv_general_dilated(maps, kernel, (stride, stride), padding, dimension_numbers=AXES)
 
 
 def _backward(
@@ -158,11 +165,19 @@ def _forward_on_cpu(maps: Maps, kernel: Kernel, *, stride: int, padding: Padding
 
 def _direct(maps: Maps, kernel: Kernel, *, stride: int, padding: Padding) -> Out:
     """The sum over the entries of the kernel, on several threads."""
+    if stride == 1 and _is_few_terms(maps, kernel):
+        return sum_of_shifts(maps, kernel, padding=padding)
     if _is_for_winograd(maps, kernel, stride, padding, MANY_CHANNELS):
         return winograd.winograd(maps, kernel, padding=padding)
     if stride == 1 and _is_one_task(maps, kernel):
         return side_by_side(maps, kernel, padding=padding)
     return _forward(maps, kernel, stride=stride, padding=padding)
+
+
+def _is_few_terms(maps: Maps, kernel: Kernel) -> bool:
+    few = math.prod(kernel.shape[:3]) <= FEW_TERMS and kernel.shape[3] <= FEW_OUTPUTS
+    fits = maps.shape[3] == kernel.shape[2]  # XLA says what does not
+    return few and fits and maps.dtype == kernel.dtype == jnp.float32
 
 
 def _is_one_task(maps: Maps, kernel: Kernel) -> bool:
@@ -214,6 +229,10 @@ def _backward_on_cpu(
 
 
 def _maps_gradient(maps: Maps, kernel: Kernel, out: Out, *, stride: int, padding: Padding) -> Maps:
+    few = maps.dtype == jnp.float32 and maps.shape[3] <= FEW_CHANNELS
+    if stride > 1 and few:
+        image = maps.shape[1:3]
+        return strided_maps_gradient(kernel, out, image=image, stride=stride, padding=padding)
     axes = [
         (zeros, image, size, (count - 1) * stride + 1)
         for (zeros, _), image, size, count in zip(
@@ -234,7 +253,7 @@ def _maps_gradient(maps: Maps, kernel: Kernel, out: Out, *, stride: int, padding
         (1, 1),
         (down, across),
         lhs_dilation=(stride, stride),
-        dimension_numbers=_AXES,
+        dimension_numbers=AXES,
     )
 
 

@@ -11,6 +11,9 @@ TERMINAL_SECONDS = 0.5
 LOG_SECONDS = 15.0
 """Least time between two lines in a log file."""
 
+UNEVEN = "{desc}: {n_fmt} of {total_fmt}, {elapsed}"
+"""The `bar_format` of what has long and short parts: from those done it cannot say what is left."""
+
 
 class _Lines:
     """A text stream on which every state of a bar, begun by a carriage return, is a line."""
@@ -36,7 +39,9 @@ def progress_bar(**options: Any) -> tqdm:
     """
     watched = sys.stderr.isatty()
     interval = TERMINAL_SECONDS if watched else LOG_SECONDS
-    passing = {"delay": interval} if not options.get("leave", True) else {}
+    passing: dict[str, Any] = {} if options.get("leave", True) else {"delay": interval}
     if not watched:
-        passing |= {"file": _Lines(sys.stderr), "ncols": 0}  # numbers instead of a drawn bar
+        passing["file"] = _Lines(sys.stderr)
+        if "bar_format" not in options:
+            passing["ncols"] = 0  # numbers instead of a drawn bar
     return tqdm(mininterval=interval, maxinterval=interval, **passing, **options)

@@ -73,12 +73,8 @@ class Runner(Protocol):
         """Whether the states are finite, of each seed."""
         ...
 
-    def features(self, states: TrainState, images: Array) -> Features:
-        """Encoder features of images from `replicate`, in evaluation mode."""
-        ...
-
-    def embed(self, states: TrainState, images: Array) -> Embeddings:
-        """Embeddings of images from `replicate`, in evaluation mode."""
+    def embed(self, states: TrainState, images: Array) -> tuple[Features, Embeddings]:
+        """Encoder features and embeddings of images from `replicate`, in evaluation mode."""
         ...
 
     def restart(self, states: TrainState) -> TrainState:
@@ -114,7 +110,8 @@ class SingleDevice:
         >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=8)
         >>> runner = SingleDevice(program)
         >>> states = runner.init(jax.random.split(jax.random.key(0), 3))
-        >>> runner.embed(states, runner.replicate(jax.numpy.ones((5, 4)))).shape
+        >>> _, embeddings = runner.embed(states, runner.replicate(jax.numpy.ones((5, 4))))
+        >>> embeddings.shape
         (3, 5, 2)
     """
 
@@ -140,10 +137,7 @@ class SingleDevice:
     def all_finite(self, states: TrainState) -> Bool[Array, " seed"]:
         return _all_finite_jit(self.program, states)
 
-    def features(self, states: TrainState, images: Array) -> Features:
-        return _features_jit(self.program, states, images)
-
-    def embed(self, states: TrainState, images: Array) -> Embeddings:
+    def embed(self, states: TrainState, images: Array) -> tuple[Features, Embeddings]:
         return _embed_jit(self.program, states, images)
 
     def restart(self, states: TrainState) -> TrainState:
@@ -176,7 +170,7 @@ class DataParallel:
         >>> program = Program(mlp(4, 2, depth=1, width=8), optax.adam(1e-3), batch_size=8)
         >>> runner = DataParallel(program, devices=jax.devices()[:1])
         >>> states = runner.init(jax.random.split(jax.random.key(0), 3))
-        >>> embeddings = runner.embed(states, runner.replicate(jax.numpy.ones((5, 4))))
+        >>> _, embeddings = runner.embed(states, runner.replicate(jax.numpy.ones((5, 4))))
         >>> runner.fetch(embeddings).shape
         (3, 5, 2)
     """
@@ -212,10 +206,7 @@ class DataParallel:
     def all_finite(self, states: TrainState) -> Bool[Array, "devices seed"]:
         return self._pmap(_all_finite)(states)
 
-    def features(self, states: TrainState, images: Array) -> Features:
-        return self._pmap(_features)(states, images)
-
-    def embed(self, states: TrainState, images: Array) -> Embeddings:
+    def embed(self, states: TrainState, images: Array) -> tuple[Features, Embeddings]:
         return self._pmap(_embed)(states, images)
 
     def restart(self, states: TrainState) -> TrainState:
@@ -269,12 +260,8 @@ def _all_finite(program: Program, states: TrainState) -> Bool[Array, " seed"]:
     return jax.vmap(all_finite)(states)
 
 
-def _features(program: Program, states: TrainState, images: Array) -> Features:
-    return each_seed(lambda state: embed(state.variables, images, program)[0])(states)
-
-
-def _embed(program: Program, states: TrainState, images: Array) -> Embeddings:
-    return each_seed(lambda state: embed(state.variables, images, program)[1])(states)
+def _embed(program: Program, states: TrainState, images: Array) -> tuple[Features, Embeddings]:
+    return each_seed(lambda state: embed(state.variables, images, program))(states)
 
 
 def _restart(program: Program, states: TrainState) -> TrainState:
@@ -298,7 +285,6 @@ def _init_jit(platform: str) -> Callable[[Program, Seeds], TrainState]:
 
 
 _all_finite_jit = jax.jit(_all_finite, static_argnums=0)
-_features_jit = jax.jit(_features, static_argnums=0)
 _embed_jit = jax.jit(_embed, static_argnums=0)
 _restart_jit = jax.jit(_restart, static_argnums=0)
 

@@ -7,6 +7,7 @@ the network is first fitted to a simplex, and then trained with an objective.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -14,6 +15,7 @@ from hcl_jax.conventions import Objective
 from hcl_jax.geometry import simplex_etf
 from hcl_jax.hardening import Hardening, exponential
 from hcl_jax.losses import AnchorLosses
+from hcl_jax.psi import infonce
 
 
 class ClassTargets(NamedTuple):
@@ -34,6 +36,7 @@ def traced_objective(
     supervised: bool,
     beta: Float[Array, ""] | float | None = None,
     hardening: Hardening | None = None,
+    temperature: Float[Array, ""] | float = 1.0,
 ) -> Objective:
     """One of the paper's objectives as arrays, so that one compiled program trains all of them.
 
@@ -41,13 +44,14 @@ def traced_objective(
         supervised: True for SCL and HSCL, False for UCL and HUCL.
         beta: hardness of exponential tilting; left out or 0 for SCL and UCL.
         hardening: another hardening function in its place.
+        temperature: temperature of InfoNCE. Hardness is not divided by it.
 
     Returns:
-        An objective with InfoNCE; a pytree of two arrays, of one structure for all objectives with
-        exponential tilting.
+        An objective with InfoNCE; a pytree of arrays, of one structure for all objectives with
+        exponential tilting and the number 1 as temperature, and of another one for all others.
 
     Raises:
-        ValueError: if both `beta` and `hardening` are given.
+        ValueError: if both `beta` and `hardening` are given, or a number is out of its range.
 
     Example:
         >>> bool(traced_objective(supervised=True, beta=5.0).supervised)
@@ -57,7 +61,10 @@ def traced_objective(
         hardening = exponential(jnp.asarray(0.0 if beta is None else beta, jnp.float32))
     elif beta is not None:
         raise ValueError("give beta or a hardening function, not both")
-    return Objective(jnp.asarray(supervised), hardening)
+    psi = None
+    if not isinstance(temperature, (int, float)) or temperature != 1:
+        psi = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), infonce(temperature=temperature))
+    return Objective(jnp.asarray(supervised), hardening, psi)
 
 
 def simplex_targets(num_classes: int, dim: int) -> ClassTargets:

@@ -99,6 +99,7 @@ class Experiment:
         objective: which of the paper's four objectives.
         beta: the hardness of HSCL and HUCL; 0 for SCL and UCL. For other hardening functions than
             the exponential: the power, the level of the threshold, the steepness of the sigmoid.
+        temperature: what similarities are divided by in the loss; hardness is not.
         hardening: family of hardening functions, which weigh the negatives.
         normalization: how projections become embeddings.
         initialization: "random", or "near_nc": first fitted to the simplex, class by class.
@@ -143,6 +144,7 @@ class Experiment:
     imbalance_profile: Profile = "exponential"
     objective: ObjectiveName = "HSCL"
     beta: float = 5.0
+    temperature: float = 1.0
     hardening: HardeningName = "exponential"
     normalization: NormalizationName = "unit_ball"
     initialization: Initialization = "random"
@@ -179,7 +181,7 @@ class Experiment:
         self._check_data()
         for name in FLAGS:
             check_choice(name, getattr(self, name), (True, False))
-        for name in ("beta", "learning_rate", "weight_decay"):
+        for name in ("beta", "temperature", "learning_rate", "weight_decay"):
             check_scalar(name, getattr(self, name))
         self._check_hardness()
         for name in ("epochs", "evaluations", "fit_epochs", "parts"):
@@ -193,6 +195,7 @@ class Experiment:
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), minimum=minimum)
         check_count("warmup_epochs", self.warmup_epochs, minimum=0)
+        check_positive("temperature", self.temperature)
         check_positive("learning_rate", self.learning_rate)
         check_non_negative("weight_decay", self.weight_decay)
         if self.warmup_epochs >= self.epochs and self.warmup_epochs:

@@ -26,11 +26,16 @@ def keys_of(experiment: Experiment) -> Key[Array, " seed"]:
 def objective_of(experiment: Experiment) -> Objective:
     """The objective of an experiment, as data for the compiled program.
 
-    SCL and UCL are HSCL and HUCL with beta = 0, so that one program trains all of them.
+    SCL and UCL are HSCL and HUCL with beta = 0, so that one program trains all of them; another
+    one trains all whose temperature is not 1.
     """
     family = HARDENINGS[experiment.hardening if experiment.is_hard else "exponential"]
     numbers = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), family.make(experiment.beta))
-    return traced_objective(supervised=experiment.is_supervised, hardening=numbers)
+    return traced_objective(
+        supervised=experiment.is_supervised,
+        hardening=numbers,
+        temperature=experiment.temperature,
+    )
 
 
 def program_of(
@@ -48,6 +53,7 @@ def program_of(
         experiment,
         objective="UCL",
         beta=0.0,
+        temperature=1.0,
         hardening="exponential",
         initialization="random",
         fit_epochs=Experiment.fit_epochs,

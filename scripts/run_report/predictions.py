@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
 def predict(experiment: Experiment, sizes: Sequence[int]) -> Prediction:
     """The least loss in the unit ball by theorem, and that of neural collapse where it is another.
 
-    The loss is that of the experiments: InfoNCE with alpha = q = 1 and temperature 1.
+    The loss is that of the experiments: InfoNCE with alpha = q = 1.
 
     Example:
         >>> scl = Experiment(data="digits", objective="SCL", beta=0.0)
@@ -44,10 +44,10 @@ def predict(experiment: Experiment, sizes: Sequence[int]) -> Prediction:
         return Prediction({}, f"No bound is drawn into the loss: {reason}.")
     classes = experiment.defaults.num_classes
     if experiment.is_supervised:
-        least = math.log1p(math.exp(-classes / (classes - 1)))
+        least = math.log1p(math.exp(-classes / (classes - 1) / experiment.temperature))
         return Prediction({"least": least}, "The least loss is that of neural collapse, Theorem 2.")
     members = None if experiment.reference_conventions else _members(experiment)
-    optimum = hucl_optimum(classes, experiment.beta, 1.0, per_class=members)
+    optimum = hucl_optimum(classes, experiment.beta, experiment.temperature, per_class=members)
     batch = "a population" if members is None else f"balanced batches, {members} images of a class"
     if not experiment.is_hard:
         return Prediction(
@@ -55,7 +55,7 @@ def predict(experiment: Experiment, sizes: Sequence[int]) -> Prediction:
             f"The least loss is that of neural collapse in {batch}, Theorem 3; batches drawn at "
             f"random differ a little.",
         )
-    threshold = hucl_threshold(classes, 1.0, per_class=members)
+    threshold = hucl_threshold(classes, experiment.temperature, per_class=members)
     return Prediction(
         {"least": optimum.loss, "neural collapse": _at_collapse(experiment, members)},
         f"The least HUCL of {batch} (docs/hucl_optimum.md) has class means of norm "
@@ -98,4 +98,4 @@ def _at_collapse(experiment: Experiment, members: int | None) -> float:
     others = classes - 1 if members is None else members * (classes - 1) / (members - 1)
     gap = classes / (classes - 1)
     weight = others * math.exp(-experiment.beta * gap)
-    return math.log1p((1 + weight * math.exp(-gap)) / (1 + weight))
+    return math.log1p((1 + weight * math.exp(-gap / experiment.temperature)) / (1 + weight))

@@ -1,7 +1,6 @@
 """Evaluations: the geometry of the training set, and accuracies on the test set."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -38,23 +37,30 @@ class PlacedDataset(NamedTuple):
     num_classes: int
 
 
-class SplitEmbeddings(NamedTuple):
-    """Embeddings of the splits that are evaluated, on the first device of the host."""
+class EmbeddedSplit(NamedTuple):
+    """Embeddings of a split, and where probes need them features, on the host's first device."""
 
-    train: Float[Array, "seed n dim"]
-    test: Float[Array, "seed m dim"]
+    embeddings: Float[Array, "seed n dim"]
+    features: Float[Array, "seed n feature"] | None
+
+
+class EmbeddedSplits(NamedTuple):
+    """The splits that are evaluated."""
+
+    train: EmbeddedSplit
+    test: EmbeddedSplit
 
 
 class Evaluation(NamedTuple):
     """What was measured after an epoch.
 
     Attributes:
-        embeddings: the embeddings that were measured.
+        embedded: the embeddings that were measured.
         class_means: class means of the training set.
         records: what is known of every seed, ready for JSON.
     """
 
-    embeddings: SplitEmbeddings
+    embedded: EmbeddedSplits
     class_means: Float[np.ndarray, "seed classes dim"]
     records: list[dict[str, Any]]
 
@@ -71,10 +77,12 @@ def place_dataset(dataset: Dataset | ImageSet, runner: Runner, budget_bytes: int
     return PlacedDataset(trained, train, test, dataset.num_classes)
 
 
-def embed_splits(runner: Runner, states: TrainState, data: PlacedDataset) -> SplitEmbeddings:
-    """Embeds the splits that are evaluated."""
-    return SplitEmbeddings(
-        *(_outputs(runner.embed, runner, states, split) for split in (data.train, data.test))
+def embed_splits(
+    runner: Runner, states: TrainState, data: PlacedDataset, *, probes: bool
+) -> EmbeddedSplits:
+    """Embeds the splits that are evaluated, with features if there are probes."""
+    return EmbeddedSplits(
+        *(_embedded(runner, states, split, probes) for split in (data.train, data.test))
     )
 
 
@@ -83,7 +91,7 @@ def evaluate(
     runner: Runner,
     states: TrainState,
     data: PlacedDataset,
-    embeddings: SplitEmbeddings,
+    embedded: EmbeddedSplits,
     *,
     epoch: int,
     losses: Float[np.ndarray, " seed"] | None,
@@ -91,12 +99,12 @@ def evaluate(
     """Measures the representations of all seeds.
 
     The embeddings are those of the states, after this epoch; the losses are its means, None before
-    the first epoch.
+    the first epoch. Where features were kept, probes are measured too.
     """
-    means, measured, accuracies = _measure(*embeddings, *_labels(data), data.num_classes)
+    train, test = (split.embeddings for split in embedded)
+    means, measured, accuracies = _measure(train, test, *_labels(data), data.num_classes)
     numbers = jax.tree.map(np.asarray, measured._asdict() | accuracies)
-    if experiment.probes:
-        numbers |= _probes(runner, states, data, embeddings)
+    numbers |= _probes(embedded, data)
     steps = np.asarray(runner.fetch(states.step))
     records = []
     for i, seed in enumerate(experiment.seeds):
@@ -104,6 +112,7 @@ def evaluate(
             "data": experiment.data,
             "objective": experiment.objective,
             "beta": experiment.beta,
+            "temperature": experiment.temperature,
             "hardening": experiment.hardening,
             "normalization": experiment.normalization,
             "initialization": experiment.initialization,
@@ -112,18 +121,18 @@ def evaluate(
             "epoch": epoch,
             "step": int(steps[i]),
             "loss": None if losses is None else float(losses[i]),
-            "dim": embeddings.train.shape[2],
+            "dim": train.shape[2],
         }
         records.append(record | {name: value[i].tolist() for name, value in numbers.items()})
-    return Evaluation(embeddings, np.asarray(means), records)
+    return Evaluation(embedded, np.asarray(means), records)
 
 
 def final_arrays(evaluation: Evaluation, data: PlacedDataset) -> dict[str, np.ndarray]:
     """Embeddings of both splits and class means, with the seeds along the leading axis."""
     train_labels, test_labels = _labels(data)
     return {
-        "train_embeddings": np.asarray(evaluation.embeddings.train),
-        "test_embeddings": np.asarray(evaluation.embeddings.test),
+        "train_embeddings": np.asarray(evaluation.embedded.train.embeddings),
+        "test_embeddings": np.asarray(evaluation.embedded.test.embeddings),
         "class_means": evaluation.class_means,
         "train_labels": np.asarray(train_labels),
         "test_labels": np.asarray(test_labels),
@@ -134,16 +143,22 @@ def _labels(data: PlacedDataset) -> tuple[Int[Array, " n"], Int[Array, " m"]]:
     return jnp.asarray(data.train.host.labels), jnp.asarray(data.test.host.labels)
 
 
-def _outputs(
-    run: Callable[[TrainState, Any], Array], runner: Runner, states: TrainState, split: PlacedSplit
-) -> Float[Array, "seed n outputs"]:
-    """What `runner.embed` or `runner.features` makes of a split; streamed ones part by part."""
+def _embedded(
+    runner: Runner, states: TrainState, split: PlacedSplit, with_features: bool
+) -> EmbeddedSplit:
+    """What `runner.embed` makes of a split; of a streamed one part by part."""
+
+    def of(images: Any) -> EmbeddedSplit:
+        features, embeddings = runner.embed(states, images)
+        kept = (embeddings, features if with_features else None)
+        return EmbeddedSplit(*runner.fetch(kept))
+
     if split.resident is not None:
-        return runner.fetch(run(states, split.resident.images))
+        return of(split.resident.images)
     images, size = split.host.images, EMBEDDED_AT_ONCE
     parts = (images[i : i + size] for i in range(0, len(images), size))
-    outputs = [np.asarray(runner.fetch(run(states, runner.replicate(part)))) for part in parts]
-    return jnp.asarray(np.concatenate(outputs, axis=1))
+    outputs = [jax.tree.map(np.asarray, of(runner.replicate(part))) for part in parts]
+    return jax.tree.map(lambda *rows: jnp.asarray(np.concatenate(rows, axis=1)), *outputs)
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")
@@ -172,23 +187,22 @@ def _measure(
     return jax.vmap(measure_one)(train, test)
 
 
-def _probes(
-    runner: Runner, states: TrainState, data: PlacedDataset, embeddings: SplitEmbeddings
-) -> dict[str, Float[np.ndarray, " seed"]]:
-    """What is measured on request: uniformity, nearest neighbours and a linear probe."""
+def _probes(embedded: EmbeddedSplits, data: PlacedDataset) -> dict[str, Float[np.ndarray, " seed"]]:
+    """Uniformity, nearest neighbours and a linear probe; nothing where no features were kept."""
+    train, test = embedded
+    if train.features is None or test.features is None:
+        return {}
     train_labels, test_labels = _labels(data)
-    splits = data.train, data.test
-    features = [_outputs(runner.features, runner, states, split) for split in splits]
     k = min(NEIGHBOURS, len(train_labels))
     knn = [
-        evaluation.knn_accuracy(train, train_labels, test, test_labels, k=k)
-        for train, test in zip(*embeddings, strict=True)
+        evaluation.knn_accuracy(seen, train_labels, held_out, test_labels, k=k)
+        for seen, held_out in zip(train.embeddings, test.embeddings, strict=True)
     ]
     linear = [
-        evaluation.linear_probe_accuracy(train, train_labels, test, test_labels)
-        for train, test in zip(*features, strict=True)
+        evaluation.linear_probe_accuracy(seen, train_labels, held_out, test_labels)
+        for seen, held_out in zip(train.features, test.features, strict=True)
     ]
-    uniformity = [geometry.uniformity(one) for one in embeddings.train]
+    uniformity = [geometry.uniformity(one) for one in train.embeddings]
     return {
         "uniformity": np.array(uniformity),
         "knn": np.array(knn),

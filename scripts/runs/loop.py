@@ -188,15 +188,17 @@ class _Run:
     def _evaluate(
         self, states: TrainState, epoch: int, losses: Float[np.ndarray, " seed"] | None
     ) -> Evaluation:
-        embeddings = embed_splits(self.runner, states, self.data)
+        probes = self.experiment.probes
+        embedded = embed_splits(self.runner, states, self.data, probes=probes)
+        found = tuple(split.embeddings for split in embedded)
         steps = max(epoch, 0) * steps_per_epoch(self.experiment, self.runtime)
-        check_finite_embeddings(embeddings, steps, epoch, self.experiment, self.directory)
+        check_finite_embeddings(found, steps, epoch, self.experiment, self.directory)
         return evaluate(
             self.experiment,
             self.runner,
             states,
             self.data,
-            embeddings,
+            embedded,
             epoch=epoch,
             losses=losses,
         )

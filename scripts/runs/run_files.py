@@ -29,7 +29,7 @@ ARRAYS = (*ARRAYS_OF_SEEDS, "train_labels", "test_labels")
 NAMES = ("objective", "hardening", "normalization", "initialization", "positives")
 COUNTS = ("seed", "epoch", "step", "dim")
 NUMBERS = (
-    *("beta", "loss", "top1", "top5", "nearest_mean"),
+    *("beta", "temperature", "loss", "top1", "top5", "nearest_mean"),
     *(name for name in Geometry._fields if name != "spectrum"),
 )
 """What every evaluation has, besides the spectrum; a number that was not finite is null."""

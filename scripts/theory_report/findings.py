@@ -1,7 +1,8 @@
 """What was found of claims, how long it took, and whether it is as required."""
 
 from collections.abc import Iterable, Sequence
-from textwrap import shorten, wrap
+from itertools import chain
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from scripts.theory_report.wording import plain
@@ -84,9 +85,12 @@ def text_table(findings: Iterable[Finding]) -> str:
     lines = [f"{'':5} {'claim':{NAME}} {columns}"]
     for main, controls in grouped(findings):
         lines += [_line(main, controls), *_complaints(main, controls)]
-    meaning = "; ".join(f"{letter} {evidence}" for evidence, letter in LETTERS.items())
-    questions = (shorten(f"open: {plain(one.question)}", WIDTH) for one in OPEN)
-    return "\n".join([*lines, f"\n{meaning}", *LEGEND, *questions])
+    meaning = wrap("; ".join(f"{letter} {word}" for word, letter in LETTERS.items()), WIDTH)
+    questions = (
+        wrap(f"open: {plain(one.question)}", WIDTH, subsequent_indent=" " * len("open: "))
+        for one in OPEN
+    )
+    return "\n".join([*lines, "", *meaning, *LEGEND, *chain.from_iterable(questions)])
 
 
 def _line(main: Finding, controls: Sequence[Finding]) -> str:

@@ -115,7 +115,7 @@ def course(method: Method, optimizer: OptimizerName, learning_rate: float) -> Co
     runner = SingleDevice(program_of(experiment))
     states, target, seen = runner.init(keys_of(experiment)), objective_of(experiment), []
     for epoch in range(EPOCHS + 1):
-        embeddings = runner.embed(states, split.images)[0]
+        embeddings = runner.embed(states, split.images)[1][0]
         look = _look(embeddings, labels, method.beta, supervised=experiment.is_supervised)
         seen.append(jax.tree.map(np.asarray, look))
         if epoch < EPOCHS:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.json_files import json_bytes
 from hcl_jax.system.pages import render
-from hcl_jax.system.progress import progress_bar
+from hcl_jax.system.progress import UNEVEN, progress_bar
 from scripts.theory_report.documents import Document, Part, find, read_document
 from scripts.theory_report.drawing import cell_of, draw, number_of
 from scripts.theory_report.findings import Finding, grouped
@@ -82,7 +82,8 @@ class Report:
         for card in cards:
             card["part"] = find(self.documents, card["claim"].reference)
         anchors, sections = zip(*self._sections, strict=True) if self._sections else ((), ())
-        with progress_bar(total=len(sections), desc="figures and tables", leave=False) as bar:
+        of_sections = {"total": len(sections), "desc": "figures and tables", "leave": False}
+        with progress_bar(**of_sections, bar_format=UNEVEN) as bar:
             drawn = draw(sections, effort, processes=processes, progress=bar.update)
         shown = list(zip(anchors, drawn, strict=True))
         page = render(

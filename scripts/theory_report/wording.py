@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 
 from scripts.theory_report.formulas import mathml
 
-PUNCTUATION = re.compile(r"(</math></span>)([,.;:)])")
-"""What must not begin a line."""
+PUNCTUATION = re.compile(r"(<math>(?:(?!<math).)*</math>)</span>([,.;:)]+)")
+"""What must not begin a line, with the last part of the formula before it."""
 
 SIGNS = {
     "le": "<=",
@@ -65,7 +65,8 @@ def typeset(text: str) -> Markup:
 
 def without_lone_signs(html: str) -> Markup:
     """HTML in which no line begins with the punctuation after a formula."""
-    return Markup(PUNCTUATION.sub(r"\1&#8288;\2", str(html)))  # Markup would escape its parts
+    together = r'<span class="together">\1\2</span></span>'
+    return Markup(PUNCTUATION.sub(together, str(html)))  # Markup would escape its parts
 
 
 def plain(text: str) -> str:

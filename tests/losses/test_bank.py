@@ -143,6 +143,9 @@ def test_samples_know_the_bank():
         "labels must not be negative, got -1": lambda: hcl_jax.scl(
             Z, LABELS, bank=hcl_jax.Bank(STORED, OF_STORED - 1)
         ),
+        "bank have groups and those of the batch labels alone": lambda: hcl_jax.scl(
+            Z, LABELS, bank=hcl_jax.Bank(STORED, OF_STORED, OF_STORED)
+        ),
         r"embeddings of the bank must be finite": lambda: hcl_jax.scl(
             Z, LABELS, bank=hcl_jax.Bank(STORED * jnp.nan, OF_STORED)
         ),

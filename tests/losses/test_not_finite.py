@@ -85,6 +85,22 @@ def test_one_class_of_any_norm_has_no_gradient(norm):
     np.testing.assert_array_equal(gradient, 0)
 
 
+@pytest.mark.parametrize("form", ["dense", "blockwise"])
+def test_a_beta_that_rounds_logits_away_is_refused(form):
+    """At 1e9 the sum ``beta s + s / temperature`` is beta s in float32, and the loss another."""
+    z = jax.random.normal(jax.random.key(2), (64, 4))
+    z /= jnp.linalg.norm(z, axis=1, keepdims=True)
+    labels = jnp.arange(64) % 4
+    loss = functools.partial(hcl_jax.hscl, labels=labels, implementation=form)
+    similarities, same = np.float64(z) @ np.float64(z).T, labels[:, None] == labels
+    nearest = np.max(similarities, axis=1, where=~same, initial=-1)[:, None]
+    pairs_of = same & ~np.eye(64, dtype=bool)
+    wanted = np.mean(np.log1p(np.exp(nearest - similarities))[pairs_of])
+    np.testing.assert_allclose(loss(z, beta=1e5), wanted, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"beta must be at most 1e\+06 in float32.*got 1e\+09"):
+        loss(z, beta=1e9)
+
+
 @pytest.mark.parametrize("beta", [3e5, 1e9, 1e13])
 @pytest.mark.parametrize("form", ["dense", "blockwise"])
 def test_weights_of_separable_losses_are_at_most_one(form, beta):

@@ -154,21 +154,28 @@ MODES = (
 PRODUCTS = (forward_over_reverse, reverse_over_reverse, reverse_over_forward)
 
 
+def derivatives(loss, modes, dtype, law="sigmoid", debiased=False, **chosen):
+    """The derivatives of a loss by each mode, of one program."""
+
+    def of(z, numbers):
+        return loss(z, made(numbers, law, debiased), **chosen)
+
+    return jax.jit(lambda at, along: [mode(of, at, along) for mode in modes])(*point(dtype))
+
+
+@functools.cache
+def of_the_dense_form(dense, *which, **chosen):
+    """The same of the dense form, with which several forms are compared."""
+    return derivatives(functools.partial(dense, "dense"), *which, **chosen)
+
+
 def assert_same_derivatives(form, modes, law="sigmoid", *, debiased=False, **chosen):
     """Equal to those of the dense form to rounding; of float32 for kernels."""
     dtype = jnp.float32 if form == "pallas" else jnp.float64
     rtol = 1e-4 if form == "pallas" else 1e-11
-    at, along = point(dtype)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def run(loss):
-        def of(z, numbers):
-            return loss(z, made(numbers, law, debiased), **chosen)
-
-        return [mode(of, at, along) for mode in modes]
-
     loss, dense = FORMS[form]
-    found, wanted = run(loss), run(functools.partial(dense, "dense"))
+    found = derivatives(loss, modes, dtype, law, debiased, **chosen)
+    wanted = of_the_dense_form(dense, modes, dtype, law, debiased, **chosen)
     for mode, *both in zip(modes, found, wanted, strict=True):
         for got, expected in zip(*map(jax.tree.leaves, both), strict=True):
             scale = np.abs(expected).max()
@@ -220,8 +227,7 @@ def test_the_debiased_loss(form):
 def test_inside_a_function_of_one_device(exchange, transform):
     """Of numbers every device has its part, as of first derivatives."""
     (z, numbers), (v, moved) = point(jnp.float64)
-    dense = functools.partial(one_set, "dense")
-    wanted = forward_over_reverse(lambda z, n: dense(z, made(n)), (z, numbers), (v, moved))[1]
+    [(_, wanted)] = of_the_dense_form(one_set, (forward_over_reverse,), jnp.float64)
 
     def of_device(z, labels, v):
         def loss(z, numbers):
@@ -250,7 +256,7 @@ def test_inside_a_function_of_one_device(exchange, transform):
     elif transform == "pmap":
         parts = jax.pmap(of_device, axis_name="devices", devices=jax.devices()[:3])(*shards)
     else:
-        parts = jax.vmap(of_device, axis_name="devices")(*shards)
+        parts = jax.jit(jax.vmap(of_device, axis_name="devices"))(*shards)
     np.testing.assert_allclose(parts[0].reshape(z.shape), wanted[0], rtol=1e-11, atol=1e-14)
     for name in numbers:
         np.testing.assert_allclose(parts[1][name].sum(), wanted[1][name], rtol=1e-11)

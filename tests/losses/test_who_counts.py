@@ -96,6 +96,48 @@ def test_ignored_rows_are_as_good_as_left_out():
     np.testing.assert_allclose(*with_and_without_the_ignored(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["dense", "blockwise"])
+@pytest.mark.parametrize("normalize", [None, "unit_sphere"])
+def test_nothing_in_ignored_rows_is_seen(form, normalize):
+    """NaN neither, which is what a row of zeros divided by its norm has, in batch and bank."""
+    z, labels, _ = batch(count=14, dim=4, classes=3)
+    stored, of_stored, _ = batch(count=5, dim=4, classes=3, seed=1)
+    of_rows, of_bank = labels.at[3].set(-1), of_stored.at[2].set(-1)
+
+    def loss(z, stored, labels, of_stored):
+        return hcl_jax.hscl(
+            z,
+            labels,
+            beta=3.0,
+            bank=hcl_jax.Bank(stored, of_stored),
+            ignore_label=-1,
+            normalize=normalize,
+            implementation=form,
+        )
+
+    value_and_gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    value, (of_z, of_s) = value_and_gradient(
+        z.at[3].set(jnp.nan), stored.at[2].set(jnp.inf), of_rows, of_bank
+    )
+    left = [jnp.delete(x, i, axis=0) for x, i in ((z, 3), (stored, 2), (labels, 3), (of_stored, 2))]
+    wanted, gradients = value_and_gradient(*left)
+    np.testing.assert_allclose(value, wanted, rtol=1e-6)
+    np.testing.assert_array_equal(of_z[3], 0)
+    np.testing.assert_array_equal(of_s[2], 0)
+    for found, i, gradient in ((of_z, 3, gradients[0]), (of_s, 2, gradients[1])):
+        np.testing.assert_allclose(jnp.delete(found, i, axis=0), gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_255_of_uint8_is_not_minus_one():
+    z, labels = batch(count=6, dim=4)[0], jnp.array([0, 0, 1, 1, 255, 255], jnp.uint8)
+
+    def loss(labels):
+        return hcl_jax.scl(z, labels, ignore_label=-1)
+
+    np.testing.assert_allclose(jax.jit(loss)(labels), hcl_jax.scl(z, jnp.int32(labels)), rtol=1e-6)
+
+
 STORED, OF_STORED, _ = batch(count=12, dim=4, classes=4, seed=3)
 
 

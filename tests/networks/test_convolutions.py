@@ -58,8 +58,17 @@ def gradient_by_pixels(maps, kernel, out, stride, padding):
     return by_maps, by_kernel
 
 
-@pytest.mark.parametrize(("image", "size", "stride", "padding"), CASES)
-def test_values_and_gradients_are_the_sums_over_pixels(image, size, stride, padding):
+@pytest.mark.parametrize(
+    ("image", "size", "stride", "padding", "few"),
+    [(*case, few) for case in CASES for few in (True, False) if few or case[0] == (7, 6)],
+)
+def test_values_and_gradients_are_the_sums_over_pixels(
+    image, size, stride, padding, few, monkeypatch
+):
+    """In the forms of few channels, and in those of more, which such kernels would not have."""
+    if not few:
+        monkeypatch.setattr(convolutions, "FEW_OUTPUTS", 0)
+        monkeypatch.setattr(convolutions, "FEW_CHANNELS", 0)
     maps, kernel = drawn(image, size)
     found, pull_back = jax.vjp(lambda a, b: convolve(a, b, stride, padding), maps, kernel)
     expected = by_pixels(maps, kernel, stride, padding)
@@ -110,6 +119,24 @@ def test_small_images_of_few_channels_are_laid_side_by_side():
         assert not convolutions._is_one_task(kept, jnp.zeros((3, 3, before, after), dtype))
 
 
+def test_few_channels_have_no_convolution_of_one_to_eight_and_none_of_zeros_between():
+    """The first layer is added up; a strided gradient has no dilation, but all residues."""
+    maps, kernel = jnp.ones((3, 8, 8, 1)), jnp.ones((3, 3, 1, 8))
+
+    def programs(stride, *arrays):
+        def loss(maps, kernel):
+            return jnp.sum(jnp.sin(convolve(maps, kernel, stride, ((1, 1), (1, 1)))))
+
+        text = jax.jit(jax.grad(loss, (0, 1))).lower(*arrays).as_text()
+        return re.findall(
+            r"convolution\((?s:.*?)lhs_dilate = \[(.*?)\].*->\s*tensor<(\S+)xf32>", text
+        )
+
+    assert programs(1, maps, kernel) == [("1, 1", "3x8x8x1")]  # with respect to the maps
+    strided = programs(2, jnp.ones((3, 8, 8, 8)), jnp.ones((3, 3, 8, 16)))
+    assert strided == [("1, 1", "3x4x4x16"), ("1, 1", "3x5x5x32")]
+
+
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("shared", ["maps", "kernel", None])
 def test_copies_are_computed_as_one_by_one(size, shared):
@@ -157,7 +184,7 @@ def test_an_epoch_on_cpus_has_fast_convolutions_only(side, fast):
     split = Split(images, jnp.arange(8, dtype=jnp.int32) // 2)
     compiled = train_epoch.lower(state, split, traced_objective(supervised=True), program).compile()
     orders = re.findall(r"dim_labels=(\S+?)[,\s]", compiled.as_text())
-    assert len(orders) == 2 * fast - 1
+    assert len(orders) == 2 * (fast - 1)
     assert set(orders) == {"b01f_01io->b01f"}
 
 

@@ -273,6 +273,7 @@ SEEN = {
         "imbalance_profile": (images, Experiment(data="digits", imbalance=3)),
         "objective": (numbers, Experiment(objective="SCL", beta=0.0)),
         "beta": (numbers, SMALL),
+        "temperature": (numbers, SMALL),
         "hardening": (numbers, Experiment(beta=0.5)),
         "seeds": (numbers, SMALL),
         "initialization": (plan, SMALL),

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from html.parser import HTMLParser
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 import hcl_jax
 from hcl_jax.geometry import simplex_etf
+from hcl_jax.psi import infonce
 from scripts import report
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.own_data import OwnData
@@ -269,15 +271,19 @@ def test_colours_of_the_gram_matrix():
     assert min(white) > 230
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
 @pytest.mark.parametrize("objective", ["SCL", "UCL", "HUCL"])
-def test_predictions_are_the_shipped_losses_at_neural_collapse(objective, x64):
+def test_predictions_are_the_shipped_losses_at_neural_collapse(objective, temperature, x64):
     beta = 1.0 if objective == "HUCL" else 0.0
-    experiment = Experiment(data="digits", objective=objective, beta=beta, per_class=3)
+    experiment = Experiment(
+        data="digits", objective=objective, beta=beta, temperature=temperature, per_class=3
+    )
     found = predict(experiment, [9] * 10).levels
     labels = jnp.repeat(jnp.arange(10), 3)
     rows = simplex_etf(num_classes=10, dim=9).astype(jnp.float64)[labels]
     loss = getattr(hcl_jax, objective.lower())
-    options = {"beta": beta} if beta else {}
+    options: dict[str, Any] = {"psi": infonce(temperature=temperature)}
+    options |= {"beta": beta} if beta else {}
     expected = float(jax.jit(lambda z: loss(z, labels, **options))(rows))
     assert math.isclose(found.get("neural collapse", found["least"]), expected, rel_tol=1e-12)
     assert found["least"] <= expected + 1e-12

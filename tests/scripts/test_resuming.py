@@ -1,6 +1,7 @@
 """Runs that stop, in whatever way, and resume: they end as if they had never stopped."""
 
 import dataclasses
+import math
 import os
 import random
 import signal
@@ -182,8 +183,8 @@ def test_fitting_to_the_simplex_is_resumed_too(tmp_path, monkeypatch):
 
 
 COMMAND = [sys.executable, "-m", "scripts.train", "triangle-hscl5", "--devices", "1"]
-COMMAND += ["--checkpoint-seconds", "0", "--epochs", "160", "--evaluations", "40"]
-RUN = "triangle-hscl5-evaluations=40"
+COMMAND += ["--checkpoint-seconds", "0", "--epochs", "80", "--evaluations", "20"]
+RUN = "triangle-hscl5-evaluations=20"
 
 
 def start(out):
@@ -205,10 +206,10 @@ def finish(process):
     return process.returncode, printed
 
 
-def wait_for_a_new_checkpoint(checkpoints, process):
-    """Returns when there is another latest checkpoint than now, or the process has ended."""
-    before = latest_step(checkpoints)
-    while latest_step(checkpoints) == before and process.poll() is None:
+def wait_for_a_new_checkpoint(checkpoints, process, seconds=math.inf):
+    """Returns when another checkpoint than now is latest, the process has ended, or time is up."""
+    before, end = latest_step(checkpoints), time.monotonic() + seconds
+    while latest_step(checkpoints) == before and process.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
 
 
@@ -231,7 +232,7 @@ def test_killed_again_and_again_it_ends_as_if_never_killed(tmp_path):
     for moment in 2 * MOMENTS:
         process = start(tmp_path / "killed")
         if moment == "at the start":
-            time.sleep(random_delay.uniform(0, 5))
+            wait_for_a_new_checkpoint(checkpoints, process, random_delay.uniform(0, 5))
         else:
             wait_for_a_new_checkpoint(checkpoints, process)
             time.sleep(random_delay.uniform(0, 0.1))
@@ -247,7 +248,7 @@ def test_killed_again_and_again_it_ends_as_if_never_killed(tmp_path):
     status, printed = finish(start(tmp_path / "killed"))
     assert status == 0, printed
     whole = tmp_path / "whole" / RUN
-    experiment = dataclasses.replace(SHORT, epochs=160, evaluations=40, seeds=(0,))
+    experiment = dataclasses.replace(SHORT, epochs=80, evaluations=20, seeds=(0,))
     assert_same_end(run_path, whole, experiment)
     for figure in ("metrics.png", "metrics.pdf"):
         assert (run_path / figure).read_bytes() == (whole / figure).read_bytes(), figure

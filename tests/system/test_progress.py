@@ -38,6 +38,14 @@ def test_a_log_has_a_line_now_and_then(monkeypatch):
     assert len(steps) == 8
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_of_uneven_work_no_time_is_foretold(monkeypatch, stream):
+    states = re.split(r"[\r\n]+", shown(monkeypatch, stream(), 100, bar_format=progress.UNEVEN))
+    said = [state.strip() for state in states if state.strip()]
+    assert all(re.fullmatch(r"work: \d+ of 100, \d\d:\d\d", state) for state in said)
+    assert said[-1] == "work: 100 of 100, 01:40"
+
+
 def test_a_terminal_has_one_line(monkeypatch):
     text = shown(monkeypatch, Terminal(), 100)
     assert text.count("\n") == 1

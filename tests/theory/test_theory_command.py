@@ -11,8 +11,10 @@ from scripts import verify_theory
 from scripts.theory_report import sections
 from scripts.theory_report.documents import UnknownPlaceError
 from scripts.theory_report.findings import Finding, text_table
+from scripts.theory_report.wording import plain
 from theory.checking import Claim, Control, Effort, Evidence, Measurement, Verdict
 from theory.claims import CLAIMS
+from theory.open_questions import OPEN
 
 PROVED, VIOLATED, UNDECIDED = Verdict.PROVED, Verdict.VIOLATED, Verdict.UNDECIDED
 EQUAL, AGREES, DISAGREES = Verdict.EQUAL, Verdict.AGREES, Verdict.DISAGREES
@@ -45,7 +47,7 @@ def test_all_is_well(monkeypatch, capsys):
     shown = capsys.readouterr()
     assert "ok  P a claim" in shown.out
     assert "every claim holds and every control fails" in shown.out
-    assert "claims and controls: 100%" in shown.err
+    assert "claims and controls: 2 of 2, 00:0" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,9 @@ def test_table_fits_into_a_hundred_columns():
         )
     ]
     lines = text_table(findings).splitlines()
-    assert max(map(len, lines[: len(CLAIMS) + 1])) <= 100
+    assert max(map(len, lines)) <= 100
+    written = " ".join(" ".join(lines).split())
+    assert all(f"open: {plain(one.question)}" in written for one in OPEN)
     assert {line[4] for line in lines[1 : len(CLAIMS) + 1]} == {"P", "C", "O"}
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import hcl_jax
 from hcl_jax import augmentation, data, hardening, networks, normalization, training
+from hcl_jax.psi import infonce
 from hcl_jax.training import Program, embedding
 
 DATA = data.gaussian_classes(
@@ -50,7 +51,8 @@ def test_every_corner_in_two_steps(supervised, positives, beta, normalize):
     assert min(jax.tree.leaves(moved)) > 0
 
 
-def test_a_step_is_the_objective_and_the_optimizer():
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_a_step_is_the_objective_and_the_optimizer(temperature):
     """One step of plain gradient descent, against the public objective."""
     chosen = program(optimizer=optax.sgd(0.1))
     state = training.init_state(jax.random.key(0), chosen)
@@ -59,10 +61,12 @@ def test_a_step_is_the_objective_and_the_optimizer():
     def loss(params):
         outputs, _ = MODEL.apply(networks.Variables(params, {}), batch.images, training=True)
         embeddings = normalization.unit_ball(outputs.projections)
-        return hcl_jax.hucl(embeddings, batch.labels, beta=3.0)
+        return hcl_jax.hucl(
+            embeddings, batch.labels, beta=3.0, psi=infonce(temperature=temperature)
+        )
 
     value, gradient = jax.value_and_grad(loss)(state.variables.params)
-    objective = training.traced_objective(supervised=False, beta=3.0)
+    objective = training.traced_objective(supervised=False, beta=3.0, temperature=temperature)
     after, info = training.train_step(state, batch, objective, chosen)
     np.testing.assert_allclose(info.loss, value, rtol=1e-6)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.variables.params, gradient)
@@ -70,17 +74,20 @@ def test_a_step_is_the_objective_and_the_optimizer():
     np.testing.assert_allclose(info.gradient_norm, optax.tree.norm(gradient), rtol=1e-5)
 
 
-def test_one_program_trains_every_objective():
+@pytest.mark.parametrize("temperatures", [[1.0], [0.5, 0.1]])
+def test_one_program_trains_every_objective(temperatures):
+    """And one all temperatures other than 1."""
     chosen = program()
+    chex.clear_trace_counter()
     traced = chex.assert_max_traces(training.train_step, n=1)
     step = jax.jit(traced, static_argnums=3)
     batch = data.Split(DATA.train.images[:16], DATA.train.labels[:16])
     state = training.init_state(jax.random.key(0), chosen)
     losses = []
-    for supervised, beta in itertools.product((True, False), (0.0, 5.0, 30.0)):
-        objective = training.traced_objective(supervised=supervised, beta=beta)
+    for supervised, beta, t in itertools.product((True, False), (0.0, 5.0, 30.0), temperatures):
+        objective = training.traced_objective(supervised=supervised, beta=beta, temperature=t)
         losses.append(float(step(state, batch, objective, chosen)[1].loss))
-    assert len(set(losses)) == 6
+    assert len(set(losses)) == 6 * len(temperatures)
 
 
 def test_same_key_same_bits_and_other_key_other_bits():

@@ -81,7 +81,7 @@ CLAIMS = (
         name="hardening within a finite pool",
         statement=r"Theorem 1 holds for draws with replacement, and without it if $\psi$ and "
         r"$\eta$ are symmetric",
-        reference="docs/theory.md, Theorem 1 (FKG on the lattice of sorted k-subsets)",
+        reference="docs/theory.md, Theorem 1",
         hypotheses=r"uniform draws; $\psi_k$ and $\eta$ non-decreasing, and symmetric if without "
         "replacement",
         evidence=Evidence.PROVED,
@@ -98,7 +98,7 @@ CLAIMS = (
         name="reweighting raises the mean in every batch",
         statement=r"$\sum e^{(\beta+1)t} / \sum e^{\beta t} \ge$ the mean of $e^t$ for any numbers "
         r"$t$ and $\beta \ge 0$",
-        reference="docs/theory.md, Theorem 1 (Chebyshev's sum inequality)",
+        reference="docs/theory.md, Theorem 1",
         hypotheses=r"$\beta \ge 0$; no independence",
         evidence=Evidence.PROVED,
         measure=reweighted_batches,

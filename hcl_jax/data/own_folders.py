@@ -86,7 +86,9 @@ def list_class_folders(
     """
     root = check_path("path", path)
     if not root.is_dir():
-        raise DatasetError(f"there is no folder {root}")
+        raise DatasetError(
+            f"{root} is no folder" if root.exists() else f"there is no folder {root}"
+        )
     suffixes = _suffixes()
     parts = parts_of(root, _subfolders(root, suffixes), evaluate_on)
     if parts is None or len(parts) == 1:
@@ -186,9 +188,14 @@ def _subfolders(folder: Path, suffixes: frozenset[str]) -> list[str]:
     except OSError as error:
         raise DatasetError(f"{folder} cannot be read: {error.strerror or error}") from error
     folders = sorted(entry.name for entry in entries if entry.is_dir())
-    for entry in entries:
-        if not entry.is_dir() and Path(entry.name).suffix.lower() in suffixes:
-            raise DatasetError(f"{entry.path} lies in no folder of a class")
+    files = sorted(entry.name for entry in entries if not entry.is_dir())
+    loose = [name for name in files if Path(name).suffix.lower() in suffixes]
+    if loose:
+        raise DatasetError(
+            f"{folder} must have all its images in a folder for each class, as "
+            f"{folder.name}/CLASS/{loose[0]}; found {loose[0]} in {folder.name} itself, "
+            f"{'beside ' + shown(folders) if folders else 'and no folder'}"
+        )
     return folders
 
 

@@ -244,10 +244,11 @@ def _refuse_or_warn(damaged: list[tuple[int, str]], *, refuse: bool) -> None:
     """Names the first images that cannot be read."""
     first = "; ".join(why for _, why in damaged[:3])
     more = f"; and {len(damaged) - 3} more" if len(damaged) > 3 else ""
-    told = f"{len(damaged)} images cannot be read: {first}{more}"
+    count = "1 image" if len(damaged) == 1 else f"{len(damaged)} images"
+    told = f"{count} cannot be read: {first}{more}"
     if refuse:
-        raise DatasetError(told)
-    warnings.warn(f"{told}; they are left out", stacklevel=3)
+        raise DatasetError(f"{told}; damaged='skip' leaves such images out")
+    warnings.warn(f"{told}; left out", stacklevel=3)
 
 
 def _check_every_class(source: ImageSource, labels: Int[np.ndarray, " train"], what: str) -> None:

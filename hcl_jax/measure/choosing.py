@@ -86,7 +86,8 @@ def open_source(path: Path, labels: Path | None, keys: Keys) -> Source:
     where = f" of {labels.name}" if labels else ""
     notes = [f"embeddings: {name} {rows.shape} {rows.dtype}, labels: {label_name}{where}"]
     if left := sorted(set(beside) - {label_name}):
-        notes.append(f"not used: {', '.join(left[:8])}{' ..' if len(left) > 8 else ''}")
+        shown = [name or "a column without a name" for name in left[:8]]
+        notes.append(f"not used: {', '.join(shown)}{' ..' if len(left) > 8 else ''}")
     classes = classes_of(read_all(stored), label_name, keys.ignore)
     if ignored := int((classes.numbers < 0).sum()):
         notes.append(f"{ignored} rows with label {keys.ignore} left out")
@@ -150,8 +151,8 @@ def classes_of(labels: np.ndarray, name: str, ignore: str | None) -> Classes:
         )
     if not 2 <= kept.sum() <= MOST_CLASSES:
         raise InputError(
-            f"{name} has {kept.sum()} different labels, and classes are compared: "
-            f"from 2 to {MOST_CLASSES}"
+            f"{name} must have 2 to {MOST_CLASSES} different labels, since classes are compared, "
+            f"got {kept.sum()}"
         )
     rank = np.where(kept, np.cumsum(kept) - 1, -1)
     numbers = rank[numbers].astype(np.int32)
@@ -170,14 +171,18 @@ def _embeddings(arrays: Mapping[str, Stored], key: str | None, path: Path) -> tu
         _check_key(key, arrays, path, "--embeddings-key")
         name = key
     elif not candidates:
-        raise InputError(f"{path} has no matrix of floating point, but {_shown(arrays)}")
+        raise InputError(
+            f"{path} has no matrix of floating point, but {_shown(arrays)}"
+            f"{_if_one_column(arrays, path)}"
+        )
     else:
         name = _one_of(candidates, MATRICES, path, "--embeddings-key")
     stored = arrays[name]
     if len(stored.shape) not in (2, 3) or not _is_floating(stored) or 0 in stored.shape:
         raise InputError(
-            "embeddings must be a matrix (rows, dim) of float16 to float64, or several (number, "
-            f"rows, dim), got {name} of shape {stored.shape} and dtype {stored.dtype}"
+            "embeddings must be a matrix (rows, dim) of float16 to float64 that is not empty, or "
+            f"several (number, rows, dim), got {name} of shape {stored.shape} and dtype "
+            f"{stored.dtype}"
         )
     return name, stored
 
@@ -236,6 +241,13 @@ def _partners(name: str) -> set[str]:
         if word in MATRICES
         for label in LABELS
     }
+
+
+def _if_one_column(arrays: Mapping[str, Stored], path: Path) -> str:
+    """What separates the columns of a table that has but one."""
+    marks = {".csv": "commas", ".tsv": "tabs"}
+    one = len(arrays) == 1 and path.suffix in marks
+    return f"; columns of {path.suffix} are separated by {marks[path.suffix]}" if one else ""
 
 
 def _if_one_hot(arrays: Mapping[str, Stored], count: int) -> str:

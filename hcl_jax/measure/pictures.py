@@ -1,6 +1,7 @@
 """Figures of a representation, as SVG for light and dark pages, and as PNG."""
 
 import io
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,24 @@ def figures_of_several(
     found: Sequence[Findings], names: Sequence[str], *, epochs: bool
 ) -> dict[str, "Figure"]:
     """The figures of several representations beside one another."""
-    return {"compared": _compared(found, epochs=epochs), "spectra": _spectrum(found, names)}
+    compared = _compared(found, epochs_of(names), epochs=epochs)
+    return {"compared": compared, "spectra": _spectrum(found, names)}
+
+
+def epochs_of(names: Sequence[str]) -> list[int] | None:
+    """The numbers of files that differ in one number alone, and None of others.
+
+    >>> epochs_of(["run2/epoch1.npy", "run2/epoch10.npy"])
+    [1, 10]
+    """
+    split = [re.split(r"(\d+)", name) for name in names]
+    if len({tuple(parts[::2]) for parts in split}) > 1:
+        return None
+    columns = zip(*(parts[1::2] for parts in split), strict=True)
+    differing = [list(map(int, column)) for column in columns if len(set(column)) > 1]
+    if len(differing) != 1 or len(set(differing[0])) < len(names):
+        return None
+    return differing[0]
 
 
 def png(figure: "Figure") -> bytes:
@@ -147,10 +165,13 @@ def _angles(found: Findings) -> "Figure":
     return figure
 
 
-def _compared(found: Sequence[Findings], *, epochs: bool) -> "Figure":
+def _compared(
+    found: Sequence[Findings], numbers: Sequence[int] | None, *, epochs: bool
+) -> "Figure":
     figure = _figure(4.6, 7.6)
     axes = figure.subplots(4, 2).ravel()
-    places = np.arange(1, len(found) + 1)
+    counted = not epochs or numbers is None
+    places = np.arange(1, len(found) + 1) if counted else np.array(numbers)
     for axis, name in zip(axes, COMPARED, strict=True):
         values = np.array([one.metrics[name] for one in found], float)
         if epochs:
@@ -162,5 +183,5 @@ def _compared(found: Sequence[Findings], *, epochs: bool) -> "Figure":
         axis.tick_params(labelsize=7)
         axis.xaxis.set_major_locator(_whole_numbers())
     for axis in axes[-2:]:
-        axis.set_xlabel("epoch, in order" if epochs else "file", color=INK, fontsize=8)
+        axis.set_xlabel("file, in order" if counted else "epoch", color=INK, fontsize=8)
     return figure

@@ -17,6 +17,7 @@ import os
 import re
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
@@ -112,16 +113,40 @@ def run_command(main: Callable[[], int]) -> int:
     """Runs the `main` of a command as a process does; returns the exit status.
 
     A reader of the output that has gone, as of ``| head -1``, ends it without a word, as it ends
-    other tools; an output that cannot be written to, as on a full disk, with one line.
+    other tools; an output that cannot be written to, as on a full disk, with one line. A warning
+    that is meant for users is a line, without the place in the code that it comes from.
     """
     try:
         try:
-            return main()
+            with _warnings_in_one_line():
+                return main()
         finally:
             _flush_output()
     except BrokenPipeError:
         _drop_output()
         return READER_GONE
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    of_python = warnings.formatwarning
+
+    def line_of(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        if issubclass(category, UserWarning):
+            return f"warning: {message}\n"
+        return of_python(message, category, filename, lineno, line)
+
+    warnings.formatwarning = line_of
+    try:
+        yield
+    finally:
+        warnings.formatwarning = of_python
 
 
 def _flush_output() -> None:

@@ -102,7 +102,12 @@ def find_experiment(name: str, *, with_data: bool = False) -> Experiment:
 
     Where data are given beside the name, most likely a method was meant.
     """
-    known = {**catalogue(), **METHODS_ALONE}
+    known = {**catalogue(), **(METHODS_ALONE if with_data else {})}
+    if name in METHODS_ALONE and not with_data:
+        raise UnknownExperimentError(
+            f"the method {name} needs --data, such as --data folder:flowers; experiments have the "
+            f"data in their name, as grouped-{name}"
+        )
     if name not in known and with_data:
         raise UnknownExperimentError(
             f"there is no method {name!r}, but {', '.join(METHODS_ALONE)}; of experiments "

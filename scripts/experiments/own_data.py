@@ -132,6 +132,14 @@ def _digest(loaded: Dataset | ImageSet) -> str:
     return digest.hexdigest()
 
 
+def _own_at(word: str) -> str:
+    """How data of one's own are named that lie where a word says, if any do."""
+    place = parsed_path([word])
+    if place.is_dir():
+        return f"; the folder that is there is folder:{word}"
+    return f"; the file that is there is npz:{word}" if place.is_file() else ""
+
+
 def name_or_own(names: Sequence[str]) -> PrimitiveConstructorSpec[str]:
     """Annotates an option that is a name of a table, or data of one's own with its path."""
 
@@ -146,7 +154,7 @@ def name_or_own(names: Sequence[str]) -> PrimitiveConstructorSpec[str]:
         if kind:
             return f"{kind}:{os.path.abspath(parsed_path([place]))}"
         if word not in names:
-            raise ValueError(f"{word!r} is none of {', '.join((*names, *own))}")
+            raise ValueError(f"{word!r} is none of {', '.join((*names, *own))}{_own_at(word)}")
         return word
 
     own = tuple(f"{kind}:{rest}" for kind, rest in KINDS.items())

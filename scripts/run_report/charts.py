@@ -96,13 +96,15 @@ def class_means(run: FinishedRun) -> tuple[dict[str, Any], str]:
     dims = min(3 if classes == 4 else 2, last.shape[1])
     flat = last.shape[1] <= dims
     basis = np.eye(last.shape[1]) if flat else np.linalg.svd(last, full_matrices=False)[2][:dims].T
+    own = run.experiment.own
+    labels = list(range(classes)) if own is None else list(own.class_names)
     axes, rows, edges = "xyz"[: 3 if dims == 3 else 2], [], []
     by_epoch = dict(run.means)
     for epoch, start, end in _frames([epoch for epoch, _ in run.means]):
         points = np.zeros((classes, 3))
         points[:, :dims] = by_epoch[epoch][0] @ basis
         places = {axis: _short(points[:, i]) for i, axis in enumerate(axes)}
-        rows.append(_row(run, start, end, label=list(range(classes)), **places))
+        rows.append(_row(run, start, end, label=labels, **places))
         if classes <= 4:
             ends = [(i, j) for i in range(classes) for j in range(i)]
             from_, to = ([pair[side] for pair in ends] for side in (0, 1))

@@ -62,12 +62,12 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     if twice:
         raise RefusedError(f"a run is given twice: {', '.join(twice)}")
     runs = [_read(path) for path in paths]
+    first = runs[0].experiment if runs else None
     for path, run in zip(paths, runs, strict=True):
-        first, this = runs[0].experiment.data, run.experiment.data
-        if first != this:
+        if first and not _same_data(first, run.experiment):
             raise RefusedError(
-                f"runs on different data do not go into one report: {paths[0]} is on {first}, "
-                f"{path} on {this}"
+                f"runs on different data do not go into one report: {paths[0]} is on "
+                f"{_data(first)}, {path} on {_data(run.experiment)}"
             )
     methods = [run.experiment.method for run in runs]
     if len(set(methods)) == len(methods):
@@ -76,6 +76,27 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     if len(set(names)) == len(names):
         return runs
     return [run._replace(name=str(path)) for path, run in zip(paths, runs, strict=True)]
+
+
+def _same_data(a: Experiment, b: Experiment) -> bool:
+    """Whether two experiments are on one data set.
+
+    Data of one's own are the same if their content is, wherever they lay, or if the same place was
+    read with other options, such as another size of images, and had the same classes. What changed
+    between two runs that read it alike is not the same.
+    """
+    if a.own is None or b.own is None:
+        return a.data == b.data
+    read_otherwise = a.data == b.data and a.source != b.source
+    return a.own.digest == b.own.digest or (
+        read_otherwise and a.own.class_names == b.own.class_names
+    )
+
+
+def _data(experiment: Experiment) -> str:
+    """The data, with what tells those of one's own from others of the same name."""
+    own = experiment.own
+    return experiment.data if own is None else f"{experiment.data} (SHA-256 {own.digest[:8]}..)"
 
 
 def _read(path: Path) -> FinishedRun:

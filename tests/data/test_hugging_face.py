@@ -112,9 +112,9 @@ def broken_image(tmp_path):
 
 def test_damaged_images_are_named_or_skipped(tmp_path):
     place = broken_image(tmp_path)
-    with pytest.raises(DatasetError, match=r"1 images cannot be read: image 4 of .*insects: "):
+    with pytest.raises(DatasetError, match=r"1 image cannot be read: image 4 of .*insects: "):
         load(place)
-    with pytest.warns(UserWarning, match="1 images cannot be read"):
+    with pytest.warns(UserWarning, match="1 image cannot be read"):
         found = load(place, damaged="skip")
     assert len(found.train.labels) + len(found.test.labels) == 8
 

@@ -188,7 +188,9 @@ WRONG = {
     "one.npy is not an .npz file": lone_array,
     "it holds images, label$": lambda tmp_path: written(tmp_path, images=IMAGES, label=LABELS),
     "has images and x: which are the images": pair(x=IMAGES),
-    "without pickle: Object arrays": pair(labels=LABELS.astype(object)),
+    "without pickle: labels.npy holds Python objects; save texts as array.astype.str.": pair(
+        labels=LABELS.astype(object)
+    ),
     "images must be uint8 or floating-point, got int64": pair(IMAGES.astype(np.int64)),
     "images must be uint8 or floating-point, got complex128": pair(np.ones((12, 3), complex)),
     r"are channels first\? transpose to \(0, 2, 3, 1\)": pair(IMAGES.transpose(0, 3, 1, 2)),

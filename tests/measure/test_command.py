@@ -19,6 +19,7 @@ from hcl_jax.measure import main, passes
 from hcl_jax.measure.command import _natural
 from hcl_jax.measure.findings import METRICS
 from hcl_jax.measure.objective import Asked, batches_of, loss_findings
+from hcl_jax.measure.pictures import epochs_of
 from hcl_jax.measure.text import short_names
 
 CLASSES, DIM = 5, 6
@@ -194,6 +195,19 @@ def test_epochs_are_in_the_order_of_their_numbers():
     names = ["run2/epoch10.npy", "run2/epoch9.npy", "run10/epoch1.npy", "run2/epoch.npy"]
     found = sorted(map(Path, names), key=_natural)
     assert [str(path) for path in found] == [names[1], names[0], names[3], names[2]]
+
+
+def test_the_axis_of_epochs_has_the_numbers_that_tell_files_apart():
+    numbers = {
+        ("e1-5.npy", "e2-5.npy", "e10-5.npy"): [1, 2, 10],
+        ("7", "8"): [7, 8],
+        ("a1.npy", "b2.npy"): None,
+        ("a1-2.npy", "a2-1.npy"): None,
+        ("a1.npy", "a01.npy", "a2.npy"): None,
+        ("1-z.npy", "1-z.npy"): None,
+    }
+    for names, expected in numbers.items():
+        assert epochs_of(names) == expected
 
 
 def test_batches_are_balanced_and_share_no_row():

@@ -155,6 +155,7 @@ REFUSED = {
     "no Parquet file": ("parquet", lambda p: p.write_bytes(b"junk")),
     "no safetensors file": ("safetensors", lambda p: p.write_bytes(b"junk" * 9)),
     "has no first line": ("csv", lambda p: p.write_text("")),
+    "columns of .csv are separated by commas": ("csv", lambda p: p.write_text("z0;z1\n0.5;1.5\n")),
     "has no rows": ("csv", lambda p: p.write_text("z0,z1,y\n")),
     "Expected 3 columns, got 2": ("csv", lambda p: p.write_text("z0,z1,y\n0.5,1.5,a\n0.5,b\n")),
     "rows without a value": ("csv", lambda p: p.write_text("z0,z1,y\n0.5,1.5,\n0.5,0.5,1\n")),
@@ -175,8 +176,12 @@ REFUSED = {
     ),
     "no vector of labels": ("npz", saved(z=ROWS)),
     "one label for each of the 40": ("npz", saved(z=ROWS, y=LABELS[:39])),
-    "1 different labels": ("npz", saved(z=ROWS, y=LABELS * 0)),
-    "5000 different labels": ("npz", saved(z=np.ones((5000, 2)), y=np.arange(5000))),
+    "labels, since classes are compared, got 1": ("npz", saved(z=ROWS, y=LABELS * 0)),
+    "labels, since classes are compared, got 5000": (
+        "npz",
+        saved(z=np.ones((5000, 2)), y=np.arange(5000)),
+    ),
+    "that is not empty, or several": ("npz", saved(z=np.zeros((0, 5)), y=LABELS[:0])),
     "whole numbers or texts, got fractions": ("npz", saved(z=ROWS, y=LABELS + 0.5)),
     "must be numbers or texts, got dtype complex": ("npz", saved(z=ROWS, y=LABELS + 1j)),
 }
@@ -207,6 +212,12 @@ def test_lists_of_different_lengths_are_refused(tmp_path):
     parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(InputError, match="differ in length"):
         list(open_source(tmp_path / "a.parquet", None, Keys()).rows.blocks())
+
+
+def test_a_column_without_a_name_is_said_to_be_left_out(tmp_path):
+    (tmp_path / "a.csv").write_text(",0,1,y\n0,0.5,1.5,a\n1,2.5,0.5,b\n")
+    source = open_source(tmp_path / "a.csv", None, Keys())
+    assert source.notes[1] == "not used: a column without a name"
 
 
 def test_whole_numbers_at_the_beginning_of_a_csv_file_do_not_decide(tmp_path):

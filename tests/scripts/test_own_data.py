@@ -168,9 +168,15 @@ REFUSED = {
         "--image-size",
         "9",
     ],
-    "damaged is for data of folder:, hf:, tfds:, not for grouped": ["--damaged", "skip"],
-    "test_fraction is for data of one's own, not for grouped": ["--test-fraction", "0.5"],
-    "imbalance must be at least 1 and finite, got 0.5": ["--imbalance", "0.5"],
+    "damaged is for data of folder:, hf:, tfds:, not for grouped": [
+        *("--data", "grouped", "--damaged", "skip")
+    ],
+    "test_fraction is for data of one's own, not for grouped": [
+        *("--data", "grouped", "--test-fraction", "0.5")
+    ],
+    "imbalance must be at least 1 and finite, got 0.5": [
+        *("--data", "grouped", "--imbalance", "0.5")
+    ],
     "so that the imbalance must be at most": ["--data", "npz:own.npz", "--imbalance", "1e30"],
     "does not say which FILE": ["--data", "npz:"],
     "needs dim of at least 2": [
@@ -184,7 +190,13 @@ REFUSED = {
         *("--data", "folder:pictures", "--evaluate-on", "val")
     ],
     "holds no test_images; it holds x, y": ["--data", "npz:own.npz", "--evaluate-on", "test"],
-    "evaluate_on is for data of one's own, not for grouped": ["--evaluate-on", "val"],
+    "evaluate_on is for data of one's own, not for grouped": [
+        *("--data", "grouped", "--evaluate-on", "val")
+    ],
+    "the method hscl5 needs --data, such as --data folder:flowers": ["--epochs", "1"],
+    "; the folder that is there is folder:pictures": ["--data", "pictures"],
+    "; the file that is there is npz:own.npz": ["--data", "own.npz"],
+    "own.npz is no folder": ["--data", "folder:own.npz"],
     "is none of grouped": ["--data", "zip:own.npz"],
     "there is no file": ["--data", "npz:none.npz"],
     "there is no folder": ["--data", "folder:none"],

@@ -20,10 +20,11 @@ from hcl_jax.geometry import simplex_etf
 from hcl_jax.psi import infonce
 from scripts import report
 from scripts.experiments.experiment import Experiment
+from scripts.experiments.own_data import OwnData
 from scripts.run_report import charts, grams
 from scripts.run_report.page import _page
 from scripts.run_report.predictions import predict
-from scripts.run_report.reading import FinishedRun, read_runs
+from scripts.run_report.reading import FinishedRun, _same_data, read_runs
 from scripts.runs.loop import run
 
 SHORT = Experiment(data="triangle", objective="HSCL", epochs=2, evaluations=2, seeds=(0, 1))
@@ -172,6 +173,37 @@ def test_what_does_not_go_together_is_refused(trained, tmp_path, capsys):
     ):
         assert report.main([*map(str, arguments), *out]) == status
         assert message in capsys.readouterr().err
+
+
+def on(digest, *, classes=("cat", "dog"), **options):
+    """A run on data of one's own."""
+    found = OwnData((9, 9, 3), len(classes), classes, 40, (0.5,) * 3, (0.2,) * 3, digest)
+    return Experiment(**{"data": "folder:/pets", "own": found} | options)
+
+
+def test_data_of_ones_own_are_told_apart_by_content():
+    first = on("abc")
+    assert _same_data(first, on("abc", beta=2.0))
+    assert _same_data(first, on("abc", data="folder:/moved"))
+    assert _same_data(first, on("def", image_size=64))
+    assert _same_data(first, on("def", damaged="skip"))
+    assert not _same_data(first, on("def"))
+    assert not _same_data(first, on("def", data="folder:/other", image_size=64))
+    assert not _same_data(first, on("def", classes=("cat", "dog", "owl"), image_size=64))
+    assert not _same_data(first, Experiment(data="digits"))
+
+
+def test_class_means_have_the_names_of_classes_where_they_are_known():
+    run = invented(3, 2)
+    assert {row["label"][2] for row in _points(charts.class_means(run)[0])} == {2}
+    named = run._replace(experiment=on("abc", classes=("cat", "dog", "owl"), epochs=200))
+    labels = [row["label"] for row in _points(charts.class_means(named)[0])]
+    assert labels == [["cat", "dog", "owl"]] * 3
+
+
+def _points(spec):
+    """The rows of a chart that have labels."""
+    return [row for rows in spec["datasets"].values() for row in rows if "label" in row]
 
 
 def test_a_run_without_its_class_means_has_the_rest(trained, tmp_path):

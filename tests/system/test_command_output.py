@@ -5,10 +5,12 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
+from hcl_jax import BatchWarning
 from hcl_jax.measure import command
 from hcl_jax.system.command_line import READER_GONE, run_command
 from scripts import train
@@ -63,6 +65,19 @@ def test_an_output_that_cannot_be_written_is_one_line(capfd):
     ):
         run_command(lambda: print("lost") or 0)
     assert capfd.readouterr().err == "error: cannot write the output: No space left on device\n"
+
+
+def test_a_warning_for_users_is_a_line_without_its_place(capfd):
+    def main():
+        for kind in (UserWarning, BatchWarning, DeprecationWarning):
+            sys.stdout.write(warnings.formatwarning("left out", kind, "code.py", 3, "f()"))
+        return 0
+
+    of_python = warnings.formatwarning
+    assert run_command(main) == 0
+    assert warnings.formatwarning is of_python
+    line = "warning: left out\n"
+    assert capfd.readouterr().out == f"{line}{line}code.py:3: DeprecationWarning: left out\n  f()\n"
 
 
 def test_every_command_is_run_so():

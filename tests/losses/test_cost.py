@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import pytest
 
 from hcl_jax import hscl, with_statistics
+from hcl_jax.losses._blockwise import one_tile
 from hcl_jax.losses._blockwise.positives import band_block
+from hcl_jax.losses._blockwise.runs import AT_ONCE
 from hcl_jax.losses._blockwise.tiles import tile_length
 
 DIM = 128
@@ -24,6 +26,8 @@ these take about 70.
 
 FLOATS = 30
 """Numbers of 32 bits that may be read or written for a pair: about 28 in loops that XLA fuses."""
+
+ONE_TILE = one_tile.ONE_TILE
 
 SHAPES = ((2, jnp.float32), (1, jnp.int32))
 """Dimensions and types of embeddings and labels."""
@@ -83,8 +87,43 @@ def test_tiles():
     assert within(least, cost(rows), most)
 
 
-@pytest.mark.parametrize("options", [{"normalize": "unit_sphere"}, {"loss": with_statistics(hscl)}])
-def test_more_work_is_seen(options):
+def of_one_tile():
+    """What all similarities at once may cost, and a step of each run.
+
+    S, shared by both passes, and (G + G^T) Z; S once more in a loop that is there for sums out of
+    range. Two exponentials of a pair in each pass, and in that loop. Runs: exponential, logarithm
+    and slopes.
+    """
+    pairs, run = ONE_TILE**2, ONE_TILE * AT_ONCE
+    return allowed(
+        ONE_TILE,
+        pairs + run,
+        products=3 * pairs,
+        transcendentals=6 * pairs + 4 * run,
+        arrays=10,
+    )
+
+
+@pytest.fixture
+def as_users_have_it(monkeypatch):
+    """One tile, which the tests of this folder do without."""
+    monkeypatch.setattr(one_tile, "ONE_TILE", ONE_TILE)
+
+
+def test_one_tile(as_users_have_it):
+    least, most = of_one_tile()
+    assert within(least, cost(ONE_TILE), most)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [
+        (128, {"normalize": "unit_sphere"}),
+        (128, {"loss": with_statistics(hscl)}),
+        (ONE_TILE, {"loss": with_statistics(hscl)}),
+    ],
+)
+def test_more_work_is_seen(rows, options, as_users_have_it):
     """The control: what is asked for is above the allowance."""
-    least, most = MATRICES
-    assert not within(least, cost(128, **options), most)
+    least, most = MATRICES if rows == 128 else of_one_tile()
+    assert not within(least, cost(rows, **options), most)

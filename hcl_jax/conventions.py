@@ -176,6 +176,7 @@ def batch_losses(
         >>> losses.positives.tolist()
         [1, 1, 1, 1]
     """
+    check_embeddings("embeddings", embeddings)
     psi, hardening = psi_and_hardening(
         objective.psi, objective.hardening, embeddings, conventions.num_negatives
     )
@@ -185,7 +186,6 @@ def batch_losses(
         raise NotImplementedError(
             "the samples estimator has no statistics; the weights estimator (no num_negatives) has"
         )
-    check_embeddings("embeddings", embeddings)
     _check_numbers(rows, length=embeddings.shape[0])
     stored = None
     if bank is not None:

@@ -116,11 +116,11 @@ def contrastive_loss(
         >>> contrastive_loss(embeddings, everyone).total.round(6).tolist()
         [0.12692800164222717, 0.12692800164222717, 0.12692800164222717, 0.12692800164222717]
     """
+    check_rows(anchors, pairs, candidates)
     psi, hardening = psi_and_hardening(psi, hardening, anchors)
     check_weights_estimator(psi, hardening, implementation)
     check_precision(precision)
     check_choice("statistics", statistics, (False, True))
-    check_rows(anchors, pairs, candidates)
     return weights_estimator(
         anchors,
         pairs,

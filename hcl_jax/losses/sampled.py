@@ -79,10 +79,10 @@ def sampled_contrastive_loss(
         >>> losses.total.round(4).tolist()
         [0.12690000236034393, 0.12690000236034393, 0.12690000236034393, 0.12690000236034393]
     """
+    check_rows(anchors, pairs, candidates)
     psi, hardening = psi_and_hardening(psi, hardening, anchors, num_negatives)
     check_samples_estimator(hardening, key)
     check_precision(precision)
-    check_rows(anchors, pairs, candidates)
     return samples_estimator(
         key,
         anchors,

@@ -82,11 +82,11 @@ def sharded_contrastive_loss(
         >>> totals.round(4).tolist()
         [[0.12690000236034393, 0.12690000236034393], [0.12690000236034393, 0.12690000236034393]]
     """
+    check_shard(embeddings, pairs, bank)
     psi, hardening = psi_and_hardening(psi, hardening, embeddings)
     check_sharded_weights_estimator(psi, hardening, exchange)
     check_precision(precision)
     check_choice("statistics", statistics, (False, True))
-    check_shard(embeddings, pairs, bank)
     return sharded_weights_estimator(
         embeddings,
         pairs,

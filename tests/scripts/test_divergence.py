@@ -124,8 +124,8 @@ def test_embeddings_that_are_not_finite_are_not_measured(tmp_path, monkeypatch):
 
     def spoiled(self, states, images):
         calls.append(None)
-        found = embed(self, states, images)
-        return found.at[1, 5].set(jnp.nan) if len(calls) > 2 else found
+        features, found = embed(self, states, images)
+        return features, found.at[1, 5].set(jnp.nan) if len(calls) > 2 else found
 
     monkeypatch.setattr(runner.SingleDevice, "embed", spoiled)
     with pytest.raises(NonFiniteError, match=r"an embedding is not finite at step 2 .* seed 1"):

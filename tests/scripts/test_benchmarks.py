@@ -28,7 +28,6 @@ RESULTS = {
     "losses-h100-float32": benchmark_losses,
     "losses-h100-bfloat16": benchmark_losses,
     "training": benchmark_training,
-    "training-xeon": benchmark_training,
     "views": benchmark_views,
 }
 

@@ -8,9 +8,9 @@ from scripts.experiments.paper import METHODS, paper_values
 from scripts.runs import markdown
 
 REPORTED = {f"{data}-*": "all" for data in SMALL_SETS if data != "grouped100"} | {
-    f"{data}-{method}": method
+    f"{data}-{method.word}": "`METHOD`"
     for data in ("fashion_mnist", "grouped100")
-    for method in ("scl", "hscl5", "ucl", "hucl5")
+    for method in METHODS
 }
 """Patterns of names whose runs are in docs/results.md and docs/training.md, and a word for them."""
 
@@ -29,7 +29,9 @@ def overview() -> str:
     rows = []
     for data, experiments in names.items():
         forms = dict.fromkeys(_without_method(rest) for rest in experiments)
-        run = [word for pattern, word in REPORTED.items() if pattern.partition("-")[0] == data]
+        run = dict.fromkeys(
+            word for pattern, word in REPORTED.items() if pattern.partition("-")[0] == data
+        )
         rows.append([f"`{data}-`", ", ".join(f"`{form}`" for form in forms), ", ".join(run)])
     return "\n".join(markdown.table(["data", "experiments", "run here"], rows))
 

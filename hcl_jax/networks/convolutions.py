@@ -37,7 +37,12 @@ from jax.custom_batching import sequential_vmap
 from jaxtyping import DTypeLike
 
 from hcl_jax.networks import winograd
-from hcl_jax.networks.few_channels import AXES, strided_maps_gradient, sum_of_shifts
+from hcl_jax.networks.few_channels import (
+    AXES,
+    first_kernel_gradient,
+    strided_maps_gradient,
+    sum_of_shifts,
+)
 from hcl_jax.networks.kernel_gradients import (
     Kernel,
     Maps,
@@ -71,7 +76,7 @@ FEW_TERMS, FEW_OUTPUTS = 27, 32
 27 are those of a 3 x 3 kernel on images of three channels.
 """
 
-FEW_CHANNELS = 8
+FEW_CHANNELS = 16
 """Channels before up to which a strided convolution has its gradient for all residues at once."""
 
 
@@ -219,7 +224,9 @@ def _backward_on_cpu(
     maps: Maps, kernel: Kernel, out: Out, *, stride: int, padding: Padding
 ) -> tuple[Maps, Kernel]:
     options = {"stride": stride, "padding": padding}
-    if _is_for_winograd(maps, kernel, stride, padding, 2 * MANY_CHANNELS):
+    if stride == 1 and _is_few_terms(maps, kernel) and out.size > 0:
+        by_kernel = first_kernel_gradient(maps, out, size=kernel.shape[:2], padding=padding)
+    elif _is_for_winograd(maps, kernel, stride, padding, 2 * MANY_CHANNELS):
         by_kernel = winograd.kernel_gradient(maps, out, padding=padding)
     else:
         by_kernel = kernel_gradient(maps, out, size=kernel.shape[:2], **options)

@@ -14,6 +14,11 @@ reaches it depends on the residue of y + p modulo s, where p are the zeros befor
 
 and the same across. So it is a convolution of stride one whose outputs are all s^2 residues beside
 each other: as many times the channels, and dL/dout is not spread among zeros.
+
+The gradient of the first layer with respect to the kernel is a product of matrices, pixels of the
+outputs times what they see, with as few columns as channels. So b neighbouring pixels of a row
+share a row of the product. It has b times the columns, half a row of pixels sees little more than
+one pixel does, and the entries of the kernel are sums over the b places of a pixel.
 """
 
 import itertools
@@ -24,6 +29,9 @@ from jax import lax
 from hcl_jax.networks.kernel_gradients import Kernel, Maps, Out, Padding
 
 AXES = ("NHWC", "HWIO", "NHWC")
+
+COLUMNS = 64
+"""Columns of a product up to which neighbouring pixels share a row of it."""
 
 
 def sum_of_shifts(maps: Maps, kernel: Kernel, *, padding: Padding) -> Out:
@@ -37,6 +45,27 @@ def sum_of_shifts(maps: Maps, kernel: Kernel, *, padding: Padding) -> Out:
         for y, x, channel in itertools.product(*map(range, kernel.shape[:3]))
     ]
     return sum(terms[1:], start=terms[0])
+
+
+def first_kernel_gradient(
+    maps: Maps, out: Out, *, size: tuple[int, ...], padding: Padding
+) -> Kernel:
+    """The cotangent of the kernel of `sum_of_shifts`, from maps and that of the outputs."""
+    (height, width), (down, across, after) = size, out.shape[1:]
+    together = max(b for b in range(1, across + 1) if across % b == 0 and b * after <= COLUMNS)
+    seen = width + together - 1
+    padded = jnp.pad(maps, ((0, 0), *padding, (0, 0))).transpose(3, 0, 1, 2)
+    last = across - together + 1
+    rows = [
+        padded[:, :, y : y + down, x : x + last : together].reshape(len(padded), -1)
+        for y, x in itertools.product(range(height), range(seen))
+    ]
+    product = jnp.concatenate(rows) @ out.reshape(-1, together * after)
+    product = product.reshape(height, seen, -1, together, after)
+    return sum(
+        (product[:, b : b + width, :, b] for b in range(1, together)),
+        start=product[:, :width, :, 0],
+    )
 
 
 def strided_maps_gradient(

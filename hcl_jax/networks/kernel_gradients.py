@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from hcl_jax.padding import pad_rows, varying_like
 from hcl_jax.padding import padding as lacking
@@ -68,19 +68,26 @@ def sum_over_groups(
     if count == 1:
         return of_group(maps, out)
     groups = in_groups(maps, count), in_groups(out, count)
-    shape = jax.eval_shape(of_group, *(part[0] for part in groups)).shape
+    shape = jax.eval_shape(of_group, *(group(0) for group in groups)).shape
     summed, _ = lax.scan(
-        lambda total, group: (total + of_group(*group), None),
-        varying_like(jnp.zeros(shape, wide_dtype(maps)), groups),
-        groups,
+        lambda total, number: (total + of_group(*(group(number) for group in groups)), None),
+        varying_like(jnp.zeros(shape, wide_dtype(maps)), (maps, out)),
+        jnp.arange(count),
     )
     return summed
 
 
-def in_groups(images: Float[Array, "n *maps"], count: int) -> Float[Array, "count group *maps"]:
-    """Images in ``count`` groups, the last filled with zeros."""
+def in_groups(
+    images: Float[Array, "n *maps"], count: int
+) -> Callable[[Int[ArrayLike, ""]], Float[Array, "group *maps"]]:
+    """The images of each of ``count`` groups, by its number; the last is filled with zeros.
+
+    The groups are cut out of the images as they are. If they had an axis of their own, XLA would
+    compute the images twice where another part of the program uses them without it.
+    """
     whole = pad_rows(images, lacking(len(images), count))
-    return whole.reshape(count, -1, *images.shape[1:])
+    size = len(whole) // count
+    return lambda number: lax.dynamic_slice_in_dim(whole, number * size, size)
 
 
 def windows(

@@ -59,7 +59,8 @@ def winograd(maps: Maps, kernel: Kernel, *, padding: Padding, turned: bool = Fal
     count = _groups(maps, padding)
     if count == 1:
         return of_group(maps)
-    out = lax.map(of_group, in_groups(maps, count))
+    group = in_groups(maps, count)
+    out = lax.map(lambda number: of_group(group(number)), jnp.arange(count))
     return out.reshape(-1, *out.shape[2:])[: len(maps)]
 
 

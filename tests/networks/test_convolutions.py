@@ -137,6 +137,30 @@ def test_few_channels_have_no_convolution_of_one_to_eight_and_none_of_zeros_betw
     assert strided == [("1, 1", "3x4x4x16"), ("1, 1", "3x5x5x32")]
 
 
+def test_pixels_share_a_row_of_the_first_kernel_gradient():
+    """Seven of 28 pixels with eight channels are 56 columns; they see nine pixels of three rows."""
+    maps, kernel = jnp.ones((3, 28, 28, 1)), jnp.ones((3, 3, 1, 8))
+
+    def loss(kernel):
+        return jnp.sum(jnp.sin(convolve(maps, kernel, 1, ((1, 1), (1, 1)))))
+
+    text = jax.jit(jax.grad(loss)).lower(kernel).as_text()
+    products = re.findall(r"dot_general.*?\(tensor<(\S+)xf32>, tensor<(\S+)xf32>\)", text)
+    assert products == [("27x336", "336x56")]
+
+
+def test_maps_are_computed_once_for_the_outputs_and_for_the_groups_of_a_gradient():
+    """Groups with an axis of their own would be another array, and the sine be taken twice."""
+    maps, kernel = jnp.ones((64, 16, 16, 16)), jnp.ones((3, 3, 16, 64))
+
+    def loss(kernel, maps):
+        return jnp.sum(jnp.square(convolve(jnp.sin(maps), kernel, 1, ((1, 1), (1, 1)))))
+
+    program = jax.jit(jax.grad(loss)).lower(kernel, maps).compile()
+    assert " while(" in program.as_text()
+    assert program.cost_analysis()["transcendentals"] == maps.size
+
+
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("shared", ["maps", "kernel", None])
 def test_copies_are_computed_as_one_by_one(size, shared):

@@ -1,8 +1,8 @@
 """Convolutions between few channels on CPUs, where XLA's leave most of a vector register idle.
 
 XLA's convolution of float32 keeps the channels of an output in the lanes of a register, and takes
-as long for eight channels as for 64. Two of those that a network of few channels needs are written
-otherwise.
+as long for eight channels as for 64. Three of those that a network of few channels needs are
+written otherwise.
 
 The first layer sees one to three channels. Its outputs are a sum of few terms, a shift of the image
 times an entry of the kernel, and one pass over the outputs adds them all.
@@ -15,10 +15,10 @@ reaches it depends on the residue of y + p modulo s, where p are the zeros befor
 and the same across. So it is a convolution of stride one whose outputs are all s^2 residues beside
 each other: as many times the channels, and dL/dout is not spread among zeros.
 
-The gradient of the first layer with respect to the kernel is a product of matrices, pixels of the
-outputs times what they see, with as few columns as channels. So b neighbouring pixels of a row
-share a row of the product. It has b times the columns, half a row of pixels sees little more than
-one pixel does, and the entries of the kernel are sums over the b places of a pixel.
+The gradient of the first layer with respect to the kernel is a product of matrices, what the pixels
+of the outputs see times the pixels, with as few columns as channels. So b neighbouring pixels share
+a row: there are b times the columns, and of a kernel of width w they see b + w - 1 pixels of each
+row instead of b w. An entry of the kernel is a sum over the b places of a pixel.
 """
 
 import itertools

@@ -42,7 +42,7 @@ def geometry_rows(
     for method, rows in runs:
         names = ("zero_sum", "unit_norm", "equal_inner_product", "within_class")
         cells = [method, *(_spread([row[name] for row in rows], 3) for name in names)]
-        cells.append(f"{_spread([row['directions'] for row in rows], 0)} of {rows[0]['dim']}")
+        cells.append(_directions(rows))
         cells.append(_spread([row["top1"] for row in rows], 1, scale=100))
         if paper:
             theirs = paper.get(method, UNKNOWN)
@@ -67,7 +67,7 @@ def normalization_table(results: Iterable[Mapping[str, Any]]) -> str:
             cells += [
                 _spread([row["equal_inner_product"] for row in chosen], 3),
                 _spread([row["unit_norm"] for row in chosen], 3),
-                f"{_spread([row['directions'] for row in chosen], 0)} of {chosen[0]['dim']}",
+                _directions(chosen),
             ]
         lines.append(cells)
     return "\n".join(markdown.table(header, lines))
@@ -78,6 +78,12 @@ def _by_method(results: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[s
     for result in results:
         groups.setdefault(method_of(result), []).append(result)
     return groups
+
+
+def _directions(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Their number in words, with a decimal where seeds differ: 4 and 3 are not "4 ± 0"."""
+    found = [row["directions"] for row in rows]
+    return f"{_spread(found, 0 if len(set(found)) == 1 else 1)} of {rows[0]['dim']}"
 
 
 def _spread(values: Sequence[float | None], digits: int, *, scale: float = 1.0) -> str:

@@ -204,6 +204,16 @@ def test_tables_and_figures_take_null_for_a_number_that_was_not_finite(finished)
         figure.canvas.draw()
 
 
+@pytest.mark.parametrize(
+    ("seeds", "cell"), [((4,), "4"), ((4, 4), "4 ± 0"), ((4, 3, 4), "3.7 ± 0.5")]
+)
+def test_seeds_that_differ_in_directions_are_seen_to_differ(seeds, cell, finished):
+    _, (one, _) = finished
+    rows = [one | {"directions": directions} for directions in seeds]
+    for table in (tables.geometry_table(rows), tables.normalization_table(rows)):
+        assert f"| {cell} of {one['dim']} |" in table
+
+
 def test_a_torn_last_line_is_left_out_and_a_torn_middle_named(finished, tmp_path):
     path, (one, other) = tmp_path / "metrics.jsonl", finished[1]
     lines = [json.dumps(record) for record in (one, other)]

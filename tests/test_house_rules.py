@@ -40,7 +40,8 @@ LAYERS = {
         "measure",
     ),
     "hcl_jax.system": (
-        "atomic_files command_line counting json_files locking pages processes progress",
+        "counting",
+        "atomic_files command_line json_files locking pages processes progress",
         "preemption",
     ),
     "hcl_jax.geometry": (

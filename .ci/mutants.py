@@ -137,6 +137,7 @@ def main(count: int, file: str, tests: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder) / "checkout"
         shutil.copytree(ROOT, copied, ignore=shutil.ignore_patterns(".git", "__pycache__", "runs"))
+        tempfile.tempdir = folder  # what a fork leaves there when it is ended goes with the copy
         os.chdir(copied)
         sys.path.insert(0, str(copied))
         os.environ["PYTHONPATH"] = str(copied)

@@ -20,12 +20,12 @@ def damage(directory):
     return None
 
 
-def write(directory, step, text):
+def write(directory, step, text, **notes):
     """A checkpoint with a text for an array."""
     staging = directory.staging_path(step, 1)
     (staging / "arrays").mkdir(parents=True)
     (staging / "arrays" / "text").write_text(text)
-    directory.publish(staging, step, {"text": text}, {})
+    directory.publish(staging, step, {"text": text, **notes}, {})
 
 
 def texts(directory):
@@ -242,3 +242,16 @@ def test_a_checkpoint_that_was_sealed_without_its_content_is_not_whole(tmp_path,
     assert step is None
     assert reason in rejected.reason
     assert directory.steps_by_metric("top1", "max") == []
+
+
+def test_steps_are_ordered_by_finite_numbers_alone(tmp_path):
+    """Of equal ones the last is the best, whichever way is up."""
+    directory = CheckpointDirectory(tmp_path)
+    values = (0.25, -3, 0.0, "0.9", None, [1.0], 0.25, 10**400)
+    for step, value in enumerate(values):
+        write(directory, step, "text", top1=value)
+    write(directory, len(values), "text")
+    (directory.path_of(6) / "arrays" / "text").write_text("damaged, but for its notes")
+    assert directory.steps_by_metric("top1", "max") == [6, 0, 2, 1]
+    assert directory.steps_by_metric("top1", "min") == [1, 2, 6, 0]
+    assert directory.steps_by_metric("loss", "max") == []

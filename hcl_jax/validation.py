@@ -2,10 +2,12 @@
 
 Shapes and dtypes are always known and always checked. Values are checked only where they are
 concrete: inside `jax.jit`, `jax.grad` or `jax.vmap` an array is traced and its numbers do not
-exist yet, so there the value checks pass without a word.
+exist yet, so there the value checks pass without a word. Those of a number that has a range return
+it, and a traced one is NaN outside of it: what is computed with it then is NaN too.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,11 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def nan_unless(allowed: Callable[[Any], Any], value: Any) -> Any:
+    """A concrete value as it is; a traced one with NaN in the place of what is not allowed."""
+    return value if is_concrete(value) else jnp.where(allowed(value), value, jnp.nan)
+
+
 def check_finite(name: str, value: Any) -> None:
     """Raises unless `value` is of real numbers that are finite in JAX's floating point.
 
@@ -44,11 +51,11 @@ def check_finite(name: str, value: Any) -> None:
         )
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raises unless `value` is finite and positive in JAX's floating point, if concrete."""
+def check_positive(name: str, value: Any) -> Any:
+    """The value; raises unless it is finite and positive in JAX's floating point, if concrete."""
     check_finite(name, value)
     if not is_concrete(value):
-        return
+        return nan_unless(lambda x: (x > 0) & (x < jnp.inf), value)
     if not np.all(np.asarray(value) > 0):
         raise ValueError(f"{name} must be positive, got {_shown(value)}")
     limits = jnp.finfo(jax.dtypes.canonicalize_dtype(np.float64))
@@ -57,13 +64,15 @@ def check_positive(name: str, value: Any) -> None:
             f"{name} must be positive in {limits.dtype}, at least {limits.tiny:.2g}, "
             f"got {_shown(value)}"
         )
+    return value
 
 
-def check_non_negative(name: str, value: Any) -> None:
-    """Raises unless `value` is finite and not negative in JAX's floating point, if concrete."""
+def check_non_negative(name: str, value: Any) -> Any:
+    """The value; raises unless finite and not negative in JAX's floating point, if concrete."""
     check_finite(name, value)
     if is_concrete(value) and not np.all(np.asarray(value) >= 0):
         raise ValueError(f"{name} must not be negative, got {_shown(value)}")
+    return nan_unless(lambda x: (x >= 0) & (x < jnp.inf), value)
 
 
 def check_real(name: str, value: Any) -> None:
@@ -257,15 +266,15 @@ def check_labels(name: str, labels: Any, *, length: int, num_classes: int | None
         check_classes(name, labels, num_classes)
 
 
-def check_weights(weights: Any, *, length: int) -> None:
-    """Raises unless `weights` are floating point (length,), finite and non-negative if concrete."""
+def check_weights(weights: Any, *, length: int) -> Any:
+    """The weights, floating point (length,); raises if others, or concrete and not non-negative."""
     check_floating("weights", weights)
     if jnp.shape(weights) != (length,):
         raise ValueError(
             f"weights must have shape ({length},), one for each embedding, got shape "
             f"{jnp.shape(weights)}"
         )
-    check_non_negative("weights", weights)
+    return check_non_negative("weights", weights)
 
 
 def check_classes(name: str, labels: Any, num_classes: int) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import tyro
 
 from hcl_jax.system.command_line import Page, parsed, run_command, usage_error
+from hcl_jax.system.counting import counted
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import (
     METHODS_ALONE,
@@ -159,7 +160,7 @@ def summary(experiment: Experiment, result: Mapping[str, Any]) -> str:
     return (
         f"{experiment.method}, seed {result['seed']}: loss {_number(result['loss']):.4f}, "
         f"equal-ip {_number(result['equal_inner_product']):.4f}, "
-        f"{result['directions']} of {result['dim']} directions, "
+        f"{result['directions']} of {counted(result['dim'], 'direction')}, "
         f"top-1 {100 * _number(result['top1']):.1f} %{probes}"
     )
 

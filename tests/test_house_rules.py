@@ -40,6 +40,7 @@ LAYERS = {
         "measure",
     ),
     "hcl_jax.system": (
+        "counting",
         "atomic_files command_line json_files locking pages processes progress",
         "preemption",
     ),
@@ -98,7 +99,7 @@ LAYERS = {
     "hcl_jax.measure": (
         "extras",
         "arrays",
-        "tables",
+        "class_names tables",
         "choosing",
         "passes objective verdict",
         "findings",
@@ -161,9 +162,9 @@ LAYERS = {
         "catalogue",
     ),
     "scripts.runs": (
-        "evaluation exit_status kept_programs markdown provenance",
+        "exit_status kept_programs markdown provenance",
         "runtime run_files tables",
-        "progress figures run_directory listing",
+        "evaluation progress figures run_directory listing",
         "non_finite resuming runners",
         "loop",
         "side_by_side",

@@ -8,15 +8,15 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax import pairs as pairing
 from hcl_jax.collectives import Collectives, check_collectives
-from hcl_jax.conventions import Bank
 from hcl_jax.normalization import unit_ball, unit_sphere
-from hcl_jax.options import Options
+from hcl_jax.options import Bank, Options
 from hcl_jax.pair_rows import NO_CLASS, WAYS_OUT
 from hcl_jax.pairs import Rows
 from hcl_jax.validation import (
     check_array,
     check_choice,
     check_embeddings,
+    check_kind,
     check_labels,
     check_no_negative_labels,
     fits_int32,
@@ -47,8 +47,8 @@ def row_numbers(count: int, collectives: Collectives) -> Int[Array, " n"]:
 def bank_of(options: Options) -> Bank | None:
     """The bank that options give, which must be one."""
     bank = options.get("bank")
-    if bank is not None and not isinstance(bank, Bank):
-        raise TypeError(f"bank must be a hcl_jax.Bank, got a {type(bank).__name__}")
+    if bank is not None:
+        check_kind("bank", bank, Bank, "hcl_jax.Bank(embeddings, labels)")
     return bank
 
 

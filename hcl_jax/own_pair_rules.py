@@ -19,6 +19,7 @@ from hcl_jax.validation import (
     check_array,
     check_choice,
     check_function,
+    check_kind,
     fits_int32,
     is_concrete,
 )
@@ -84,11 +85,7 @@ class _Complement:
 
 def checked_rule(rule: Any, keys: Any) -> tuple[OwnRules, Any]:
     """The two functions and the keys as arrays of JAX; raises as `PairRule` says."""
-    if not isinstance(rule, PairRule):
-        raise TypeError(
-            "the pair rule must be a hcl_jax.PairRule of two functions, got a "
-            f"{type(rule).__name__}"
-        )
+    check_kind("the pair rule", rule, PairRule, "hcl_jax.PairRule(is_positive, is_negative)")
     check_choice("overlapping of the pair rule", rule.overlapping, (False, True))
     own = _checked_keys(keys)
     _check_comparison("is_positive", rule.is_positive, own)

@@ -20,6 +20,7 @@ from hcl_jax.validation import (
     check_integer,
     check_interval,
     check_key,
+    check_kind,
     is_concrete,
 )
 
@@ -251,8 +252,7 @@ def horizontal_flip(probability: float = 0.5) -> Augmentation:
 
 def _check_box(box: Any, height: int, width: int) -> None:
     """Raises unless it is a `Box` of integers, inside the image where they are concrete."""
-    if not isinstance(box, Box):
-        raise TypeError(f"box must be a Box, such as random_box draws, got a {type(box).__name__}")
+    check_kind("box", box, Box, "random_box(key, height, width)")
     for name, side in box._asdict().items():
         check_integer(f"{name} of the box", side)
     if not all(map(is_concrete, box)):

@@ -29,6 +29,7 @@ from hcl_jax.validation import (
     check_function,
     check_integers,
     check_key,
+    check_kind,
     check_no_negative_labels,
     fits_int32,
 )
@@ -147,8 +148,7 @@ def _checked_split(images: Any, labels: Any, target: Target, program: Program) -
     if not isinstance(target, (Objective, ClassTargets)):
         kinds = "an Objective, as of traced_objective, or ClassTargets"
         raise TypeError(f"target must be {kinds}, got a {type(target).__name__}")
-    if not isinstance(program, Program):
-        raise TypeError(f"program must be a Program, got a {type(program).__name__}")
+    check_kind("program", program, Program, "Program(model, optimizer, batch_size=256)")
     _check_images(images)
     size = len(images)
     needed = (

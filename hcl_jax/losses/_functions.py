@@ -92,9 +92,7 @@ def _as_pytree(
     if not _is_plain(function):
         return Partial(check, function)
     checked = Partial(check, Partial(function))
-    given = getattr(embeddings, "dtype", jnp.float32)
-    floating = jnp.issubdtype(given, jnp.floating)
-    dtype = wide_dtype(given) if floating else jnp.float32  # others are yet to be refused
+    dtype = wide_dtype(embeddings)
     shapes = [() if draws is None else (draws,), *[()] * count]
     examples = tuple(varying_like(jnp.zeros(shape, dtype), embeddings) for shape in shapes)
     closed = jax.make_jaxpr(checked)(*examples)

@@ -191,10 +191,10 @@ def sharded_sampled_contrastive_loss(
         >>> totals.round(4).tolist()
         [[0.12690000236034393, 0.12690000236034393], [0.12690000236034393, 0.12690000236034393]]
     """
+    check_shard(embeddings, pairs, bank)
     psi, hardening = psi_and_hardening(psi, hardening, embeddings, num_negatives)
     check_samples_estimator(hardening, key)
     check_precision(precision)
-    check_shard(embeddings, pairs, bank)
     return sharded_samples_estimator(
         key,
         embeddings,

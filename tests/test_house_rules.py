@@ -41,8 +41,8 @@ LAYERS = {
     ),
     "hcl_jax.validation": ("concrete wording", "arrays options", "numbers", "batches"),
     "hcl_jax.system": (
-        "atomic_files command_line json_files locking pages processes progress",
-        "preemption",
+        "atomic_files command_output help_screen json_files locking pages processes progress",
+        "command_line preemption",
     ),
     "hcl_jax.geometry": (
         "_checks _pseudo_inverse _gram_programme",
@@ -174,7 +174,7 @@ LAYERS = {
         "hlo_text",
         "contenders convolution_shapes results targets host_work machine_load training_cases",
         "resnets_torch small_networks_torch",
-        "losses_jax losses_torch training_jax training_report tpu_compilation",
+        "losses_jax losses_report losses_torch training_jax training_report tpu_compilation",
         "training_torch",
     ),
     "scripts.data_preparation": ("tfds_builders whole_folders", "idx_copies unpacking"),

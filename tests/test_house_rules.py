@@ -111,6 +111,7 @@ LAYERS = {
     "hcl_jax.training": (
         "program targets microbatches",
         "states batch_loss embedding",
+        "batch_order",
         "updates",
         "runner non_finite",
         "epochs",

@@ -94,6 +94,47 @@ def test_a_shard_against_the_batch_is_rows_of_the_whole(make):
         np.testing.assert_array_equal(found, expected[2:4])
 
 
+@pytest.mark.parametrize("ignored_negatives", [False, True])
+def test_who_takes_part(ignored_negatives):
+    """A row without a label is no anchor; one without a group is an anchor of negatives only."""
+    # Row 2 has no label, row 4 no group.
+    rows = pairs.rows(jnp.array([0, 0, -1, 1, 1]), groups=jnp.zeros(5, int), ignore_label=-1)
+    rows = rows._replace(grouped=jnp.arange(5) != 4)
+    positives = [
+        [0, 1, 0, 1, 0],
+        [1, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 0, 0, 0],
+    ]
+    seen = int(ignored_negatives)
+    other_classes = [
+        [0, 0, seen, 1, 1],
+        [0, 0, seen, 1, 1],
+        [0, 0, 0, 0, 0],
+        [1, 1, seen, 0, 0],
+        [1, 1, seen, 0, 0],
+    ]
+    everyone_else = [
+        [0, 1, seen, 1, 1],
+        [1, 0, seen, 1, 1],
+        [0, 0, 0, 0, 0],
+        [1, 1, seen, 0, 1],
+        [1, 1, seen, 1, 0],
+    ]
+    for make, negatives in [(pairs.supervised, other_classes), (pairs.unsupervised, everyone_else)]:
+        check(make(rows, ignored_negatives=ignored_negatives), positives, negatives)
+        of_two = make(rows, rows, same_batch=True, ignored_negatives=ignored_negatives)
+        check(of_two, positives, negatives)
+
+
+def test_rows_without_a_group_that_all_have_labels():
+    rows = pairs.rows(LABELS)._replace(grouped=jnp.arange(5) > 0)
+    no_first = np.array(OTHERS_OF_CLASS) * np.outer(np.arange(5) > 0, np.arange(5) > 0)
+    check(pairs.supervised(rows), no_first, OTHER_CLASSES)
+    check(pairs.unsupervised(rows), no_first, EVERYONE_ELSE)
+
+
 @pytest.mark.parametrize("self_positives", [False, True])
 def test_two_sets_with_the_same_ids(self_positives):
     """Row i of the second set is the other view of row i of the first, and a negative of it."""

@@ -167,7 +167,7 @@ class CheckpointDirectory:
     def set_aside(self, step: int) -> None:
         """Renames a damaged checkpoint, so that no reader tries it and the user can inspect it."""
         aside = self.path_of(step).with_suffix(".faulty")
-        if aside.exists() or aside.is_symlink():
+        if os.path.lexists(aside):
             remove(aside)
         self.path_of(step).rename(aside)
 

@@ -9,6 +9,7 @@ import pytest
 
 from hcl_jax.checkpoints import checksums
 from hcl_jax.checkpoints.directory import CheckpointDirectory
+from hcl_jax.checkpoints.tree_spec import ArraySpec
 
 
 def damage(directory):
@@ -20,12 +21,12 @@ def damage(directory):
     return None
 
 
-def write(directory, step, text):
+def write(directory, step, text, **notes):
     """A checkpoint with a text for an array."""
     staging = directory.staging_path(step, 1)
     (staging / "arrays").mkdir(parents=True)
     (staging / "arrays" / "text").write_text(text)
-    directory.publish(staging, step, {"text": text}, {})
+    directory.publish(staging, step, {"text": text, **notes}, {})
 
 
 def texts(directory):
@@ -183,6 +184,27 @@ def make_link(path):
     path.symlink_to(path.parent.parent / "elsewhere")
 
 
+def make_directory(path):
+    (path / "arrays").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("make", [make_file, make_fifo, make_link, make_directory])
+@pytest.mark.parametrize("elsewhere_is", [True, False])
+def test_what_is_set_aside_takes_the_place_of_what_was(tmp_path, make, elsewhere_is):
+    elsewhere = tmp_path / "elsewhere"
+    if elsewhere_is:
+        elsewhere.mkdir()
+    directory = CheckpointDirectory(tmp_path / "checkpoints")
+    directory.path.mkdir()
+    write(directory, 3, "three")
+    make(directory.path / "step_000000003.faulty")
+    directory.set_aside(3)
+    [aside] = directory.path.iterdir()
+    assert aside.name == "step_000000003.faulty"
+    assert (aside / "arrays" / "text").read_text() == "three"
+    assert elsewhere.is_dir() == elsewhere_is
+
+
 @pytest.mark.parametrize("make", [make_file, make_fifo, make_link])
 @pytest.mark.parametrize("suffix", ["1.saving", "removing", "replaced"])
 def test_leftovers_that_are_no_directories_are_removed(tmp_path, make, suffix):
@@ -242,3 +264,37 @@ def test_a_checkpoint_that_was_sealed_without_its_content_is_not_whole(tmp_path,
     assert step is None
     assert reason in rejected.reason
     assert directory.steps_by_metric("top1", "max") == []
+
+
+def test_steps_are_ordered_by_finite_numbers_alone(tmp_path):
+    """Of equal ones the last is the best, whichever way is up."""
+    directory = CheckpointDirectory(tmp_path)
+    values = (0.25, -3, 0.0, "0.9", None, [1.0], 0.25, 10**400)
+    for step, value in enumerate(values):
+        write(directory, step, "text", top1=value)
+    write(directory, len(values), "text")
+    (directory.path_of(6) / "arrays" / "text").write_text("damaged, but for its notes")
+    assert directory.steps_by_metric("top1", "max") == [6, 0, 2, 1]
+    assert directory.steps_by_metric("top1", "min") == [1, 2, 6, 0]
+    assert directory.steps_by_metric("loss", "max") == []
+
+
+@pytest.mark.parametrize(
+    ("shapes", "has_arrays", "whole"),
+    [
+        ({"a": [2], "b": [0, 3]}, True, True),
+        ({"a": [2], "b": [0, 3]}, False, False),
+        ({"b": [0, 3]}, False, True),
+        ({"a": []}, False, False),  # one number
+        ({}, False, True),
+    ],
+)
+def test_arrays_are_missing_where_there_are_numbers_alone(tmp_path, shapes, has_arrays, whole):
+    directory = CheckpointDirectory(tmp_path)
+    staging = directory.staging_path(3, 1)
+    staging.mkdir()
+    if has_arrays:
+        (staging / "arrays").mkdir()
+    specs = {name: ArraySpec("float32", tuple(shape)) for name, shape in shapes.items()}
+    directory.publish(staging, 3, {}, specs)
+    assert directory.first_whole([3])[0] == (3 if whole else None)

@@ -17,10 +17,18 @@ def test_the_same_share_of_every_class_is_held_out(share, held_out):
     assert np.bincount(LABELS[test]).tolist() == held_out
 
 
-def test_the_seed_decides_which():
-    splits = [stratified_split(LABELS, test_fraction=0.5, seed=seed)[1] for seed in (0, 0, 1)]
-    assert np.array_equal(splits[0], splits[1])
-    assert not np.array_equal(splits[0], splits[2])
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda **seed: stratified_split(LABELS, test_fraction=0.5, **seed)[1],
+        lambda **seed: long_tailed(LABELS, imbalance=2, **seed),
+    ],
+    ids=["stratified_split", "long_tailed"],
+)
+def test_the_seed_decides_which(choose):
+    default, same, other = choose(), choose(seed=0), choose(seed=1)
+    assert np.array_equal(default, same)
+    assert not np.array_equal(default, other)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +43,13 @@ def test_sizes_fall_as_published(profile, sizes):
     kept = long_tailed(labels, imbalance=10, profile=profile)
     assert np.bincount(labels[kept]).tolist() == sizes
     assert (np.diff(kept) > 0).all()
+
+
+@pytest.mark.parametrize(("classes", "whole"), [(2, 1), (3, 2), (6, 3), (7, 4)])
+def test_half_of_the_classes_rounded_up_keep_all_in_a_step(classes, whole):
+    labels = np.repeat(np.arange(classes), 20)
+    sizes = np.bincount(labels[long_tailed(labels, imbalance=4, profile="step")])
+    assert sizes.tolist() == [20] * whole + [5] * (classes - whole)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 100])

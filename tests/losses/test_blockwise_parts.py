@@ -169,6 +169,7 @@ def in_kernel(rows):
 def test_sums_over_negatives(form):
     rows = corner_rows(supervised=False)
     sums = negatives.drop_padding(form(rows), 53)
+    assert sums.squares is sums.moments is None  # for statistics, which are not asked for
     for found, wanted in zip(sums[:2], log_sums(rows), strict=True):
         np.testing.assert_allclose(found.log(), wanted, rtol=1e-5)
     count = count_negatives(rows.as_anchor, rows.as_candidate)
@@ -208,6 +209,18 @@ def test_bounds_of_the_exponents_follow_from_norms():
     for beta in (0.0, 5.0):
         infonce = tilted_infonce(hardening=hardening.exponential(beta))
         assert negatives.eta_is_constant(infonce, x, y) == (beta == 0)
+
+
+def test_eta_is_constant_where_it_is_known_to_be_and_positive():
+    x, y = jnp.ones((1, 1)), 2 * jnp.ones((1, 1))
+    for eta, constant in (
+        (hardening.threshold(-2.0), True),  # similarities lie in [-2, 2]
+        (hardening.threshold(-1.9), False),
+        (hardening.threshold(9.0), False),  # 0 everywhere
+        (hardening.Hardening(jnp.square), False),  # alike at both ends
+    ):
+        found = negatives.eta_is_constant(tilted_infonce(hardening=eta), x, y)
+        assert found == constant
 
 
 def test_sums_out_of_range_are_noticed():

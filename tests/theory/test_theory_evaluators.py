@@ -160,6 +160,16 @@ def test_precision_follows_the_digits():
     assert len(evaluate(model, digits=60)["HUCL"]) == 62
 
 
+def test_a_number_of_digits_has_its_ends():
+    model = neural_collapse(num_classes=2, psi=psi_kinds.Linear())  # SCL = -2
+    for digits in (1, 1000):
+        found = evaluate(model, digits=digits)["SCL"]
+        assert found == "-2." + "0" * max(digits - 1, 1)
+    for digits in (0, 1001):
+        with pytest.raises(ValueError, match=f"between 1 and 1000, got {digits}"):
+            evaluate(model, digits=digits)
+
+
 @pytest.mark.parametrize(
     "psi", [{"type": "infonce", "tau": "1/100"}, {"type": "logistic_sum", "a": 100}]
 )

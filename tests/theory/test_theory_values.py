@@ -1,5 +1,7 @@
 """Small values that are known in closed form, or were computed once by independent means."""
 
+import math
+from collections import defaultdict
 from fractions import Fraction
 from itertools import product
 from operator import add
@@ -17,6 +19,7 @@ from theory.exact.float64 import losses_float64
 from theory.exact.tuple_laws import (
     Outcome,
     independent,
+    mixture,
     plain_and_hard,
     psi_of,
     without_replacement,
@@ -29,7 +32,7 @@ from theory.free_features.minimisation import (
     population_loss,
 )
 from theory.free_features.trajectories import Run, train, whole_batch_loss
-from theory.model.eta_kinds import Exponential
+from theory.model.eta_kinds import Exponential, Threshold
 from theory.model.multisets import multisets, over_multisets
 from theory.model.psi_kinds import InfoNCE, Linear, TripletSum
 from theory.model.random_models import neural_collapse, own_points, uniform
@@ -112,6 +115,35 @@ def test_independent_tuples_have_the_losses_of_their_law():
     expected = expected_losses(dict.fromkeys(values, fmpq(1, 3)), [s], k=3, psi=psi, eta=eta)
     assert abs(plain - expected.plain[s]) < arb("1e-12")
     assert abs(hard - expected.hard[s]) < arb("1e-12")
+
+
+def test_mixtures_are_independent_given_the_part():
+    """Two parts, one of a single value; positives at s = 1/2 and the linear psi, mean t - s."""
+    parts = ((Fraction(1, 4), ((ONE, ONE),)), (Fraction(3, 4), ((HALF, -ONE), (HALF, ONE))))
+    found = mixture(parts, 2, s=HALF)
+    assert {s for *_, s, _ in found} == {fmpq(1, 2)}
+    law = defaultdict(fmpq)
+    for probability, ts, *_ in found:
+        law[tuple(map(int, ts))] += probability
+    sixteenth = fmpq(3, 16)
+    assert law == {
+        (1, 1): fmpq(1, 4) + sixteenth,
+        **dict.fromkeys([(-1, 1), (1, -1), (-1, -1)], sixteenth),
+    }
+    plain, hard = plain_and_hard(found, psi=Linear(), eta=Exponential(ONE))
+    assert abs(plain + arb(1) / 4) < arb("1e-12")
+    both, neither = 7 * math.exp(2), 3 * math.exp(-2)
+    assert float(hard) == pytest.approx((both - neither) / (both + 6 + neither) - 0.5, rel=1e-12)
+
+
+def test_eta_may_see_others_and_may_vanish():
+    """A fair coin that psi sees the other way round, and a threshold that nothing reaches."""
+    seen = [Outcome(fmpq(1, 2), (fmpq(t),), fmpq(0), (fmpq(-t),)) for t in (-1, 1)]
+    plain, hard = plain_and_hard(seen, psi=Linear(), eta=Exponential(ONE))
+    assert plain == 0
+    assert abs(hard + arb(1).tanh()) < arb("1e-12")
+    low = independent([fmpq(0), fmpq(1, 4)], 1, s=fmpq(0))
+    assert plain_and_hard(low, psi=Linear(), eta=Threshold(HALF)) == (arb("0.125"), arb("0.125"))
 
 
 def test_collapsed_loss_of_two_classes():

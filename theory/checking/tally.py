@@ -27,7 +27,7 @@ class Tally:
         >>> tally = Tally()
         >>> tally.at_least(arb(2), arb(1))
         <Verdict.PROVED: 'proved'>
-        >>> tally.observe(abs(0.1 + 0.2 - 0.3) < 1e-15)
+        >>> tally.observe_below(abs(0.1 + 0.2 - 0.3), 1e-15)
         <Verdict.AGREES: 'agrees'>
         >>> tally.measurement().least_slack
         1.0
@@ -59,6 +59,10 @@ class Tally:
     def observe(self, agrees: bool) -> Verdict:
         """Records whether floating-point numbers, or a statistical test, agree with the claim."""
         return self.record(Verdict.AGREES if agrees else Verdict.DISAGREES)
+
+    def observe_below(self, left: float | arb, right: float | arb) -> Verdict:
+        """Records whether ``left < right`` as observed: equality disagrees, and so does NaN."""
+        return self.observe(bool(left < right))
 
     def record(self, verdict: Verdict) -> Verdict:
         """Records a verdict that was reached elsewhere."""

@@ -29,7 +29,7 @@ def judged(scores: Sequence[float], *, seed: int, **details: float) -> Measureme
     """Two checks: no z beyond the limit, and a mean square that a right interval has."""
     tally, found = Tally(seed=seed), np.array(scores)
     largest, square = float(np.abs(found).max()), float(np.mean(found**2))
-    tally.observe(largest < Z_LIMIT)
+    tally.observe_below(largest, Z_LIMIT)
     if len(found) >= ENOUGH:
         tally.observe(MEAN_SQUARE[0] < square < MEAN_SQUARE[1])
     tally.models = len(found)

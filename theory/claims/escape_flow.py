@@ -137,7 +137,7 @@ def _compare_rates(effort: Effort, asked: Callable[[Case], Case]) -> Measurement
     with jax.enable_x64(True):
         for case in CASES[: effort.choose(3, 5, 7)]:
             found, expected = measured_rate(case), predicted_rate(asked(case))
-            tally.observe(abs(found / expected - 1) < TOLERANCE)
+            tally.observe_below(abs(found / expected - 1), TOLERANCE)
             tally.models += 1
             details[str(case)] = f"{found:.6f} measured, {expected:.6f} predicted"
     return tally.measurement(**details)

@@ -163,11 +163,11 @@ def times_of_escape(effort: Effort) -> Measurement:
             found = [escape(objective, step) for step in STEPS]
             for other, step in zip(found[1:], STEPS[1:], strict=True):
                 off = abs(other.time / found[0].time - 1)
-                tally.observe(off < step * other.fastest)
+                tally.observe_below(off, step * other.fastest)
             details[str(objective)] = ", ".join(f"{one.time:.0f}" for one in found)
             tally.models += 1
         for one, other in itertools.product(STEPS, STEPS):
-            tally.observe(escape(fast, one).time < escape(slow, other).time)
+            tally.observe_below(escape(fast, one).time, escape(slow, other).time)
     return tally.measurement(**details)
 
 
@@ -177,7 +177,7 @@ def steps_of_escape(effort: Effort) -> Measurement:
     for objective, step in itertools.product(SLOW_AND_FAST[0], STEPS[1:]):
         reference, found = escape(objective, STEPS[0]), escape(objective, step)
         off = abs(found.time / step / (reference.time / STEPS[0]) - 1)
-        tally.observe(off < step * found.fastest)
+        tally.observe_below(off, step * found.fastest)
         tally.models += 1
     return tally.measurement()
 

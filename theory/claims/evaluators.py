@@ -62,7 +62,7 @@ def _compare_evaluators(change: Change) -> Callable[[Effort], Measurement]:
             for name, value in found._asdict().items():
                 if value is not None:
                     error = abs(arb(value) - exact[name])
-                    tally.observe(bool(error < abs(exact[name]) * TOLERANCE + SMALLEST))
+                    tally.observe_below(error, abs(exact[name]) * TOLERANCE + SMALLEST)
                     largest = max(largest, float(error / (abs(exact[name]) + SMALLEST)))
             tally.models += 1
         return tally.measurement(largest_relative_difference=largest)

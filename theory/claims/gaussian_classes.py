@@ -72,7 +72,7 @@ def _against_bounds(
                 scores += _scores(found, float(bound(CLASSES, NEGATIVES, PSI)))
             tally.models += 1
         for score in scores:
-            tally.observe(score > -Z_LIMIT)
+            tally.observe_below(-score, Z_LIMIT)
         return tally.measurement(**{"least $z$": min(scores)}, anchors=ANCHORS, tuples=TUPLES)
 
     return measure

@@ -107,7 +107,7 @@ def _compare_shipped(effort: Effort, *, views_in_groups: bool) -> Measurement:
             pairs = losses_of(batch)
             exact = [float(mean([getattr(pair, name) for pair in pairs])) for name in Pair._fields]
         for found, expected in zip(_shipped(batch, views_in_groups), exact, strict=True):
-            tally.observe(abs(found - expected) < ROUNDING)
+            tally.observe_below(abs(found - expected), ROUNDING)
         tally.models += 1
     return tally.measurement()
 

@@ -139,11 +139,11 @@ def ends_of_training(effort: Effort) -> Measurement:
             path = adam_on_class_means(num_classes, beta, stop_gradient=stop_gradient)
             end = end_of_run(path, num_classes)
             if stop_gradient:
-                tally.observe(bool(path.etf_distances[-1] < AT_NC))
+                tally.observe_below(float(path.etf_distances[-1]), AT_NC)
             else:
-                tally.observe(float(path.losses[-1]) - least < AT_MINIMUM * (at_nc - least))
-                tally.observe(end.off_sphere < ON_SPHERE)
-                tally.observe(end.largest_gap > UNEQUAL * end.least_gap)
+                tally.observe_below(float(path.losses[-1]) - least, AT_MINIMUM * (at_nc - least))
+                tally.observe_below(end.off_sphere, ON_SPHERE)
+                tally.observe_below(UNEQUAL * end.least_gap, end.largest_gap)
             tally.models += 1
             gradient = "detached" if stop_gradient else "full gradient"
             name = rf"$C = {num_classes}$, $\beta = {beta:g}$, {gradient}"
@@ -156,7 +156,7 @@ def full_gradient_reaches_nc(effort: Effort) -> Measurement:
     tally = Tally(seed=SEED)
     for num_classes, beta in runs(effort):
         path = adam_on_class_means(num_classes, beta, stop_gradient=False)
-        tally.observe(bool(path.etf_distances[-1] < AT_NC))
+        tally.observe_below(float(path.etf_distances[-1]), AT_NC)
         tally.models += 1
     return tally.measurement()
 
@@ -210,8 +210,8 @@ def _compare_gaps(effort: Effort, *, extra_dims: int) -> Measurement:
         path = adam_on_class_means(num_classes, beta, stop_gradient=False, extra_dims=extra_dims)
         end, optimum = end_of_run(path, num_classes), geometry.hucl_optimum(num_classes, beta, 1.0)
         gaps = np.array([end.least_gap, end.largest_gap])
-        tally.observe(bool((np.abs(gaps - optimum.gap) < AT_FLOOR).all()))
-        tally.observe(end.off_sphere < ON_SPHERE)
+        tally.observe_below(float(np.abs(gaps - optimum.gap).max()), AT_FLOOR)
+        tally.observe_below(end.off_sphere, ON_SPHERE)
         tally.models += 1
         details[rf"$C = {num_classes}$, $\beta = {beta:g}$"] = _described(path, num_classes, beta)
     return tally.measurement(**details)

@@ -106,7 +106,7 @@ def _compare_batch(
             for hard in (False, True)
         ]
     for ball, value in zip((exact.scl, exact.hscl, exact.ucl, exact.hucl), found, strict=True):
-        tally.observe(bool(abs(arb(value) - ball) < abs(ball) * arb("1e-12")))
+        tally.observe_below(abs(arb(value) - ball), abs(ball) * arb("1e-12"))
     tally.models += 1
 
 

@@ -164,7 +164,7 @@ def _compare_shipped(effort: Effort, *, reference_conventions: bool) -> Measurem
             shipped = _hucl(jnp.array(features, dtype=float), reference_conventions)
         with ctx.workprec(BITS):
             exact = hucl_of_batch(features, 2, beta=Fraction(1), psi=InfoNCE())
-        tally.observe(abs(float(shipped) - float(exact)) < ROUNDING)
+        tally.observe_below(abs(float(shipped) - float(exact)), ROUNDING)
         details.setdefault("at NC", f"{float(shipped):.9f}, by definition {float(exact):.9f}")
         tally.models += 1
     return tally.measurement(**details)

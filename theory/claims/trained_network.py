@@ -150,7 +150,7 @@ def _compare(
 def long_tails_before(effort: Effort) -> Measurement:
     """Asks for a meeting at R = 3."""
     tally = Tally(seed=SEED)
-    tally.observe(rare_similarity(IMBALANCES[1], "pairs", 0) > MET)
+    tally.observe_below(MET, rare_similarity(IMBALANCES[1], "pairs", 0))
     tally.models += 1
     return tally.measurement()
 

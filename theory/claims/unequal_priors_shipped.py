@@ -109,7 +109,7 @@ def _compare(effort: Effort, average: Average) -> Measurement:
         found = minimised(imbalance, 0.0, effort, average=average)
         sizes = [float(imbalance)] * MAJORITY + [1.0] * MINORITY
         optimum = geometry.scl_optimum(sizes, 1.0, average="anchors")
-        tally.observe(abs(found.loss - optimum.loss) < CLOSE)
+        tally.observe_below(abs(found.loss - optimum.loss), CLOSE)
         tally.observe((found.similarity > TOGETHER) == (imbalance > threshold))
         details[f"SCL, $R = {imbalance}$"] = (
             f"similarity {found.similarity:.4f}, predicted {optimum.gram[-1, -2]:.4f}"
@@ -132,8 +132,8 @@ def _compare_at_24(beta: float, effort: Effort) -> Measurement:
     """Records whether minority classes meet under HSCL at R = 24, and do not under SCL."""
     tally = Tally(seed=SEED)
     hard, plain = (minimised(IMBALANCES[1], b, effort) for b in (beta, 0.0))
-    tally.observe(hard.similarity > TOGETHER)
-    tally.observe(plain.similarity < TOGETHER)
+    tally.observe_below(TOGETHER, hard.similarity)
+    tally.observe_below(plain.similarity, TOGETHER)
     tally.models += 1
     similarities = {"SCL": plain.similarity, f"HSCL {beta:g}": hard.similarity}
     return tally.measurement(**{name: f"{value:.4f}" for name, value in similarities.items()})

@@ -12,16 +12,10 @@ from hcl_jax.normalization import unit_ball, unit_sphere
 from hcl_jax.options import Bank, Options
 from hcl_jax.pair_rows import NO_CLASS, WAYS_OUT
 from hcl_jax.pairs import Rows
-from hcl_jax.validation import (
-    check_array,
-    check_choice,
-    check_embeddings,
-    check_kind,
-    check_labels,
-    check_no_negative_labels,
-    fits_int32,
-    is_concrete,
-)
+from hcl_jax.validation.arrays import check_array, fits_int32
+from hcl_jax.validation.batches import check_embeddings, check_labels, check_no_negative_labels
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.options import check_choice, check_kind
 
 NORMALIZATIONS = {"unit_sphere": unit_sphere, "unit_ball": unit_ball}
 """What the option `normalize` names."""

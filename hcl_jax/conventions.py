@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool
 from hcl_jax.hardening import Hardening
 from hcl_jax.losses import Average, Implementation
 from hcl_jax.psi import Psi
-from hcl_jax.validation import check_choice, check_count, check_precision
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_choice, check_precision
 
 
 class Objective(NamedTuple):

@@ -30,7 +30,9 @@ from hcl_jax.losses.sharded import (
 from hcl_jax.meshes import with_auto_axes
 from hcl_jax.pairs import Pairs, Rows
 from hcl_jax.psi import Psi
-from hcl_jax.validation import check_choice, check_embeddings, check_labels, is_concrete
+from hcl_jax.validation.batches import check_embeddings, check_labels
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.options import check_choice
 
 
 def batch_losses(

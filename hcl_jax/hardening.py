@@ -21,7 +21,8 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from hcl_jax.validation import check_finite, check_floating, check_positive, check_scalar
+from hcl_jax.validation.arrays import check_floating
+from hcl_jax.validation.numbers import check_finite, check_positive, check_scalar
 
 __all__ = [
     "HARDENINGS",

@@ -13,7 +13,7 @@ from hcl_jax.losses import Average, Implementation, LossStatistics
 from hcl_jax.own_pair_rules import PairKeys
 from hcl_jax.pairs import PairRule
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_choice
+from hcl_jax.validation.options import check_choice
 
 Scalar = Float[Array, ""] | float
 

@@ -14,15 +14,9 @@ from jaxtyping import Array, Bool, Int, Shaped
 
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.pair_rules import Comparison, OwnRules
-from hcl_jax.validation import (
-    NOT_TRACEABLE,
-    check_array,
-    check_choice,
-    check_function,
-    check_kind,
-    fits_int32,
-    is_concrete,
-)
+from hcl_jax.validation.arrays import check_array, fits_int32
+from hcl_jax.validation.concrete import NOT_TRACEABLE, is_concrete
+from hcl_jax.validation.options import check_choice, check_function, check_kind
 
 PairKeys = Shaped[Array, " n"] | Mapping[str, Any] | tuple[Any, ...]
 """What a rule compares: an array with an entry for each row, or a dictionary or tuple of such."""

@@ -20,7 +20,7 @@ from hcl_jax.data.npz_arrays import npz_array
 from hcl_jax.data.own_splits import EvaluateOn, check_evaluate_on
 from hcl_jax.data.splits import Dataset, DatasetError, Split
 from hcl_jax.data.splitting import stratified_split
-from hcl_jax.validation import check_path
+from hcl_jax.validation.options import check_path
 
 NAMES = {
     "images": ("images", "x", "X", "data", "features", "embeddings", "vectors"),

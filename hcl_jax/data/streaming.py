@@ -14,7 +14,9 @@ from jaxtyping import Int
 
 from hcl_jax.data.indexed_rows import IndexedRows
 from hcl_jax.data.splits import Split
-from hcl_jax.validation import check_array, check_count, check_kind
+from hcl_jax.validation.arrays import check_array
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_kind
 
 BUDGET_BYTES = 2 * 2**30
 """2 GiB. CIFAR takes 0.2 GiB, STL-10 0.3, Tiny-ImageNet 1.3; a device of 16 GB keeps seven eighths

@@ -21,7 +21,8 @@ from hcl_jax.losses._checks import check_hardening, check_psi
 from hcl_jax.padding import as_traced, varying_like
 from hcl_jax.precision import wide_dtype
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import NOT_TRACEABLE, check_count, is_concrete
+from hcl_jax.validation.concrete import NOT_TRACEABLE, is_concrete
+from hcl_jax.validation.numbers import check_count
 
 SHIPPED_OF_JAX = (jnp.zeros_like, jnp.positive)
 """Functions of JAX that this package puts into a `Psi` or a `Hardening`."""

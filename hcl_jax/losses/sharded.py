@@ -25,7 +25,7 @@ from hcl_jax.losses.sampled import check_samples_estimator, samples_estimator
 from hcl_jax.losses.tilted_infonce import tilted_infonce
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi
-from hcl_jax.validation import check_choice, check_precision
+from hcl_jax.validation.options import check_choice, check_precision
 
 
 def sharded_contrastive_loss(

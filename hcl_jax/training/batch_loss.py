@@ -11,7 +11,7 @@ from hcl_jax.losses import AnchorLosses
 from hcl_jax.pairs import Rows
 from hcl_jax.training.program import Program
 from hcl_jax.training.targets import ClassTargets, Target, class_target_losses
-from hcl_jax.validation import check_choice
+from hcl_jax.validation.options import check_choice
 
 
 def rows_of_views(

@@ -7,7 +7,7 @@ from jaxtyping import Array, Int
 from hcl_jax.data import class_balanced_batches
 from hcl_jax.training.program import Program
 from hcl_jax.training.states import TrainState, step_keys
-from hcl_jax.validation import check_count
+from hcl_jax.validation.numbers import check_count
 
 
 def epoch_batches(

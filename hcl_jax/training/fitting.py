@@ -21,18 +21,16 @@ from hcl_jax.training.runner import DataParallel, Runner, SingleDevice
 from hcl_jax.training.states import TrainState
 from hcl_jax.training.targets import ClassTargets, Target
 from hcl_jax.training.updates import StepInfo
-from hcl_jax.validation import (
+from hcl_jax.validation.arrays import (
     check_array,
-    check_classes,
-    check_count,
     check_finite_rows,
-    check_function,
     check_integers,
     check_key,
-    check_kind,
-    check_no_negative_labels,
     fits_int32,
 )
+from hcl_jax.validation.batches import check_classes, check_no_negative_labels
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_function, check_kind
 
 AfterEpoch = Callable[[int, TrainState, StepInfo], object]
 

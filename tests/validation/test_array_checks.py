@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hcl_jax import validation
+from hcl_jax.validation import arrays
 
 
 class Tensor:
@@ -35,19 +35,19 @@ NOT_ARRAYS = {
 @pytest.mark.parametrize("found", NOT_ARRAYS)
 def test_what_is_no_array_of_jax_is_refused(found):
     with pytest.raises(TypeError, match=f"z must be a NumPy or JAX array of numbers, {found}"):
-        validation.check_array("z", NOT_ARRAYS[found])
+        arrays.check_array("z", NOT_ARRAYS[found])
 
 
 REFUSED = {
     "labels must be integers of at least 8 bits, got dtype int4": (
-        lambda: validation.check_integers("labels", jnp.zeros(2, jnp.int4))
+        lambda: arrays.check_integers("labels", jnp.zeros(2, jnp.int4))
     ),
-    "key must be a PRNG key, such as .*, got 3": lambda: validation.check_key("key", 3),
+    "key must be a PRNG key, such as .*, got 3": lambda: arrays.check_key("key", 3),
     "key must be a PRNG key, such as .*, got dtype float32": (
-        lambda: validation.check_key("key", jnp.zeros(2))
+        lambda: arrays.check_key("key", jnp.zeros(2))
     ),
     r"key must be a single PRNG key, of shape \(\), got \(2,\)": (
-        lambda: validation.check_key("key", jax.random.split(jax.random.key(0)))
+        lambda: arrays.check_key("key", jax.random.split(jax.random.key(0)))
     ),
 }
 
@@ -59,6 +59,6 @@ def test_odd_arrays_and_keys_are_refused_by_name(message):
 
 
 def test_keys_of_both_kinds_pass():
-    validation.check_key("key", jax.random.key(0))
-    validation.check_key("key", jax.random.PRNGKey(0))
-    jax.jit(lambda key: validation.check_key("key", key))(jax.random.key(0))
+    arrays.check_key("key", jax.random.key(0))
+    arrays.check_key("key", jax.random.PRNGKey(0))
+    jax.jit(lambda key: arrays.check_key("key", key))(jax.random.key(0))

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from hcl_jax import validation
 from hcl_jax.psi import Psi, infonce
+from hcl_jax.validation import options
 
 REFUSED = {
-    "flag must be one of False, True": lambda: validation.check_choice(
+    "flag must be one of False, True": lambda: options.check_choice(
         "flag", np.array([True, False]), (False, True)
     ),
-    "directory must be a path, got None": lambda: validation.check_path("directory", None),
-    "directory must be a path with a name": lambda: validation.check_path("directory", ""),
+    "directory must be a path, got None": lambda: options.check_path("directory", None),
+    "directory must be a path with a name": lambda: options.check_path("directory", ""),
     "augmentation must be a function, got None": (
-        lambda: validation.check_function("augmentation", None)
+        lambda: options.check_function("augmentation", None)
     ),
 }
 
@@ -42,4 +42,4 @@ FOUND = {
 @pytest.mark.parametrize("found", FOUND)
 def test_what_is_of_another_class_is_named(found):
     with pytest.raises(TypeError, match=f"psi must be a Psi, such as infonce.., got {found}$"):
-        validation.check_kind("psi", FOUND[found], Psi, "infonce()")
+        options.check_kind("psi", FOUND[found], Psi, "infonce()")

@@ -13,7 +13,7 @@ one needs a function here that returns it, with its logarithm as a function besi
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,12 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from hcl_jax.validation.arrays import check_floating
-from hcl_jax.validation.numbers import check_finite, check_positive, check_scalar
+from hcl_jax.validation.concrete import is_concrete, nan_unless
+from hcl_jax.validation.numbers import (
+    check_finite,
+    check_positive,
+    check_scalar,
+)
 
 __all__ = [
     "HARDENINGS",
@@ -127,14 +132,6 @@ def _exponential_log_factor(beta: Scalar, similarities: Float[Array, "*n"]) -> F
     return jnp.asarray(beta, similarities.dtype) * similarities
 
 
-def hardness_of(hardening: Hardening) -> Scalar | None:
-    """The beta of exponential tilting; None for another hardening function."""
-    law: object = hardening.log_factor
-    if isinstance(law, Partial) and law.func is _exponential_log_factor:
-        return law.args[0]
-    return None
-
-
 def threshold(level: Scalar) -> Hardening:
     """``eta = prod_i 1[t_i >= level]``: only negatives at least this similar have weight.
 
@@ -161,8 +158,9 @@ def threshold(level: Scalar) -> Hardening:
 
 def _threshold_log_factor(level: Scalar, similarities: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """``log 1[t >= level]``."""
-    reached = similarities >= jnp.asarray(level, similarities.dtype)
-    return jnp.where(reached, 0, -jnp.inf).astype(similarities.dtype)
+    level = jnp.asarray(level, similarities.dtype)
+    otherwise = jnp.where(jnp.isnan(level), jnp.nan, -jnp.inf)  # no level is seen in the loss
+    return jnp.where(similarities >= level, 0, otherwise).astype(similarities.dtype)
 
 
 def relu_power(shift: Scalar = 1.0, power: Scalar = 1.0) -> Hardening:
@@ -186,7 +184,7 @@ def relu_power(shift: Scalar = 1.0, power: Scalar = 1.0) -> Hardening:
     check_scalar("shift", shift)
     check_finite("shift", shift)
     check_scalar("power", power)
-    check_positive("power", power)
+    power = check_positive("power", power)
     return Hardening(Partial(_relu_power_log, shift, power))
 
 
@@ -195,9 +193,9 @@ def _relu_power_log(
 ) -> Float[Array, "*n"]:
     """``power log max(0, x + shift)``, with a finite gradient where the base is zero."""
     shifted = numbers + jnp.asarray(shift, numbers.dtype)
-    positive = shifted > 0
-    log = jnp.log(jnp.where(positive, shifted, 1))
-    return jnp.where(positive, jnp.asarray(power, numbers.dtype) * log, -jnp.inf)
+    none = shifted <= 0  # and not of NaN, which stays NaN
+    log = jnp.log(jnp.where(none, 1, shifted))
+    return jnp.where(none, -jnp.inf, jnp.asarray(power, numbers.dtype) * log)
 
 
 def sigmoid(beta: Scalar, center: Scalar = 0.0) -> Hardening:
@@ -245,6 +243,50 @@ MONOTONE = (
 """Functions that are monotone in the similarity: constant if equal at both ends of an interval."""
 
 
+HARDNESSES: Mapping[Callable[..., Any], tuple[str, int]] = {
+    _exponential_log_factor: ("beta", 0),
+    _relu_power_log: ("power", 1),
+    _sigmoid_log_factor: ("beta", 0),
+}
+"""The number by which a function multiplies, which has no bound: its name, and its place."""
+
+
+def largest_hardness(dtype: Any) -> float:
+    """The hardness above which the logits of negatives are lost to rounding.
+
+    InfoNCE adds ``beta s`` and ``s / temperature``: the error of the sum is beta units of rounding.
+    """
+    return 1 / (8 * float(jnp.finfo(dtype).eps))
+
+
+def with_bounded_hardness(hardening: Hardening, dtype: Any) -> Hardening:
+    """A hardening for InfoNCE in a dtype: ValueError for a concrete hardness above the largest.
+
+    A traced one is NaN above it. Functions inside others, as below a mask, are looked at too.
+    """
+    return hardening._replace(log_factor=_with_bounded_hardness(hardening.log_factor, dtype))
+
+
+def _with_bounded_hardness(law: Any, dtype: Any) -> Any:
+    if not isinstance(law, Partial):
+        return law
+    args = [_with_bounded_hardness(part, dtype) for part in law.args]
+    if law.func in HARDNESSES:
+        name, place = HARDNESSES[law.func]
+        args[place] = _bounded(name, args[place], jnp.dtype(dtype))
+    return Partial(law.func, *args, **law.keywords)
+
+
+def _bounded(name: str, hardness: Scalar, dtype: Any) -> Scalar:
+    most = largest_hardness(dtype)
+    if is_concrete(hardness) and abs(hardness) > most:
+        raise ValueError(
+            f"{name} must be at most {most:.1g} in {dtype.name}, which cannot add larger ones to "
+            f"logits, got {float(hardness):g}; from 1e4 on the nearest negatives alone count"
+        )
+    return nan_unless(lambda x: jnp.abs(x) <= most, hardness)
+
+
 def sum_relu_power(shift: Scalar, power: Scalar) -> Hardening:
     """``eta = max(0, shift + t_1 + .. + t_k)^power``: the weight of a tuple depends on its sum.
 
@@ -266,7 +308,7 @@ def sum_relu_power(shift: Scalar, power: Scalar) -> Hardening:
     check_scalar("shift", shift)
     check_finite("shift", shift)
     check_scalar("power", power)
-    check_positive("power", power)
+    power = check_positive("power", power)
     return Hardening(None, Partial(_sum_relu_power_log_joint, shift, power))
 
 

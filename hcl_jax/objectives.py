@@ -113,7 +113,8 @@ def hscl(
 
     Raises:
         ValueError, TypeError: as `scl`, and for a concrete `beta` that is negative, not finite, or
-            so large (10^6 in float32) that logits are lost beside it.
+            so large (10^6 in float32) that logits are lost beside it. A traced one makes the loss
+            NaN.
 
     Example:
         >>> import jax.numpy as jnp
@@ -123,7 +124,7 @@ def hscl(
         True
     """
     check_known(options, of="hscl")
-    check_non_negative("beta", beta)
+    beta = check_non_negative("beta", beta)
     return objective(
         embeddings,
         labels,
@@ -205,7 +206,7 @@ def hucl(
         True
     """
     check_known(options, of="hucl")
-    check_non_negative("beta", beta)
+    beta = check_non_negative("beta", beta)
     return objective(
         embeddings,
         labels,

@@ -25,7 +25,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Shaped
 
-from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.concrete import is_concrete, nan_unless
 from hcl_jax.validation.numbers import (
     check_finite,
     check_non_negative,
@@ -98,16 +98,15 @@ def infonce(*, alpha: Scalar = 1.0, q: Scalar | str = 1.0, temperature: Scalar =
         0.693147
     """
     check_scalar("alpha", alpha)
-    check_non_negative("alpha", alpha)
+    alpha = check_non_negative("alpha", alpha)
     check_scalar("temperature", temperature)
-    check_positive("temperature", temperature)
+    temperature = check_positive("temperature", temperature)
     if isinstance(q, str):
         check_choice("q", q, ("k",))
         weight = None
     else:
         check_scalar("q", q)
-        check_positive("q", q)
-        weight = q
+        weight = check_positive("q", q)
     return Psi(
         of_differences=Partial(_infonce, alpha, weight, temperature),
         link=Partial(_link, alpha, weight),
@@ -152,9 +151,10 @@ def _log_of_sum_change(values: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def _log(number: Shaped[Array, "*n"] | float, dtype: jnp.dtype) -> Float[Array, "*n"]:
-    """The logarithm of a parameter: ``-inf`` at zero, with a finite gradient there."""
+    """The logarithm of a parameter: ``-inf`` at zero, with a finite gradient there; NaN of NaN."""
     number = jnp.asarray(number, dtype)
-    return jnp.where(number > 0, jnp.log(jnp.where(number > 0, number, 1)), -jnp.inf)
+    none = number <= 0
+    return jnp.where(none, -jnp.inf, jnp.log(jnp.where(none, 1, number)))
 
 
 def debiased(*, tau_plus: Scalar, temperature: Scalar = 1.0) -> Psi:
@@ -188,11 +188,12 @@ def debiased(*, tau_plus: Scalar, temperature: Scalar = 1.0) -> Psi:
         0.239545
     """
     check_scalar("tau_plus", tau_plus)
-    check_non_negative("tau_plus", tau_plus)
+    tau_plus = check_non_negative("tau_plus", tau_plus)
     if is_concrete(tau_plus) and not float(tau_plus) < 1:
         raise ValueError(f"tau_plus must be less than 1, got {tau_plus}")
+    tau_plus = nan_unless(lambda x: x < 1, tau_plus)
     check_scalar("temperature", temperature)
-    check_positive("temperature", temperature)
+    temperature = check_positive("temperature", temperature)
     return Psi(
         of_differences=Partial(_infonce, 1.0, None, temperature),
         link=Partial(_debiased, tau_plus),
@@ -206,10 +207,10 @@ def _debiased(
 ) -> Float[Array, "*n"]:
     """``log(1 + count max(e^x - tau_plus, 0) / (1 - tau_plus))``."""
     below = _log(tau_plus, x.dtype) - x
-    some = below < 0
-    left = x + jnp.log1p(-jnp.exp(jnp.where(some, below, -1)))
+    none = below >= 0  # and not of NaN, which stays NaN
+    left = x + jnp.log1p(-jnp.exp(jnp.where(none, -1, below)))
     scaled = left - jnp.log1p(-jnp.asarray(tau_plus, x.dtype)) + _log(count, x.dtype)
-    return jnp.where(some, jax.nn.softplus(scaled), 0)
+    return jnp.where(none, 0, jax.nn.softplus(scaled))
 
 
 def _least_of_negatives(
@@ -244,7 +245,8 @@ def triplet_sum(*, margin: Scalar = 1.0) -> Psi:
 
 def _hinge(margin: Scalar, differences: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """``max(0, v + margin)``."""
-    return jax.nn.relu(differences + jnp.asarray(margin, differences.dtype))
+    excess = differences + jnp.asarray(margin, differences.dtype)
+    return jnp.where(excess <= 0, 0, excess)  # a maximum of NaN can be 0 as XLA compiles it
 
 
 def triplet_max(*, margin: Scalar = 1.0) -> Psi:
@@ -292,7 +294,7 @@ def logistic_sum(*, scale: Scalar = 1.0) -> Psi:
         1.386294
     """
     check_scalar("scale", scale)
-    check_positive("scale", scale)
+    scale = check_positive("scale", scale)
     return _separable(Partial(_logistic, scale))
 
 

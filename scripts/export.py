@@ -6,7 +6,7 @@ writes into RUN/export
 
     encoder.jaxexport   from images to features and embeddings, for CPUs, CUDA and TPUs, with its
                         weights; read it with `hcl_jax.encoders.load_encoder`, or with JAX alone
-    embeddings.npz      embeddings and labels of both splits
+    embeddings.npz      embeddings and labels of both splits, and names of classes where there are
     class_means.npz     the class means of the training set: the paper's classifier
 
 Image data sets are taken as uint8, the digits and vectors as float32.

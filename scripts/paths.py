@@ -10,9 +10,12 @@ from tyro.constructors import PrimitiveConstructorSpec
 def parsed_path(words: Sequence[str]) -> Path:
     """The path that was typed, with `~` for the home directory, as `--out=~/runs` needs it.
 
-    ValueError says that there is no such home, or that the path is not UTF-8.
+    ValueError says that there is no such home, that the path is not UTF-8, or that it is empty, as
+    that of a variable of the shell that is not set.
     """
     (word,) = words
+    if not word:
+        raise ValueError("a path must not be empty; the folder where you are is .")
     try:
         word.encode()
         return Path(word).expanduser()

@@ -23,6 +23,7 @@ import tyro
 
 from hcl_jax.system.command_line import parsed, usage_error
 from hcl_jax.system.command_output import run_command
+from hcl_jax.system.counting import counted
 from hcl_jax.system.help_screen import Page
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import (
@@ -161,7 +162,7 @@ def summary(experiment: Experiment, result: Mapping[str, Any]) -> str:
     return (
         f"{experiment.method}, seed {result['seed']}: loss {_number(result['loss']):.4f}, "
         f"equal-ip {_number(result['equal_inner_product']):.4f}, "
-        f"{result['directions']} of {result['dim']} directions, "
+        f"{result['directions']} of {counted(result['dim'], 'direction')}, "
         f"top-1 {100 * _number(result['top1']):.1f} %{probes}"
     )
 

@@ -23,6 +23,7 @@ import tyro
 
 from hcl_jax.system.command_line import parsed
 from hcl_jax.system.command_output import run_command, say_error
+from hcl_jax.system.counting import counted
 from hcl_jax.system.help_screen import Page
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.progress import UNEVEN, progress_bar
@@ -159,7 +160,7 @@ def _not_a_place(folder: Path) -> str | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return f"--report: {error}"
+        return f"--report: {folder}: {error.strerror or error}"
     return None if os.access(folder, os.W_OK) else f"--report: {folder} cannot be written to"
 
 
@@ -197,6 +198,9 @@ def evaluate_file(path: Path, digits: int, *, normalize: bool = False) -> int:
     except OSError as error:
         say_error(f"{path}: {error.strerror or error}")
         return 2
+    except UnicodeDecodeError:
+        say_error(f"{path}: not JSON: it is no text in UTF-8")
+        return 2
     except (ValueError, ArithmeticError) as error:
         say_error(f"{path}: {error}")
         return 2
@@ -212,8 +216,8 @@ def evaluate_all(models: Sequence[LatentClassModel], digits: int) -> list[dict[s
     def describe() -> str:
         model = models[min(len(found), len(models) - 1)]
         return (
-            f"{len(found)} of {len(models)} models after {time.monotonic() - start:.0f} s, "
-            f"now {model.name:.60} with k = {model.k}"
+            f"{len(found)} of {counted(len(models), 'model')} after "
+            f"{time.monotonic() - start:.0f} s, now {model.name:.60} with k = {model.k}"
         )
 
     with heartbeat(describe):

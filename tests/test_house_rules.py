@@ -41,6 +41,7 @@ LAYERS = {
     ),
     "hcl_jax.validation": ("concrete wording", "arrays options", "numbers", "batches"),
     "hcl_jax.system": (
+        "counting",
         "atomic_files command_output help_screen json_files locking pages processes progress",
         "command_line preemption",
     ),
@@ -99,7 +100,7 @@ LAYERS = {
     "hcl_jax.measure": (
         "extras",
         "arrays",
-        "tables",
+        "class_names tables",
         "choosing",
         "passes objective verdict",
         "findings",
@@ -163,9 +164,9 @@ LAYERS = {
         "catalogue",
     ),
     "scripts.runs": (
-        "evaluation exit_status kept_programs markdown provenance",
+        "exit_status kept_programs markdown provenance",
         "runtime run_files tables",
-        "progress figures run_directory listing",
+        "evaluation progress figures run_directory listing",
         "non_finite resuming runners",
         "loop",
         "side_by_side",

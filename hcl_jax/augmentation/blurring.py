@@ -80,7 +80,7 @@ def blur(
     """
     check_image(image)
     check_scalar("sigma", sigma)
-    check_positive("sigma", sigma)
+    sigma = check_positive("sigma", sigma)
     kernel_size = _check_kernel_size(kernel_size)
     height, width, _ = image.shape
     reach = kernel_size // 2

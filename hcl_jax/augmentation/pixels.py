@@ -79,7 +79,7 @@ def standardize(
             raise ValueError(
                 f"{name} must have one number for each of {channels} channels, got {values}"
             )
-    check_positive("std", std)
+    std = check_positive("std", std)
     shape = (1,) * (images.ndim - 1) + (channels,)
     dtype = wide_dtype(images)
     centred = jnp.asarray(images, dtype) - np.reshape(mean, shape).astype(dtype)

@@ -66,7 +66,7 @@ def gaussian_noise(variance: float) -> Augmentation:
         [1.0, 1.0]
     """
     check_scalar("variance", variance)
-    check_non_negative("variance", variance)
+    variance = check_non_negative("variance", variance)
 
     def add_noise(key: PRNGKeyArray, image: Float[Array, "*image"]) -> Float[Array, "*image"]:
         check_key("key", key)

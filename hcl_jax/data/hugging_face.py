@@ -16,7 +16,13 @@ from jaxtyping import Int
 from hcl_jax.data.decoding import listing_of
 from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.instructions import import_or_explain
-from hcl_jax.data.own_splits import EvaluateOn, parts_of, shown, with_held_out
+from hcl_jax.data.own_splits import (
+    TEST_FRACTION,
+    EvaluateOn,
+    parts_of,
+    shown,
+    with_held_out,
+)
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
 from hcl_jax.validation.options import check_path
@@ -30,7 +36,7 @@ def hugging_face_set(
     *,
     image_size: int,
     cache_dir: Path | str,
-    test_fraction: float = 0.2,
+    test_fraction: float = TEST_FRACTION,
     split_seed: int = 0,
     evaluate_on: EvaluateOn | None = None,
     damaged: Damaged = "refuse",
@@ -55,8 +61,9 @@ def hugging_face_set(
 
     Raises:
         DatasetError: if there is no such data set, its columns or splits are none of the above, a
-            label is missing, a class has no training image, images are damaged, or the package
-            `datasets` or Pillow is missing.
+            label is missing, a class has no training image, there is a `test_fraction` beside a
+            split that is held out, images are damaged, or the package `datasets` or Pillow is
+            missing.
         ValueError, TypeError: as `class_folders`.
 
     Example:

@@ -17,7 +17,12 @@ from jaxtyping import Int, Shaped
 from hcl_jax.data.image_sets import ImageSet, channel_statistics
 from hcl_jax.data.indexed_rows import rows_of
 from hcl_jax.data.npz_arrays import npz_array
-from hcl_jax.data.own_splits import EvaluateOn, check_evaluate_on
+from hcl_jax.data.own_splits import (
+    TEST_FRACTION,
+    EvaluateOn,
+    check_evaluate_on,
+    check_is_not_said,
+)
 from hcl_jax.data.splits import Dataset, DatasetError, Split
 from hcl_jax.data.splitting import stratified_split
 from hcl_jax.validation.options import check_path
@@ -48,7 +53,7 @@ class _Labelled(NamedTuple):
 def npz_set(
     path: Path | str,
     *,
-    test_fraction: float = 0.2,
+    test_fraction: float = TEST_FRACTION,
     split_seed: int = 0,
     evaluate_on: EvaluateOn | None = None,
 ) -> ImageSet | Dataset:
@@ -76,8 +81,8 @@ def npz_set(
     Raises:
         DatasetError: if the file is missing or damaged, if an array is missing, ambiguous, or of a
             shape, a dtype or values that are none of the above, if there are fewer than two
-            classes, or one that is tested but not trained on, or that is too small to be split, or
-            if there are no images to evaluate on as asked.
+            classes, or one that is tested but not trained on, or that is too small to be split, if
+            there are no images to evaluate on as asked, or a `test_fraction` beside test images.
         ValueError: for another `evaluate_on`.
 
     Example:
@@ -92,6 +97,8 @@ def npz_set(
     path = check_path("path", path)
     check_evaluate_on(evaluate_on)
     arrays = _read(path, evaluate_on)
+    if "images" not in arrays:
+        check_is_not_said(path, test_fraction)
     try:
         return _dataset(arrays, test_fraction, split_seed)
     except (ValueError, TypeError) as error:

@@ -17,9 +17,17 @@ from jaxtyping import Int
 from hcl_jax.data.decoding import digest_of_files
 from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.instructions import import_or_explain
-from hcl_jax.data.own_splits import EvaluateOn, parts_of, shown, train_then_test
+from hcl_jax.data.own_splits import (
+    TEST_FRACTION,
+    EvaluateOn,
+    check_is_not_said,
+    parts_of,
+    shown,
+    train_then_test,
+)
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
+from hcl_jax.system.counting import counted
 from hcl_jax.validation.options import check_path
 
 FORMATS = (
@@ -50,7 +58,7 @@ class ClassFolders(NamedTuple):
 def list_class_folders(
     path: Path | str,
     *,
-    test_fraction: float = 0.2,
+    test_fraction: float = TEST_FRACTION,
     split_seed: int = 0,
     evaluate_on: EvaluateOn | None = None,
 ) -> ClassFolders:
@@ -71,8 +79,9 @@ def list_class_folders(
 
     Raises:
         DatasetError: if there is no such folder, fewer than two classes, a class without images, a
-            class of test images that is not trained on, images that lie beside the folders of
-            classes, a class that is too small to be split, or Pillow is missing.
+            class of test images that is not trained on, a `test_fraction` beside test images,
+            images that lie beside the folders of classes, a class that is too small to be split, or
+            Pillow is missing.
 
     Example:
         >>> import tempfile
@@ -97,6 +106,7 @@ def list_class_folders(
             root, labels, names, test_fraction=test_fraction, split_seed=split_seed
         )
         return ClassFolders(root, tuple(paths[i] for i in order), labels[order], num_train, names)
+    check_is_not_said(root, test_fraction)
     names, paths, labels = _list_split(root / parts[0], suffixes)
     held_out = root / parts[1]
     test_names, test_paths, test_labels = _list_split(held_out, suffixes, least=1)
@@ -118,7 +128,7 @@ def class_folders(
     *,
     image_size: int,
     cache_dir: Path | str,
-    test_fraction: float = 0.2,
+    test_fraction: float = TEST_FRACTION,
     split_seed: int = 0,
     evaluate_on: EvaluateOn | None = None,
     damaged: Damaged = "refuse",
@@ -220,7 +230,9 @@ def _list_split(
         counts.append(len(images))
         others += [path for path in found if path.suffix.lower() not in suffixes]
     if others:
-        _say(f"{folder}: {len(others)} files are no images and were left out, as {others[0]}")
+        _say(
+            f"{folder}: {counted(len(others), 'file')} left out for being no image, as {others[0]}"
+        )
     if all(path.parent.parent != folder for path in paths):
         _say(f"no image lies directly in the folders {shown(names)} of {folder}: are they classes?")
     return names, paths, np.repeat(np.arange(len(names), dtype=np.int32), counts)

@@ -15,6 +15,9 @@ TRAINING = "train"
 HELD_OUT = ("test", "val", "valid", "validation")
 """The names of folders of splits; of those that are held out the first that is there is used."""
 
+TEST_FRACTION = 0.2
+"""The share of every class that is held out where nothing else is said."""
+
 EvaluateOn = Literal["test", "val"]
 """Which of them is used where there are several: the first, or the first of the others."""
 
@@ -22,6 +25,15 @@ EvaluateOn = Literal["test", "val"]
 def check_evaluate_on(value: object) -> None:
     """Raises ValueError unless it is a kind of split, or None for whichever there is."""
     check_choice("evaluate_on", value, (*get_args(EvaluateOn), None))
+
+
+def check_is_not_said(place: object, test_fraction: float) -> None:
+    """Raises DatasetError for a share to hold out of data that say themselves what is held out."""
+    if test_fraction != TEST_FRACTION:
+        raise DatasetError(
+            f"{place} has images to test with, so that none are held out and test_fraction would "
+            f"change nothing, got {test_fraction}; leave it out"
+        )
 
 
 def parts_of(
@@ -78,6 +90,7 @@ def with_held_out(
 ) -> ImageSource:
     """A source of one part, of which a share is held out, or of two, taken as they are."""
     if len(lengths) > 1:
+        check_is_not_said(source.place, test_fraction)
         return source._replace(num_train=lengths[0])
     order, num_train = train_then_test(
         source.place,

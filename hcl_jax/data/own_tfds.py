@@ -13,6 +13,7 @@ from hcl_jax.data.decoding import listing_of
 from hcl_jax.data.image_sets import ImageSet
 from hcl_jax.data.own_splits import (
     HELD_OUT,
+    TEST_FRACTION,
     TRAINING,
     EvaluateOn,
     parts_of,
@@ -34,7 +35,7 @@ def tfds_set(
     *,
     image_size: int,
     cache_dir: Path | str,
-    test_fraction: float = 0.2,
+    test_fraction: float = TEST_FRACTION,
     split_seed: int = 0,
     evaluate_on: EvaluateOn | None = None,
     damaged: Damaged = "refuse",
@@ -62,7 +63,8 @@ def tfds_set(
 
     Raises:
         DatasetError: if the data set is not prepared or is damaged, its features or splits are
-            none of the above, a label is missing, or a package is missing.
+            none of the above, a label is missing, there is a `test_fraction` beside a split that
+            is held out, or a package is missing.
         ValueError, TypeError: as `class_folders`.
 
     Example:

@@ -5,8 +5,13 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Int
 
+from hcl_jax.system.counting import counted
 from hcl_jax.validation.arrays import check_integers
-from hcl_jax.validation.numbers import check_count, check_positive, check_scalar
+from hcl_jax.validation.numbers import (
+    check_count,
+    check_positive,
+    check_scalar,
+)
 from hcl_jax.validation.options import check_choice
 
 Profile = Literal["exponential", "step"]
@@ -50,8 +55,8 @@ def stratified_split(
     for label, members in _members(labels):
         if len(members) < 2:
             raise ValueError(
-                f"class {label} has {len(members)} image: a split needs one to train on and one "
-                f"to test with"
+                f"class {label} has {counted(len(members), 'image')}: a split needs one to train "
+                f"on and one to test with"
             )
         count = min(max(round(test_fraction * len(members)), 1), len(members) - 1)
         held_out[rng.permutation(members)[:count]] = True
@@ -108,8 +113,8 @@ def long_tailed(
     sizes = [int(largest * share * (1 + 1e-12)) for share in shares]
     if not sizes[-1]:
         raise ValueError(
-            f"the largest class would keep {largest} images, so that the imbalance must be at most "
-            f"{largest}, got {imbalance}"
+            f"the largest class would keep {counted(largest, 'image')}, so that the imbalance must "
+            f"be at most {largest}, got {imbalance}"
         )
     kept = [
         rng.permutation(members)[:size] for (_, members), size in zip(classes, sizes, strict=True)

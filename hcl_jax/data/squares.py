@@ -21,6 +21,7 @@ from hcl_jax.data.image_sets import ChannelStatistics, ImageSet, channel_statist
 from hcl_jax.data.splits import DatasetError, Split
 from hcl_jax.data.square_images import read_square
 from hcl_jax.system.atomic_files import atomic_open, remove_partial_files
+from hcl_jax.system.counting import counted
 from hcl_jax.system.json_files import JsonError, json_bytes, read_json
 from hcl_jax.system.locking import waiting_lock
 from hcl_jax.validation.numbers import check_count
@@ -245,8 +246,7 @@ def _refuse_or_warn(damaged: list[tuple[int, str]], *, refuse: bool) -> None:
     """Names the first images that cannot be read."""
     first = "; ".join(why for _, why in damaged[:3])
     more = f"; and {len(damaged) - 3} more" if len(damaged) > 3 else ""
-    count = "1 image" if len(damaged) == 1 else f"{len(damaged)} images"
-    told = f"{count} cannot be read: {first}{more}"
+    told = f"{counted(len(damaged), 'image')} cannot be read: {first}{more}"
     if refuse:
         raise DatasetError(f"{told}; damaged='skip' leaves such images out")
     warnings.warn(f"{told}; left out", stacklevel=3)

@@ -178,8 +178,8 @@ def _check_scales(**scales: Any) -> tuple[Any, ...]:
     """The scales, floats where they are concrete: an int may be beyond what JAX holds."""
     for name, scale in scales.items():
         check_scalar(name, scale)
-        check_non_negative(name, scale)
-    return tuple(float(x) if is_concrete(x) else x for x in scales.values())
+    checked = (check_non_negative(name, scale) for name, scale in scales.items())
+    return tuple(float(x) if is_concrete(x) else x for x in checked)
 
 
 def _grouped_means(

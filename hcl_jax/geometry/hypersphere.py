@@ -109,7 +109,8 @@ def _log_potential(
     embeddings = embeddings - jax.lax.stop_gradient(row_mean(embeddings))[None]
     unit = scale_of(embeddings)
     embeddings = embeddings / unit
-    slope = jnp.maximum(-scale * unit, float(jnp.finfo(embeddings.dtype).min))
+    least = float(jnp.finfo(embeddings.dtype).min)
+    slope = jnp.where(-scale * unit < least, least, -scale * unit)
     squared_norms = jnp.sum(jnp.square(embeddings), axis=1)
     indices = jnp.arange(count, dtype=jnp.int32)
     rows = pad_rows((embeddings, squared_norms), padding(count, block))
@@ -124,10 +125,11 @@ def _log_potential(
             jax.tree.map(lambda rows, at=at: rows[at], blocks) for at in met
         )
         inner = exact_product(vectors, others.T)
-        distances = jnp.maximum(squares[:, None] + other_squares[None] - 2 * inner, 0)
+        squares = squares[:, None] + other_squares[None] - 2 * inner
+        distances = jnp.where(squares <= 0, 0, squares)  # no maximum: XLA may make 0 of NaN
         is_pair = (own[:, None] != indices[None]) & (own >= 0)[:, None] & (indices >= 0)[None]
         exponents = jnp.where(is_pair, slope * (unit * distances), -jnp.inf)
-        is_empty = jnp.max(exponents) == -jnp.inf
+        is_empty = jnp.all(exponents == -jnp.inf)
         total = jax.nn.logsumexp(jnp.where(is_empty, 0, exponents))
         is_once = (offset == 0) | (2 * offset == num_blocks)
         return jnp.where(is_empty, -jnp.inf, total + jnp.where(is_once, 0, math.log(2)))

@@ -16,12 +16,12 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from hcl_jax.hardening import Hardening, hardness_of, no_hardening
+from hcl_jax.hardening import Hardening, no_hardening, with_bounded_hardness
 from hcl_jax.losses._checks import check_hardening, check_psi
 from hcl_jax.padding import as_traced, varying_like
 from hcl_jax.precision import wide_dtype
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation.concrete import NOT_TRACEABLE, is_concrete
+from hcl_jax.validation.concrete import NOT_TRACEABLE
 from hcl_jax.validation.numbers import check_count
 
 SHIPPED_OF_JAX = (jnp.zeros_like, jnp.positive)
@@ -52,7 +52,7 @@ def psi_and_hardening(
         term = take("term of psi", psi.term)
         lower = take("lower of psi", psi.lower, count=1)
         if psi.link is not None:
-            _check_hardness(hardening, embeddings)
+            hardening = with_bounded_hardness(hardening, wide_dtype(embeddings))
         of_differences = _unused(psi.of_differences)
         return Psi(of_differences, link, psi.temperature, term, lower), hardening
     if psi.lower is not None:
@@ -62,20 +62,6 @@ def psi_and_hardening(
         )
     of_differences = take("of_differences of psi", psi.of_differences, draws=num_negatives)
     return Psi(of_differences, _unused(psi.link), psi.temperature, _unused(psi.term)), hardening
-
-
-def _check_hardness(hardening: Hardening, embeddings: Any) -> None:
-    """Raises for a concrete beta beside which the logits of negatives are lost to rounding.
-
-    InfoNCE adds ``beta s`` and ``s / temperature``: the error of the sum is beta units of rounding.
-    """
-    beta, dtype = hardness_of(hardening), wide_dtype(embeddings)
-    most = 1 / (8 * float(jnp.finfo(dtype).eps))
-    if beta is not None and is_concrete(beta) and abs(beta) > most:
-        raise ValueError(
-            f"beta must be at most {most:.1g} in {dtype.name}, which cannot add larger ones to "
-            f"logits, got {float(beta):g}; from 1e4 on the nearest negatives alone count"
-        )
 
 
 def _as_pytree(

@@ -108,7 +108,7 @@ def sum_and_weight(
         numbers = losses.defined
     if weights is None:
         return of_anchors.sum(), numbers.sum().astype(dtype)
-    check_weights(weights, length=len(losses.total))
+    weights = check_weights(weights, length=len(losses.total))
     weights = jnp.asarray(weights).astype(dtype)
     counted = jnp.where(weights > 0, of_anchors, 0)  # whatever the loss of the others is
     return jnp.sum(weights * counted), jnp.sum(weights * numbers.astype(dtype))

@@ -19,17 +19,18 @@ from hcl_jax.measure.arrays import (
     read_all,
     safetensors_arrays,
 )
+from hcl_jax.measure.class_names import KEY, names_of, numbered, texts, without_class_names
 from hcl_jax.measure.extras import InputError
 from hcl_jax.measure.tables import csv_arrays, parquet_arrays
+from hcl_jax.system.counting import counted
 
 READERS: dict[str, Callable[[Path], dict[str, Stored]]] = {
     ".npy": npy_arrays,
     ".npz": npz_arrays,
-    ".csv": csv_arrays,
-    ".tsv": lambda path: csv_arrays(path, "\t"),
     ".parquet": parquet_arrays,
     ".safetensors": safetensors_arrays,
 }
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MATRICES = ("embeddings", "embedding", "projections", "features", "representations", "z", "x")
 LABELS = ("labels", "label", "y", "targets", "target", "classes", "class")
 """Usual names, the better ones first."""
@@ -79,18 +80,31 @@ class Source(NamedTuple):
 
 def open_source(path: Path, labels: Path | None, keys: Keys) -> Source:
     """The embeddings of a file, with the labels of the same or of another."""
-    arrays = arrays_of(path)
+    arrays, class_names = without_class_names(
+        arrays_of(path, keys.labels), path, has_labels=labels is None
+    )
     name, rows = _embeddings(arrays, keys.embeddings, path)
-    beside = arrays_of(labels) if labels else {k: a for k, a in arrays.items() if k != name}
+    beside = {k: a for k, a in arrays.items() if k != name}
+    if labels is not None:
+        beside, own_names = without_class_names(
+            arrays_of(labels, keys.labels), labels, has_labels=True
+        )
+        class_names = own_names or class_names
     label_name, stored = _labels(beside, keys.labels, name, rows, labels or path)
     where = f" of {labels.name}" if labels else ""
     notes = [f"embeddings: {name} {rows.shape} {rows.dtype}, labels: {label_name}{where}"]
     if left := sorted(set(beside) - {label_name}):
         shown = [name or "a column without a name" for name in left[:8]]
         notes.append(f"not used: {', '.join(shown)}{' ..' if len(left) > 8 else ''}")
-    classes = classes_of(read_all(stored), label_name, keys.ignore)
+    ignore = numbered(keys.ignore, class_names)
+    classes = classes_of(read_all(stored), label_name, ignore)
+    if class_names and (names := names_of(classes.names, class_names)):
+        classes = classes._replace(names=names)
+        notes.append(f"names of classes: {KEY}")
+    elif class_names:
+        notes.append(f"not used: {KEY}, which are {len(class_names)} and do not fit the labels")
     if ignored := int((classes.numbers < 0).sum()):
-        notes.append(f"{ignored} rows with label {keys.ignore} left out")
+        notes.append(f"{counted(ignored, 'row')} with label {keys.ignore} left out")
     return Source(str(path), rows, classes, tuple(notes))
 
 
@@ -111,27 +125,28 @@ def representations(source: Source) -> list[Source]:
     ]
 
 
-def arrays_of(path: Path) -> dict[str, Stored]:
-    """The arrays of a file, by the end of its name."""
+def arrays_of(path: Path, labels: str | None) -> dict[str, Stored]:
+    """The arrays of a file, by the end of its name; `labels` may be the number of a column."""
     if not path.exists():
         raise InputError(f"there is no file {path}")
     if not path.is_file():
         inside = path / "embeddings.npz"
         hint = f"; that of the run is {inside}" if inside.is_file() else ""
-        raise InputError(f"{path} is no file{hint}")
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise InputError(f"{path} is {kind}, not a file of embeddings or labels{hint}")
+    if path.suffix in DELIMITERS:
+        return csv_arrays(path, DELIMITERS[path.suffix], labels)
     if path.suffix not in READERS:
         hint = ""
         if path.suffix in (".pt", ".pth", ".pkl", ".bin"):
             hint = "; pickles are not read, write numpy.savez(FILE, embeddings=.., labels=..)"
-        raise InputError(f"{path.name} is none of {', '.join(READERS)}{hint}")
+        raise InputError(f"{path.name} is none of {', '.join((*DELIMITERS, *READERS))}{hint}")
     return READERS[path.suffix](path)
 
 
 def classes_of(labels: np.ndarray, name: str, ignore: str | None) -> Classes:
     """Labels of any kind as numbers from 0."""
-    labels = labels.reshape(len(labels))
-    if labels.dtype.kind == "S":
-        labels = np.char.decode(labels, "utf-8", "replace")
+    labels = texts(labels.reshape(len(labels)))
     if labels.dtype.kind not in "fiubU":
         raise InputError(f"{name} must be numbers or texts, got dtype {labels.dtype}")
     if labels.dtype.kind == "f":
@@ -170,6 +185,8 @@ def _embeddings(arrays: Mapping[str, Stored], key: str | None, path: Path) -> tu
     if key is not None:
         _check_key(key, arrays, path, "--embeddings-key")
         name = key
+    elif not arrays:
+        raise InputError(f"{path} is empty: it holds no array")
     elif not candidates:
         raise InputError(
             f"{path} has no matrix of floating point, but {_shown(arrays)}"
@@ -213,7 +230,7 @@ def _labels(
         if not candidates:
             raise InputError(
                 f"{path} has no vector of labels ({_shown(arrays)}): give --labels FILE"
-                f"{_if_one_hot(arrays, count)}"
+                f"{_if_one_hot(arrays, count)}{_if_without_names(path)}"
             )
         likely = {k: a for k, a in candidates.items() if k.lower() in _partners(of)}
         usual = {k: a for k, a in candidates.items() if k.lower() in LABELS}
@@ -245,9 +262,22 @@ def _partners(name: str) -> set[str]:
 
 def _if_one_column(arrays: Mapping[str, Stored], path: Path) -> str:
     """What separates the columns of a table that has but one."""
-    marks = {".csv": "commas", ".tsv": "tabs"}
-    one = len(arrays) == 1 and path.suffix in marks
-    return f"; columns of {path.suffix} are separated by {marks[path.suffix]}" if one else ""
+    marks = {",": "commas", "\t": "tabs"}
+    one = len(arrays) == 1 and path.suffix in DELIMITERS
+    return (
+        f"; columns of {path.suffix} are separated by {marks[DELIMITERS[path.suffix]]}"
+        if one
+        else ""
+    )
+
+
+def _if_without_names(path: Path) -> str:
+    """How a column is meant in a table without names."""
+    return (
+        ", or, where columns have no names, --labels-key=-1 for the last, 0 for the first"
+        if path.suffix in DELIMITERS
+        else ""
+    )
 
 
 def _if_one_hot(arrays: Mapping[str, Stored], count: int) -> str:

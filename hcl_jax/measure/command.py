@@ -45,7 +45,7 @@ class Input:
         embeddings: one file more, of embeddings.
         labels: the file of labels, if a file of their own.
         embeddings_key: the array of embeddings; else a guess, which is said.
-        labels_key: the array of labels; likewise.
+        labels_key: the array of labels, or the number of its column; likewise.
         ignore_label: leave out rows with this label.
         normalize: rows into the unit ball, or onto the sphere.
     """

@@ -103,6 +103,11 @@ def checked(
     hardness = beta or 0.0
     if not (math.isfinite(hardness) and hardness >= 0):
         raise InputError(f"--beta must be a number of at least 0, got {beta}")
+    if hardness > hardening.largest_hardness(np.float64):
+        raise InputError(
+            f"--beta must be at most {hardening.largest_hardness(np.float64):.1g}, as the logits "
+            f"of negatives are lost beside larger ones, got {beta:g}"
+        )
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError(f"--temperature must be a positive number, got {temperature}")
     if batch is not None and batch < 2:

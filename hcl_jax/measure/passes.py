@@ -21,6 +21,7 @@ from hcl_jax.measure.choosing import Source
 from hcl_jax.measure.extras import InputError
 from hcl_jax.normalization import Normalization
 from hcl_jax.precision import norms
+from hcl_jax.system.counting import counted
 from hcl_jax.system.progress import progress_bar
 
 CHUNK = 2**21
@@ -151,7 +152,7 @@ def _check_finite(
     if wrong.size:
         raise InputError(
             f"embeddings must be finite, but row {start + wrong[0]} of {name} is not "
-            f"({len(wrong)} of the {where.sum()} rows read with it)"
+            f"({len(wrong)} of the {counted(where.sum(), 'row')} read with it)"
         )
 
 

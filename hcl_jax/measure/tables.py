@@ -17,6 +17,9 @@ from hcl_jax.measure.extras import InputError, need
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LABELS = "labels"
+"""The name of a column that is known by its number."""
+
 ROWS = 8192
 """Rows of a Parquet file that are read at a time."""
 
@@ -32,15 +35,24 @@ class _Column(NamedTuple):
     length: int | None
 
 
-def csv_arrays(path: Path, delimiter: str = ",") -> dict[str, Stored]:
-    """The columns of a CSV file, with or without a line of names."""
+def csv_arrays(path: Path, delimiter: str, labels: str | None) -> dict[str, Stored]:
+    """The columns of a CSV file, with or without a line of names.
+
+    Without names, `labels` may be the number of a column, from 0 or, negative, from the end: it is
+    then apart, under that number.
+    """
     need(("pyarrow",), f"{path.name}")
     import pyarrow as pa
     from pyarrow import csv
 
     names = _first_line(path, delimiter)
     headless = _are_numbers(names)
-    read = csv.ReadOptions(autogenerate_column_names=headless)
+    apart = _place(path, labels, len(names)) if headless else None
+    if headless:
+        names = [f"f{number}" for number in range(len(names))]
+    if apart is not None:
+        names = [*names[:apart], LABELS, *names[apart:-1]]
+    read = csv.ReadOptions(column_names=names if headless else None)
     parse = csv.ParseOptions(delimiter=delimiter)
 
     def batches(
@@ -65,7 +77,20 @@ def csv_arrays(path: Path, delimiter: str = ",") -> dict[str, Stored]:
     def typed(names: list[str]) -> Iterator["pa.RecordBatch"]:
         return batches(names, pa.float64() if inside.issuperset(names) else None)
 
-    return _arrays(columns, count, typed, path)
+    found = _arrays(columns, count, typed, path)
+    return found if apart is None else {labels or "": found.pop(LABELS), **found}
+
+
+def _place(path: Path, labels: str | None, count: int) -> int | None:
+    """The place of the column of labels that is meant by a number, if one is."""
+    if labels is None or not re.fullmatch(r"-?\d+", labels):
+        return None
+    if not -count <= int(labels) < count:
+        raise InputError(
+            f"--labels-key {labels}: {path} has no names of columns, and their numbers are 0 to "
+            f"{count - 1}, or -1 for the last to -{count}"
+        )
+    return int(labels) % count
 
 
 def parquet_arrays(path: Path) -> dict[str, Stored]:
@@ -104,7 +129,12 @@ def _first_line(path: Path, delimiter: str) -> list[str]:
 
 
 def _are_numbers(names: list[str]) -> bool:
-    """Whether the first line is of numbers, but not the numbers of columns."""
+    """Whether the first line is of numbers, but not the numbers of columns.
+
+    A fraction is no name, so that what stands beside one, such as the name of a class, is none.
+    """
+    if any(re.fullmatch(r"[-+]?\d*\.\d+(e[-+]?\d+)?", name.lower()) for name in names):
+        return True
     try:
         numbers = [float(name) for name in names]
     except ValueError:

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from hcl_jax.measure.findings import METRICS, ClassRow, Findings
 from hcl_jax.measure.objective import LossFindings
+from hcl_jax.system.counting import counted
 
 CLASSES = 30
 """The most classes that are printed; the files have all."""
@@ -56,7 +57,8 @@ def report(found: Findings) -> str:
     """One representation: verdict, evidence, metrics, classes."""
     rows, dim = found.shape
     parts = [
-        f"{found.name}: {rows} rows, {dim} dimensions, {len(found.names)} classes",
+        f"{found.name}: {counted(rows, 'row')}, {counted(dim, 'dimension')}, "
+        f"{len(found.names)} classes",
         *(f"  {note}" for note in found.notes),
         "",
         f"{found.verdict.kind.upper()}: {found.verdict.words}",
@@ -71,7 +73,7 @@ def report(found: Findings) -> str:
         table(CLASS_HEADER, map(class_cells, found.classes[:CLASSES])),
     ]
     if len(found.classes) > CLASSES:
-        parts.append(f".. and {len(found.classes) - CLASSES} classes more")
+        parts.append(f".. and {counted(len(found.classes) - CLASSES, 'class', 'classes')} more")
     if found.loss is not None:
         parts += ["", *loss_lines(found.loss)]
     return "\n".join(parts)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hcl_jax.geometry import DIRECTION_TOLERANCE
+from hcl_jax.system.counting import counted
 
 POINT = 1e-3
 """All rows are one point if their distance from the centre is below this part of their norm."""
@@ -124,7 +125,7 @@ def verdict_of(
     groups = shared_directions(means) if shape.directions < shape.room else ()
     points, full = shape.width <= WIDTH, shape.directions == shape.room
     frame = shape.angle <= ANGLE and shape.evenness <= EVENNESS and dim >= count - 1
-    spanned = f"the class means span {shape.directions} of {shape.room} directions"
+    spanned = f"the class means span {shape.directions} of {counted(shape.room, 'direction')}"
     if shape.point <= POINT:
         kind, words = "complete collapse", "All rows are nearly one point."
     elif points and full and frame:
@@ -214,8 +215,8 @@ def _cautions(shape: Shape, count: int, dim: int) -> tuple[str, ...]:
     found = []
     if dim < count - 1:
         found.append(
-            f"{dim} dimensions have no room for a simplex ETF of {count} classes, which needs "
-            f"{count - 1}."
+            f"In {counted(dim, 'dimension')} there is no room for a simplex ETF of {count} "
+            f"classes, which needs {count - 1}."
         )
     if shape.alone:
         found.append(f"{shape.alone} of {count} classes have one row, which shows no width.")

@@ -66,12 +66,12 @@ def check_no_negative_labels(
         )
 
 
-def check_weights(weights: Any, *, length: int) -> None:
-    """Raises unless `weights` are floating point (length,), finite and non-negative if concrete."""
+def check_weights(weights: Any, *, length: int) -> Any:
+    """The weights, floating point (length,); raises if others, or concrete and not non-negative."""
     check_floating("weights", weights)
     if jnp.shape(weights) != (length,):
         raise ValueError(
             f"weights must have shape ({length},), one for each embedding, got shape "
             f"{jnp.shape(weights)}"
         )
-    check_non_negative("weights", weights)
+    return check_non_negative("weights", weights)

@@ -1,6 +1,7 @@
 """Which numbers can be read now, and whether they are finite."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,6 +21,11 @@ NOT_TRACEABLE = (
 def is_concrete(value: Any) -> bool:
     """Whether the numbers of `value` can be read now."""
     return not isinstance(value, jax.core.Tracer)
+
+
+def nan_unless(allowed: Callable[[Any], Any], value: Any) -> Any:
+    """A concrete value as it is; a traced one with NaN in the place of what is not allowed."""
+    return value if is_concrete(value) else jnp.where(allowed(value), value, jnp.nan)
 
 
 def all_finite(value: Any) -> bool:

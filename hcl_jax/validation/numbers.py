@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hcl_jax.validation.arrays import check_integers, has_jax_dtype
-from hcl_jax.validation.concrete import all_finite, in_floating_point, is_concrete
+from hcl_jax.validation.concrete import all_finite, in_floating_point, is_concrete, nan_unless
 from hcl_jax.validation.wording import described, shown
 
 
@@ -51,11 +51,11 @@ def check_finite(name: str, value: Any) -> None:
         )
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raises unless `value` is finite and positive in JAX's floating point, if concrete."""
+def check_positive(name: str, value: Any) -> Any:
+    """The value; raises unless it is finite and positive in JAX's floating point, if concrete."""
     check_finite(name, value)
     if not is_concrete(value):
-        return
+        return nan_unless(lambda x: (x > 0) & (x < jnp.inf), value)
     if not np.all(np.asarray(value) > 0):
         raise ValueError(f"{name} must be positive, got {shown(value)}")
     limits = jnp.finfo(jax.dtypes.canonicalize_dtype(np.float64))
@@ -65,12 +65,15 @@ def check_positive(name: str, value: Any) -> None:
             f"got {shown(value)}"
         )
 
+    return value
 
-def check_non_negative(name: str, value: Any) -> None:
-    """Raises unless `value` is finite and not negative in JAX's floating point, if concrete."""
+
+def check_non_negative(name: str, value: Any) -> Any:
+    """The value; raises unless finite and not negative in JAX's floating point, if concrete."""
     check_finite(name, value)
     if is_concrete(value) and not np.all(np.asarray(value) >= 0):
         raise ValueError(f"{name} must not be negative, got {shown(value)}")
+    return nan_unless(lambda x: (x >= 0) & (x < jnp.inf), value)
 
 
 def check_interval(name: str, value: Any) -> None:

@@ -7,10 +7,16 @@ from typing import Any, Literal, get_args
 
 import tyro
 
-from hcl_jax.data.own_splits import EvaluateOn
+from hcl_jax.data.own_splits import TEST_FRACTION, EvaluateOn
 from hcl_jax.data.splitting import Profile
 from hcl_jax.data.squares import Damaged
-from hcl_jax.validation.numbers import check_count, check_non_negative, check_positive, check_scalar
+from hcl_jax.hardening import with_bounded_hardness
+from hcl_jax.validation.numbers import (
+    check_count,
+    check_non_negative,
+    check_positive,
+    check_scalar,
+)
 from hcl_jax.validation.options import check_choice
 from scripts.experiments.datasets import DATASETS, DataName, DatasetDefaults, own_defaults
 from scripts.experiments.networks import HEADS, IN_ANY_DTYPE, NETWORKS, HeadName, NetworkName
@@ -131,7 +137,7 @@ class Experiment:
 
     data: DataName = "grouped"
     image_size: int | None = None
-    test_fraction: float = 0.2
+    test_fraction: float = TEST_FRACTION
     split_seed: int = 0
     evaluate_on: EvaluateOn | None = None
     damaged: Damaged = "refuse"
@@ -195,7 +201,7 @@ class Experiment:
         check_non_negative("weight_decay", self.weight_decay)
         if self.warmup_epochs >= self.epochs and self.warmup_epochs:
             raise ValueError(
-                f"warmup_epochs must be below the {self.epochs} epochs, got {self.warmup_epochs}"
+                f"warmup_epochs must be below epochs, {self.epochs}, got {self.warmup_epochs}"
             )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be different and at least one, got {self.seeds}")
@@ -273,7 +279,9 @@ class Experiment:
         if not family.signed:
             check_non_negative("beta", self.beta)
         if self.is_hard:
-            family.make(self.beta)  # which checks the number
+            hardening = family.make(self.beta)  # which checks the number
+            if self.num_negatives is None:
+                with_bounded_hardness(hardening, "float32")
         elif self.beta != 0:
             raise ValueError(
                 f"{self.objective} has no hard negatives, so beta must be 0, got {self.beta}; "

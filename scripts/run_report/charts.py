@@ -12,6 +12,7 @@ import altair as alt
 import numpy as np
 
 from hcl_jax.geometry import DIRECTION_TOLERANCE
+from hcl_jax.system.counting import counted
 from scripts.run_report.predictions import Prediction
 from scripts.run_report.reading import FinishedRun
 
@@ -29,6 +30,9 @@ PANELS = {
     "nearest_mean": "accuracy by the nearest mean",
 }
 """The metrics that are drawn against epochs."""
+
+DASHES = {"least": [6, 3], "neural collapse": [2, 3]}
+"""How levels of the loss are drawn."""
 
 AWAY_FROM_0 = ("loss", "top1", "nearest_mean")
 """Those of them that do not tend to 0."""
@@ -114,7 +118,7 @@ def class_means(run: FinishedRun) -> tuple[dict[str, Any], str]:
     reach = max([1.0, *(float(np.abs(m[0] @ basis).max()) for _, m in run.means)]) * 1.08
     chart = _view(rows, edges, reach, spatial=dims == 3, labelled=classes <= 20)
     if flat:
-        return chart, f"All {last.shape[1]} dimensions of the embeddings."
+        return chart, f"All of {counted(last.shape[1], 'dimension')} of the embeddings."
     share = float(np.sum((last @ basis) ** 2) / max(np.sum(last**2), 1e-30))
     return chart, (
         f"The part of the class means in the {dims} principal directions of the last ones, which "
@@ -197,7 +201,8 @@ def _curve(
     ]
     if levels:
         rule = alt.Chart(alt.InlineData(levels)).mark_rule(strokeWidth=1.5)
-        dashes = alt.Scale(domain=["least", "neural collapse"], range=[[6, 3], [2, 3]])
+        drawn = [what for what in DASHES if any(level["what"] == what for level in levels)]
+        dashes = alt.Scale(domain=drawn, range=[DASHES[what] for what in drawn])
         legend = alt.Legend(orient="bottom", symbolStrokeColor=INK)
         shown = alt.StrokeDash("what:N", scale=dashes, title=None, legend=legend)
         tooltip = ["run:N", "what:N", alt.Tooltip("level:Q", format=".5g")]

@@ -13,6 +13,7 @@ from hcl_jax.data import Dataset, ImageSet, PlacedSplit, Split, place_split
 from hcl_jax.training import Runner, TrainState
 from scripts.experiments.datasets import training_split
 from scripts.experiments.experiment import Experiment
+from scripts.runs.run_files import CLASS_NAMES
 
 EMBEDDED_AT_ONCE = 4096
 """Images of a streamed split that are embedded at once."""
@@ -29,12 +30,14 @@ class PlacedDataset(NamedTuple):
         train: the labelled training split, over which class means are taken.
         test: the split that accuracies are measured on.
         num_classes: number of classes.
+        class_names: one name for each, where there are names.
     """
 
     trained: PlacedSplit
     train: PlacedSplit
     test: PlacedSplit
     num_classes: int
+    class_names: tuple[str, ...]
 
 
 class EmbeddedSplit(NamedTuple):
@@ -74,7 +77,7 @@ def place_dataset(dataset: Dataset | ImageSet, runner: Runner, budget_bytes: int
     seen = training_split(dataset)
     train, test = place(dataset.train), place(dataset.test)
     trained = train if seen is dataset.train else place(seen)
-    return PlacedDataset(trained, train, test, dataset.num_classes)
+    return PlacedDataset(trained, train, test, dataset.num_classes, dataset.class_names)
 
 
 def embed_splits(
@@ -128,14 +131,17 @@ def evaluate(
 
 
 def final_arrays(evaluation: Evaluation, data: PlacedDataset) -> dict[str, np.ndarray]:
-    """Embeddings of both splits and class means, with the seeds along the leading axis."""
+    """Embeddings of both splits and class means, with the seeds along the leading axis; labels and
+    the names of classes, where there are names."""
     train_labels, test_labels = _labels(data)
+    named = {CLASS_NAMES: np.array(data.class_names)} if data.class_names else {}
     return {
         "train_embeddings": np.asarray(evaluation.embedded.train.embeddings),
         "test_embeddings": np.asarray(evaluation.embedded.test.embeddings),
         "class_means": evaluation.class_means,
         "train_labels": np.asarray(train_labels),
         "test_labels": np.asarray(test_labels),
+        **named,
     }
 
 

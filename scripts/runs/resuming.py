@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hcl_jax.checkpoints import Restored
+from hcl_jax.system.counting import counted
 from scripts.experiments.experiment import Experiment
 from scripts.runs.exit_status import RefusedError
 from scripts.runs.progress import epoch_before_training
@@ -42,7 +43,7 @@ def place_in_run(
             if epoch > experiment.epochs:
                 raise RefusedError(
                     f"{path / CHECKPOINTS} has a checkpoint of epoch {epoch}, but the run has "
-                    f"{experiment.epochs} epochs; is it of another run?"
+                    f"{counted(experiment.epochs, 'epoch')}; is it of another run?"
                 )
             return epoch, MetricsPosition(length, digest)
     raise RunDirectoryError(

@@ -26,6 +26,9 @@ ARRAYS_OF_SEEDS = ("train_embeddings", "test_embeddings", "class_means")
 ARRAYS = (*ARRAYS_OF_SEEDS, "train_labels", "test_labels")
 """What is in embeddings.npz; labels are those of all seeds."""
 
+CLASS_NAMES = "class_names"
+"""The names of classes 0, 1, .., which are there where the data set has names."""
+
 NAMES = ("objective", "hardening", "normalization", "initialization", "positives")
 COUNTS = ("seed", "epoch", "step", "dim")
 NUMBERS = (
@@ -211,7 +214,8 @@ def parsed_records(written: bytes, file: Path) -> list[dict[str, Any]]:
 
 
 def read_embeddings(path: Path, experiment: Experiment) -> dict[str, np.ndarray]:
-    """The arrays of embeddings.npz, with the seeds along the leading axis of all but the labels.
+    """The arrays of embeddings.npz, with the seeds along the leading axis of all but the labels
+    and the names of classes.
 
     Raises:
         RunDirectoryError: if an array is missing or of another shape, or the file is damaged.
@@ -227,12 +231,14 @@ def read_embeddings(path: Path, experiment: Experiment) -> dict[str, np.ndarray]
     except Exception as error:  # NumPy, zipfile, zlib and the disk each raise their own
         raise RunDirectoryError(f"{file} is damaged: {error}") from error
     arrays = {name: found[name] for name in found if isinstance(found[name], np.ndarray)}
+    names = arrays.get(CLASS_NAMES, np.zeros(experiment.defaults.num_classes, np.str_))
+    are_named = names.dtype.kind == "U" and names.shape == (experiment.defaults.num_classes,)
     shapes = {name: array.shape for name, array in arrays.items() if array.dtype.kind in "fiu"}
     match [shapes.get(name) for name in ARRAYS]:
         case [(s, n, d), (t, m, e), (u, _, f), (i,), (j,)] if (s, d) == (t, e) == (u, f) == (
             len(experiment.seeds),
             experiment.embedding_dim,
-        ) and (n, m, len(found)) == (i, j, len(ARRAYS)):
+        ) and (n, m, set(found) - {CLASS_NAMES}, are_named) == (i, j, set(ARRAYS), True):
             return arrays
     raise RunDirectoryError(
         f"{file} is damaged: it does not hold the arrays of a run, but {shapes}"

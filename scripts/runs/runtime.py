@@ -100,7 +100,7 @@ class Runtime:
         found = jax.local_devices()
         if self.devices > len(found):
             raise RefusedError(
-                f"devices must be at most the {len(found)} there are: {self.devices}"
+                f"devices must be at most {len(found)}, as many as there are, got {self.devices}"
             )
         return found[: self.devices]
 

@@ -194,6 +194,10 @@ def test_the_split_to_evaluate_on_can_be_chosen(tmp_path):
         assert listed.paths[-1].parts[-3] == (chosen or "test")
     shutil.rmtree(pets / "test")
     assert len(load(pets).test.labels) == 3
+    with pytest.raises(
+        DatasetError, match=r"pets has images to test with.*, got 0.5; leave it out"
+    ):
+        load(pets, test_fraction=0.5)
     with pytest.raises(DatasetError, match="has no split test to evaluate on; found train, val"):
         load(pets, evaluate_on="test")
     with pytest.raises(DatasetError, match="has no split val to evaluate on; found a, b, c"):
@@ -288,7 +292,7 @@ def test_a_class_that_loses_all_images_is_refused(pets):
 
 def test_other_files_are_said(pets):
     (pets / "dog" / "notes.txt").write_text("good")
-    with pytest.warns(UserWarning, match=r"1 files are no images and were left out, as .*notes"):
+    with pytest.warns(UserWarning, match=r"1 file left out for being no image, as .*notes"):
         load(pets)
 
 

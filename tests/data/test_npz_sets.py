@@ -51,6 +51,10 @@ def test_both_parts_are_taken_as_they_are(tmp_path):
     assert np.array_equal(found.train.images, IMAGES[:8, ..., :1])
     assert np.array_equal(found.test.images, IMAGES[8:, ..., :1])
     assert found.test.labels.tolist() == [1, 2, 0, 1]  # 20, 30, 10, 20
+    with pytest.raises(
+        DatasetError, match=r"npz has images to test with.* nothing, got 0.5; leave"
+    ):
+        npz_set(written(tmp_path, **arrays), test_fraction=0.5)
 
 
 def test_the_images_to_evaluate_on_can_be_chosen(tmp_path):

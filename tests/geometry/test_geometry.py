@@ -318,6 +318,13 @@ def test_uniformity_of_one_point_is_zero_wherever_it_is(dtype, length):
     np.testing.assert_allclose(geometry.uniformity(z), 0, atol=1e-6)
 
 
+def test_uniformity_of_what_is_no_number_is_nan_where_it_is_traced():
+    z = jax.random.normal(jax.random.key(0), (64, 8))
+    uniformity = jax.jit(geometry.uniformity)
+    assert jnp.isfinite(uniformity(z))
+    assert jnp.isnan(uniformity(z.at[3].set(jnp.nan)))
+
+
 def test_uniformity_beyond_the_range_is_minus_infinity_not_nan():
     z = jnp.asarray([[1e30, 0.0], [-1e30, 0.0], [0.0, 1e-30]])
     assert geometry.uniformity(z) == -jnp.inf

@@ -25,6 +25,14 @@ HARDENINGS = {
 LABELS = jnp.array([0, 0, 1, 1, 2, 2])
 EMBEDDINGS = jax.random.normal(jax.random.key(0), (6, 3))
 EMBEDDINGS /= jnp.linalg.norm(EMBEDDINGS, axis=1, keepdims=True)
+PSIS = {
+    "infonce": psi.infonce(),
+    "debiased": psi.debiased(tau_plus=0.1),
+    "triplet": psi.triplet_sum(),
+    "squared_hinge": psi.squared_hinge(),
+    "logistic": psi.logistic_sum(),
+    "linear": psi.linear(),
+}
 SPOILED = {"all": jnp.full((6, 3), jnp.nan), "one row": EMBEDDINGS.at[2].set(jnp.nan)}
 
 
@@ -40,6 +48,103 @@ def test_nan_makes_the_loss_nan(form, name, supervised):
     assert jnp.isfinite(loss(EMBEDDINGS))
     for embeddings in SPOILED.values():
         assert jnp.isnan(loss(embeddings))
+
+
+@pytest.mark.parametrize("name", PSIS)
+@pytest.mark.parametrize("form", ["dense", "blockwise"])
+def test_nan_makes_every_loss_nan(form, name):
+    """XLA makes 0 of a maximum of NaN and 0 where it sums several at once."""
+    labels = jnp.arange(64) % 3
+    z = jax.random.normal(jax.random.key(1), (64, 3))
+
+    @jax.jit
+    def loss(z):
+        plain = hardening.no_hardening()
+        options = {"supervised": True, "hardening": plain, "implementation": form}
+        return objective(z, labels, psi=PSIS[name], **options)
+
+    assert jnp.isfinite(loss(z))
+    assert jnp.isnan(loss(z.at[2].set(jnp.nan)))
+
+
+def losing(**options):
+    options = {"hardening": hardening.no_hardening(), "supervised": True, **options}
+    return objective(EMBEDDINGS, LABELS, **options)
+
+
+NUMBERS = {
+    "beta": (
+        lambda n, **o: hcl_jax.hucl(EMBEDDINGS, LABELS, beta=n, **o),
+        (0.0, 1e6),
+        (-1.0, 2e6, 1e9, np.inf),
+    ),
+    "beta of a product": (
+        lambda n, **o: losing(hardening=hardening.exponential(n), **o),
+        (-1e6, 1e6),
+        (-2e6, 2e6, np.inf),
+    ),
+    "beta below a mask": (
+        lambda n, **o: losing(
+            hardening=hcl_jax.without_false_negatives(hardening.exponential(n), above=0.9),
+            **o,
+        ),
+        (1e6,),
+        (2e6,),
+    ),
+    "power": (
+        lambda n, **o: losing(hardening=hardening.relu_power(2.0, n), **o),
+        (0.5, 1e6),
+        (0.0, -1.0, 2e6),
+    ),
+    "shift": (
+        lambda n, **o: losing(hardening=hardening.relu_power(n, 2.0), **o),
+        (2.0,),
+        (np.nan,),
+    ),
+    "level": (
+        lambda n, **o: losing(hardening=hardening.threshold(n), **o),
+        (-2.0,),
+        (np.nan,),
+    ),
+    "steepness": (
+        lambda n, **o: losing(hardening=hardening.sigmoid(n), **o),
+        (-1e6, 1e6),
+        (-2e6, 2e6, np.inf),
+    ),
+    "temperature": (
+        lambda n, **o: losing(temperature=n, **o),
+        (0.01, 100.0),
+        (0.0, -1.0, np.inf, np.nan),
+    ),
+    "alpha": (lambda n, **o: losing(psi=psi.infonce(alpha=n), **o), (0.0,), (-1.0, np.nan)),
+    "q": (lambda n, **o: losing(psi=psi.infonce(q=n), **o), (0.5,), (0.0, -1.0, np.nan)),
+    "tau_plus": (
+        lambda n, **o: losing(psi=psi.debiased(tau_plus=n), **o),
+        (0.0, 0.5),
+        (-0.5, 1.0, 2.0, np.nan),
+    ),
+    "scale": (lambda n, **o: losing(psi=psi.logistic_sum(scale=n), **o), (0.5,), (0.0, -1.0)),
+    "margin": (lambda n, **o: losing(psi=psi.triplet_sum(margin=n), **o), (-3.0,), (np.nan,)),
+    "weight": (
+        lambda n, **o: losing(weights=jnp.ones(6).at[1].set(n), **o),
+        (0.0, 2.0),
+        (-1.0, np.nan),
+    ),
+}
+"""A loss of a number, and numbers that it takes and refuses."""
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("form", ["dense", "blockwise"])
+def test_a_number_out_of_its_range_is_refused_and_makes_nan_where_it_is_traced(form, name):
+    of_number, legal, refused = NUMBERS[name]
+    loss = functools.partial(of_number, implementation=form)
+    traced = jax.jit(loss)
+    assert all(jnp.isfinite(traced(number)) for number in legal)
+    for number in refused:
+        with pytest.raises(ValueError, match=r"must|less than"):
+            loss(number)
+        assert jnp.isnan(traced(number)), number
 
 
 @pytest.mark.parametrize("exchange", ["gather", "ring"])

@@ -235,6 +235,9 @@ ERRORS = {
     "error: --temperature must be a positive number, got 0.0": (
         ["a.npz", "--objective", "ucl", "--temperature", "0"]
     ),
+    "error: --beta must be at most 6e+14, as the logits": (
+        ["a.npz", "--objective", "hucl", "--beta", "1e15"]
+    ),
     "error: --seed must be at least 0, got -1": ["a.npz", "--seed=-1"],
     "error: --batch 4 must hold a row of each of the 5 classes": (
         ["FILE", "--objective", "ucl", "--batch", "4"]

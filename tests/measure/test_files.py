@@ -1,5 +1,7 @@
 """Every format gives the same rows and classes; what is no embeddings is refused in one line."""
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -98,6 +100,72 @@ def test_what_was_taken_is_said_and_may_be_chosen(tmp_path):
         open_source(tmp_path / "a.npz", None, Keys("test_embeddings", "train_labels"))
 
 
+@pytest.mark.parametrize("place", [0, 2, 5, -1, -6])
+def test_the_column_of_labels_may_be_a_number_where_there_are_no_names(tmp_path, place):
+    """Whole numbers among the embeddings too, which are no labels."""
+    rows = np.round(ROWS.astype(float), 3)
+    rows[:, 1] = np.arange(40)
+    table = [list(row) for row in rows]
+    for row, label in zip(table, LABELS, strict=True):
+        row.insert(place % 6, label)
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(",".join(map(str, row)) for row in table))
+    source = open_source(path, None, Keys(labels=str(place)))
+    np.testing.assert_array_equal(np.concatenate(list(chunks(source.rows, 50))), rows)
+    np.testing.assert_array_equal(source.classes.numbers, LABELS)
+    with pytest.raises(InputError, match=r"where columns have no names, --labels-key=-1"):
+        open_source(path, None, Keys())
+    for wrong in ("6", "-7"):
+        with pytest.raises(InputError, match=r"their numbers are 0 to 5, or -1 for the last to -6"):
+            open_source(path, None, Keys(labels=wrong))
+
+
+def test_a_line_with_a_fraction_has_no_names(tmp_path):
+    path = tmp_path / "a.tsv"
+    lines = ("\t".join(map(str, [*row, text])) for row, text in zip(ROWS, TEXTS, strict=True))
+    path.write_text("\n".join(lines))
+    source = open_source(path, None, Keys())
+    assert source.rows.shape == (40, 5)
+    assert source.classes.names == ("ant", "bee", "cat")
+
+
+NAMES = np.array(["ant", "bee", "cat"])
+
+
+def test_names_of_classes_take_the_place_of_their_numbers(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, **TWO, class_names=NAMES)
+    source = open_source(path, None, Keys("test_embeddings"))
+    assert source.classes.names == ("ant", "bee", "cat")
+    np.testing.assert_array_equal(source.classes.numbers, LABELS[:9])
+    assert source.notes[-1] == "names of classes: class_names"
+    ignored = open_source(path, None, Keys("test_embeddings", ignore="bee"))
+    assert ignored.classes.names == ("ant", "cat")
+    assert open_source(path, None, Keys("test_embeddings", ignore="1")).classes.names == (
+        "ant",
+        "cat",
+    )
+
+
+def test_names_of_classes_serve_labels_of_another_file(tmp_path):
+    path, labels = tmp_path / "a.npz", tmp_path / "y.npz"
+    np.savez(path, z=ROWS, class_names=NAMES)
+    np.savez(labels, y=LABELS)
+    assert open_source(path, labels, Keys()).classes.names == ("ant", "bee", "cat")
+    np.savez(labels, y=LABELS, class_names=NAMES[::-1].astype("S"))
+    assert open_source(path, labels, Keys()).classes.names == ("cat", "bee", "ant")
+
+
+def test_names_that_are_no_names_of_these_labels_are_not_used(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, z=ROWS, y=LABELS + 1, class_names=NAMES)
+    source = open_source(path, None, Keys())
+    assert source.classes.names == ("1", "2", "3")
+    assert source.notes[-1] == "not used: class_names, which are 3 and do not fit the labels"
+    np.savez(path, z=ROWS, class_names=TEXTS)  # which are labels
+    assert open_source(path, None, Keys()).classes.names == ("ant", "bee", "cat")
+
+
 STACK = np.stack([ROWS, -ROWS, 2 * ROWS])
 OF_A_RUN = {"train_embeddings": STACK, "test_embeddings": STACK[:, ::-1].copy()}
 OF_A_RUN |= {
@@ -162,7 +230,9 @@ REFUSED = {
     "pickles are not read": ("pt", lambda p: p.write_bytes(b"")),
     "is none of .npy": ("txt", lambda p: p.write_bytes(b"")),
     "there is no file": ("npz", lambda p: None),
-    "is no file": ("npz", lambda p: p.mkdir()),
+    "is a folder, not a file": ("npz", lambda p: p.mkdir()),
+    "is a pipe or a device, not a file": ("npz", os.mkfifo),
+    "is empty: it holds no array": ("npz", saved()),
     "never unpickled: save labels.astype(str)": ("npz", saved(z=ROWS, y=LABELS.astype(object))),
     "is y one-hot? then save y.argmax(1)": ("npz", saved(z=ROWS, y=np.eye(10, dtype=int)[LABELS])),
     "never unpickled": ("npz", saved(z=np.array([None, {}]), y=LABELS)),

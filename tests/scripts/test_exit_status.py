@@ -115,7 +115,7 @@ ONE = ["--devices", "1", "--keep", "0", "--epochs", "1"]
             "shift views are of images",
         ),
         (["grouped-hscl5", "--head", "none"], "without a head, dim must be the number of features"),
-        (["grouped-hscl5", "--devices", "9"], "devices must be at most the 8 there are"),
+        (["grouped-hscl5", "--devices", "9"], "devices must be at most 8, as many as there are"),
         (["triangle-hscl5", "--seeds", "0", "1", "--resident-gib", "0"], "seeds run one by one"),
         (["grouped-hscl"], "there is no experiment 'grouped-hscl'"),
     ],
@@ -132,7 +132,7 @@ def test_a_sweep_in_which_one_does_not_fit_is_refused_at_once(tmp_path, capsys, 
     command = ["triangle-scl", "digits-scl", "--devices", "9", "--out", str(tmp_path / "runs")]
     assert sweep.main(command) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "devices must be at most the 8 there are" in line
+    assert "devices must be at most 8, as many as there are" in line
     assert not (tmp_path / "runs").exists()
 
 

@@ -101,6 +101,10 @@ EMBEDDINGS = {
         replaced(class_means=np.ones((1, 10, 9))),
         OTHER_ARRAYS,
     ),
+    "other names": (
+        replaced(class_names=np.array(["a", "b"])),
+        OTHER_ARRAYS,
+    ),
     "vectors": (
         replaced(class_means=np.ones((2, 9))),
         OTHER_ARRAYS,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hcl_jax import measure
 from hcl_jax.data import npz_set, stratified_split
 from hcl_jax.data.indexed_rows import IndexedRows
 from scripts import export, train
@@ -68,8 +69,13 @@ def test_a_file_is_trained_on(own, words, capsys):
     assert kept.own.class_names == ("a", "b", "c")
     [result] = json.loads((path / "results.json").read_text())
     assert result["dim"] == 2
-    assert np.load(path / "embeddings.npz")["test_labels"].tolist().count(2) == 4
+    arrays = np.load(path / "embeddings.npz")
+    assert arrays["test_labels"].tolist().count(2) == 4
+    assert arrays["class_names"].tolist() == ["a", "b", "c"]
     assert "the run is in runs" in capsys.readouterr().out
+    words = [str(path / "embeddings.npz"), "--embeddings-key", "test_embeddings"]
+    assert measure.main(words) == 0
+    assert "names of classes: class_names" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_that_of_the_same_data_wherever_they_lie(own, capsys):

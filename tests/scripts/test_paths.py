@@ -74,7 +74,7 @@ def test_commands_expand_it(monkeypatch, tmp_path, capsys):
     assert not (tmp_path / "~").exists()
 
 
-@pytest.mark.parametrize("path", ["~nobody-here/x", os.fsdecode(b"a\xff")])
+@pytest.mark.parametrize("path", ["", "~nobody-here/x", os.fsdecode(b"a\xff")])
 def test_a_path_that_cannot_be_is_refused(path, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:

@@ -289,6 +289,27 @@ def test_predictions_are_the_shipped_losses_at_neural_collapse(objective, temper
     assert found["least"] <= expected + 1e-12
 
 
+def drawn_and_explained(found):
+    """The levels that a chart draws, and those that its legend explains."""
+    [layer] = [part for part in found["layer"] if "strokeDash" in part["encoding"]]
+    drawn = {row["what"] for row in found["datasets"][layer["data"]["name"]]}
+    return drawn, set(layer["encoding"]["strokeDash"]["scale"]["domain"])
+
+
+@pytest.mark.parametrize("objective", ["SCL", "HUCL"])
+def test_the_legend_of_the_loss_explains_what_is_drawn(objective):
+    beta = 1.0 if objective == "HUCL" else 0.0
+    experiment = Experiment(data="digits", objective=objective, beta=beta, per_class=3)
+    records = [
+        {"seed": 0, "epoch": epoch, **dict.fromkeys(charts.PANELS, 0.5)} for epoch in (0, 80)
+    ]
+    run = FinishedRun("a run", experiment, {}, records, [], [9] * 10)
+    chart = charts.curves([run], [predict(experiment, [9] * 10)])["loss"]
+    drawn, explained = drawn_and_explained(chart)
+    assert drawn == explained
+    assert ("neural collapse" in explained) == (objective == "HUCL")
+
+
 @pytest.mark.parametrize(
     ("changes", "sizes", "reason"),
     [

@@ -315,9 +315,11 @@ def test_the_plan_covers_the_paper():
     [
         ({"objective": "SCL", "beta": 2.0}, "SCL has no hard negatives.*use HSCL"),
         ({"beta": -1.0}, "beta must not be negative, got -1.0"),
+        ({"beta": 2e6}, r"beta must be at most 1e\+06 in float32.*got 2e\+06"),
+        ({"beta": 2e6, "hardening": "relu_power"}, r"power must be at most 1e\+06 in float32"),
         ({"data": "none"}, "data must be one of 'grouped', 'grouped100', 'digits', .* got 'none'"),
         ({"parts": 0}, "parts must be at least 1"),
-        ({"warmup_epochs": 80}, "warmup_epochs must be below the 80 epochs, got 80"),
+        ({"warmup_epochs": 80}, "warmup_epochs must be below epochs, 80, got 80"),
         ({"weight_decay": -1.0}, "weight_decay must not be negative"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"seeds": (1, 1)}, "seeds must be different and at least one"),

@@ -143,6 +143,20 @@ def test_table_fits_into_a_hundred_columns():
     assert {line[4] for line in lines[1 : len(CLAIMS) + 1]} == {"P", "C", "O"}
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path, capsys):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"PK\x03\xff")
+    assert verify_theory.main(["--case", str(path)]) == 2
+    assert capsys.readouterr().err == f"error: {path}: not JSON: it is no text in UTF-8\n"
+
+
+def test_a_report_in_a_file_is_refused_before_anything_is_measured(tmp_path, capsys):
+    path = tmp_path / "file"
+    path.touch()
+    assert verify_theory.main(["--report", str(path)]) == 2
+    assert capsys.readouterr().err == f"error: --report: {path}: File exists\n"
+
+
 @pytest.mark.parametrize("options", [["--quick"], ["--full"], ["--report", "x"]])
 def test_one_model_and_the_claims_exclude_each_other(options, capsys):
     assert verify_theory.main(["--case", "model.json", *options]) == 2

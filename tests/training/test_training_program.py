@@ -129,7 +129,7 @@ def test_seeds_of_a_streamed_set_run_one_by_one(tmp_path):
 def test_a_batch_that_devices_do_not_divide_is_refused(tmp_path):
     with pytest.raises(RefusedError, match="a batch of 128 cannot be spread evenly over 3 devices"):
         run_quietly(DIGITS, tmp_path, Runtime(devices=3, keep=0))
-    with pytest.raises(RefusedError, match="devices must be at most the 8 there are: 9"):
+    with pytest.raises(RefusedError, match="at most 8, as many as there are, got 9"):
         run_quietly(DIGITS, tmp_path, Runtime(devices=9, keep=0))
 
 

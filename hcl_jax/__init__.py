@@ -15,17 +15,12 @@
 
 from hcl_jax import evaluation, geometry, hardening, losses, normalization, pairs, parallel, psi
 from hcl_jax.batch_warnings import BatchWarning
-from hcl_jax.conventions import (
-    REFERENCE_CONVENTIONS,
-    Bank,
-    Conventions,
-    Objective,
-    batch_losses,
-)
+from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective
+from hcl_jax.dispatch import batch_losses
 from hcl_jax.false_negatives import without_false_negatives
 from hcl_jax.named_losses import clip, nscl, nt_xent, supcon
 from hcl_jax.objectives import hscl, hucl, objective, scl, ucl
-from hcl_jax.options import Options
+from hcl_jax.options import Bank, Options
 from hcl_jax.pairs import PairRule
 from hcl_jax.reports import with_statistics
 

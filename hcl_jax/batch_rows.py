@@ -8,20 +8,14 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax import pairs as pairing
 from hcl_jax.collectives import Collectives, check_collectives
-from hcl_jax.conventions import Bank
 from hcl_jax.normalization import unit_ball, unit_sphere
-from hcl_jax.options import Options
+from hcl_jax.options import Bank, Options
 from hcl_jax.pair_rows import NO_CLASS, WAYS_OUT
 from hcl_jax.pairs import Rows
-from hcl_jax.validation import (
-    check_array,
-    check_choice,
-    check_embeddings,
-    check_labels,
-    check_no_negative_labels,
-    fits_int32,
-    is_concrete,
-)
+from hcl_jax.validation.arrays import check_array, fits_int32
+from hcl_jax.validation.batches import check_embeddings, check_labels, check_no_negative_labels
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.options import check_choice, check_kind
 
 NORMALIZATIONS = {"unit_sphere": unit_sphere, "unit_ball": unit_ball}
 """What the option `normalize` names."""
@@ -47,8 +41,8 @@ def row_numbers(count: int, collectives: Collectives) -> Int[Array, " n"]:
 def bank_of(options: Options) -> Bank | None:
     """The bank that options give, which must be one."""
     bank = options.get("bank")
-    if bank is not None and not isinstance(bank, Bank):
-        raise TypeError(f"bank must be a hcl_jax.Bank, got a {type(bank).__name__}")
+    if bank is not None:
+        check_kind("bank", bank, Bank, "hcl_jax.Bank(embeddings, labels)")
     return bank
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from hcl_jax.losses import AnchorLosses
 from hcl_jax.pairs import Keys, Pairs, Rows, is_negative, is_positive
 from hcl_jax.precision import at_least_float32, norms
-from hcl_jax.validation import is_concrete
+from hcl_jax.validation.concrete import is_concrete
 
 PACKAGE = str(Path(__file__).parent)
 NORM_TOLERANCE = 0.01

@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 
 from hcl_jax.losses import Exchange
 from hcl_jax.padding import varying_like
-from hcl_jax.validation import check_choice
+from hcl_jax.validation.options import check_choice
 
 
 @dataclasses.dataclass(frozen=True)

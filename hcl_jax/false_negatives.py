@@ -6,7 +6,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from hcl_jax.hardening import Hardening
-from hcl_jax.validation import check_finite, check_kind, check_scalar, is_concrete
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.numbers import check_finite, check_scalar
+from hcl_jax.validation.options import check_kind
 
 Scalar = Float[Array, ""] | float
 

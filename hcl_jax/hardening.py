@@ -21,13 +21,12 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from hcl_jax.validation import (
+from hcl_jax.validation.arrays import check_floating
+from hcl_jax.validation.concrete import is_concrete, nan_unless
+from hcl_jax.validation.numbers import (
     check_finite,
-    check_floating,
     check_positive,
     check_scalar,
-    is_concrete,
-    nan_unless,
 )
 
 __all__ = [

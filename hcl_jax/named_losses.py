@@ -27,7 +27,8 @@ from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.objectives import objective
 from hcl_jax.options import Labels, Options, Scalar, check_known
 from hcl_jax.psi import infonce
-from hcl_jax.validation import check_embeddings, is_concrete
+from hcl_jax.validation.batches import check_embeddings
+from hcl_jax.validation.concrete import is_concrete
 
 TEMPERATURE = 0.07
 """The temperature of these losses where none is given, as in the papers they are from."""

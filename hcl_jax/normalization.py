@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hcl_jax.precision import at_least_float32, norms, unit_vectors
-from hcl_jax.validation import check_floating
+from hcl_jax.validation.arrays import check_floating
 
 __all__ = ["Normalization", "unit_ball", "unit_sphere", "unnormalized"]
 

@@ -37,16 +37,15 @@ from hcl_jax.batch_rows import (
 )
 from hcl_jax.batch_warnings import warn_outside_ball, warn_without_loss
 from hcl_jax.collectives import SINGLE, Collectives, check_collectives
-from hcl_jax.conventions import Objective, batch_losses, pairs_of
+from hcl_jax.conventions import Objective
+from hcl_jax.dispatch import batch_losses, pairs_of
 from hcl_jax.hardening import Hardening, exponential, no_hardening
 from hcl_jax.losses import average_loss, loss_statistics
 from hcl_jax.options import Labels, Options, Scalar, check_known, conventions_of, psi_of
-from hcl_jax.validation import (
-    check_array,
-    check_function,
-    check_non_negative,
-    check_weights,
-)
+from hcl_jax.validation.arrays import check_array
+from hcl_jax.validation.batches import check_weights
+from hcl_jax.validation.numbers import check_non_negative
+from hcl_jax.validation.options import check_function
 from hcl_jax.views_axis import without_views_axis
 
 

@@ -3,17 +3,17 @@
 import dataclasses
 import difflib
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from hcl_jax.conventions import REFERENCE_CONVENTIONS, Bank, Conventions
+from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions
 from hcl_jax.losses import Average, Implementation, LossStatistics
 from hcl_jax.own_pair_rules import PairKeys
 from hcl_jax.pairs import PairRule
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import check_choice
+from hcl_jax.validation.options import check_choice
 
 Scalar = Float[Array, ""] | float
 
@@ -23,6 +23,23 @@ Labels = Int[Array, " n"] | Bool[Array, "n classes"] | PairKeys
 
 Normalize = Literal["unit_sphere", "unit_ball"]
 """Where a loss takes its embeddings, if it moves them."""
+
+
+class Bank(NamedTuple):
+    """More candidates, which are no anchors: a memory bank, or negatives that were looked for.
+
+    Attributes:
+        embeddings: normalised embeddings; on several devices, the part of this device, which has as
+            many as every other.
+        labels: the class of each, or its keys for a pair rule; None for negatives of all anchors.
+        groups: positives are of equal groups, see `hcl_jax.pairs.rows`, which the batch then has
+            too. Without groups they are of equal labels where the batch has no groups either, and
+            else positives of nobody.
+    """
+
+    embeddings: Float[Array, "m dim"]
+    labels: Int[Array, " m"] | Bool[Array, "m classes"] | PairKeys | None = None
+    groups: Int[Array, " m"] | None = None
 
 
 ELSEWHERE = {

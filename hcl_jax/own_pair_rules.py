@@ -14,14 +14,9 @@ from jaxtyping import Array, Bool, Int, Shaped
 
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.pair_rules import Comparison, OwnRules
-from hcl_jax.validation import (
-    NOT_TRACEABLE,
-    check_array,
-    check_choice,
-    check_function,
-    fits_int32,
-    is_concrete,
-)
+from hcl_jax.validation.arrays import check_array, fits_int32
+from hcl_jax.validation.concrete import NOT_TRACEABLE, is_concrete
+from hcl_jax.validation.options import check_choice, check_function, check_kind
 
 PairKeys = Shaped[Array, " n"] | Mapping[str, Any] | tuple[Any, ...]
 """What a rule compares: an array with an entry for each row, or a dictionary or tuple of such."""
@@ -84,11 +79,7 @@ class _Complement:
 
 def checked_rule(rule: Any, keys: Any) -> tuple[OwnRules, Any]:
     """The two functions and the keys as arrays of JAX; raises as `PairRule` says."""
-    if not isinstance(rule, PairRule):
-        raise TypeError(
-            "the pair rule must be a hcl_jax.PairRule of two functions, got a "
-            f"{type(rule).__name__}"
-        )
+    check_kind("the pair rule", rule, PairRule, "hcl_jax.PairRule(is_positive, is_negative)")
     check_choice("overlapping of the pair rule", rule.overlapping, (False, True))
     own = _checked_keys(keys)
     _check_comparison("is_positive", rule.is_positive, own)

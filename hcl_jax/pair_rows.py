@@ -11,14 +11,10 @@ from jaxtyping import Array, Bool, Int
 from hcl_jax.own_pair_rules import PairKeys, PairRule, checked_rule
 from hcl_jax.padding import padding
 from hcl_jax.pair_rules import Rows, check_rows
-from hcl_jax.validation import (
-    check_array,
-    check_booleans,
-    check_integer,
-    check_labels,
-    check_no_negative_labels,
-    is_concrete,
-)
+from hcl_jax.validation.arrays import check_array, check_booleans
+from hcl_jax.validation.batches import check_labels, check_no_negative_labels
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.numbers import check_integer
 
 LARGEST = 2**31 - 1
 """The largest instance, in int32."""

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt32
 
-from hcl_jax.validation import check_array, check_booleans, check_integers
+from hcl_jax.validation.arrays import check_array, check_booleans, check_integers
 
 Comparison = Callable[[Any, Any], Bool[Array, "..."]]
 """A function of the keys of anchors and of candidates, which says whether they are a pair."""

@@ -24,7 +24,7 @@ from hcl_jax.pair_rules import (
     is_positive,
     masks,
 )
-from hcl_jax.validation import check_choice
+from hcl_jax.validation.options import check_choice
 
 __all__ = [
     "Keys",

@@ -25,15 +25,14 @@ from jax.custom_derivatives import SymbolicZero
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Shaped
 
-from hcl_jax.validation import (
-    check_choice,
+from hcl_jax.validation.concrete import is_concrete, nan_unless
+from hcl_jax.validation.numbers import (
     check_finite,
     check_non_negative,
     check_positive,
     check_scalar,
-    is_concrete,
-    nan_unless,
 )
+from hcl_jax.validation.options import check_choice
 
 __all__ = [
     "Psi",

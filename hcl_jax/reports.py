@@ -8,7 +8,7 @@ from typing import Any, ParamSpec
 from jaxtyping import Array, Float
 
 from hcl_jax.losses import LossStatistics
-from hcl_jax.validation import check_function
+from hcl_jax.validation.options import check_function
 
 Arguments = ParamSpec("Arguments")
 

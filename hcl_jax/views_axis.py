@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hcl_jax.validation import check_array, is_concrete
+from hcl_jax.validation.arrays import check_array
+from hcl_jax.validation.concrete import is_concrete
 
 
 def without_views_axis(

@@ -25,7 +25,9 @@ from jaxtyping import Array
 
 from hcl_jax.networks import Model, convnet, resnet
 from hcl_jax.networks import convolutions as ours
-from hcl_jax.system.command_line import Page, parsed, run_command
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command
+from hcl_jax.system.help_screen import Page
 from scripts.benchmarking.contenders import TURN, DisagreementError, check_torch, say
 from scripts.benchmarking.convolution_shapes import Shape, convolutions_of
 from scripts.benchmarking.machine_load import cpu_times, share_of_others

@@ -19,7 +19,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hcl_jax import evaluation, geometry
-from hcl_jax.system.command_line import Page, parsed, run_command
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command
+from hcl_jax.system.help_screen import Page
 from scripts.benchmarking.contenders import DisagreementError, check_torch, take_turns, timed
 from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import (

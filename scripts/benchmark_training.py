@@ -20,7 +20,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from hcl_jax.system.command_line import Page, parsed, run_command
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command
+from hcl_jax.system.help_screen import Page
 from hcl_jax.training import init_state
 from scripts.benchmarking import training_jax
 from scripts.benchmarking.contenders import (

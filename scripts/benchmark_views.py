@@ -36,7 +36,9 @@ from hcl_jax.augmentation import (
     standardize,
     to_unit_floats,
 )
-from hcl_jax.system.command_line import Page, parsed, run_command
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command
+from hcl_jax.system.help_screen import Page
 from scripts.benchmarking.contenders import take_turns, timed
 from scripts.benchmarking.results import (
     MACHINE,

@@ -17,7 +17,9 @@ from typing import Any, Literal
 import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
-from hcl_jax.system.command_line import Page, parsed, run_command
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command
+from hcl_jax.system.help_screen import Page
 from scripts.benchmarking.tpu_compilation import (
     Compilation,
     compile_lowered,

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hcl_jax.system.atomic_files import atomic_write
-from hcl_jax.system.command_line import Page, parsed, run_command
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command
+from hcl_jax.system.help_screen import Page
 from scripts.benchmarking.tpu_compilation import (
     MIB,
     Compilation,

@@ -20,7 +20,9 @@ import tyro
 from hcl_jax.data import SVHN, DatasetError, ImageSet, channel_statistics
 from hcl_jax.data.instructions import import_or_explain
 from hcl_jax.data.tfds_directory import UNLABELLED
-from hcl_jax.system.command_line import Page, parsed, run_command
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command
+from hcl_jax.system.help_screen import Page
 from scripts.data_preparation.idx_copies import copy_idx_files
 from scripts.data_preparation.unpacking import unpack
 from scripts.experiments.datasets import DATASETS, Archive

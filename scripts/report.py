@@ -16,7 +16,9 @@ from typing import Annotated
 
 import tyro
 
-from hcl_jax.system.command_line import Page, parsed, run_command
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command
+from hcl_jax.system.help_screen import Page
 from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, run_job
 from scripts.runs.run_files import REPORT

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from hcl_jax.system.atomic_files import atomic_write
-from hcl_jax.system.command_line import Page, parsed, run_command
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command
+from hcl_jax.system.help_screen import Page
 from scripts.experiments.catalogue import small_experiment
 from scripts.experiments.datasets import DataName
 from scripts.experiments.experiment import Experiment

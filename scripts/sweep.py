@@ -18,7 +18,9 @@ from typing import Annotated, Any
 import tyro
 
 from hcl_jax.system.atomic_files import atomic_write
-from hcl_jax.system.command_line import Page, parsed, run_command
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command
+from hcl_jax.system.help_screen import Page
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import catalogue, changed_name, usual_learning_rate
 from scripts.experiments.experiment import Experiment

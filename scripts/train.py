@@ -21,8 +21,10 @@ from typing import Any
 
 import tyro
 
-from hcl_jax.system.command_line import Page, parsed, run_command, usage_error
+from hcl_jax.system.command_line import parsed, usage_error
+from hcl_jax.system.command_output import run_command
 from hcl_jax.system.counting import counted
+from hcl_jax.system.help_screen import Page
 from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import (
     METHODS_ALONE,

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from hcl_jax.system.command_line import Page, parsed, run_command, say_error
+from hcl_jax.system.command_line import parsed
+from hcl_jax.system.command_output import run_command, say_error
 from hcl_jax.system.counting import counted
+from hcl_jax.system.help_screen import Page
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.progress import UNEVEN, progress_bar
 from scripts.paths import UserPath

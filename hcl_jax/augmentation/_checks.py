@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hcl_jax.validation import check_array, check_floating, is_concrete
+from hcl_jax.validation.arrays import check_array, check_floating
+from hcl_jax.validation.concrete import is_concrete
 
 ROUNDING = 1e-5
 """How far a pixel may leave [0, 1]: what interpolation rounds, and far less than a shade."""

@@ -15,13 +15,10 @@ from jaxtyping import Array, DTypeLike, Float, Int, PRNGKeyArray
 from hcl_jax.augmentation._checks import check_image
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
 from hcl_jax.precision import wide_dtype
-from hcl_jax.validation import (
-    check_count,
-    check_integer,
-    check_interval,
-    check_key,
-    is_concrete,
-)
+from hcl_jax.validation.arrays import check_key
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.numbers import check_count, check_integer, check_interval
+from hcl_jax.validation.options import check_kind
 
 TRIES = 10
 """Number of boxes that torchvision draws before it falls back to the centre of the image."""
@@ -251,8 +248,7 @@ def horizontal_flip(probability: float = 0.5) -> Augmentation:
 
 def _check_box(box: Any, height: int, width: int) -> None:
     """Raises unless it is a `Box` of integers, inside the image where they are concrete."""
-    if not isinstance(box, Box):
-        raise TypeError(f"box must be a Box, such as random_box draws, got a {type(box).__name__}")
+    check_kind("box", box, Box, "random_box(key, height, width)")
     for name, side in box._asdict().items():
         check_integer(f"{name} of the box", side)
     if not all(map(is_concrete, box)):

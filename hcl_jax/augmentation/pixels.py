@@ -8,7 +8,8 @@ from jaxtyping import Array, Float, Shaped
 
 from hcl_jax.augmentation._checks import check_unit_interval
 from hcl_jax.precision import wide_dtype
-from hcl_jax.validation import check_array, check_finite, check_floating, check_positive
+from hcl_jax.validation.arrays import check_array, check_floating
+from hcl_jax.validation.numbers import check_finite, check_positive
 
 
 def to_unit_floats(images: Shaped[Array, "*images"]) -> Float[Array, "*images"]:

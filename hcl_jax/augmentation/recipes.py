@@ -4,7 +4,8 @@ from hcl_jax.augmentation.blurring import gaussian_blur
 from hcl_jax.augmentation.colors import color_jitter, grayscale
 from hcl_jax.augmentation.crops import horizontal_flip, random_resized_crop
 from hcl_jax.augmentation.transforms import Augmentation, compose
-from hcl_jax.validation import check_choice, check_count, check_non_negative, check_scalar
+from hcl_jax.validation.numbers import check_count, check_non_negative, check_scalar
+from hcl_jax.validation.options import check_choice
 
 
 def simclr(

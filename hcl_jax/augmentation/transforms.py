@@ -13,17 +13,15 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax.augmentation._checks import check_image
 from hcl_jax.precision import wide_dtype
-from hcl_jax.validation import (
-    check_array,
+from hcl_jax.validation.arrays import check_array, check_floating, check_key
+from hcl_jax.validation.numbers import (
     check_count,
-    check_floating,
-    check_function,
     check_integer,
-    check_key,
     check_non_negative,
     check_probability,
     check_scalar,
 )
+from hcl_jax.validation.options import check_function
 
 Augmentation = Callable[[PRNGKeyArray, Float[Array, "*image"]], Float[Array, "*image"]]
 """A pure function ``(key, image) -> image`` of one image, in floating point."""

@@ -26,7 +26,8 @@ from hcl_jax.checkpoints.restoring import Restored, restore_first_whole
 from hcl_jax.checkpoints.tree_spec import ArraySpec, named_leaves, specs_of
 from hcl_jax.system.json_files import json_bytes, parse_json
 from hcl_jax.system.processes import is_first, processes_where
-from hcl_jax.validation import check_choice, check_count
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_choice
 
 
 class Checkpoints:

@@ -28,7 +28,7 @@ from hcl_jax.checkpoints.tree_spec import ArraySpec
 from hcl_jax.system.atomic_files import remove, sync_directory
 from hcl_jax.system.json_files import JsonError, json_bytes, read_json
 from hcl_jax.system.locking import DirectoryLock, locked
-from hcl_jax.validation import check_path
+from hcl_jax.validation.options import check_path
 
 ARRAYS = "arrays"
 CONTENT = "checkpoint.json"

@@ -16,7 +16,7 @@ from hcl_jax.checkpoints.directory import (
 )
 from hcl_jax.checkpoints.tree_spec import differences, named_leaves, specs_of
 from hcl_jax.system.processes import broadcast_from_first, is_first
-from hcl_jax.validation import check_choice
+from hcl_jax.validation.options import check_choice
 
 
 class CheckpointMismatchError(CheckpointError):

@@ -23,7 +23,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from hcl_jax.validation import check_array, check_count, check_key, check_labels, is_concrete
+from hcl_jax.validation.arrays import check_array, check_key
+from hcl_jax.validation.batches import check_labels
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.numbers import check_count
 
 
 def class_balanced_batches(

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from hcl_jax.data.idx_files import Counts, IdxSet, ZipArchive, idx_spec, read_idx_set
 from hcl_jax.data.image_sets import ImageSet
-from hcl_jax.validation import check_choice
+from hcl_jax.validation.options import check_choice
 
 EmnistSplit = Literal["balanced", "byclass", "bymerge", "digits", "letters", "mnist"]
 

@@ -25,7 +25,7 @@ from hcl_jax.data.own_splits import (
 )
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
-from hcl_jax.validation import check_path
+from hcl_jax.validation.options import check_path
 
 LABELS = ("label", "labels", "fine_label")
 """Columns that are taken for the classes where more than one could be."""

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from hcl_jax.data.splits import Split
-from hcl_jax.validation import check_array
+from hcl_jax.validation.arrays import check_array
 
 Channels = tuple[float, ...]
 

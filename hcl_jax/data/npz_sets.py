@@ -25,7 +25,7 @@ from hcl_jax.data.own_splits import (
 )
 from hcl_jax.data.splits import Dataset, DatasetError, Split
 from hcl_jax.data.splitting import stratified_split
-from hcl_jax.validation import check_path
+from hcl_jax.validation.options import check_path
 
 NAMES = {
     "images": ("images", "x", "X", "data", "features", "embeddings", "vectors"),

@@ -28,7 +28,7 @@ from hcl_jax.data.own_splits import (
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
 from hcl_jax.system.counting import counted
-from hcl_jax.validation import check_path
+from hcl_jax.validation.options import check_path
 
 FORMATS = (
     *("AVIF", "BMP", "DDS", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO"),

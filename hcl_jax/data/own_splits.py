@@ -9,7 +9,7 @@ from jaxtyping import Int
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.splitting import stratified_split
 from hcl_jax.data.squares import ImageSource
-from hcl_jax.validation import check_choice
+from hcl_jax.validation.options import check_choice
 
 TRAINING = "train"
 HELD_OUT = ("test", "val", "valid", "validation")

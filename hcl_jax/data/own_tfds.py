@@ -23,7 +23,7 @@ from hcl_jax.data.own_splits import (
 from hcl_jax.data.splits import DatasetError
 from hcl_jax.data.squares import Damaged, ImageSource, decoded_squares
 from hcl_jax.data.tfds_directory import find_prepared, open_prepared
-from hcl_jax.validation import check_path
+from hcl_jax.validation.options import check_path
 
 LABEL = "label"
 """The feature that is taken for the classes where more than one could be."""

@@ -6,13 +6,13 @@ import numpy as np
 from jaxtyping import Int
 
 from hcl_jax.system.counting import counted
-from hcl_jax.validation import (
-    check_choice,
+from hcl_jax.validation.arrays import check_integers
+from hcl_jax.validation.numbers import (
     check_count,
-    check_integers,
     check_positive,
     check_scalar,
 )
+from hcl_jax.validation.options import check_choice
 
 Profile = Literal["exponential", "step"]
 """How the sizes of classes fall, from the first class to the last."""

@@ -24,7 +24,8 @@ from hcl_jax.system.atomic_files import atomic_open, remove_partial_files
 from hcl_jax.system.counting import counted
 from hcl_jax.system.json_files import JsonError, json_bytes, read_json
 from hcl_jax.system.locking import waiting_lock
-from hcl_jax.validation import check_choice, check_count, check_path
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_choice, check_path
 
 Damaged = Literal["refuse", "skip"]
 """What becomes of images that cannot be read."""

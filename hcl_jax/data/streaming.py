@@ -14,7 +14,9 @@ from jaxtyping import Int
 
 from hcl_jax.data.indexed_rows import IndexedRows
 from hcl_jax.data.splits import Split
-from hcl_jax.validation import check_array, check_count
+from hcl_jax.validation.arrays import check_array
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_kind
 
 BUDGET_BYTES = 2 * 2**30
 """2 GiB. CIFAR takes 0.2 GiB, STL-10 0.3, Tiny-ImageNet 1.3; a device of 16 GB keeps seven eighths
@@ -120,8 +122,7 @@ def _gathered(split: Split) -> Split:
 
 
 def _check_split(split: Split) -> None:
-    if not isinstance(split, Split):
-        raise TypeError(f"split must be a Split, got a {type(split).__name__}")
+    check_kind("split", split, Split, "hcl_jax.data.Split(images, labels)")
     shapes = []
     for name, array in zip(("images", "labels"), split, strict=True):
         check_array(name, array)

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax.data.splits import Dataset, Split
-from hcl_jax.validation import check_count, check_key, check_non_negative, check_scalar, is_concrete
+from hcl_jax.validation.arrays import check_key
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.numbers import check_count, check_non_negative, check_scalar
 
 
 def gaussian_classes(

@@ -20,7 +20,8 @@ from hcl_jax.networks import Model, Variables
 from hcl_jax.normalization import Normalization
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.json_files import json_bytes
-from hcl_jax.validation import check_choice, check_count
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_choice
 
 __all__ = ["export_encoder"]
 

@@ -24,7 +24,8 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from hcl_jax.system.json_files import JsonError, parse_json
-from hcl_jax.validation import check_array, check_finite_rows, check_path
+from hcl_jax.validation.arrays import check_array, check_finite_rows
+from hcl_jax.validation.options import check_path
 
 FORMAT = 1
 """The version of the layout of both files."""

@@ -5,12 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.validation import (
-    check_embeddings,
-    check_labels,
-    check_no_negative_labels,
-    is_concrete,
-)
+from hcl_jax.validation.batches import check_embeddings, check_labels, check_no_negative_labels
+from hcl_jax.validation.concrete import is_concrete
 
 
 class Classes(NamedTuple):

@@ -6,7 +6,8 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax.evaluation._checks import check_dims
 from hcl_jax.precision import at_least_float32, exact_product, scale_of, wide_dtype
-from hcl_jax.validation import check_count, check_embeddings, check_labels
+from hcl_jax.validation.batches import check_embeddings, check_labels
+from hcl_jax.validation.numbers import check_count
 
 
 def class_mean_scores(

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax.evaluation._checks import Classes, accuracy, check_splits, classes_of
 from hcl_jax.precision import at_least_float32, exact_product, row_mean, scale_of
-from hcl_jax.validation import check_choice, check_positive, check_scalar
+from hcl_jax.validation.numbers import check_positive, check_scalar
+from hcl_jax.validation.options import check_choice
 
 
 def linear_probe_accuracy(

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from hcl_jax.evaluation._checks import accuracy, check_splits, classes_of
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.precision import at_least_float32, exact_product, unit_vectors
-from hcl_jax.validation import check_count
+from hcl_jax.validation.numbers import check_count
 
 SIMILARITIES = 2**25
 """Similarities of test and training embeddings that exist at once: 128 MiB in float32."""

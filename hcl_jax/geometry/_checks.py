@@ -7,17 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.validation import (
-    check_choice,
-    check_count,
-    check_embeddings,
-    check_floating,
-    check_labels,
-    check_non_negative,
-    check_positive,
-    check_scalar,
-    is_concrete,
-)
+from hcl_jax.validation.arrays import check_floating
+from hcl_jax.validation.batches import check_embeddings, check_labels
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.numbers import check_count, check_non_negative, check_positive, check_scalar
+from hcl_jax.validation.options import check_choice
 
 Average = Literal["pairs", "anchors"]
 """How classes weigh as anchors: by their pairs of members, or by their members."""

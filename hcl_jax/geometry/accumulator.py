@@ -26,13 +26,10 @@ from hcl_jax.precision import (
     segment_means,
     wide_dtype,
 )
-from hcl_jax.validation import (
-    check_array,
-    check_count,
-    check_embeddings,
-    check_labels,
-    is_concrete,
-)
+from hcl_jax.validation.arrays import check_array
+from hcl_jax.validation.batches import check_embeddings, check_labels
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.numbers import check_count
 
 
 class Accumulator(NamedTuple):

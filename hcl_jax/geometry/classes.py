@@ -29,7 +29,7 @@ from hcl_jax.precision import (
     segment_means,
     unit_vectors,
 )
-from hcl_jax.validation import check_embeddings
+from hcl_jax.validation.batches import check_embeddings
 
 ROUNDING = 64
 """Class means differ in a direction if they do by more than this many roundings of the largest."""

@@ -31,14 +31,9 @@ from jaxtyping import Array, Float
 from hcl_jax.geometry._checks import check_two_classes
 from hcl_jax.geometry.spectrum import directions
 from hcl_jax.precision import at_least_float32, exact_product, unit_vectors, wide_dtype
-from hcl_jax.validation import (
-    check_choice,
-    check_count,
-    check_non_negative,
-    check_positive,
-    check_scalar,
-    is_concrete,
-)
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.numbers import check_count, check_non_negative, check_positive, check_scalar
+from hcl_jax.validation.options import check_choice
 
 Scalar = Float[Array, ""] | float
 

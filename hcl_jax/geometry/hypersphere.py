@@ -15,7 +15,8 @@ from hcl_jax.geometry._checks import class_numbers, class_sizes
 from hcl_jax.geometry.classes import class_means, deviations
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.precision import at_least_float32, exact_product, row_mean, scale_of
-from hcl_jax.validation import check_embeddings, check_positive, check_scalar
+from hcl_jax.validation.batches import check_embeddings
+from hcl_jax.validation.numbers import check_positive, check_scalar
 
 PAIRS = 2**20
 """Distances of embeddings that exist at once: 4 MiB in float32."""

@@ -19,7 +19,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from hcl_jax.geometry._checks import Average, check_average, known_number, known_temperature
-from hcl_jax.validation import check_choice, check_count
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_choice
 
 LARGEST = 1e12
 """Imbalances up to here are looked at."""

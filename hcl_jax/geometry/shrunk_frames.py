@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from hcl_jax.geometry._checks import known_number
-from hcl_jax.validation import check_count
+from hcl_jax.validation.numbers import check_count
 
 LARGEST = 2**53
 """Numbers of classes up to here are exact in float64."""

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from hcl_jax.geometry._checks import check_two_classes
 from hcl_jax.precision import at_least_float32, exact_product, norms, scale_of
-from hcl_jax.validation import check_count
+from hcl_jax.validation.numbers import check_count
 
 
 def simplex_etf(num_classes: int, dim: int) -> Float[Array, "classes dim"]:

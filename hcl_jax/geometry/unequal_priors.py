@@ -17,14 +17,14 @@ from jaxtyping import Array, Float, Real
 from hcl_jax.geometry._checks import Average, check_average, known_number, known_temperature
 from hcl_jax.geometry._gram_programme import Weights, duality_gap, least_gram, loss_and_slopes
 from hcl_jax.precision import at_least_float32
-from hcl_jax.validation import (
-    check_array,
+from hcl_jax.validation.arrays import check_array
+from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.numbers import (
     check_finite,
     check_non_negative,
     check_positive,
     check_real,
     check_scalar,
-    is_concrete,
 )
 
 Scalar = Float[Array, ""] | float

@@ -7,15 +7,10 @@ import jax
 from hcl_jax.hardening import Hardening
 from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi
-from hcl_jax.validation import (
-    check_booleans,
-    check_embeddings,
-    check_function,
-    check_kind,
-    check_labels,
-    check_positive,
-    check_scalar,
-)
+from hcl_jax.validation.arrays import check_booleans
+from hcl_jax.validation.batches import check_embeddings, check_labels
+from hcl_jax.validation.numbers import check_positive, check_scalar
+from hcl_jax.validation.options import check_function, check_kind
 
 
 def check_rows(anchors: Any, pairs: Any, candidates: Any = None) -> None:

@@ -21,7 +21,8 @@ from hcl_jax.losses._checks import check_hardening, check_psi
 from hcl_jax.padding import as_traced, varying_like
 from hcl_jax.precision import wide_dtype
 from hcl_jax.psi import Psi, infonce
-from hcl_jax.validation import NOT_TRACEABLE, check_count
+from hcl_jax.validation.concrete import NOT_TRACEABLE
+from hcl_jax.validation.numbers import check_count
 
 SHIPPED_OF_JAX = (jnp.zeros_like, jnp.positive)
 """Functions of JAX that this package puts into a `Psi` or a `Hardening`."""
@@ -78,9 +79,7 @@ def _as_pytree(
     if not _is_plain(function):
         return Partial(check, function)
     checked = Partial(check, Partial(function))
-    given = getattr(embeddings, "dtype", jnp.float32)
-    floating = jnp.issubdtype(given, jnp.floating)
-    dtype = wide_dtype(given) if floating else jnp.float32  # others are yet to be refused
+    dtype = wide_dtype(embeddings)
     shapes = [() if draws is None else (draws,), *[()] * count]
     examples = tuple(varying_like(jnp.zeros(shape, dtype), embeddings) for shape in shapes)
     closed = jax.make_jaxpr(checked)(*examples)

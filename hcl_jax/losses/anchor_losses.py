@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from hcl_jax.losses._linear_maps import Arrays, Tangents, apply_linear
 from hcl_jax.losses.pair_statistics import PairStatistics
 from hcl_jax.padding import varying_like
-from hcl_jax.validation import check_choice, check_weights
+from hcl_jax.validation.batches import check_weights
+from hcl_jax.validation.options import check_choice
 
 Average = Literal["pairs", "anchors"]
 

@@ -41,7 +41,7 @@ from hcl_jax.losses.tilted_infonce import tilted_infonce
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.pairs import Keys, Pairs
 from hcl_jax.psi import Psi
-from hcl_jax.validation import check_choice, check_precision
+from hcl_jax.validation.options import check_choice, check_precision
 
 Implementation = Literal["dense", "blockwise", "pallas"]
 

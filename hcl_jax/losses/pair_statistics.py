@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from hcl_jax.validation import check_probability
+from hcl_jax.validation.numbers import check_probability
 
 Scalar = Float[Array, ""] | float
 

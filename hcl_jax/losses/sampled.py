@@ -21,7 +21,8 @@ from hcl_jax.losses.tilted_infonce import log_factor_of, margin_of
 from hcl_jax.padding import varying_like
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi
-from hcl_jax.validation import check_key, check_precision
+from hcl_jax.validation.arrays import check_key
+from hcl_jax.validation.options import check_precision
 
 MOST_DRAWS = 2**33
 """Draws of one anchor that have bits of their own: each of 2^32 counters gives two words."""

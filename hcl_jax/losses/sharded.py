@@ -25,7 +25,7 @@ from hcl_jax.losses.sampled import check_samples_estimator, samples_estimator
 from hcl_jax.losses.tilted_infonce import tilted_infonce
 from hcl_jax.pairs import Pairs
 from hcl_jax.psi import Psi
-from hcl_jax.validation import check_choice, check_precision
+from hcl_jax.validation.options import check_choice, check_precision
 
 
 def sharded_contrastive_loss(
@@ -191,10 +191,10 @@ def sharded_sampled_contrastive_loss(
         >>> totals.round(4).tolist()
         [[0.12690000236034393, 0.12690000236034393], [0.12690000236034393, 0.12690000236034393]]
     """
+    check_shard(embeddings, pairs, bank)
     psi, hardening = psi_and_hardening(psi, hardening, embeddings, num_negatives)
     check_samples_estimator(hardening, key)
     check_precision(precision)
-    check_shard(embeddings, pairs, bank)
     return sharded_samples_estimator(
         key,
         embeddings,

@@ -16,7 +16,9 @@ from hcl_jax.measure.findings import Findings, measure
 from hcl_jax.measure.objective import Asked, Name, checked
 from hcl_jax.measure.text import comparison, report
 from hcl_jax.normalization import unit_ball, unit_sphere, unnormalized
-from hcl_jax.system.command_line import USAGE_ERROR, Page, parsed, run_command, say_error
+from hcl_jax.system.command_line import USAGE_ERROR, parsed
+from hcl_jax.system.command_output import run_command, say_error
+from hcl_jax.system.help_screen import Page
 
 PAGE = Page(
     "hcl-measure",

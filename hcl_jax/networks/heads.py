@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
-from hcl_jax.validation import check_choice, check_count
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_choice
 
 LinearInit = Literal["lecun", "uniform"]
 """How linear layers are initialised: weights from LeCun's normal law and biases at zero (Flax's

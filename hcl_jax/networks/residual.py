@@ -25,7 +25,8 @@ from hcl_jax.networks.heads import PAPER, Head, projection_head
 from hcl_jax.networks.model import Model, Network, pure
 from hcl_jax.networks.small import mean_over_image
 from hcl_jax.precision import wide_dtype
-from hcl_jax.validation import check_choice, check_count
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_choice
 
 Stem = Literal["cifar", "imagenet"]
 """First layers of a residual network: one 3 x 3 convolution for small images ("cifar"), or a 7 x 7

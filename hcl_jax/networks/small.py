@@ -11,7 +11,7 @@ from hcl_jax.networks.convolutions import square_convolution
 from hcl_jax.networks.heads import LINEAR, Head, hidden_layer, projection_head
 from hcl_jax.networks.model import Model, Network, pure
 from hcl_jax.precision import wide_dtype
-from hcl_jax.validation import check_count
+from hcl_jax.validation.numbers import check_count
 
 
 def mlp(

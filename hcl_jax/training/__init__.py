@@ -1,6 +1,7 @@
 """The update, the epoch, and what a host calls."""
 
 from hcl_jax.training.batch_loss import rows_of_views, target_losses
+from hcl_jax.training.batch_order import epoch_batches
 from hcl_jax.training.embedding import embed
 from hcl_jax.training.epochs import run_epoch
 from hcl_jax.training.fitting import Fitted, fit
@@ -19,7 +20,6 @@ from hcl_jax.training.targets import (
 from hcl_jax.training.updates import (
     StepInfo,
     each_seed,
-    epoch_batches,
     train_batches,
     train_epoch,
     train_epoch_of_seeds,

@@ -5,13 +5,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from hcl_jax import pairs as pairing
 from hcl_jax.augmentation import to_unit_floats, views
-from hcl_jax.conventions import batch_losses
 from hcl_jax.data import Split
+from hcl_jax.dispatch import batch_losses
 from hcl_jax.losses import AnchorLosses
 from hcl_jax.pairs import Rows
 from hcl_jax.training.program import Program
 from hcl_jax.training.targets import ClassTargets, Target, class_target_losses
-from hcl_jax.validation import check_choice
+from hcl_jax.validation.options import check_choice
 
 
 def rows_of_views(

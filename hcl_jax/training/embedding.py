@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from hcl_jax.networks import Variables
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.training.program import Program
-from hcl_jax.validation import check_count
+from hcl_jax.validation.numbers import check_count
 
 
 def embed(

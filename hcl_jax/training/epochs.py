@@ -6,10 +6,11 @@ import jax
 import numpy as np
 
 from hcl_jax.data import PlacedSplit, chunks
+from hcl_jax.training.batch_order import epoch_batches
 from hcl_jax.training.runner import Runner
 from hcl_jax.training.states import TrainState
 from hcl_jax.training.targets import Target
-from hcl_jax.training.updates import StepInfo, epoch_batches
+from hcl_jax.training.updates import StepInfo
 
 STREAMED_BYTES = 2**27
 """At most so much of a streamed set is in a chunk: 128 MiB."""

@@ -21,17 +21,16 @@ from hcl_jax.training.runner import DataParallel, Runner, SingleDevice
 from hcl_jax.training.states import TrainState
 from hcl_jax.training.targets import ClassTargets, Target
 from hcl_jax.training.updates import StepInfo
-from hcl_jax.validation import (
+from hcl_jax.validation.arrays import (
     check_array,
-    check_classes,
-    check_count,
     check_finite_rows,
-    check_function,
     check_integers,
     check_key,
-    check_no_negative_labels,
     fits_int32,
 )
+from hcl_jax.validation.batches import check_classes, check_no_negative_labels
+from hcl_jax.validation.numbers import check_count
+from hcl_jax.validation.options import check_function, check_kind
 
 AfterEpoch = Callable[[int, TrainState, StepInfo], object]
 
@@ -147,8 +146,7 @@ def _checked_split(images: Any, labels: Any, target: Target, program: Program) -
     if not isinstance(target, (Objective, ClassTargets)):
         kinds = "an Objective, as of traced_objective, or ClassTargets"
         raise TypeError(f"target must be {kinds}, got a {type(target).__name__}")
-    if not isinstance(program, Program):
-        raise TypeError(f"program must be a Program, got a {type(program).__name__}")
+    check_kind("program", program, Program, "Program(model, optimizer, batch_size=256)")
     _check_images(images)
     size = len(images)
     needed = (

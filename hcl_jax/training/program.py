@@ -11,7 +11,7 @@ from hcl_jax.collectives import SINGLE, Collectives
 from hcl_jax.conventions import Conventions
 from hcl_jax.networks import Model
 from hcl_jax.normalization import Normalization, unit_ball
-from hcl_jax.validation import check_count
+from hcl_jax.validation.numbers import check_count
 
 
 class ClassBalance(NamedTuple):

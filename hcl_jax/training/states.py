@@ -1,4 +1,4 @@
-"""What is carried from step to step: how it begins, and whether it is still finite."""
+"""What is carried from step to step: how it begins, its keys, and whether it is still finite."""
 
 from typing import NamedTuple
 
@@ -86,3 +86,8 @@ def all_finite(state: TrainState) -> Bool[Array, ""]:
     leaves = jax.tree.leaves((state.variables, state.optimizer_state))
     floats = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+
+
+def step_keys(state: TrainState) -> PRNGKeyArray:
+    """Keys for the views and the draws of this step, and for the order of an epoch begun here."""
+    return jax.random.split(jax.random.fold_in(state.key, state.step), 3)

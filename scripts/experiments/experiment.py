@@ -11,13 +11,13 @@ from hcl_jax.data.own_splits import TEST_FRACTION, EvaluateOn
 from hcl_jax.data.splitting import Profile
 from hcl_jax.data.squares import Damaged
 from hcl_jax.hardening import with_bounded_hardness
-from hcl_jax.validation import (
-    check_choice,
+from hcl_jax.validation.numbers import (
     check_count,
     check_non_negative,
     check_positive,
     check_scalar,
 )
+from hcl_jax.validation.options import check_choice
 from scripts.experiments.datasets import DATASETS, DataName, DatasetDefaults, own_defaults
 from scripts.experiments.networks import HEADS, IN_ANY_DTYPE, NETWORKS, HeadName, NetworkName
 from scripts.experiments.options import (

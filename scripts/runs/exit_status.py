@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hcl_jax.checkpoints import CheckpointError
 from hcl_jax.data import DatasetError
-from hcl_jax.system.command_line import say_error
+from hcl_jax.system.command_output import say_error
 from scripts.experiments.catalogue import UnknownExperimentError
 
 NO_BACKEND = "Unable to initialize backend"

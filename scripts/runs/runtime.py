@@ -8,7 +8,8 @@ import jax
 import tyro
 
 from hcl_jax.data.streaming import BUDGET_BYTES
-from hcl_jax.validation import check_choice, check_count, check_non_negative
+from hcl_jax.validation.numbers import check_count, check_non_negative
+from hcl_jax.validation.options import check_choice
 from scripts.experiments.datasets import DATA_DIR
 from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError

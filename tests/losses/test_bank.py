@@ -133,7 +133,9 @@ def test_samples_know_the_bank():
 @pytest.mark.parametrize(
     ("message", "call"),
     {
-        "bank must be a hcl_jax.Bank, got a ": lambda: hcl_jax.scl(Z, LABELS, bank=STORED),
+        "bank must be a Bank, such as hcl_jax.Bank.*, got a ": lambda: hcl_jax.scl(
+            Z, LABELS, bank=STORED
+        ),
         "one dimension, got 4 and 3": lambda: hcl_jax.scl(
             Z, LABELS, bank=hcl_jax.Bank(STORED[:, :3], OF_STORED)
         ),

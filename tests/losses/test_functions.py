@@ -12,7 +12,7 @@ from references.loss_cases import batch
 from references.loss_forms import MESH
 
 from hcl_jax import Conventions, Objective, hardening, objective, pairs, parallel, psi
-from hcl_jax.conventions import batch_losses
+from hcl_jax.dispatch import batch_losses
 from hcl_jax.losses import average_loss, contrastive_loss, sampled_contrastive_loss
 
 Z, LABELS, _ = batch(count=24, dim=4, classes=4)

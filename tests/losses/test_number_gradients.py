@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
 from references.loss_cases import batch
-from references.loss_forms import MESH, every_pair
+from references.loss_forms import every_pair, supervised_forms
 
 import hcl_jax
-from hcl_jax import hardening, losses, pairs, parallel, psi
+from hcl_jax import hardening, parallel, psi
 
 Z, LABELS, _ = batch(count=24, dim=4, classes=4)
 NUMBERS = {"beta": 2.0, "center": 0.3, "alpha": 0.7, "q": 2.0, "log_temperature": -1.0}
@@ -29,41 +28,8 @@ def made(numbers):
     }
 
 
-def one_set(implementation, z, numbers, **options):
-    given = {**made(numbers), **options}
-    return hcl_jax.objective(z, LABELS, supervised=True, implementation=implementation, **given)
-
-
-def two_sets(implementation, z, numbers, **options):
-    keys = pairs.supervised(pairs.rows(LABELS[:10]), pairs.rows(LABELS), same_batch=True)
-    given = {**made(numbers), **options}
-    found = losses.contrastive_loss(0.9 * z[:10], keys, z, implementation=implementation, **given)
-    return losses.average_loss(found)
-
-
-def over_devices(exchange, z, numbers, **options):
-    def local(z, labels, numbers):
-        return parallel.objective(
-            z,
-            labels,
-            axis_name="devices",
-            supervised=True,
-            exchange=exchange,
-            **{**made(numbers), **options},
-        )
-
-    spec, shared = PartitionSpec("devices"), PartitionSpec()
-    shards = jax.shard_map(local, mesh=MESH, in_specs=(spec, spec, shared), out_specs=shared)
-    return shards(z, LABELS, numbers)
-
-
-FORMS = {
-    "blockwise": (functools.partial(one_set, "blockwise"), one_set),
-    "pallas": (functools.partial(one_set, "pallas"), one_set),
-    "two sets": (functools.partial(two_sets, "blockwise"), two_sets),
-    "gather": (functools.partial(over_devices, "gather"), one_set),
-    "ring": (functools.partial(over_devices, "ring"), one_set),
-}
+FORMS = supervised_forms(LABELS)
+ONE_SET, DENSE = FORMS["blockwise"][0], functools.partial(FORMS["blockwise"][1], "dense")
 QUICK = {("blockwise", True), ("ring", False)}
 
 
@@ -78,11 +44,14 @@ def test_every_form_has_the_gradients_of_the_dense_form(form, detached):
         z, rtol = Z, 1e-5
     else:
         z, rtol = jnp.float64(Z), 1e-11
-    options = {"stop_gradient_hardening": detached}
-    found, wanted = (
-        jax.jit(jax.grad(functools.partial(f, **options), argnums=(0, 1)))(z, NUMBERS)
-        for f in (loss, functools.partial(dense, "dense"))
-    )
+
+    def gradients(function):
+        def of_numbers(z, numbers):
+            return function(z, made(numbers), stop_gradient_hardening=detached)
+
+        return jax.jit(jax.grad(of_numbers, argnums=(0, 1)))(z, NUMBERS)
+
+    found, wanted = gradients(loss), gradients(functools.partial(dense, "dense"))
     for name in NUMBERS:
         np.testing.assert_allclose(found[1][name], wanted[1][name], rtol=rtol, err_msg=name)
     np.testing.assert_allclose(found[0], wanted[0], atol=rtol)
@@ -97,7 +66,7 @@ def test_the_debiased_loss_too(form):
     def gradients(function):
         def of_numbers(tau_plus, temperature, z):
             debiased = psi.debiased(tau_plus=tau_plus, temperature=temperature)
-            return function(z, NUMBERS, psi=debiased)
+            return function(z, {**made(NUMBERS), "psi": debiased})
 
         return jax.jit(jax.grad(of_numbers, argnums=(0, 1, 2)))(0.9, 0.3, jnp.float64(Z))
 
@@ -111,14 +80,14 @@ def test_the_debiased_loss_too(form):
 def of_one_number_each(numbers):
     """The gradient with respect to each number alone, as it needs no pass for the others."""
     return {
-        name: jax.grad(lambda x, name=name: one_set("blockwise", Z, {**numbers, name: x}))(value)
+        name: jax.grad(lambda x, name=name: ONE_SET(Z, made({**numbers, name: x})))(value)
         for name, value in numbers.items()
     }
 
 
 @pytest.mark.slow
 def test_numbers_one_by_one():
-    wanted = jax.grad(functools.partial(one_set, "dense", Z))(NUMBERS)
+    wanted = jax.grad(lambda numbers: DENSE(Z, made(numbers)))(NUMBERS)
     found = of_one_number_each(NUMBERS)
     for name in NUMBERS:
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, err_msg=name)

@@ -176,7 +176,7 @@ def given(rule, keys=LABELS, **options):
     ("message", "call"),
     {
         "both true of 306 pairs, the first of anchor 0": given(PairRule(everyone, everyone)),
-        "must be a hcl_jax.PairRule of two functions, got a tuple": given((same, other)),
+        "must be a PairRule, such as hcl_jax.PairRule.*, got a tuple": given((same, other)),
         "is_positive of the pair rule must be a function": given(PairRule(LABELS)),
         "must return booleans, got dtype int32": given(PairRule(lambda a, c: a - c)),
         "must return booleans, got dict": given(PairRule(lambda a, c: {"yes": a == c})),

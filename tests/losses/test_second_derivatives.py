@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 from references.loss_cases import batch
-from references.loss_forms import MESH
+from references.loss_forms import MESH, supervised_forms
 
 import hcl_jax
-from hcl_jax import hardening, losses, pairs, parallel, psi
+from hcl_jax import hardening, parallel, psi
 
 Z, LABELS, _ = batch(count=24, dim=4, classes=4)
 V = np.asarray(jax.random.normal(jax.random.key(5), Z.shape))
@@ -38,44 +38,7 @@ def made(numbers, law="sigmoid", debiased=False):
     return {"hardening": LAWS[law](numbers), "psi": loss}
 
 
-def one_set(implementation, z, options, **chosen):
-    return hcl_jax.objective(
-        z, LABELS, supervised=True, implementation=implementation, **options, **chosen
-    )
-
-
-def two_sets(implementation, z, options, **chosen):
-    keys = pairs.supervised(pairs.rows(LABELS[:10]), pairs.rows(LABELS), same_batch=True)
-    found = losses.contrastive_loss(
-        0.9 * z[:10], keys, z, implementation=implementation, **options, **chosen
-    )
-    return losses.average_loss(found)
-
-
-def over_devices(exchange, z, options, **chosen):
-    def local(z, labels, options):
-        return parallel.objective(
-            z,
-            labels,
-            axis_name="devices",
-            supervised=True,
-            exchange=exchange,
-            **options,
-            **chosen,
-        )
-
-    spec, shared = PartitionSpec("devices"), PartitionSpec()
-    shards = jax.shard_map(local, mesh=MESH, in_specs=(spec, spec, shared), out_specs=shared)
-    return shards(z, LABELS, options)
-
-
-FORMS = {
-    "blockwise": (functools.partial(one_set, "blockwise"), one_set),
-    "pallas": (functools.partial(one_set, "pallas"), one_set),
-    "two sets": (functools.partial(two_sets, "blockwise"), two_sets),
-    "gather": (functools.partial(over_devices, "gather"), one_set),
-    "ring": (functools.partial(over_devices, "ring"), one_set),
-}
+FORMS = supervised_forms(LABELS)
 
 
 def point(dtype):
@@ -227,7 +190,8 @@ def test_the_debiased_loss(form):
 def test_inside_a_function_of_one_device(exchange, transform):
     """Of numbers every device has its part, as of first derivatives."""
     (z, numbers), (v, moved) = point(jnp.float64)
-    [(_, wanted)] = of_the_dense_form(one_set, (forward_over_reverse,), jnp.float64)
+    _, dense = FORMS[exchange]
+    [(_, wanted)] = of_the_dense_form(dense, (forward_over_reverse,), jnp.float64)
 
     def of_device(z, labels, v):
         def loss(z, numbers):

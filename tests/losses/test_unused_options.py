@@ -14,7 +14,7 @@ import hcl_jax
 from hcl_jax import hardening, parallel, with_statistics, without_false_negatives
 from hcl_jax.conventions import Conventions
 from hcl_jax.options import Options
-from hcl_jax.validation import check_non_negative
+from hcl_jax.validation.numbers import check_non_negative
 
 ROWS = jax.ShapeDtypeStruct((2, 12, 4), jnp.float32)
 CLASSES = jax.ShapeDtypeStruct((2, 12), jnp.int32)

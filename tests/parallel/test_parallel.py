@@ -16,7 +16,8 @@ from jax.sharding import AxisType, PartitionSpec
 
 from hcl_jax import hardening, objective, pairs, parallel
 from hcl_jax.collectives import over_axis
-from hcl_jax.conventions import Conventions, Objective, batch_losses
+from hcl_jax.conventions import Conventions, Objective
+from hcl_jax.dispatch import batch_losses
 from hcl_jax.losses import choose_exchange
 
 LOCAL, DIM = 12, 5

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from hcl_jax.system import command_line
+from hcl_jax.system import command_output
 from scripts import (
     benchmark_convolutions,
     benchmark_evaluation,
@@ -248,7 +248,7 @@ def test_compiling_without_libtpu_says_what_to_install(command, capsys, monkeypa
 def test_commands_run_as_modules(command, monkeypatch):
     """With the status of their `main`; in processes of their own above."""
     ran = []
-    monkeypatch.setattr(command_line, "run_command", lambda main: ran.append(main.__name__) or 7)
+    monkeypatch.setattr(command_output, "run_command", lambda main: ran.append(main.__name__) or 7)
     with pytest.raises(SystemExit) as stopped:
         runpy.run_module(f"scripts.{command}", run_name="__main__")
     assert (ran, stopped.value.code) == (["main"], 7)

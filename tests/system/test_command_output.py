@@ -12,7 +12,7 @@ import pytest
 
 from hcl_jax import BatchWarning
 from hcl_jax.measure import command
-from hcl_jax.system.command_line import READER_GONE, run_command
+from hcl_jax.system.command_output import READER_GONE, run_command
 from scripts import train
 from scripts.runs.exit_status import run_job
 

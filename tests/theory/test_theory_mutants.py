@@ -10,7 +10,7 @@ from flint import arb, fmpq
 
 from theory.checking import Effort, Tally, Verdict
 from theory.claims import theorem1_hardening as theorem1
-from theory.claims import theorem2_supervised as theorem2
+from theory.claims import theorem2_equality, theorem2_supervised
 from theory.claims import theorem3_unsupervised as theorem3
 from theory.exact import balls, bounds
 from theory.model import eta_kinds, psi_kinds
@@ -49,9 +49,9 @@ def claim_holds(module, name: str) -> bool:
 
 CHECKS: dict[str, Callable[[], bool]] = {
     "CASES": cases_agree,
-    "SCL_AT_NC": lambda: claim_holds(theorem2, "neural collapse attains the bound"),
+    "SCL_AT_NC": lambda: claim_holds(theorem2_equality, "neural collapse attains the bound"),
     "UCL_AT_NC": lambda: claim_holds(theorem3, "neural collapse attains the UCL bound"),
-    "SCL_BOUND": lambda: claim_holds(theorem2, "the bound of SCL and HSCL"),
+    "SCL_BOUND": lambda: claim_holds(theorem2_supervised, "the bound of SCL and HSCL"),
     "THEOREM_1": lambda: claim_holds(theorem1, "hardening never lowers the loss"),
     "STRICT": lambda: claim_holds(theorem1, "hardening is strict where similarities vary"),
     "EQUALITY": lambda: claim_holds(theorem1, "hardening changes nothing where predicted"),

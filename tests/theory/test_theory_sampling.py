@@ -10,11 +10,10 @@ import pytest
 
 from hcl_jax import hardening, normalization
 from hcl_jax import psi as shipped_psi
+from theory.claims.evaluators import dependent_model
 from theory.exact.balls import exact_losses
 from theory.model import eta_kinds
 from theory.model.gaussian_model import GaussianModel, estimate_losses
-from theory.model.psi_kinds import InfoNCE
-from theory.model.random_models import ball_features, random_model
 from theory.model.sampling import sampler
 
 COUNT = 20_000
@@ -26,18 +25,8 @@ ETAS = [
 ]
 
 
-def model_with(eta, seed=0):
-    return random_model(
-        random.Random(seed),
-        psi=InfoNCE(),
-        eta=eta,
-        k=2,
-        joint=True,
-        balanced=False,
-        overlapping=True,
-        features=ball_features,
-        sizes=(3, 2, 2),
-    )
+def model_with(eta):
+    return dependent_model(random.Random(0), eta)
 
 
 def z_value(model, draws, exact):

@@ -117,7 +117,7 @@ def _compare_draws(law: Sampled, names: tuple[str, ...]) -> Callable[[Effort], M
     def measure(effort: Effort) -> Measurement:
         rng, scores = random.Random(SEED), []
         for number in range(effort.choose(4, 40, 160)):
-            model = _with_dependence(rng, ETAS[number % len(ETAS)])
+            model = dependent_model(rng, ETAS[number % len(ETAS)])
             exact = exact_losses(model)._asdict()
             for name in names:
                 draw = sampler(
@@ -134,7 +134,7 @@ def _compare_draws(law: Sampled, names: tuple[str, ...]) -> Callable[[Effort], M
     return measure
 
 
-def _with_dependence(rng: Rng, eta: EtaKind) -> LatentClassModel:
+def dependent_model(rng: Rng, eta: EtaKind) -> LatentClassModel:
     """Two negatives, dependent positives, overlapping classes and unequal priors."""
     return random_model(
         rng,

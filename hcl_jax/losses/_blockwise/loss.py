@@ -41,8 +41,6 @@ they are those of `hcl_jax.losses._blockwise.sharded` with one device, which vis
 take each anchor's own shift: nothing there is left out where numbers such as beta are zero.
 """
 
-from functools import partial
-
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -50,7 +48,6 @@ from hcl_jax.losses._blockwise.block import SoftmaxCoefficients
 from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.gradients import WeightedRows, vjp_symmetric
 from hcl_jax.losses._blockwise.negatives import exponent_bounds
-from hcl_jax.losses._blockwise.numbers import sum_of_products
 from hcl_jax.losses._blockwise.one_tile import (
     in_one_tile,
     one_tile_backward,
@@ -92,7 +89,7 @@ def blockwise_losses(
     anchors: Float[Array, "anchors dim"],
     pairs: Pairs,
     candidates: Float[Array, "candidates dim"] | None,
-    options: TileOptions = TileOptions(),  # noqa: B008  (immutable)
+    options: TileOptions = TileOptions(),
 ) -> AnchorLosses:
     """The losses of anchors; without `candidates` these are the anchors.
 
@@ -157,9 +154,8 @@ def _one_set_numbers(
 ) -> LossInputs:
     """The gradient with respect to temperature, beta and other numbers."""
     order, _, rows = sort_rows(embeddings[0], inputs.pairs)
-    rows = rows._replace(bound=residuals.bound)
-    products = partial(sum_of_products, gradients, embeddings)
-    return numbers_of_sets(options, inputs, (rows, rows), residuals, weight[order], products)
+    both, weight = (rows, rows), weight[order]
+    return numbers_of_sets(options, inputs, both, embeddings, residuals, weight, gradients)
 
 
 def _vjp_symmetric(

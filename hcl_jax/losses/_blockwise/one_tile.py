@@ -14,7 +14,6 @@ from jaxtyping import Array, Float
 from hcl_jax.losses._blockwise.block import RowBlock, positive_mask
 from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.gradients import both_roles
-from hcl_jax.losses._blockwise.numbers import sum_of_products
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.runs import sums_over_runs, with_pull_of_runs
 from hcl_jax.losses._blockwise.sets import numbers_of_sets, statistics_of_one_set
@@ -92,6 +91,5 @@ def one_tile_numbers(
     order, _, rows = sort_rows(embeddings[0], inputs.pairs)
     of_rows = take((residuals._replace(constant=None), weight), order)
     residuals, weight = of_rows[0]._replace(constant=residuals.constant), of_rows[1]
-    rows = rows._replace(bound=residuals.bound)
-    products = partial(sum_of_products, gradients, embeddings)
-    return numbers_of_sets(options, inputs, (rows, rows), residuals, weight, products)
+    both = (rows, rows)
+    return numbers_of_sets(options, inputs, both, embeddings, residuals, weight, gradients)

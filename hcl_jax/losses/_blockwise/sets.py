@@ -1,6 +1,6 @@
 """What the passes of one set of rows and of two have in common."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from hcl_jax.losses._blockwise.numbers import (
     number_gradients,
     numbers_of_negatives,
     numbers_of_positives,
+    sum_of_products,
 )
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import (
@@ -41,6 +42,7 @@ from hcl_jax.losses._blockwise.vjp import (
     weighted_blocks,
     whole_blocks,
 )
+from hcl_jax.losses._derivatives import Embeddings
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.pair_statistics import Moments
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
@@ -113,13 +115,18 @@ def numbers_of_sets(
     options: tuple[TileOptions, tuple[bool, ...]],
     inputs: LossInputs,
     both: Sequence[RowBlock],
+    embeddings: Embeddings,
     residuals: Residuals,
     weight: Float[Array, " anchors"],
-    products: Callable[[], Float[Array, ""]],
+    gradients: Embeddings,
 ) -> LossInputs:
-    """The gradient with respect to numbers, from anchors and candidates sorted by group."""
+    """The gradient with respect to temperature, beta and other numbers.
+
+    Anchors and candidates, residuals and weights are sorted by group.
+    """
     tiles, wanted = options
     rows, columns = both
+    rows = rows._replace(bound=residuals.bound)
 
     def of_negatives(numbers: Differentiated) -> Values:
         coefficients = softmax_coefficients(residuals, weight)
@@ -136,6 +143,6 @@ def numbers_of_sets(
         tiles.detached,
         of_negatives=of_negatives,
         of_positives=of_positives,
-        products=products,
+        products=partial(sum_of_products, gradients, embeddings),
     )
     return inputs._replace(infonce=infonce, pairs=None)

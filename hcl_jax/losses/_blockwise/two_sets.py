@@ -3,8 +3,6 @@
 The mathematics is in `hcl_jax.losses._blockwise.loss`.
 """
 
-from functools import partial
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -15,7 +13,6 @@ from hcl_jax.losses._blockwise.block import (
 from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.gradients import vjp_two_sets
 from hcl_jax.losses._blockwise.negatives import statistics
-from hcl_jax.losses._blockwise.numbers import sum_of_products
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import vjp_positives
 from hcl_jax.losses._blockwise.sets import (
@@ -94,10 +91,9 @@ def two_sets_numbers(
     gradients: Embeddings,
 ) -> LossInputs:
     """The gradient with respect to temperature, beta and other numbers."""
-    orders, (rows, columns) = _sort_two_sets(embeddings, inputs.pairs)
-    both = (rows._replace(bound=residuals.bound), columns)
-    products = partial(sum_of_products, gradients, embeddings)
-    return numbers_of_sets(options, inputs, both, residuals, weight[orders[0]], products)
+    orders, both = _sort_two_sets(embeddings, inputs.pairs)
+    weight = weight[orders[0]]
+    return numbers_of_sets(options, inputs, both, embeddings, residuals, weight, gradients)
 
 
 def _sort_two_sets(

@@ -64,7 +64,6 @@ def check_positive(name: str, value: Any) -> Any:
             f"{name} must be positive in {limits.dtype}, at least {limits.tiny:.2g}, "
             f"got {shown(value)}"
         )
-
     return value
 
 

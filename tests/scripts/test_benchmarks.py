@@ -28,6 +28,7 @@ RESULTS = {
     "losses-h100-float32": benchmark_losses,
     "losses-h100-bfloat16": benchmark_losses,
     "training": benchmark_training,
+    "training-epyc": benchmark_training,
     "views": benchmark_views,
 }
 

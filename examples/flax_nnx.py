@@ -28,7 +28,7 @@ def step(model: Encoder, optimizer: nnx.Optimizer, images: jax.Array, key: jax.A
     def loss(model):
         noise = 0.2 * jax.random.normal(key, (len(images), 2, 64))
         views = model(images[:, None] + noise)  # (batch, views, dim)
-        return hcl_jax.nt_xent(views, hardening=hcl_jax.hardening.exponential(1.0), temperature=0.2)
+        return hcl_jax.nt_xent(views, hardening=hcl_jax.hardening.exponential(1.0), temperature=0.5)
 
     value, gradient = nnx.value_and_grad(loss)(model)
     optimizer.update(model, gradient)

@@ -11,7 +11,13 @@
 `psi`, `pairs`, `losses`               the parts, for losses of one's own
 `geometry`, `evaluation`               what a representation looks like, and what it is good for
 =====================================  ======================================================
+
+`data`, `augmentation`, `networks`, `training`, `checkpoints`, `encoders` and `measure` are imported
+when they are first named.
 """
+
+import importlib
+from types import ModuleType
 
 from hcl_jax import evaluation, geometry, hardening, losses, normalization, pairs, parallel, psi
 from hcl_jax.batch_warnings import BatchWarning
@@ -57,5 +63,15 @@ __all__ = [
 ]
 
 
+_LATER = ("augmentation", "checkpoints", "data", "encoders", "measure", "networks", "training")
+"""Packages that losses do not need, and which take a second to import."""
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LATER:
+        return importlib.import_module(f"hcl_jax.{name}")
+    raise AttributeError(f"module 'hcl_jax' has no attribute {name!r}")
+
+
 def __dir__() -> list[str]:
-    return __all__
+    return sorted((*__all__, *_LATER))

@@ -10,6 +10,9 @@ k draws (the *weights* estimator, the limit k to infinity):
     InfoNCE            psi_k(v) = link(log mean_i exp(v_i / temperature))
     separable losses   psi_k(v) = sum_i term(v_i), or the mean, so that the mean of terms suffices
 
+The mean of terms is what the weights estimator returns for a separable loss, where k draws of a sum
+have k times that.
+
 A `Psi` is a pytree, so its numbers may be traced and annealed without recompilation. A new one
 needs a function here that returns it, with the functions it consists of beside.
 """
@@ -224,6 +227,8 @@ def _least_of_negatives(
 def triplet_sum(*, margin: Scalar = 1.0) -> Psi:
     """``sum_i max(0, v_i + margin)``: the triplet loss against every negative.
 
+    Without `num_negatives` the mean over the negatives takes the place of the sum.
+
     Args:
         margin: the least excess of the positive's similarity over a negative's that costs nothing.
 
@@ -279,6 +284,8 @@ def _triplet_max(margin: Scalar, differences: Float[Array, "*n k"]) -> Float[Arr
 def logistic_sum(*, scale: Scalar = 1.0) -> Psi:
     """``sum_i log(1 + exp(scale v_i))``: the logistic loss of every negative.
 
+    Without `num_negatives` the mean over the negatives takes the place of the sum.
+
     Args:
         scale: the positive factor of the differences.
 
@@ -305,6 +312,8 @@ def _logistic(scale: Scalar, differences: Float[Array, "*n"]) -> Float[Array, "*
 
 def squared_hinge(*, margin: Scalar = 1.0) -> Psi:
     """``sum_i max(0, v_i + margin)^2``: the squared hinge loss of every negative.
+
+    Without `num_negatives` the mean over the negatives takes the place of the sum.
 
     Args:
         margin: the least excess of the positive's similarity over a negative's that costs nothing.

@@ -1,5 +1,6 @@
 """What docs/extending.md adds to a copy of the repository arrives where it says."""
 
+import doctest
 import json
 import math
 import re
@@ -12,6 +13,7 @@ from references.checkout import ROOT, copy_checkout
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 SECTIONS = {part.partition("\n")[0]: part for part in re.split(r"^## ", PAGE, flags=re.M)[1:]}
+OWN_CODE = SECTIONS.pop("In code of your own")
 ADDITION = re.compile(
     r"^(A new file|At the end of|In) `([^`]+)`[^\n]*:\n\n```\w+\n(.*?)^```", re.M | re.S
 )
@@ -64,7 +66,14 @@ def test_every_section_touches_at_most_two_files():
     for title, section in SECTIONS.items():
         assert 1 <= len({path for _, path, _ in ADDITION.findall(section)}) <= 2, title
     in_sections = sum(len(ADDITION.findall(section)) for section in SECTIONS.values())
-    assert in_sections == len(re.findall(r"^```(?:python|diff)", PAGE, re.M))
+    blocks = len(re.findall(r"^```(?:python|diff)", PAGE, re.M))
+    assert in_sections == blocks - OWN_CODE.count("```python")
+
+
+def test_code_of_ones_own_runs_as_it_stands():
+    examples = doctest.DocTestParser().get_doctest(OWN_CODE, {}, "own code", None, None)
+    assert len(examples.examples) > 5
+    assert doctest.DocTestRunner().run(examples).failed == 0
 
 
 LOSSES = """

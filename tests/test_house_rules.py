@@ -5,9 +5,13 @@ import functools
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import hcl_jax
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN_NAMES = {
@@ -363,8 +367,18 @@ def test_there_are_functions_to_check():
 
 @pytest.mark.parametrize("face", FACES)
 def test_a_face_lists_what_is_public_and_nothing_else(face):
-    assert dir(importlib.import_module(face)) == sorted(exported(face))
+    module = importlib.import_module(face)
+    later = [name for name in getattr(module, "_LATER", ()) if f"{face}.{name}" in FACES]
+    assert dir(module) == sorted([*exported(face), *later])
     assert exported(face)
+
+
+def test_packages_that_are_imported_later_are_found_by_name():
+    program = "import sys, hcl_jax; assert 'hcl_jax.data' not in sys.modules; hcl_jax.data.digits"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    assert all(getattr(hcl_jax, name).__name__ == f"hcl_jax.{name}" for name in hcl_jax._LATER)
+    with pytest.raises(AttributeError, match="module 'hcl_jax' has no attribute 'dota'"):
+        _ = hcl_jax.dota
 
 
 @pytest.mark.parametrize("face", FACES)

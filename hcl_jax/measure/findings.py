@@ -27,13 +27,13 @@ BLOCK = 256
 
 METRICS = {
     "zero_sum": "norm of the mean of class means",
-    "unit_norm": "deviation of their norms from 1",
-    "equal_inner_product": "deviation of their cosines from -1/(C-1)",
+    "unit_norm": "deviation of norms of class means from 1",
+    "equal_inner_product": "deviation of cosines of class means from -1/(C-1)",
     "within_class": "distance of rows to their class mean",
     "nc1": "NC1, variability",
-    "nc2_equinorm": "NC2, variation of norms",
-    "nc2_equiangular": "NC2, deviation of cosines",
-    "nc2_maximal_angle": "NC2, cosines from -1/(C-1)",
+    "nc2_equinorm": "NC2, variation of norms of centred means",
+    "nc2_equiangular": "NC2, spread of cosines of centred means",
+    "nc2_maximal_angle": "NC2, cosines of centred means from -1/(C-1)",
     "etf_distance": "distance to the nearest simplex ETF",
     "directions": "directions of class means",
     "effective_rank": "effective rank",

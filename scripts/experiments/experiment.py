@@ -106,7 +106,8 @@ class Experiment:
         initialization: "random", or "near_nc": first fitted to the simplex, class by class.
         fit_epochs: passes over the training set to fit it.
         positives: images of one class, or two views of one image.
-        views: how views are made; with positives of the class the image is taken as it is.
+        views: how images are changed; if none, as suits the data where positives are views, and
+            not at all where they are of the class.
         network: encoder.
         head: projection head.
         dim: dimension of the projections; one less than there are classes if none.

@@ -109,7 +109,8 @@ def hscl(
         **options: see `Options`.
 
     Returns:
-        The mean loss; never below `scl` (Theorem 1; with `num_negatives`, on average over draws).
+        The mean loss; for a non-decreasing `psi` never below `scl`, by Chebyshev's inequality in
+            every batch or, with `num_negatives`, by Theorem 1 on average over draws.
 
     Raises:
         ValueError, TypeError: as `scl`, and for a concrete `beta` that is negative, not finite, or
@@ -193,7 +194,8 @@ def hucl(
         **options: see `Options`.
 
     Returns:
-        The mean loss; never below `ucl` (Theorem 1; with `num_negatives`, on average over draws).
+        The mean loss; for a non-decreasing `psi` never below `ucl`, by Chebyshev's inequality in
+            every batch or, with `num_negatives`, by Theorem 1 on average over draws.
 
     Raises:
         ValueError, TypeError: as `hscl`.

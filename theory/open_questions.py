@@ -69,8 +69,9 @@ OPEN = (
     OpenQuestion(
         r"whether minority classes at one point stay optimal for SCL with $\alpha = q = 1$ at all "
         "imbalances above $R^*$",
-        "certified for eleven cases, and what happens at imbalances without bound is proved; for "
-        r"SCL with $\alpha = 0$, and for HSCL, they need not (certified)",
+        "certified for eleven cases from $R_0 (1 + 10^{-3})$ on, where $R_0$ is a zero of "
+        r"$\sigma$, for $A = 1$ up to $10^9$, and what happens at imbalances without bound is "
+        r"proved; for SCL with $\alpha = 0$, and for HSCL, they need not (certified)",
         "docs/unequal_priors.md, section 3",
     ),
 )

@@ -1,5 +1,6 @@
 """SCL under unequal priors: thresholds of minority collapse, and what hardness does to them."""
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ from hcl_jax.geometry import minority_collapse_threshold, scl_optimum
 from hcl_jax.losses import Average
 from scripts.theory_report.section import Section, Table, blank_figure
 from theory.checking import Effort
+from theory.model.psi_kinds import InfoNCE
 from theory.priors.limit import limit_ratio, limit_temperature
 
 if TYPE_CHECKING:
@@ -130,7 +132,8 @@ def limit_table(effort: Effort = Effort.FULL) -> Table:
     """The ratio that decides at imbalances without bound, and where it is 1."""
     rows = []
     for majority in (2, 3, 4, 5, 10):
-        ratios = [f"{limit_ratio(majority, temperature):.3f}" for temperature in LIMITS]
+        losses = [InfoNCE(tau=Fraction(temperature)) for temperature in LIMITS]
+        ratios = [f"{float(limit_ratio(majority, psi)):.3f}" for psi in losses]
         critical = limit_temperature(majority)
         rows.append([str(majority), *ratios, "none" if critical is None else f"{critical:.3f}"])
     columns = [rf"$\varrho$ at $\tau = {tau:g}$" for tau in LIMITS]

@@ -218,7 +218,7 @@ def test_the_ratio_without_bound_is_that_of_the_slopes(majority, k, ratio):
         psi = InfoNCE(Fraction(1, 3), Fraction(2), Fraction(1, 2))
         at = slopes(MinorityProblem(majority, 4, psi, k), arb(0), arb(0))
         found = float(at.between**2 / (at.majority * at.minority))
-    expected = ratio(majority, 0.5, alpha=1 / 3, q=2.0)
+        expected = float(ratio(majority, psi))
     np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 

@@ -70,7 +70,7 @@ def random_pool(rng: Rng, *, sign: int = 1) -> Pool:
 
 
 def _between_plain_and_limit(*, sign: int = 1, below: bool = True) -> Measure:
-    """``L_N untilted <= R_N`` and, unless left out, ``R_N <= L_oo``; R_1 is untilted."""
+    """``L_N^0 <= R_N``, the former untilted, and, unless left out, ``R_N <= L_oo``; R_1 = L_1^0."""
 
     @in_balls()
     def measure(effort: Effort) -> Measurement:
@@ -120,8 +120,8 @@ def against_finite_tilted(effort: Effort) -> Measurement:
 CLAIMS = (
     Claim(
         name="a batch that reweights its own negatives",
-        statement=r"$L_N \le R_N \le L_\infty$, $L_N$ untilted and $L_\infty$ tilted, for $N$ "
-        "negatives that are reweighted among themselves, and $R_1 = L_1$",
+        statement=r"$L_N^0 \le R_N \le L_\infty$, $L_N^0$ untilted, $L_\infty$ tilted, for $N$ "
+        "negatives that are reweighted among themselves, and $R_1 = L_1^0$",
         reference="docs/theory.md, the number of negatives",
         hypotheses=r"InfoNCE, $q$ fixed; $N$ independent negatives; $\eta = \prod h(t_i)$, "
         r"$h > 0$ non-decreasing ($h = e^{\beta t}$ with $\beta > 0$ is tried)",

@@ -1,8 +1,8 @@
 """Theorem 3: ``UCL >= E psi_k(-C/(C-1) b)``, b_i iid Bernoulli((C-1)/C), in the unit ball.
 
 Jensen given which negatives collide with the anchor's class: a collision contributes
-``E[t - s] >= 0`` on average, because conditionally independent positives have
-``E[s | y] = |mu_y|^2``; a negative of another class contributes at least ``-C/(C-1)``.
+``E[t - s] >= 0`` on average if ``E[s | y] <= |mu_y|^2`` is so, as for conditionally independent
+positives, which have equality; a negative of another class contributes at least ``-C/(C-1)``.
 """
 
 import random
@@ -173,14 +173,15 @@ CLAIMS = (
         r"independent Bernoulli variables of probability $(C-1)/C$, in the unit ball, and so it is "
         "with HUCL",
         reference="docs/theory.md, Theorem 3",
-        hypotheses="those of Theorem 2, and positives independent of the anchor given the label; "
-        "for HUCL those of Theorem 1 besides",
+        hypotheses=r"those of Theorem 2, and $E[s \mid y] \le \lvert\mu_y\rvert^2$ on average over "
+        "classes, as where positives are independent of the anchor given the label (only such are "
+        "tried); for HUCL those of Theorem 1 besides",
         evidence=Evidence.PROVED,
         measure=on_random_models,
         controls=(
             Control(
                 "$x^+ = x$",
-                "conditionally independent positives",
+                r"$E[s \mid y] \le \lvert\mu_y\rvert^2$",
                 UCL_JOINT.on(positives_are_anchors),
             ),
             Control(UNEQUAL, "balanced classes ($k > 1$)", UCL.on(with_a_heavy_class)),

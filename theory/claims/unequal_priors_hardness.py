@@ -18,9 +18,9 @@ HARDNESSES = tuple(Fraction(n, 4) for n in (0, 1, 8))
 def _order_of_thresholds(
     k: int | None, *, lowered: bool, only: bool = True
 ) -> Callable[[Effort], Measurement]:
-    """Whether a little hardness lowers R* (or raises it), and more raises it, detached and full.
+    """Whether a little hardness lowers R_0 (or raises it), and more raises it, detached and full.
 
-    And, if asked, whether each R* is the only threshold.
+    And, if asked, whether each R_0 is the only threshold, but for a relative 1e-3 around it.
     """
 
     @in_balls(bits=100)
@@ -36,7 +36,7 @@ def _order_of_thresholds(
             tally.above(much[0], plain[1])
             gradient = "detached" if detached else "full gradient"
             found = ", ".join(f"{float(low.mid()):.2f}" for low, _ in (plain, little, much))
-            details[gradient] = rf"$R^* = {found}$ at $\beta = 0, .25, 2$"
+            details[gradient] = rf"$R_0 = {found}$ at $\beta = 0, .25, 2$"
         return tally.measurement(**details)
 
     return measure
@@ -45,9 +45,9 @@ def _order_of_thresholds(
 CLAIMS = (
     Claim(
         name="hardness lowers the threshold, then raises it",
-        statement="minority classes at one point split from $R = 1$ to $R^* (1 - 10^{-3})$ and at "
-        r"no imbalance above $R^* (1 + 10^{-3})$, where $R^*$ is lower for $\beta = 1/4$ than for "
-        r"0, and higher for $\beta = 2$",
+        statement="minority classes at one point split from $R = 1$ to $R_0 (1 - 10^{-3})$ and at "
+        r"no imbalance above $R_0 (1 + 10^{-3})$, where $R_0$, a zero of $\sigma$, is lower for "
+        r"$\beta = 1/4$ than for 0, and higher for $\beta = 2$",
         reference="docs/unequal_priors.md, section 4",
         hypotheses=r"HSCL, $A = B = 2$, $k = \infty$, $\tau = \alpha = q = 1$, averages over "
         "anchors, detached weights and (not in quick runs) full gradient; stability against "
@@ -64,7 +64,7 @@ CLAIMS = (
     ),
     Claim(
         name="hardness raises the threshold of one negative",
-        statement=r"for $k = 1$ they do so with an $R^*$ that is higher for $\beta = 1/4$ than for "
+        statement=r"for $k = 1$ they do so with an $R_0$ that is higher for $\beta = 1/4$ than for "
         r"0, and for $\beta = 2$",
         reference="docs/unequal_priors.md, section 4",
         hypotheses="as before, $k = 1$",

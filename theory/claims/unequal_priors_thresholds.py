@@ -1,7 +1,7 @@
 """At which imbalances minority classes are one point at the optimum of SCL (Theorem M).
 
-The sign of one number decides; its zero R* is enclosed, and on both sides its sign is certified for
-all imbalances, by boxes, up to an imbalance without bound.
+The sign of one number decides; a zero R_0 of it is enclosed, and on both sides, a relative 1e-3
+away, its sign is certified for all imbalances, by boxes, up to an imbalance without bound.
 """
 
 from fractions import Fraction
@@ -34,17 +34,17 @@ APART = tuple(MinorityProblem(a, b) for a, b in ((3, 2), (3, 7), (5, 5), (10, 10
 
 @in_balls(bits=100)
 def thresholds(effort: Effort) -> Measurement:
-    """The sign on both sides of R*, at once and by boxes from 1 to infinity."""
+    """The sign on both sides of R_0, at once and by boxes from 1 to infinity."""
     tally, details = Tally(), {}
     for problem in PROBLEMS[: effort.choose(5, 11, 11)]:
         low, _ = record_only_threshold(tally, problem)
-        details[_name(problem)] = f"$R^* = {float(low.mid()):.4f}$"
+        details[_name(problem)] = f"$R_0 = {float(low.mid()):.4f}$"
     return tally.measurement(**details)
 
 
 @in_balls(bits=100)
 def thresholds_of_one_negative(effort: Effort) -> Measurement:
-    """Asks the point to split up to the R* of infinitely many negatives where there is one."""
+    """Asks the point to split at the R_0 of infinitely many negatives where there is one."""
     tally = Tally()
     for majority, minority in ((2, 2), (2, 5)):
         low, _ = bracket(MinorityProblem(majority, minority))
@@ -99,8 +99,9 @@ CLAIMS = (
     Claim(
         name="thresholds of minority collapse",
         statement="minority classes are one point at the optimum of SCL for every imbalance above "
-        "$R^* (1 + 10^{-3})$ and for none from 1 to $R^* (1 - 10^{-3})$; $R^*$ is known to "
-        "$10^{-8}$",
+        "$R_0 (1 + 10^{-3})$ and for none from 1 to $R_0 (1 - 10^{-3})$, where $R_0$ is a zero of "
+        r"$\sigma$ and known to a relative $10^{-8}$; so the smallest such imbalance, $R^*$, is "
+        "known to $10^{-3}$",
         reference="docs/unequal_priors.md, section 3",
         hypotheses=r"$\alpha = q = 1$, and $(A, B) = (2, 2)$, $(2, 5)$, $(1, 2)$, $(1, 9)$ and, "
         r"for $k = 1$, $(2, 2)$ with averages over anchors, elsewhere $k = \infty$, $\tau = 1$; "

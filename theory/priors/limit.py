@@ -1,4 +1,4 @@
-"""Minority collapse at imbalances without bound, in closed form, in float64.
+"""Minority collapse at imbalances without bound, in closed form, in balls.
 
 For SCL with averages over anchors, minority classes are one point at all large
 imbalances if the ratio here is above 1, and at no large one if it is below (Proposition "no bound"
@@ -6,49 +6,58 @@ of `docs/unequal_priors.md`).
 """
 
 import math
+from fractions import Fraction
+
+from flint import arb
+
+from theory.model.psi_kinds import InfoNCE
+from theory.model.rationals import ball
 
 HOTTEST = 1e6
 """Temperatures up to here are looked at."""
 
 
-def limit_ratio(majority: int, temperature: float, *, alpha: float = 1.0, q: float = 1.0) -> float:
+def limit_ratio(majority: int, psi: InfoNCE) -> arb:
     """``e^{-(A-2)/((A-1) tau)} (A r/(A-1) + 2 + (A-1)/(A r)) / 4`` with r as on the page.
 
     This is for infinitely many negatives. Raises ValueError for fewer than two majority classes,
     where the ratio has no bound.
     """
-    if majority < 2:
-        raise ValueError(f"the ratio needs two majority classes, got {majority}")
-    rate = 1 / temperature
-    apart = alpha + q * math.exp(-majority / (majority - 1) * rate)
-    ratio = (alpha + q * math.exp(-rate)) / apart
-    share = majority / (majority - 1)
-    scale = math.exp(-(majority - 2) / (majority - 1) * rate)
-    return scale * (share * ratio + 2 + 1 / (share * ratio)) / 4
+    scale, between, apart = _parts(majority, psi)
+    grown = majority * between / ((majority - 1) * apart)
+    return scale * (grown + 2 + 1 / grown) / 4
 
 
-def limit_ratio_of_one(
-    majority: int, temperature: float, *, alpha: float = 1.0, q: float = 1.0
-) -> float:
-    """The same for one negative, from two majority classes on."""
-    rate, pairs = 1 / temperature, 4 * majority * (majority - 1)
-    apart = alpha + q * math.exp(-majority / (majority - 1) * rate)
-    between = alpha + q * math.exp(-rate)
-    scale = math.exp(-(majority - 2) / (majority - 1) * rate)
-    return (1 + 1 / pairs) * scale * (alpha + q) * apart / between**2
+def limit_ratio_of_one(majority: int, psi: InfoNCE) -> arb:
+    """The same for one negative."""
+    scale, between, apart = _parts(majority, psi)
+    pairs = 4 * majority * (majority - 1)
+    together = ball(psi.alpha) + ball(psi.weight(1))
+    return arb(pairs + 1) / pairs * scale * together * apart / between**2
 
 
-def limit_temperature(majority: int, *, alpha: float = 1.0, q: float = 1.0) -> float | None:
-    """Where the ratio reaches 1 from below; None where it is above 1 at all temperatures.
+def limit_temperature(majority: int) -> float | None:
+    """Where `limit_ratio` for alpha = q = 1 reaches 1 from below; None for two majority classes.
 
-    It is looked for by bisection, as if the ratio crossed 1 once. That it does is not proved.
+    It is above 1 at all temperatures there. It is looked for by bisection, as if the ratio crossed
+    1 once. That it does is not proved.
     """
     if majority == 2:
         return None
     low, high = 1e-3, HOTTEST
     while low < (middle := math.sqrt(low * high)) < high:
-        if limit_ratio(majority, middle, alpha=alpha, q=q) < 1:
+        if limit_ratio(majority, InfoNCE(tau=Fraction(middle))) < 1:
             low = middle
         else:
             high = middle
     return high
+
+
+def _parts(majority: int, psi: InfoNCE) -> tuple[arb, arb, arb]:
+    """``e^{-(A-2)/((A-1) tau)}``, ``alpha + q e^{-1/tau}`` and ``alpha + q e^{-A/((A-1) tau)}``."""
+    if majority < 2:
+        raise ValueError(f"the ratio needs two majority classes, got {majority}")
+    rate, alpha, q = 1 / ball(psi.tau), ball(psi.alpha), ball(psi.weight(1))
+    scale = (-rate * (majority - 2) / (majority - 1)).exp()
+    apart = alpha + q * (-rate * majority / (majority - 1)).exp()
+    return scale, alpha + q * (-rate).exp(), apart

@@ -1,4 +1,4 @@
-"""R*, the imbalance from which minority classes at one point do not split: found, then enclosed.
+"""R_0, an imbalance where minority classes at one point cease to split: found, then enclosed.
 
 Floating point finds it; the signs at both ends of a narrow bracket are compared in balls, and by
 boxes those at all other imbalances, of which one may be without bound.
@@ -13,15 +13,15 @@ from theory.checking import Tally
 from theory.priors.minority import MinorityProblem, excess, keeps_sign
 
 WIDTH = arb("1e-8")
-"""Of the brackets of R*, relative to it."""
+"""Of the brackets of R_0, relative to it."""
 
 NEAR = arb("1e-3")
-"""So close to R* signs are not asked for by boxes."""
+"""So close to R_0 signs are not asked for by boxes, so that R* may be a little smaller."""
 
 
 @cache
 def bracket(problem: MinorityProblem) -> tuple[arb, arb]:
-    """Two imbalances around the R* that floating point finds; remembered."""
+    """Two imbalances around the R_0 that floating point finds; remembered."""
     found = arb(
         minority_collapse_threshold(
             problem.majority,
@@ -37,7 +37,7 @@ def bracket(problem: MinorityProblem) -> tuple[arb, arb]:
 
 
 def record_only_threshold(tally: Tally, problem: MinorityProblem) -> tuple[arb, arb]:
-    """The bracket of R*; records the signs at its ends and, by boxes, at all other imbalances."""
+    """The bracket of R_0; records the signs at its ends and, by boxes, at all other imbalances."""
     low, high = bracket(problem)
     tally.above(-excess(problem, 1 / low), arb(0))
     tally.above(excess(problem, 1 / high), arb(0))

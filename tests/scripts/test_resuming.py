@@ -20,10 +20,10 @@ from hcl_jax.checkpoints import restore_latest
 from hcl_jax.training import runner
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
-from scripts.runs.exit_status import NonFiniteError, PreemptedError
+from scripts.runs.exit_status import NonFiniteError, PreemptedError, RefusedError
 from scripts.runs.loop import run
 from scripts.runs.run_files import RunDirectoryError, read_metrics
-from scripts.runs.runtime import Runtime
+from scripts.runs.runtime import ONE_DEVICE, Runtime
 
 ROOT = Path(__file__).parents[2]
 SHORT = Experiment(data="triangle", beta=5.0, epochs=6, evaluations=6, seeds=(0, 1))
@@ -80,6 +80,15 @@ def test_a_run_that_was_asked_to_stop_resumes(stopped, uninterrupted):
     run_quietly(SHORT, stopped)
     assert_same_end(stopped, uninterrupted)
     assert len(list(stopped.glob("events.out.*"))) == 1
+
+
+def test_a_run_that_keeps_no_checkpoints_does_not_discard_those_of_another(stopped, uninterrupted):
+    measured = (stopped / "metrics.jsonl").read_bytes()
+    with pytest.raises(RefusedError, match=f"{stopped} has checkpoints .* leave --keep 0 out"):
+        run_quietly(SHORT, stopped, ONE_DEVICE)
+    assert (stopped / "metrics.jsonl").read_bytes() == measured
+    run_quietly(SHORT, stopped)
+    assert_same_end(stopped, uninterrupted)
 
 
 def test_what_was_measured_after_the_checkpoint_is_taken_back(stopped, uninterrupted):

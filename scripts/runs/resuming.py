@@ -49,8 +49,8 @@ def place_in_run(
                 )
             return epoch, MetricsPosition(length, digest)
     raise RunDirectoryError(
-        f"the checkpoint of step {restored.step} in {path / CHECKPOINTS} does not say where in the "
-        f"run it was saved"
+        f"{CheckpointDirectory(path / CHECKPOINTS).path_of(restored.step)} does not say where in "
+        f"the run it was saved"
     )
 
 

@@ -5,7 +5,8 @@
     metrics.jsonl       one line for each evaluation and seed, appended and flushed
     class_means.npy     class means at each evaluation, as arrays one after the other
     events.out.*        the same numbers for TensorBoard
-    checkpoints/        states from which the run resumes
+    checkpoints/        states from which the run resumes; step_000000012 is that after 12 epochs,
+                        those in which the network is fitted first among them
     embeddings.npz      embeddings, labels and class means at the end
     diagnostic.json     what is known of a number that was not finite
     results.json        the last evaluation of every seed; its presence says the run is finished

@@ -39,7 +39,7 @@ LAYERS = {
         "training",
         "measure",
     ),
-    "hcl_jax.validation": ("concrete wording", "arrays options", "numbers", "batches"),
+    "hcl_jax.validation": ("concrete wording", "arrays options", "numbers images", "batches"),
     "hcl_jax.system": (
         "counting",
         "atomic_files command_output help_screen json_files locking pages processes progress",
@@ -64,7 +64,7 @@ LAYERS = {
         "tfds_directory",
         "tfds_sets own_tfds",
     ),
-    "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
+    "hcl_jax.augmentation": ("pixels transforms", "crops colors blurring", "recipes"),
     "hcl_jax.networks": (
         "model heads kernel_gradients batch_norm",
         "winograd few_channels",

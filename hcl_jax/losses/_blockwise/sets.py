@@ -85,14 +85,14 @@ def statistics_of_one_set(
 
     if options.kernels is not None:
         return with_running_maximum(), jnp.array(False), None
-    flat = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
+    constant_eta = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
     padded, block = whole_blocks(rows, options)
     observed = options.statistics
     sums = symmetric_sums(infonce, padded, block, options.precision, observed=observed)
     sums, moments = drop_padding(sums, rows.features.shape[0]), sums.moments
-    constant = in_range(sums, count, flat)
-    stats = statistics(infonce, sums, count, flat)
-    return compute_if(~constant, with_running_maximum, stats), constant, moments
+    common_shift = in_range(sums, count, constant_eta)
+    stats = statistics(infonce, sums, count, constant_eta)
+    return compute_if(~common_shift, with_running_maximum, stats), common_shift, moments
 
 
 def with_positives(
@@ -100,7 +100,7 @@ def with_positives(
     rows: RowBlock,
     columns: RowBlock,
     stats: NegativeStatistics,
-    constant: Bool[Array, ""],
+    common_shift: Bool[Array, ""],
     moments: Moments | None,
     options: TileOptions,
 ) -> tuple[AnchorLosses, Residuals]:
@@ -108,7 +108,7 @@ def with_positives(
     anchors = (rows, anchor_terms(stats))
     observed = options.statistics
     sums = positive_sums(infonce, anchors, columns, options.precision, observed=observed)
-    return mask_undefined(stats, sums, constant, rows.bound, moments)
+    return mask_undefined(stats, sums, common_shift, rows.bound, moments)
 
 
 def numbers_of_sets(

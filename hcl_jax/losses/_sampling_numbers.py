@@ -42,13 +42,13 @@ Scores = tuple[Float[Array, " entries"], Float[Array, " rows"]]
 
 
 def number_gradients(
-    options_and_wanted: tuple[SamplingOptions, tuple[bool, ...]],
+    options: SamplingOptions,
+    wanted: tuple[bool, ...],
     inputs: SamplingInputs,
     embeddings: Embeddings,
     weight: Float[Array, " anchors"],
 ) -> SamplingInputs:
     """Gradients in the places of the leaves of the inputs that are wanted, None elsewhere."""
-    options, wanted = options_and_wanted
     candidates, portions = portions_of(options, inputs, embeddings, weight)
     of_law = len(jax.tree.leaves(inputs.log_factor))
     law_numbers, law_rebuilt = _split(inputs.log_factor, wanted[:of_law])

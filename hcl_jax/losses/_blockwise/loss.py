@@ -145,7 +145,8 @@ def _one_set_backward(
 
 
 def _one_set_numbers(
-    options: tuple[TileOptions, tuple[bool, ...]],
+    options: TileOptions,
+    wanted: tuple[bool, ...],
     inputs: LossInputs,
     embeddings: Embeddings,
     residuals: Residuals,
@@ -155,7 +156,7 @@ def _one_set_numbers(
     """The gradient with respect to temperature, beta and other numbers."""
     order, _, rows = sort_rows(embeddings[0], inputs.pairs)
     both, weight = (rows, rows), weight[order]
-    return numbers_of_sets(options, inputs, both, embeddings, residuals, weight, gradients)
+    return numbers_of_sets(options, wanted, inputs, both, embeddings, residuals, weight, gradients)
 
 
 def _vjp_symmetric(

@@ -80,7 +80,8 @@ def one_tile_backward(
 
 
 def one_tile_numbers(
-    options: tuple[TileOptions, tuple[bool, ...]],
+    options: TileOptions,
+    wanted: tuple[bool, ...],
     inputs: LossInputs,
     embeddings: Embeddings,
     residuals: Residuals,
@@ -92,4 +93,4 @@ def one_tile_numbers(
     of_rows = take((residuals._replace(common_shift=None), weight), order)
     residuals, weight = of_rows[0]._replace(common_shift=residuals.common_shift), of_rows[1]
     both = (rows, rows)
-    return numbers_of_sets(options, inputs, both, embeddings, residuals, weight, gradients)
+    return numbers_of_sets(options, wanted, inputs, both, embeddings, residuals, weight, gradients)

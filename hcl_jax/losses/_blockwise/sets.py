@@ -112,7 +112,8 @@ def with_positives(
 
 
 def numbers_of_sets(
-    options: tuple[TileOptions, tuple[bool, ...]],
+    options: TileOptions,
+    wanted: tuple[bool, ...],
     inputs: LossInputs,
     both: Sequence[RowBlock],
     embeddings: Embeddings,
@@ -124,23 +125,22 @@ def numbers_of_sets(
 
     Anchors and candidates, residuals and weights are sorted by group.
     """
-    tiles, wanted = options
     rows, columns = both
     rows = rows._replace(bound=residuals.bound)
 
     def of_negatives(numbers: Differentiated) -> Values:
         coefficients = softmax_coefficients(residuals, weight)
-        x, block_x = weighted_blocks((rows, coefficients), tiles)
-        y, block_y = whole_blocks(columns, tiles)
-        return numbers_of_negatives(numbers, x, y, (block_x, block_y), tiles)
+        x, block_x = weighted_blocks((rows, coefficients), options)
+        y, block_y = whole_blocks(columns, options)
+        return numbers_of_negatives(numbers, x, y, (block_x, block_y), options)
 
     def of_positives(numbers: Differentiated) -> Values:
         anchors = (rows, anchor_terms(residuals.statistics, weight))
-        return numbers_of_positives(numbers, anchors, columns, tiles.precision)
+        return numbers_of_positives(numbers, anchors, columns, options.precision)
 
     infonce = number_gradients(
         inputs.differentiated(wanted),
-        tiles.detached,
+        options.detached,
         of_negatives=of_negatives,
         of_positives=of_positives,
         products=partial(sum_of_products, gradients, embeddings),

@@ -74,7 +74,8 @@ LAYERS = {
     ),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode _linear_maps",
+        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode _linear_maps "
+        "_chosen_leaves",
         "_functions anchor_losses",
         "_derivatives",
         "_differentiable_once",

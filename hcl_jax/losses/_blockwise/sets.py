@@ -20,7 +20,6 @@ from hcl_jax.losses._blockwise.negatives import (
 )
 from hcl_jax.losses._blockwise.numbers import (
     Differentiated,
-    Values,
     number_gradients,
     numbers_of_negatives,
     numbers_of_positives,
@@ -42,6 +41,7 @@ from hcl_jax.losses._blockwise.vjp import (
     weighted_blocks,
     whole_blocks,
 )
+from hcl_jax.losses._chosen_leaves import Values
 from hcl_jax.losses._derivatives import Embeddings
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.pair_statistics import Moments

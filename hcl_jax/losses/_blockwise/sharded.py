@@ -34,7 +34,6 @@ from hcl_jax.losses._blockwise.negatives import (
 )
 from hcl_jax.losses._blockwise.numbers import (
     Differentiated,
-    Values,
     empty,
     number_gradients,
     numbers_of_negatives,
@@ -64,6 +63,7 @@ from hcl_jax.losses._blockwise.vjp import (
     weighted_blocks,
     whole_blocks,
 )
+from hcl_jax.losses._chosen_leaves import Values
 from hcl_jax.losses._derivatives import Embeddings, Passes, differentiable
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE

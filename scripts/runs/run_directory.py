@@ -170,12 +170,16 @@ class RunDirectory:
         self._shorter = False
 
     def _take_back_class_means(self, evaluations: int) -> None:
-        """Keeps those of so many evaluations; none where the file does not have so many."""
+        """Keeps those of so many evaluations; none where the file does not have so many.
+
+        It may have fewer after the machine went down: unlike the metrics it is not known to be on
+        the disk when a checkpoint is saved.
+        """
         self._class_means.seek(0)
         try:
             for _ in range(evaluations):
                 np.load(self._class_means, allow_pickle=False)
-        except (ValueError, EOFError):  # of a run that began before there was this file
+        except (ValueError, EOFError):
             self._class_means.seek(0)
         self._class_means.truncate()
 

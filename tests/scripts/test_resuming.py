@@ -22,7 +22,7 @@ from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
 from scripts.runs.exit_status import NonFiniteError, PreemptedError, RefusedError
 from scripts.runs.loop import run
-from scripts.runs.run_files import RunDirectoryError, read_metrics
+from scripts.runs.run_files import RunDirectoryError, read_class_means, read_metrics
 from scripts.runs.runtime import ONE_DEVICE, Runtime
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +96,16 @@ def test_what_was_measured_after_the_checkpoint_is_taken_back(stopped, uninterru
         metrics.write('{"seed": 0, "step": 8, "epoch": 4, "loss": 0.5}\n{"seed": 1, "st')
     run_quietly(SHORT, stopped)
     assert_same_end(stopped, uninterrupted)
+
+
+def test_class_means_that_did_not_reach_the_disk_are_left_out(stopped, uninterrupted):
+    file = stopped / "class_means.npy"
+    file.write_bytes(file.read_bytes()[:-3])
+    run_quietly(SHORT, stopped)
+    assert_same_end(stopped, uninterrupted)
+    kept = read_class_means(stopped, SHORT, 7)
+    whole = read_class_means(uninterrupted, SHORT, 7)
+    np.testing.assert_array_equal(kept, whole[4:])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])

@@ -43,7 +43,7 @@ LAYERS = {
         "training",
         "measure",
     ),
-    "hcl_jax.validation": ("concrete wording", "arrays options", "numbers", "batches"),
+    "hcl_jax.validation": ("concrete wording", "arrays options", "numbers images", "batches"),
     "hcl_jax.system": (
         "counting",
         "atomic_files command_output help_screen json_files locking pages processes progress",
@@ -68,7 +68,7 @@ LAYERS = {
         "tfds_directory",
         "tfds_sets own_tfds",
     ),
-    "hcl_jax.augmentation": ("_checks", "pixels transforms", "crops colors blurring", "recipes"),
+    "hcl_jax.augmentation": ("pixels transforms", "crops colors blurring", "recipes"),
     "hcl_jax.networks": (
         "model heads kernel_gradients batch_norm",
         "winograd few_channels",
@@ -78,7 +78,8 @@ LAYERS = {
     ),
     "hcl_jax.checkpoints": ("tree_spec checksums arrays", "directory", "restoring", "checkpoints"),
     "hcl_jax.losses": (
-        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode _linear_maps",
+        "_checks pair_statistics tilted_infonce _guide_tables _reverse_mode _linear_maps "
+        "_chosen_leaves",
         "_functions anchor_losses",
         "_derivatives",
         "_differentiable_once",

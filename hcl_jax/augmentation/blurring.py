@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from hcl_jax.augmentation._checks import check_image
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
 from hcl_jax.precision import wide_dtype
 from hcl_jax.validation.arrays import check_key
+from hcl_jax.validation.images import check_image
 from hcl_jax.validation.numbers import check_count, check_interval, check_positive, check_scalar
 
 

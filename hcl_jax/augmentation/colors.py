@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from hcl_jax.augmentation._checks import check_image
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
 from hcl_jax.precision import at_least_float32
 from hcl_jax.validation.arrays import check_key
 from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.images import check_image
 from hcl_jax.validation.numbers import check_finite, check_non_negative, check_scalar
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Int, PRNGKeyArray
 
-from hcl_jax.augmentation._checks import check_image
 from hcl_jax.augmentation.transforms import Augmentation, sometimes
 from hcl_jax.precision import wide_dtype
 from hcl_jax.validation.arrays import check_key
 from hcl_jax.validation.concrete import is_concrete
+from hcl_jax.validation.images import check_image
 from hcl_jax.validation.numbers import check_count, check_integer, check_interval
 from hcl_jax.validation.options import check_kind
 

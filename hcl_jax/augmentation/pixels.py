@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from hcl_jax.augmentation._checks import check_unit_interval
 from hcl_jax.precision import wide_dtype
 from hcl_jax.validation.arrays import check_array, check_floating
+from hcl_jax.validation.images import check_unit_interval
 from hcl_jax.validation.numbers import check_finite, check_positive
 
 

@@ -45,21 +45,22 @@ Direction = tuple[Any, ...]
 
 
 class Passes(NamedTuple):
-    """The passes of a loss over tiles, functions of options, inputs (a pytree) and embeddings.
+    """The passes of a loss over tiles: ``pass(options, inputs, embeddings, ..)``, inputs a pytree.
 
     Attributes:
         options: what is static.
         forward: returns losses and residuals.
         backward: gets the residuals, and the derivative of the final scalar with respect to the
             total of every anchor, 0 where it is undefined; returns the gradients of the embeddings.
-        numbers: gets which leaves of the inputs are wanted, after the options, and the gradients of
-            the embeddings last; returns gradients in a pytree like the inputs, with None elsewhere.
+        numbers: gets, after the options, which leaves of the inputs are wanted, and after what
+            `backward` gets, the gradients of the embeddings; returns the gradients of the leaves
+            in a pytree like the inputs, with None elsewhere.
     """
 
     options: Any
     forward: Callable[[Any, Any, Embeddings], tuple[AnchorLosses, Any]]
     backward: Callable[[Any, Any, Embeddings, Any, Float[Array, " anchors"]], Embeddings]
-    numbers: Callable[..., Any]
+    numbers: Callable[[Any, Mask, Any, Embeddings, Any, Float[Array, " anchors"], Embeddings], Any]
 
 
 def differentiable(
@@ -98,14 +99,12 @@ class _Loss(NamedTuple):
         passes = self.plain if kept is None else self.passes
         losses, residuals = self.forward(passes, point) if kept is None else kept
         inputs, embeddings = self.tree.unflatten(point)
-        given = (passes.options, inputs, embeddings, residuals)
         weight = jnp.where(losses.defined, cotangent, 0)
-        found = list(passes.backward(*given, weight))
+        given = (inputs, embeddings, residuals, weight)
+        found = passes.backward(passes.options, *given)
         of_inputs, numbers = wanted[: self.inputs], []
         if any(of_inputs):
-            (options, *others), marks = given, (passes.options, of_inputs)
-            del options
-            numbers = jax.tree.leaves(passes.numbers(marks, *others, weight, tuple(found)))
+            numbers = jax.tree.leaves(passes.numbers(passes.options, of_inputs, *given, found))
         of_embeddings = [x for x, is_ in zip(found, wanted[self.inputs :], strict=True) if is_]
         places = [x for x, is_ in zip(point, wanted, strict=True) if is_]
         pairs = zip([*numbers, *of_embeddings], places, strict=True)

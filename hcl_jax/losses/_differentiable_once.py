@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from hcl_jax.losses._derivatives import Embeddings
+from hcl_jax.losses._derivatives import Embeddings, Mask
 from hcl_jax.losses._reverse_mode import ONCE, reverse_mode_only
 from hcl_jax.losses.anchor_losses import AnchorLosses
 
@@ -17,7 +17,7 @@ from hcl_jax.losses.anchor_losses import AnchorLosses
 def differentiable_once(
     forward: Callable[[Any, Any, Embeddings], tuple[AnchorLosses, Any]],
     backward: Callable[[Any, Any, Embeddings, Any, Float[Array, " anchors"]], Embeddings],
-    numbers: Callable[[Any, Any, Embeddings, Float[Array, " anchors"]], Any],
+    numbers: Callable[[Any, Mask, Any, Embeddings, Float[Array, " anchors"]], Any],
 ) -> Callable[[Any, Any, Embeddings], AnchorLosses]:
     """The losses of `forward` with the gradient of `backward`.
 
@@ -29,7 +29,7 @@ def differentiable_once(
     pytree like the inputs, with None for no gradient.
     """
     forward, backward = _refuse_derivatives(forward), _refuse_derivatives(backward)
-    numbers = _refuse_derivatives(numbers)
+    numbers = _refuse_derivatives(numbers, static=2)
 
     def values(options: Any, inputs: Any, embeddings: Embeddings) -> AnchorLosses:
         return forward(options, inputs, embeddings)[0]
@@ -54,7 +54,7 @@ def differentiable_once(
         )
         wanted, of_inputs = tuple(mark is not None for mark in marks), None
         if any(wanted):
-            of_inputs = numbers((options, wanted), inputs, embeddings, weight)
+            of_inputs = numbers(options, wanted, inputs, embeddings, weight)
         return of_inputs, tuple(gradient.astype(rows.dtype) for gradient, rows in pairs)
 
     losses = jax.custom_vjp(values, nondiff_argnums=(0,))
@@ -71,11 +71,14 @@ def _is_wrapped(leaf: Any) -> bool:
     return hasattr(leaf, "perturbed")
 
 
-def _refuse_derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function (options, ...) to everyone but `jax.jvp`, which reaches it only second."""
-    guarded = jax.custom_jvp(function, nondiff_argnums=(0,))
+def _refuse_derivatives(function: Callable[..., Any], static: int = 1) -> Callable[..., Any]:
+    """The same function to everyone but `jax.jvp`, which reaches it only second.
 
-    def refuse(options: Any, primals: Any, tangents: Any) -> NoReturn:
+    Its first arguments, as many as `static`, are no arrays.
+    """
+    guarded = jax.custom_jvp(function, nondiff_argnums=tuple(range(static)))
+
+    def refuse(*arguments: Any) -> NoReturn:
         raise NotImplementedError(ONCE)
 
     guarded.defjvp(refuse)

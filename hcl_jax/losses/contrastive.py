@@ -203,12 +203,15 @@ def choose_implementation(
 ) -> Choice:
     """The implementation that `contrastive_loss` takes by default.
 
+    Without `one_set` it is that for candidates given apart from the anchors.
+
     Args:
         anchors: the number of anchors.
         candidates: the number of candidates.
         psi: the loss function; by default InfoNCE.
         backend: the backend that computes, such as "cpu" or "gpu"; by default the one JAX uses.
-        one_set: whether the anchors are the candidates.
+        one_set: whether the anchors are the candidates, as in `hcl_jax.hscl` on one
+            device; on CPUs tiles are then chosen for smaller batches, as the pairs are symmetric.
 
     Returns:
         Its name and the reason.
@@ -221,6 +224,10 @@ def choose_implementation(
         'blockwise'
         >>> print(choose_implementation(256, 256, backend="cpu").reason)
         65536 pairs are at most 262144: matrices of them are cheap
+        >>> for one_set in (False, True):
+        ...     choose_implementation(512, 512, backend="cpu", one_set=one_set).implementation
+        'dense'
+        'blockwise'
     """
     check_choice("one_set", one_set, (False, True))
     size, separable = anchors * candidates, psi is not None and psi.link is None

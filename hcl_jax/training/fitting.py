@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray, Shaped
 
-from hcl_jax.augmentation._checks import check_unit_interval
 from hcl_jax.conventions import Objective
 from hcl_jax.data import Split, place_split
 from hcl_jax.data.balanced_batches import check_enough_of_every_class
@@ -29,6 +28,7 @@ from hcl_jax.validation.arrays import (
     fits_int32,
 )
 from hcl_jax.validation.batches import check_classes, check_no_negative_labels
+from hcl_jax.validation.images import check_unit_interval
 from hcl_jax.validation.numbers import check_count
 from hcl_jax.validation.options import check_function, check_kind
 

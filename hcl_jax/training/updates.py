@@ -1,10 +1,10 @@
-"""The update: one step, one epoch. Jit and donation happen here, once.
+"""The update: one step, one epoch, compiled for one device with the state donated.
 
 An epoch is a single compiled `lax.scan` over a data set that lives on the device. Which of the
 paper's objectives is trained (`hcl_jax.training.targets`) is data, not code: one compiled program
 trains all of them, and `jax.vmap` over keys and states trains several seeds in it at once. All
-functions here are
-those of one device, which may be one of several: `hcl_jax.training.runner` runs them.
+functions here are those of one device, which may be one of several: `hcl_jax.training.runner` runs
+them, and compiles them for several, and what comes before and after an epoch.
 """
 
 import functools

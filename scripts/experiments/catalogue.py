@@ -36,11 +36,14 @@ import numpy as np
 from hcl_jax.data import EMNIST
 from scripts.experiments.datasets import DATA_DIR, DataName, load_dataset
 from scripts.experiments.experiment import Experiment
-from scripts.experiments.options import NORMALIZATIONS, HardeningName, ObjectiveName
+from scripts.experiments.options import HardeningName, NormalizationName, ObjectiveName
 from scripts.experiments.own_data import found_in
 from scripts.experiments.paper import METHODS, PAPER_SETS, Method, paper_experiment
 
 Named = Iterator[tuple[str, Experiment]]
+
+COMPARED_NORMALIZATIONS: tuple[NormalizationName, ...] = ("unit_ball", "unit_sphere", "none")
+"""Those under which every method is trained on the paper's data sets and on small gray images."""
 
 SMALL_SETS: Mapping[DataName, Mapping[str, Any]] = {
     "grouped": {"epochs": 50},
@@ -192,7 +195,7 @@ def usual_learning_rate(data: DataName) -> float:
 
 def _normalizations_and_initializations() -> Named:
     for data, normalization, initialization, method in itertools.product(
-        (*PAPER_SETS, *GRAY_SETS), NORMALIZATIONS, ("random", "near_nc"), METHODS
+        (*PAPER_SETS, *GRAY_SETS), COMPARED_NORMALIZATIONS, ("random", "near_nc"), METHODS
     ):
         words = [data, method.word]
         words += [normalization] if normalization != "unit_ball" else []

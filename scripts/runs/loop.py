@@ -39,7 +39,12 @@ from scripts.runs.progress import (
     num_steps,
     steps_per_epoch,
 )
-from scripts.runs.resuming import changes_since_the_beginning, notes_of, place_in_run
+from scripts.runs.resuming import (
+    changes_since_the_beginning,
+    notes_of,
+    place_in_run,
+    refuse_to_discard,
+)
 from scripts.runs.run_directory import CHECKPOINTS, RunDirectory, open_run
 from scripts.runs.run_files import finished_results
 from scripts.runs.runners import runner_of
@@ -74,7 +79,8 @@ def run(
         PreemptedError: after a signal that asks to stop, when the state is saved.
         RefusedError: if the batch does not fit the data or the devices, or the network the data; if
             another process trains in the directory; if a setting of JAX has changed since the run
-            began, or a checkpoint is of a longer run.
+            began, or a checkpoint is of a longer run; if the directory has checkpoints and
+            `runtime` keeps none.
     """
     results = finished_results(path, experiment, longer=runtime.continues)
     if results is not None:
@@ -86,7 +92,9 @@ def run(
         directory = stack.enter_context(open_run(path, experiment, longer=runtime.continues))
         data = place_dataset(loaded, runner, runtime.resident_bytes)
         checkpoints = None
-        if runtime.keep:
+        if not runtime.keep:
+            refuse_to_discard(path)
+        else:
             checkpoints = stack.enter_context(
                 Checkpoints(path / CHECKPOINTS, keep=runtime.keep, best="top1")
             )

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from hcl_jax.checkpoints import Restored
+from hcl_jax.checkpoints.directory import CheckpointDirectory
 from hcl_jax.system.counting import counted
+from hcl_jax.system.processes import is_first, processes_where
 from scripts.experiments.experiment import Experiment
 from scripts.runs.exit_status import RefusedError
 from scripts.runs.progress import epoch_before_training
@@ -47,9 +49,21 @@ def place_in_run(
                 )
             return epoch, MetricsPosition(length, digest)
     raise RunDirectoryError(
-        f"the checkpoint of step {restored.step} in {path / CHECKPOINTS} does not say where in the "
-        f"run it was saved"
+        f"{CheckpointDirectory(path / CHECKPOINTS).path_of(restored.step)} does not say where in "
+        f"the run it was saved"
     )
+
+
+def refuse_to_discard(path: Path) -> None:
+    """Raises RefusedError if an interrupted run has checkpoints, which a run that keeps none loses.
+
+    It would begin again and leave them there, to be resumed from later.
+    """
+    if processes_where(is_first() and bool(CheckpointDirectory(path / CHECKPOINTS).steps())):
+        raise RefusedError(
+            f"{path} has checkpoints of an interrupted run, which --keep 0 does not resume: leave "
+            f"--keep 0 out to resume it, or choose another directory with --out"
+        )
 
 
 def changes_since_the_beginning(path: Path, runtime: Runtime) -> Iterator[str]:

@@ -5,7 +5,8 @@
     metrics.jsonl       one line for each evaluation and seed, appended and flushed
     class_means.npy     class means at each evaluation, as arrays one after the other
     events.out.*        the same numbers for TensorBoard
-    checkpoints/        states from which the run resumes
+    checkpoints/        states from which the run resumes; step_000000012 is that after 12 epochs,
+                        those in which the network is fitted first among them
     embeddings.npz      embeddings, labels and class means at the end
     diagnostic.json     what is known of a number that was not finite
     results.json        the last evaluation of every seed; its presence says the run is finished
@@ -169,12 +170,16 @@ class RunDirectory:
         self._shorter = False
 
     def _take_back_class_means(self, evaluations: int) -> None:
-        """Keeps those of so many evaluations; none where the file does not have so many."""
+        """Keeps those of so many evaluations; none where the file does not have so many.
+
+        It may have fewer after the machine went down: unlike the metrics it is not known to be on
+        the disk when a checkpoint is saved.
+        """
         self._class_means.seek(0)
         try:
             for _ in range(evaluations):
                 np.load(self._class_means, allow_pickle=False)
-        except (ValueError, EOFError):  # of a run that began before there was this file
+        except (ValueError, EOFError):
             self._class_means.seek(0)
         self._class_means.truncate()
 

@@ -248,7 +248,9 @@ def read_embeddings(path: Path, experiment: Experiment) -> dict[str, np.ndarray]
 def read_class_means(
     path: Path, experiment: Experiment, evaluations: int
 ) -> list[Float[np.ndarray, "seed classes dim"]]:
-    """The class means at the last evaluations; at none where the run was made without the file.
+    """The class means at the last evaluations; at none where there is no file.
+
+    Those before are missing where a run resumed without them (`RunDirectory.resume`).
 
     Raises:
         RunDirectoryError: if they are of another shape or of more evaluations, or the file is

@@ -28,7 +28,7 @@ class Runtime:
             host.
         checkpoint_seconds: after this long the next epoch ends with a checkpoint; 0 for every one.
         keep: how many of the latest checkpoints stay, besides the best; 0 for none at all, not even
-            the final state.
+            the final state; an unfinished run that has some is then refused, not begun again.
         continues: train on to more epochs; whether the run is finished or not, the result is that
             of one run of that length.
         resume_anyway: whether a run resumes although a setting of JAX differs from those it began

@@ -20,10 +20,10 @@ from hcl_jax.checkpoints import restore_latest
 from hcl_jax.training import runner
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import program_of
-from scripts.runs.exit_status import NonFiniteError, PreemptedError
+from scripts.runs.exit_status import NonFiniteError, PreemptedError, RefusedError
 from scripts.runs.loop import run
-from scripts.runs.run_files import RunDirectoryError, read_metrics
-from scripts.runs.runtime import Runtime
+from scripts.runs.run_files import RunDirectoryError, read_class_means, read_metrics
+from scripts.runs.runtime import ONE_DEVICE, Runtime
 
 ROOT = Path(__file__).parents[2]
 SHORT = Experiment(data="triangle", beta=5.0, epochs=6, evaluations=6, seeds=(0, 1))
@@ -82,11 +82,30 @@ def test_a_run_that_was_asked_to_stop_resumes(stopped, uninterrupted):
     assert len(list(stopped.glob("events.out.*"))) == 1
 
 
+def test_a_run_that_keeps_no_checkpoints_does_not_discard_those_of_another(stopped, uninterrupted):
+    measured = (stopped / "metrics.jsonl").read_bytes()
+    with pytest.raises(RefusedError, match=f"{stopped} has checkpoints .* leave --keep 0 out"):
+        run_quietly(SHORT, stopped, ONE_DEVICE)
+    assert (stopped / "metrics.jsonl").read_bytes() == measured
+    run_quietly(SHORT, stopped)
+    assert_same_end(stopped, uninterrupted)
+
+
 def test_what_was_measured_after_the_checkpoint_is_taken_back(stopped, uninterrupted):
     with (stopped / "metrics.jsonl").open("a") as metrics:
         metrics.write('{"seed": 0, "step": 8, "epoch": 4, "loss": 0.5}\n{"seed": 1, "st')
     run_quietly(SHORT, stopped)
     assert_same_end(stopped, uninterrupted)
+
+
+def test_class_means_that_did_not_reach_the_disk_are_left_out(stopped, uninterrupted):
+    file = stopped / "class_means.npy"
+    file.write_bytes(file.read_bytes()[:-3])
+    run_quietly(SHORT, stopped)
+    assert_same_end(stopped, uninterrupted)
+    kept = read_class_means(stopped, SHORT, 7)
+    whole = read_class_means(uninterrupted, SHORT, 7)
+    np.testing.assert_array_equal(kept, whole[4:])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])

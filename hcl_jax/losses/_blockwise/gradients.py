@@ -91,14 +91,14 @@ def vjp_symmetric(
     rows: WeightedRows,
     block: int,
     options: TileOptions,
-    constant: Bool[Array, ""],
+    common_shift: Bool[Array, ""],
 ) -> Float[Array, "n dim"]:
     """``(G + G^T) Z`` for anchors that are the candidates, in whole blocks.
 
-    Where all shifts are the same (`constant`), one exponential serves both anchors of a pair and
-    one pass over the tiles both terms. Else there are two: ``G Z``, then ``G^T Z``.
+    Where all anchors have one shift (`common_shift`), one exponential serves both anchors of a pair
+    and one pass over the tiles both terms. Else there are two: ``G Z``, then ``G^T Z``.
     """
-    largest = jnp.where(constant, LARGEST_EXPONENT, 0)
+    largest = jnp.where(common_shift, LARGEST_EXPONENT, 0)
 
     def one_pass(number: Int[Array, ""], total: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
         first = number == 0
@@ -106,8 +106,8 @@ def vjp_symmetric(
         def step(total: Float[Array, "n dim"], i: Index, j: Index) -> Float[Array, "n dim"]:
             x, y = block_of(rows, i, block), block_of(rows, j, block)
             similarities = inner_products(x[0].features, y[0].features, options.precision)
-            down = negative_mask(x[0], y[0], similarities) & (constant | first)
-            across = negative_mask(y[0], x[0], similarities, axis=1) & (constant | ~first)
+            down = negative_mask(x[0], y[0], similarities) & (common_shift | first)
+            across = negative_mask(y[0], x[0], similarities, axis=1) & (common_shift | ~first)
             of_pairs = _of_pairs(x[1], y[1], down, across, first)
             tile = _softmax_gradient(infonce, similarities, of_pairs, largest, options.detached)
             total = add_to_block(total, i, weighted_sums(tile, y[0].features, options.precision))
@@ -122,8 +122,8 @@ def vjp_symmetric(
 
         return fold(step, total, triangle(rows[0].features.shape[0] // block), like=rows)
 
-    start = varying_like(_zeros(rows[0]), (rows, constant))
-    return lax.fori_loop(0, jnp.where(constant, 1, 2), one_pass, start)
+    start = varying_like(_zeros(rows[0]), (rows, common_shift))
+    return lax.fori_loop(0, jnp.where(common_shift, 1, 2), one_pass, start)
 
 
 def _of_pairs(

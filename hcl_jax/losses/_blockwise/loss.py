@@ -117,8 +117,8 @@ def _one_set_forward(
     order, ranks, rows = sort_rows(features, pairs)
     rows = bounded_by_positives(infonce, rows, rows, options)
     count = count_negatives(*pairs)[order]
-    stats, constant, moments = statistics_of_one_set(infonce, rows, count, options)
-    losses, residuals = with_positives(infonce, rows, rows, stats, constant, moments, options)
+    stats, common_shift, moments = statistics_of_one_set(infonce, rows, count, options)
+    losses, residuals = with_positives(infonce, rows, rows, stats, common_shift, moments, options)
     return in_order(losses, ranks), residuals
 
 
@@ -138,14 +138,15 @@ def _one_set_backward(
     if options.kernels is not None:
         gradient = options.kernels.vjp(infonce, weighted, weighted, options)
     else:
-        gradient = _vjp_symmetric(infonce, weighted, residuals.constant, options)
+        gradient = _vjp_symmetric(infonce, weighted, residuals.common_shift, options)
     terms = anchor_terms(residuals.statistics, weight)
     gradient += vjp_positives(infonce, (rows, terms), (rows, terms), options.precision)
     return (gradient[ranks],)
 
 
 def _one_set_numbers(
-    options: tuple[TileOptions, tuple[bool, ...]],
+    options: TileOptions,
+    wanted: tuple[bool, ...],
     inputs: LossInputs,
     embeddings: Embeddings,
     residuals: Residuals,
@@ -155,18 +156,18 @@ def _one_set_numbers(
     """The gradient with respect to temperature, beta and other numbers."""
     order, _, rows = sort_rows(embeddings[0], inputs.pairs)
     both, weight = (rows, rows), weight[order]
-    return numbers_of_sets(options, inputs, both, embeddings, residuals, weight, gradients)
+    return numbers_of_sets(options, wanted, inputs, both, embeddings, residuals, weight, gradients)
 
 
 def _vjp_symmetric(
-    infonce: TiltedInfoNCE, rows: WeightedRows, constant: Bool[Array, ""], options: TileOptions
+    infonce: TiltedInfoNCE, rows: WeightedRows, common_shift: Bool[Array, ""], options: TileOptions
 ) -> Float[Array, "n dim"]:
     """``(G + G^T) Z`` of the negatives, by whichever shifts the forward pass could use."""
     features, own = rows[0].features, rows[1]
     shifts = exponent_bounds(infonce, features, features)
-    chosen = _with_common_shifts(own, shifts, constant)
+    chosen = _with_common_shifts(own, shifts, common_shift)
     weighted, block = weighted_blocks((rows[0], chosen), options)
-    return vjp_symmetric(infonce, weighted, block, options, constant)[: features.shape[0]]
+    return vjp_symmetric(infonce, weighted, block, options, common_shift)[: features.shape[0]]
 
 
 def _with_common_shifts(

@@ -111,7 +111,7 @@ def symmetric_sums(
     (`eta_is_constant`). `observed` asks for what statistics need.
     """
     shift = exponent_bounds(infonce, rows.features, rows.features)
-    flat = eta_is_constant(infonce, rows.features, rows.features)
+    constant_eta = eta_is_constant(infonce, rows.features, rows.features)
 
     def step(totals: Totals, i: Index, j: Index) -> Totals:
         x, y = block_of(rows, i, block), block_of(rows, j, block)
@@ -128,7 +128,7 @@ def symmetric_sums(
 
         def of_power(total: Float[Array, " n"], power: int) -> Float[Array, " n"]:
             return lax.cond(
-                flat,
+                constant_eta,
                 lambda total, s: total,
                 lambda total, s: add(total, power * (infonce.log_factor(s) - shift[1])),
                 total,
@@ -184,10 +184,12 @@ def eta_is_constant(
     return (log_eta[0] == log_eta[1]) & jnp.isfinite(log_eta[0])
 
 
-def in_range(sums: NegativeSums, count: Int[Array, " n"], flat: Bool[Array, ""]) -> Bool[Array, ""]:
+def in_range(
+    sums: NegativeSums, count: Int[Array, " n"], constant_eta: Bool[Array, ""]
+) -> Bool[Array, ""]:
     """Whether sums less a constant are exact to rounding for every anchor that has negatives.
 
-    `count` is the number of negatives; where eta is constant (`flat`), its sum is not needed.
+    `count` is the number of negatives; the sum of eta is not needed where it is constant.
     """
 
     def fine(total: Float[Array, " n"]) -> Bool[Array, " n"]:
@@ -196,7 +198,7 @@ def in_range(sums: NegativeSums, count: Int[Array, " n"], flat: Bool[Array, ""])
     weights = fine(sums.plain.total)
     if sums.squares is not None:
         weights &= fine(sums.squares.total)
-    exact = fine(sums.tilted.total) & (flat | weights)
+    exact = fine(sums.tilted.total) & (constant_eta | weights)
     return jnp.all(exact | (count == 0))
 
 
@@ -264,11 +266,11 @@ def statistics(
     infonce: TiltedInfoNCE,
     sums: NegativeSums,
     count: Int[Array, " n"],
-    flat: Bool[Array, ""] | None = None,
+    constant_eta: Bool[Array, ""] | None = None,
 ) -> NegativeStatistics:
     """The logarithms of sums over all negatives; zeros for an anchor without negatives.
 
-    `flat` says whether the sum of eta was left out because eta is constant.
+    `constant_eta` says whether the sum of eta was left out because eta is constant.
     """
     number = count.astype(sums.tilted.total.dtype)
     plain, effective = sums.plain, None
@@ -277,12 +279,12 @@ def statistics(
         effective = jnp.where(plain.total != 0, jnp.exp(2 * plain.log() - squares), 0)
         if infonce.has_no_hardening:
             effective = number
-        elif flat is not None:
-            effective = jnp.where(flat, number, effective)
+        elif constant_eta is not None:
+            effective = jnp.where(constant_eta, number, effective)
     if infonce.has_no_hardening:
         plain = LogSums(jnp.zeros_like(number), number)
-    elif flat is not None:
-        plain = LogSums(plain.shift, jnp.where(flat, number, plain.total))
+    elif constant_eta is not None:
+        plain = LogSums(plain.shift, jnp.where(constant_eta, number, plain.total))
     weighted = (plain.total != 0) | jnp.isnan(sums.tilted.total)  # NaN is to be seen in the loss
     return NegativeStatistics(sums.tilted.log(), plain.log(), count, weighted, effective)
 

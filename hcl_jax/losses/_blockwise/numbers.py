@@ -32,13 +32,18 @@ from hcl_jax.losses._blockwise.gradients import WeightedRows, all_tiles
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import over_positives
 from hcl_jax.losses._blockwise.tiles import Index, block_of, fold
+from hcl_jax.losses._chosen_leaves import (
+    Values,
+    added,
+    as_cotangents,
+    chosen_leaves,
+    no_gradients,
+    with_leaves,
+)
 from hcl_jax.losses._derivatives import Embeddings
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.padding import varying_like
 from hcl_jax.precision import inner_products
-
-Values = list[Any]
-"""The numbers that are differentiated with respect to, or their gradients."""
 
 
 class Differentiated(NamedTuple):
@@ -54,27 +59,15 @@ class Differentiated(NamedTuple):
 
     def values(self) -> Values:
         """The numbers."""
-        leaves = jax.tree.leaves(self.infonce)
-        return [jnp.asarray(leaf) for leaf, is_ in zip(leaves, self.wanted, strict=True) if is_]
+        return chosen_leaves(self.infonce, self.wanted)
 
     def rebuilt(self, values: Values) -> TiltedInfoNCE:
         """The loss with these numbers in their places."""
-        leaves, structure = jax.tree.flatten(self.infonce)
-        given = iter(values)
-        return structure.unflatten(
-            [next(given) if is_ else leaf for leaf, is_ in zip(leaves, self.wanted, strict=True)]
-        )
+        return with_leaves(self.infonce, self.wanted, values)
 
-    def cotangents(self, values: Values) -> TiltedInfoNCE:
-        """Gradients in their places, in the dtypes of the numbers, and None in those of others."""
-        leaves, structure = jax.tree.flatten(self.infonce)
-        given = iter(values)
-        return structure.unflatten(
-            [
-                next(given).astype(jnp.result_type(leaf)) if is_ else None
-                for leaf, is_ in zip(leaves, self.wanted, strict=True)
-            ]
-        )
+    def cotangents(self, gradients: Values) -> TiltedInfoNCE:
+        """Gradients in the places of the numbers, and None in those of others."""
+        return as_cotangents(self.infonce, self.wanted, gradients)
 
     def of(self, field: str) -> "Differentiated":
         """Those of one field of `infonce` alone."""
@@ -128,9 +121,7 @@ def number_gradients(
 
 def empty(numbers: Differentiated, like: Any) -> Values:
     """Sums of gradients before the first tile, in at least the dtype of `like`."""
-    dtype = jax.tree.leaves(like)[0].dtype
-    zeros = [jnp.zeros(v.shape, jnp.promote_types(v.dtype, dtype)) for v in numbers.values()]
-    return varying_like(zeros, like)
+    return varying_like(no_gradients(numbers.values(), jax.tree.leaves(like)[0]), like)
 
 
 def numbers_of_negatives(
@@ -154,7 +145,7 @@ def numbers_of_negatives(
         (tilted, plain), vjp = jax.vjp(exponents, numbers.values())
         of_tilted = _softmax(c.tilted, tilted, c.tilted_shift, where)
         of_plain = _softmax(c.plain, plain, c.plain_shift, where)
-        return _added(total, vjp((of_tilted, -of_plain))[0])
+        return added(total, vjp((of_tilted, -of_plain))[0])
 
     tiles = all_tiles(anchors[0], candidates, blocks)
     start = empty(numbers, (anchors[1], candidates.features))
@@ -183,7 +174,7 @@ def numbers_of_positives(
             return infonce.pair_loss(offset, scaled, number)
 
         _, vjp = jax.vjp(losses, numbers.values())
-        return _added(total, vjp(jnp.where(match, along(terms.weight, 0), 0))[0])
+        return added(total, vjp(jnp.where(match, along(terms.weight, 0), 0))[0])
 
     return over_positives(add, empty(numbers, anchors[1].offset), anchors, candidates, precision)
 
@@ -207,7 +198,3 @@ def _softmax(
     """A tile of softmax weights times the factor of its anchor, 0 where there is no negative."""
     below = jnp.minimum(exponents - along(shift, 0), 0)
     return jnp.where(where, along(factor, 0) * jnp.exp(below), 0)
-
-
-def _added(total: Values, parts: Values) -> Values:
-    return [old + part.astype(old.dtype) for old, part in zip(total, parts, strict=True)]

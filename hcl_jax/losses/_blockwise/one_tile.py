@@ -53,11 +53,11 @@ def one_tile_forward(
     greatest = partial(jnp.max, similarities, axis=1, where=match, initial=-jnp.inf)
     rows = bounded(infonce, rows, greatest)
     count = count_negatives(*pairs)
-    stats, constant, moments = statistics_of_one_set(infonce, rows, count, options)
+    stats, common_shift, moments = statistics_of_one_set(infonce, rows, count, options)
     sums = sums_over_runs(infonce, similarities, pairs, anchor_terms(stats))
     if options.statistics:
         sums = sums._replace(moments=moments_of(similarities, match))
-    return mask_undefined(stats, sums, constant, rows.bound, moments)
+    return mask_undefined(stats, sums, common_shift, rows.bound, moments)
 
 
 def one_tile_backward(
@@ -80,7 +80,8 @@ def one_tile_backward(
 
 
 def one_tile_numbers(
-    options: tuple[TileOptions, tuple[bool, ...]],
+    options: TileOptions,
+    wanted: tuple[bool, ...],
     inputs: LossInputs,
     embeddings: Embeddings,
     residuals: Residuals,
@@ -89,7 +90,7 @@ def one_tile_numbers(
 ) -> LossInputs:
     """The gradient with respect to temperature, beta and other numbers, by bands."""
     order, _, rows = sort_rows(embeddings[0], inputs.pairs)
-    of_rows = take((residuals._replace(constant=None), weight), order)
-    residuals, weight = of_rows[0]._replace(constant=residuals.constant), of_rows[1]
+    of_rows = take((residuals._replace(common_shift=None), weight), order)
+    residuals, weight = of_rows[0]._replace(common_shift=residuals.common_shift), of_rows[1]
     both = (rows, rows)
-    return numbers_of_sets(options, inputs, both, embeddings, residuals, weight, gradients)
+    return numbers_of_sets(options, wanted, inputs, both, embeddings, residuals, weight, gradients)

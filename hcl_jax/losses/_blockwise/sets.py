@@ -20,7 +20,6 @@ from hcl_jax.losses._blockwise.negatives import (
 )
 from hcl_jax.losses._blockwise.numbers import (
     Differentiated,
-    Values,
     number_gradients,
     numbers_of_negatives,
     numbers_of_positives,
@@ -42,6 +41,7 @@ from hcl_jax.losses._blockwise.vjp import (
     weighted_blocks,
     whole_blocks,
 )
+from hcl_jax.losses._chosen_leaves import Values
 from hcl_jax.losses._derivatives import Embeddings
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.pair_statistics import Moments
@@ -85,14 +85,14 @@ def statistics_of_one_set(
 
     if options.kernels is not None:
         return with_running_maximum(), jnp.array(False), None
-    flat = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
+    constant_eta = eta_is_constant(infonce, rows.features, rows.features) | infonce.has_no_hardening
     padded, block = whole_blocks(rows, options)
     observed = options.statistics
     sums = symmetric_sums(infonce, padded, block, options.precision, observed=observed)
     sums, moments = drop_padding(sums, rows.features.shape[0]), sums.moments
-    constant = in_range(sums, count, flat)
-    stats = statistics(infonce, sums, count, flat)
-    return compute_if(~constant, with_running_maximum, stats), constant, moments
+    common_shift = in_range(sums, count, constant_eta)
+    stats = statistics(infonce, sums, count, constant_eta)
+    return compute_if(~common_shift, with_running_maximum, stats), common_shift, moments
 
 
 def with_positives(
@@ -100,7 +100,7 @@ def with_positives(
     rows: RowBlock,
     columns: RowBlock,
     stats: NegativeStatistics,
-    constant: Bool[Array, ""],
+    common_shift: Bool[Array, ""],
     moments: Moments | None,
     options: TileOptions,
 ) -> tuple[AnchorLosses, Residuals]:
@@ -108,11 +108,12 @@ def with_positives(
     anchors = (rows, anchor_terms(stats))
     observed = options.statistics
     sums = positive_sums(infonce, anchors, columns, options.precision, observed=observed)
-    return mask_undefined(stats, sums, constant, rows.bound, moments)
+    return mask_undefined(stats, sums, common_shift, rows.bound, moments)
 
 
 def numbers_of_sets(
-    options: tuple[TileOptions, tuple[bool, ...]],
+    options: TileOptions,
+    wanted: tuple[bool, ...],
     inputs: LossInputs,
     both: Sequence[RowBlock],
     embeddings: Embeddings,
@@ -124,23 +125,22 @@ def numbers_of_sets(
 
     Anchors and candidates, residuals and weights are sorted by group.
     """
-    tiles, wanted = options
     rows, columns = both
     rows = rows._replace(bound=residuals.bound)
 
     def of_negatives(numbers: Differentiated) -> Values:
         coefficients = softmax_coefficients(residuals, weight)
-        x, block_x = weighted_blocks((rows, coefficients), tiles)
-        y, block_y = whole_blocks(columns, tiles)
-        return numbers_of_negatives(numbers, x, y, (block_x, block_y), tiles)
+        x, block_x = weighted_blocks((rows, coefficients), options)
+        y, block_y = whole_blocks(columns, options)
+        return numbers_of_negatives(numbers, x, y, (block_x, block_y), options)
 
     def of_positives(numbers: Differentiated) -> Values:
         anchors = (rows, anchor_terms(residuals.statistics, weight))
-        return numbers_of_positives(numbers, anchors, columns, tiles.precision)
+        return numbers_of_positives(numbers, anchors, columns, options.precision)
 
     infonce = number_gradients(
         inputs.differentiated(wanted),
-        tiles.detached,
+        options.detached,
         of_negatives=of_negatives,
         of_positives=of_positives,
         products=partial(sum_of_products, gradients, embeddings),

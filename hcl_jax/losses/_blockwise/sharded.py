@@ -34,7 +34,6 @@ from hcl_jax.losses._blockwise.negatives import (
 )
 from hcl_jax.losses._blockwise.numbers import (
     Differentiated,
-    Values,
     empty,
     number_gradients,
     numbers_of_negatives,
@@ -64,6 +63,7 @@ from hcl_jax.losses._blockwise.vjp import (
     weighted_blocks,
     whole_blocks,
 )
+from hcl_jax.losses._chosen_leaves import Values
 from hcl_jax.losses._derivatives import Embeddings, Passes, differentiable
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
@@ -243,7 +243,8 @@ def _gradient(
 
 
 def _sharded_numbers(
-    options: tuple[ShardOptions, tuple[bool, ...]],
+    options: ShardOptions,
+    wanted: tuple[bool, ...],
     inputs: LossInputs,
     embeddings: Embeddings,
     residuals: Residuals,
@@ -251,8 +252,7 @@ def _sharded_numbers(
     gradients: Embeddings,
 ) -> LossInputs:
     """The part of this device, whose sum over devices is the gradient with respect to numbers."""
-    shards, wanted = options
-    tiles = shards.tiles
+    tiles = options.tiles
     parts = _parts(embeddings, inputs.pairs)
     order, _, rows = parts[0]
     rows, weight = rows._replace(bound=residuals.bound), weight[order]
@@ -266,16 +266,16 @@ def _sharded_numbers(
             found = numbers_of_negatives(numbers, padded, others, (block, length), tiles)
             return jax.tree.map(jnp.add, total, found)
 
-        return shards.visited(offers, add, empty(numbers, (weight, rows.features)))
+        return options.visited(offers, add, empty(numbers, (weight, rows.features)))
 
     def of_positives(numbers: Differentiated) -> Values:
         def add(total: Values, visiting: Visitors) -> Values:
-            by_group = _by_group(shards.exchange, visiting, visiting[1])
+            by_group = _by_group(options.exchange, visiting, visiting[1])
             candidates = rows_in_one_role(*by_group)
             found = numbers_of_positives(numbers, anchors, candidates, tiles.precision)
             return jax.tree.map(jnp.add, total, found)
 
-        return shards.visited(offers, add, empty(numbers, (weight, rows.features)))
+        return options.visited(offers, add, empty(numbers, (weight, rows.features)))
 
     infonce = number_gradients(
         inputs.differentiated(wanted),

@@ -83,7 +83,8 @@ def two_sets_backward(
 
 
 def two_sets_numbers(
-    options: tuple[TileOptions, tuple[bool, ...]],
+    options: TileOptions,
+    wanted: tuple[bool, ...],
     inputs: LossInputs,
     embeddings: Embeddings,
     residuals: Residuals,
@@ -93,7 +94,7 @@ def two_sets_numbers(
     """The gradient with respect to temperature, beta and other numbers."""
     orders, both = _sort_two_sets(embeddings, inputs.pairs)
     weight = weight[orders[0]]
-    return numbers_of_sets(options, inputs, both, embeddings, residuals, weight, gradients)
+    return numbers_of_sets(options, wanted, inputs, both, embeddings, residuals, weight, gradients)
 
 
 def _sort_two_sets(

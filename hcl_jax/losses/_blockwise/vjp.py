@@ -48,13 +48,13 @@ class Residuals(NamedTuple):
     Attributes:
         statistics: statistics of the negatives of every anchor.
         slope: ``R``.
-        constant: whether the sums less a constant were in range.
+        common_shift: whether sums less one constant, the same for all anchors, were in range.
         bound: the similarity above which negatives have no weight; None for no bound.
     """
 
     statistics: NegativeStatistics
     slope: Float[Array, " anchors"]
-    constant: Bool[Array, ""]
+    common_shift: Bool[Array, ""]
     bound: Float[Array, " anchors"] | None = None
 
 
@@ -130,7 +130,7 @@ def anchor_terms(
 def mask_undefined(
     stats: NegativeStatistics,
     sums: PositiveSums,
-    constant: Bool[Array, ""],
+    common_shift: Bool[Array, ""],
     bound: Float[Array, " anchors"] | None,
     moments: Moments | None,
 ) -> tuple[AnchorLosses, Residuals]:
@@ -146,4 +146,4 @@ def mask_undefined(
         effective = jnp.where(defined, stats.effective, 0)
         losses = losses._replace(statistics=PairStatistics(sums.moments, moments, effective))
     slope = jnp.where(defined, sums.slope, 0)
-    return losses, Residuals(stats, slope, constant, bound)
+    return losses, Residuals(stats, slope, common_shift, bound)

@@ -1,4 +1,4 @@
-"""Argument checks that augmentations share."""
+"""Checks of images: their shape, and whether pixels lie in [0, 1]."""
 
 from typing import Any
 

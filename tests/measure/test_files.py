@@ -228,7 +228,7 @@ REFUSED = {
     "Expected 3 columns, got 2": ("csv", lambda p: p.write_text("z0,z1,y\n0.5,1.5,a\n0.5,b\n")),
     "rows without a value": ("csv", lambda p: p.write_text("z0,z1,y\n0.5,1.5,\n0.5,0.5,1\n")),
     "pickles are not read": ("pt", lambda p: p.write_bytes(b"")),
-    "is none of .npy": ("txt", lambda p: p.write_bytes(b"")),
+    "is none of .csv, .tsv, .npy": ("txt", lambda p: p.write_bytes(b"")),
     "there is no file": ("npz", lambda p: None),
     "is a folder, not a file": ("npz", lambda p: p.mkdir()),
     "is a pipe or a device, not a file": ("npz", os.mkfifo),

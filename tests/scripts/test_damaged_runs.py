@@ -260,7 +260,7 @@ def test_a_checkpoint_of_a_longer_run_is_refused(out, capsys):
     content.write_text(content.read_text().replace('"step": 1', '"step": 999'))
     rewrite_notes(out / RUN, {"epoch": 999}, step=999)
     assert train.main([*COMMAND, "--out", str(out)]) == 2
-    assert "has a checkpoint of epoch 999, but the run has 1 epochs" in said(capsys)
+    assert "has a checkpoint of epoch 999, but the run has 1 epoch;" in said(capsys)
 
 
 def test_checkpoints_without_a_config_are_refused(out, capsys):

@@ -200,7 +200,7 @@ def test_command_line_prints_a_list_for_a_list(tmp_path, capsys):
         ('{"k": ' + "1" * 5000 + "}", "at most 4000 characters, got 5000: 111"),
         ('{"k": 1e' + "9" * 30 + "}", "is no number within reach"),
         ("[" * 100_000, "nested too deeply"),
-        ("\xff", "utf-8"),
+        ("\xff", "no text in UTF-8"),
     ],
 )
 def test_command_line_errors_go_to_standard_error(tmp_path, capsys, text, message):

@@ -116,6 +116,9 @@ MODES = (
 )
 PRODUCTS = (forward_over_reverse, reverse_over_reverse, reverse_over_forward)
 
+LITTLE_OPTIMIZED = {"xla_backend_optimization_level": 0}
+"""For programs of nine derivatives, which take most of their time to compile."""
+
 
 def derivatives(loss, modes, dtype, law="sigmoid", debiased=False, **chosen):
     """The derivatives of a loss by each mode, of one program."""
@@ -123,7 +126,8 @@ def derivatives(loss, modes, dtype, law="sigmoid", debiased=False, **chosen):
     def of(z, numbers):
         return loss(z, made(numbers, law, debiased), **chosen)
 
-    return jax.jit(lambda at, along: [mode(of, at, along) for mode in modes])(*point(dtype))
+    whole = jax.jit(lambda at, along: [mode(of, at, along) for mode in modes])
+    return whole.lower(*point(dtype)).compile(compiler_options=LITTLE_OPTIMIZED)(*point(dtype))
 
 
 @functools.cache

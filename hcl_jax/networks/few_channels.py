@@ -62,10 +62,8 @@ def first_kernel_gradient(
     ]
     product = jnp.concatenate(rows) @ out.reshape(-1, together * after)
     product = product.reshape(height, seen, -1, together, after)
-    return sum(
-        (product[:, b : b + width, :, b] for b in range(1, together)),
-        start=product[:, :width, :, 0],
-    )
+    places = [product[:, b : b + width, :, b] for b in range(together)]
+    return sum(places[1:], start=places[0])
 
 
 def strided_maps_gradient(

@@ -57,6 +57,10 @@ def _downsample(inplanes: int, outplanes: int, stride: int) -> nn.Module:
     )
 
 
+BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+"""Blocks of each of the four layers, by the depth."""
+
+
 class ResNet(nn.Module):
     """Stem, four layers, mean over the image, and the paper's head: features and projections."""
 
@@ -64,13 +68,13 @@ class ResNet(nn.Module):
         self, depth: Literal[18, 50], stem: Literal["cifar", "imagenet"], width: int, dim: int
     ) -> None:
         super().__init__()
-        block, counts = {18: (Basic, [2, 2, 2, 2]), 50: (Bottleneck, [3, 4, 6, 3])}[depth]
+        block = Basic if depth == 18 else Bottleneck
         size, stride = {"cifar": (3, 1), "imagenet": (7, 2)}[stem]
         self.conv1 = nn.Conv2d(3, width, size, stride, padding=size // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.pool = nn.MaxPool2d(3, 2, padding=1) if stem == "imagenet" else nn.Identity()
         inplanes, self.layers = width, nn.ModuleList()
-        for layer, count in enumerate(counts):
+        for layer, count in enumerate(BLOCKS[depth]):
             planes = width * 2**layer
             for number in range(count):
                 self.layers.append(block(inplanes, planes, 2 if layer and not number else 1))

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax import pairs as pairing
 from hcl_jax.collectives import Collectives, check_collectives
-from hcl_jax.normalization import unit_ball, unit_sphere
+from hcl_jax.normalization import NORMALIZATIONS
 from hcl_jax.options import Bank, Options
 from hcl_jax.pair_rows import NO_CLASS, WAYS_OUT
 from hcl_jax.pairs import Rows
@@ -16,9 +16,6 @@ from hcl_jax.validation.arrays import check_array, fits_int32
 from hcl_jax.validation.batches import check_embeddings, check_labels, check_no_negative_labels
 from hcl_jax.validation.concrete import is_concrete
 from hcl_jax.validation.options import check_choice, check_kind
-
-NORMALIZATIONS = {"unit_sphere": unit_sphere, "unit_ball": unit_ball}
-"""What the option `normalize` names."""
 
 
 def image_numbers(embeddings: Any, collectives: Collectives, name: str) -> Int[Array, " n"]:

@@ -5,7 +5,7 @@ training code uses the ball. All three functions act on the last axis, have fini
 gradients for every finite input, zero included, and compute norms in at least float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from hcl_jax.precision import at_least_float32, norms, unit_vectors
 from hcl_jax.validation.arrays import check_floating
 
-__all__ = ["Normalization", "unit_ball", "unit_sphere", "unnormalized"]
+__all__ = ["NORMALIZATIONS", "Normalization", "unit_ball", "unit_sphere", "unnormalized"]
 
 
 def __dir__() -> list[str]:
@@ -90,6 +90,13 @@ def unnormalized(projections: Float[Array, "*n dim"]) -> Float[Array, "*n dim"]:
     """
     _check_vectors(projections)
     return projections
+
+
+NORMALIZATIONS: Mapping[str, Normalization] = {
+    "unit_ball": unit_ball,
+    "unit_sphere": unit_sphere,
+}
+"""The normalisations by name, for the option `normalize` of the losses and for the commands."""
 
 
 def _check_vectors(projections: Any) -> None:

@@ -62,7 +62,7 @@ def run(root, *command):
 
 
 def test_every_section_touches_at_most_two_files():
-    assert len(SECTIONS) == 6
+    assert len(SECTIONS) == 7
     for title, section in SECTIONS.items():
         assert 1 <= len({path for _, path, _ in ADDITION.findall(section)}) <= 2, title
     in_sections = sum(len(ADDITION.findall(section)) for section in SECTIONS.values())
@@ -79,28 +79,30 @@ def test_code_of_ones_own_runs_as_it_stands():
 LOSSES = """
 import doctest, hcl_jax, jax, jax.numpy as jnp
 from pathlib import Path
-from hcl_jax import hardening, psi
+from hcl_jax import hardening, normalization, psi
 from hcl_jax.data import synthetic
 from hcl_jax.geometry import spectrum
 
 assert Path(hcl_jax.__file__).is_relative_to(Path.cwd())
 runner = doctest.DocTestRunner()
-new = (psi.exponential_sum, hardening.floored_exponential)
+new = (psi.exponential_sum, hardening.floored_exponential, normalization.soft_ball)
 for function in (*new, synthetic.corners, spectrum.participation_ratio):
     for examples in doctest.DocTestFinder().find(function, globs=function.__globals__):
         runner.run(examples)
-assert runner.summarize(verbose=False) == (0, 8), runner.summarize()
+assert runner.summarize(verbose=False) == (0, 10), runner.summarize()
 z = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
 labels = jnp.array([0, 0, 1, 1])
 print(float(hcl_jax.scl(z, labels, psi=psi.exponential_sum(scale=0.5))))
 print(float(hcl_jax.objective(
     z, labels, supervised=False, hardening=hardening.floored_exponential(jnp.log(3.0))
 )))
+print(float(hcl_jax.scl(0.75 * z, labels, normalize="soft_ball")))
 """
 
 
-def test_a_psi_and_an_eta_arrive_in_the_loss(extended):
-    psi, eta = map(float, run(extended, "-c", LOSSES).split())
+def test_a_psi_an_eta_and_a_normalisation_arrive_in_the_loss(extended):
+    psi, eta, normalized = map(float, run(extended, "-c", LOSSES).split())
+    assert normalized == pytest.approx(math.log1p(math.exp(-2 * 0.36)))
     assert psi == pytest.approx(math.exp(-1))
     # One negative at t = 1 has weight 1 + 3, two at t = -1 have weight 1 + 1/3 each.
     assert eta == pytest.approx(math.log(1 + 0.6 + 0.4 * math.exp(-2)))
@@ -128,16 +130,13 @@ def records(path):
 
 def test_an_experiment_on_a_data_set_with_an_eta_and_a_metric_arrive_in_a_run(extended):
     epoch = ("--epochs", 1, "--evaluations", 1, "--devices", 1, "--out", "runs")
-    options = ("--hardening", "floored_exponential")
+    own = {"hardening": "floored_exponential", "normalization": "soft_ball"}
+    options = (word for name, value in own.items() for word in (f"--{name}", value))
     run(extended, "-m", "scripts.train", "corners-hscl5-cosine", *options, *epoch)
-    path = (
-        extended
-        / "runs"
-        / "corners-hscl5-cosine-hardening=floored_exponential-epochs=1-evaluations=1"
-    )
+    (path,) = (extended / "runs").glob("corners-hscl5-cosine-*")
     config = json.loads((path / "config.json").read_text())
-    for name, value in {"data": "corners", "schedule": "cosine", options[0]: options[1]}.items():
-        assert f'"{name.lstrip("-")}": "{value}"' in json.dumps(config)
+    for name, value in {"data": "corners", "schedule": "cosine", **own}.items():
+        assert f'"{name}": "{value}"' in json.dumps(config)
     [last] = json.loads((path / "results.json").read_text())
     assert last["hardening"] == "floored_exponential"
     spectrum = np.asarray(last["spectrum"])

@@ -122,7 +122,8 @@ def sometimes(augmentation: Augmentation, probability: float) -> Augmentation:
         An augmentation.
 
     Raises:
-        ValueError: for a probability outside [0, 1]; when applied, if the shape changes.
+        ValueError: for a probability outside [0, 1], with which images are NaN where it is traced;
+            when applied, if the shape changes.
 
     Example:
         >>> import jax
@@ -143,7 +144,8 @@ def sometimes(augmentation: Augmentation, probability: float) -> Augmentation:
                 "an augmentation applied sometimes must keep the shape of the image, "
                 f"got {changed.shape} from {image.shape}"
             )
-        return jnp.where(jax.random.bernoulli(gate, probability), changed, image)
+        chosen = jnp.where(jax.random.bernoulli(gate, probability), changed, image)
+        return jnp.where(jnp.isnan(probability), jnp.nan, chosen)
 
     return apply_or_leave
 

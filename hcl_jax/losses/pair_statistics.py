@@ -35,14 +35,19 @@ class SimilarityStatistics(NamedTuple):
     histogram: Float[Array, " bins"]
 
     def quantile(self, share: Scalar) -> Float[Array, ""]:
-        """The similarity below which a share of the pairs lies, within 1/64, by the histogram."""
+        """The similarity below which a share of the pairs lies, within 1/64, by the histogram.
+
+        Raises:
+            ValueError: unless `share` is in [0, 1], if concrete; NaN where it is traced.
+        """
         share = check_probability("share", share)
         up_to = jnp.cumsum(self.histogram)
         target = jnp.maximum(jnp.asarray(share, up_to.dtype) * up_to[-1], 1)
         last = jnp.minimum(jnp.sum(up_to < target), len(up_to) - 1)
         inside = self.histogram[last]
         part = jnp.where(inside > 0, (target - up_to[last] + inside) / jnp.maximum(inside, 1), 0)
-        return jnp.where(up_to[-1] > 0, (last + part) * (2 / len(up_to)) - 1, 0)
+        found = jnp.where(up_to[-1] > 0, (last + part) * (2 / len(up_to)) - 1, 0)
+        return jnp.where(jnp.isnan(share), jnp.nan, found)
 
 
 class LossStatistics(NamedTuple):

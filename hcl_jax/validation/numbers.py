@@ -88,10 +88,10 @@ def check_interval(name: str, value: Any) -> None:
 
 
 def check_probability(name: str, value: Any) -> Any:
-    """The probability, a float if concrete; raises unless it is a number between 0 and 1."""
+    """The probability; raises unless it is a number between 0 and 1, if concrete."""
     check_scalar(name, value)
     if not is_concrete(value):
-        return value
+        return nan_unless(lambda x: (x >= 0) & (x <= 1), value)
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must lie between 0 and 1, got {shown(value)}")
     return float(value)

@@ -36,8 +36,7 @@ ObjectiveName = Literal["SCL", "HSCL", "UCL", "HUCL"]
 HardeningName = Annotated[str, one_of(HARDENINGS)]
 
 NORMALIZATIONS: Mapping[str, Normalization] = {
-    "unit_ball": normalization.unit_ball,
-    "unit_sphere": normalization.unit_sphere,
+    **normalization.NORMALIZATIONS,
     "none": normalization.unnormalized,
 }
 NormalizationName = Annotated[str, one_of(NORMALIZATIONS)]

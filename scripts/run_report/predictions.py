@@ -66,8 +66,8 @@ def predict(experiment: Experiment, sizes: Sequence[int]) -> Prediction:
 
 def _why_none(experiment: Experiment, sizes: Sequence[int]) -> str | None:
     """Which hypothesis of the theorems an experiment does not have."""
-    if experiment.normalization == "none":
-        return "embeddings are not in the unit ball"
+    if experiment.normalization not in ("unit_ball", "unit_sphere"):
+        return "embeddings are normalised neither in the unit ball nor on the unit sphere"
     if experiment.defaults.unlabelled or min(sizes) == 0:
         return "there are images without a class"
     if experiment.imbalance > 1 or max(sizes) > UNEQUAL * min(sizes):

@@ -130,6 +130,19 @@ def test_gray_images_keep_one_channel():
     assert found.shape == (16, 16, 1)
 
 
+def test_a_traced_probability_out_of_range_makes_images_of_nan():
+    @jax.jit
+    def apply(probability):
+        return augmentation.sometimes(augmentation.gaussian_noise(1.0), probability)(
+            jax.random.key(0), jnp.ones((3, 3, 1))
+        )
+
+    for probability in (-0.1, 1.1, jnp.nan):
+        assert np.isnan(apply(probability)).all()
+    np.testing.assert_array_equal(apply(0.0), 1)
+    assert not np.any(np.asarray(apply(1.0)) == 1)
+
+
 def test_sometimes_needs_one_shape():
     changing = augmentation.sometimes(crops.random_resized_crop(4), 0.5)
     with pytest.raises(ValueError, match=r"keep the shape of the image, got \(4, 4, 3\) from \(8"):

@@ -169,6 +169,12 @@ def test_masked_negatives_count_as_pairs_and_not_as_effective():
         assert found.effective_negatives < found.negatives.pairs / 18 - 1
 
 
+def test_a_traced_share_out_of_range_has_no_quantile():
+    quantile = jax.jit(with_statistics(hcl_jax.scl)(Z, LABELS)[1].negatives.quantile)
+    assert np.isnan([quantile(share) for share in (-0.1, 1.1, jnp.nan)]).all()
+    assert np.isfinite([quantile(share) for share in (0.0, 0.5, 1.0)]).all()
+
+
 @pytest.mark.parametrize(
     ("message", "call"),
     {

@@ -313,7 +313,7 @@ def test_the_legend_of_the_loss_explains_what_is_drawn(objective):
 @pytest.mark.parametrize(
     ("changes", "sizes", "reason"),
     [
-        ({"normalization": "none"}, [9] * 10, "not in the unit ball"),
+        ({"normalization": "none"}, [9] * 10, "neither in the unit ball"),
         ({}, [9] * 9 + [20], "not of equal size"),
         ({}, [9] * 9 + [0], "without a class"),
         ({"objective": "UCL", "beta": 0.0, "positives": "views"}, [9] * 10, "two views"),

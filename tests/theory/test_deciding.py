@@ -22,6 +22,7 @@ from theory.optimum.floor import floor
 from theory.optimum.floor_by_slope import floor_by_slope
 from theory.optimum.profile import ProfileParameters
 from theory.priors import minority
+from theory.priors import thresholds as priors_thresholds
 
 
 def test_balls_exactly_as_far_apart_as_allowed_are_not_equal():
@@ -109,6 +110,25 @@ def test_the_sign_asked_for_is_that_of_every_part(monkeypatch):
         ends = arb(low), arb(high)
         assert minority.keeps_sign(problem, *ends, splits=splits)
         assert not minority.keeps_sign(problem, *ends, splits=not splits)
+
+
+@pytest.mark.parametrize("zero", ["10", "15", "20"])
+def test_signs_are_asked_for_from_a_thousandth_off_the_zero_on(monkeypatch, zero):
+    """Wherever in its bracket the zero is: the brackets here are wide."""
+    asked = {}
+
+    def keeps_sign(_, low, high, *, splits):
+        asked[splits] = low.union(high)
+        return True
+
+    monkeypatch.setattr(priors_thresholds, "bracket", lambda _: (arb(10), arb(20)))
+    monkeypatch.setattr(priors_thresholds, "excess", lambda *_: arb(1))
+    monkeypatch.setattr(priors_thresholds, "keeps_sign", keeps_sign)
+    priors_thresholds.record_only_threshold(Tally(), minority.MinorityProblem(2, 2))
+    for splits, sign in ((True, -1), (False, 1)):
+        assert asked[splits].contains(1 / (arb(zero) * (1 + sign * arb("0.001"))).mid())
+    assert asked[True].contains(arb(1))
+    assert asked[False].contains(arb(0))
 
 
 @pytest.mark.parametrize(

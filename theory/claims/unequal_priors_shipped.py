@@ -110,7 +110,8 @@ def _compare(effort: Effort, average: Average) -> Measurement:
         sizes = [float(imbalance)] * MAJORITY + [1.0] * MINORITY
         optimum = geometry.scl_optimum(sizes, 1.0, average="anchors")
         tally.observe_below(abs(found.loss - optimum.loss), CLOSE)
-        tally.observe((found.similarity > TOGETHER) == (imbalance > threshold))
+        ends = (TOGETHER, found.similarity)
+        tally.observe_below(*(ends if imbalance > threshold else ends[::-1]))
         details[f"SCL, $R = {imbalance}$"] = (
             f"similarity {found.similarity:.4f}, predicted {optimum.gram[-1, -2]:.4f}"
         )

@@ -10,9 +10,9 @@ import pytest
 import scipy.stats
 from flint import arb
 
-from theory.checking import EQUALITY, Tally, Verdict, compare
+from theory.checking import EQUALITY, Effort, Tally, Verdict, compare
 from theory.checking.z_scores import ENOUGH, LEAST_ERROR, Z_LIMIT, judged, z_score
-from theory.claims import free_features_optima, theorem4_tangents
+from theory.claims import free_features_optima, theorem4_tangents, trained_network
 from theory.free_features.minimisation import Minimiser
 from theory.free_features.predictions import Prediction
 from theory.model.psi_kinds import InfoNCE
@@ -172,6 +172,14 @@ def test_a_minimum_of_another_geometry_is_not_reached():
     for features in (spread, shrunk):
         found = free_features_optima.verdict_on(Minimiser(0.0, features, 1.0), Prediction(0.0, 2.0))
         assert found is Verdict.UNDECIDED
+
+
+def test_a_similarity_that_is_nan_disagrees(monkeypatch):
+    """Below the threshold it is neither below the similarity of meeting nor that of rarer ones."""
+    ends = {2.0: math.nan, 3.0: 0.8, 8.0: 1.0}
+    monkeypatch.setattr(trained_network, "rare_similarity", lambda imbalance, *_: ends[imbalance])
+    found = trained_network.long_tails(Effort.QUICK)
+    assert found.verdicts == {Verdict.AGREES: 3, Verdict.DISAGREES: 2}
 
 
 def test_floors_need_some_hardness_and_two_classes():

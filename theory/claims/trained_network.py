@@ -141,8 +141,7 @@ def _compare(
     found, sizes = rare_similarity(imbalance, average, seed), [imbalance] * 2 + [1.0] * 2
     predicted = float(geometry.scl_optimum(sizes, 1.0, average=average).gram[-1, -2])
     threshold = geometry.minority_collapse_threshold(2, 2, 1.0, average=average)
-    ends = (MET, found)
-    tally.observe_below(*(ends if imbalance > threshold else ends[::-1]))
+    tally.observe_below(*((MET, found) if imbalance > threshold else (found, MET)))
     tally.models += 1
     details[f"$R = {imbalance:g}$, averages over {average}, seed {seed}"] = (
         f"similarity {found:.3f}, at the optimum {predicted:.3f}"

@@ -130,7 +130,7 @@ LAYERS = {
         "evaluation",
         "claims",
     ),
-    "theory.checking": ("verdicts", "claim", "tally", "z_scores"),
+    "theory.checking": ("boxes verdicts", "claim", "tally", "z_scores"),
     "theory.model": (
         "rationals multisets gaussian_model",
         "kinds",

@@ -10,9 +10,9 @@ import pytest
 import scipy.stats
 from flint import arb
 
-from theory.checking import EQUALITY, Tally, Verdict, compare
+from theory.checking import EQUALITY, Effort, Tally, Verdict, compare
 from theory.checking.z_scores import ENOUGH, LEAST_ERROR, Z_LIMIT, judged, z_score
-from theory.claims import free_features_optima, theorem4_tangents
+from theory.claims import free_features_optima, theorem4_tangents, trained_network
 from theory.free_features.minimisation import Minimiser
 from theory.free_features.predictions import Prediction
 from theory.model.psi_kinds import InfoNCE
@@ -22,6 +22,7 @@ from theory.optimum.floor import floor
 from theory.optimum.floor_by_slope import floor_by_slope
 from theory.optimum.profile import ProfileParameters
 from theory.priors import minority
+from theory.priors import thresholds as priors_thresholds
 
 
 def test_balls_exactly_as_far_apart_as_allowed_are_not_equal():
@@ -111,6 +112,25 @@ def test_the_sign_asked_for_is_that_of_every_part(monkeypatch):
         assert not minority.keeps_sign(problem, *ends, splits=not splits)
 
 
+@pytest.mark.parametrize("zero", ["10", "15", "20"])
+def test_signs_are_asked_for_from_a_thousandth_off_the_zero_on(monkeypatch, zero):
+    """Wherever in its bracket the zero is: the brackets here are wide."""
+    asked = {}
+
+    def keeps_sign(_, low, high, *, splits):
+        asked[splits] = low.union(high)
+        return True
+
+    monkeypatch.setattr(priors_thresholds, "bracket", lambda _: (arb(10), arb(20)))
+    monkeypatch.setattr(priors_thresholds, "excess", lambda *_: arb(1))
+    monkeypatch.setattr(priors_thresholds, "keeps_sign", keeps_sign)
+    priors_thresholds.record_only_threshold(Tally(), minority.MinorityProblem(2, 2))
+    for splits, sign in ((True, -1), (False, 1)):
+        assert asked[splits].contains(1 / (arb(zero) * (1 + sign * arb("0.001"))).mid())
+    assert asked[True].contains(arb(1))
+    assert asked[False].contains(arb(0))
+
+
 @pytest.mark.parametrize(
     ("slope", "verdict"),
     [(arb(1), Verdict.VIOLATED), (arb(0, 1), Verdict.UNDECIDED), (arb(0), None)],
@@ -152,6 +172,14 @@ def test_a_minimum_of_another_geometry_is_not_reached():
     for features in (spread, shrunk):
         found = free_features_optima.verdict_on(Minimiser(0.0, features, 1.0), Prediction(0.0, 2.0))
         assert found is Verdict.UNDECIDED
+
+
+def test_a_similarity_that_is_nan_disagrees(monkeypatch):
+    """Below the threshold it is neither below the similarity of meeting nor that of rarer ones."""
+    ends = {2.0: math.nan, 3.0: 0.8, 8.0: 1.0}
+    monkeypatch.setattr(trained_network, "rare_similarity", lambda imbalance, *_: ends[imbalance])
+    found = trained_network.long_tails(Effort.QUICK)
+    assert found.verdicts == {Verdict.AGREES: 3, Verdict.DISAGREES: 2}
 
 
 def test_floors_need_some_hardness_and_two_classes():

@@ -141,7 +141,7 @@ CLAIMS = (
     Claim(
         name="no representation attains the UCL bound under HUCL",
         statement="the least of the HUCL profile within the unit ball is above the UCL bound "
-        "(certified); by Theorem 4 (a), which is proved, so is every HUCL",
+        "(certified); by Theorem 4 (d), which is proved, so is every HUCL there",
         reference="docs/theory.md, the losses at NC",
         hypotheses=r"$\beta$ in $\lbrace .1, .5, 1, 5, 30 \rbrace$, balanced; InfoNCE or logistic "
         r"$\psi$; $k$ in $\lbrace 1, 2, 4 \rbrace$, $C$ in $\lbrace 2, 3, 4, 10, 100 \rbrace$ "

@@ -176,7 +176,7 @@ CLAIMS = (
         evidence=Evidence.PROVED,
         measure=flat_losses_only_at_collapse,
         controls=(
-            Control("margin 1 for $C = 2$", r"margin at least $\delta_0$", smaller_margin),
+            Control("margin 1 for $C = 2$", r"margin $\delta_0$", smaller_margin),
             Control(
                 "the hardest of one negative", r"$k \ge 2$", _attained_elsewhere(TripletMax(TWO))
             ),

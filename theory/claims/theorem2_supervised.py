@@ -1,7 +1,8 @@
 """Theorem 2: ``SCL, HSCL >= psi_k(-C/(C-1), ..)`` in the unit ball.
 
 Jensen over everything gives ``SCL >= psi_k(E v)``; balance gives ``E t >= -1/(C-1)`` and the unit
-ball ``E s <= 1``. Neither the independence of x and x+ nor that of the negatives is needed.
+ball ``E s <= 1``. SCL needs neither the independence of x and x+ nor that of the negatives; HSCL
+is at least SCL by Theorem 1, which needs that of the negatives.
 """
 
 import random

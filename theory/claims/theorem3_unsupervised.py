@@ -1,8 +1,8 @@
 """Theorem 3: ``UCL >= E psi_k(-C/(C-1) b)``, b_i iid Bernoulli((C-1)/C), in the unit ball.
 
 Jensen given which negatives collide with the anchor's class: a collision contributes
-``E[t - s] >= 0`` on average if ``E[s | y] <= |mu_y|^2`` is so, as for conditionally independent
-positives, which have equality; a negative of another class contributes at least ``-C/(C-1)``.
+``|mu_y|^2 - E[s | y]``, on average at least 0 by hypothesis, and 0 where positives are independent
+of the anchor given the label; a negative of another class contributes at least ``-C/(C-1)``.
 """
 
 import random

@@ -4,6 +4,7 @@ The classes are alike within groups, so that what tells them apart in a group is
 network, the optimiser and the draws of the batches are ordinary; the losses are the shipped ones.
 """
 
+import itertools
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
@@ -126,7 +127,8 @@ def long_tails(effort: Effort) -> Measurement:
     tally, details = Tally(seed=SEED), {}
     for seed in range(effort.choose(1, 2, 5)):
         found = [_compare(tally, details, imbalance, "pairs", seed) for imbalance in IMBALANCES]
-        tally.observe(found == sorted(found))
+        for common, rare in itertools.pairwise(found):
+            tally.observe_below(common, rare)
         if effort is not Effort.QUICK:
             _compare(tally, details, IMBALANCES[-1], "anchors", seed)
     return tally.measurement(**details)
@@ -139,7 +141,7 @@ def _compare(
     found, sizes = rare_similarity(imbalance, average, seed), [imbalance] * 2 + [1.0] * 2
     predicted = float(geometry.scl_optimum(sizes, 1.0, average=average).gram[-1, -2])
     threshold = geometry.minority_collapse_threshold(2, 2, 1.0, average=average)
-    tally.observe((found > MET) == (imbalance > threshold))
+    tally.observe_below(*((MET, found) if imbalance > threshold else (found, MET)))
     tally.models += 1
     details[f"$R = {imbalance:g}$, averages over {average}, seed {seed}"] = (
         f"similarity {found:.3f}, at the optimum {predicted:.3f}"

@@ -46,8 +46,9 @@ CLAIMS = (
     Claim(
         name="hardness lowers the threshold, then raises it",
         statement="minority classes at one point split from $R = 1$ to $R_0 (1 - 10^{-3})$ and at "
-        r"no imbalance above $R_0 (1 + 10^{-3})$, where $R_0$, a zero of $\sigma$, is lower for "
-        r"$\beta = 1/4$ than for 0, and higher for $\beta = 2$",
+        r"no imbalance above $R_0 (1 + 10^{-3})$, where $R_0$, at which the sign of $\sigma$ "
+        r"changes to a relative $10^{-8}$, is lower for $\beta = 1/4$ than for 0, and higher for "
+        r"$\beta = 2$",
         reference="docs/unequal_priors.md, section 4",
         hypotheses=r"HSCL, $A = B = 2$, $k = \infty$, $\tau = \alpha = q = 1$, averages over "
         "anchors, detached weights and (not in quick runs) full gradient; stability against "

@@ -110,7 +110,8 @@ def _compare(effort: Effort, average: Average) -> Measurement:
         sizes = [float(imbalance)] * MAJORITY + [1.0] * MINORITY
         optimum = geometry.scl_optimum(sizes, 1.0, average="anchors")
         tally.observe_below(abs(found.loss - optimum.loss), CLOSE)
-        tally.observe((found.similarity > TOGETHER) == (imbalance > threshold))
+        met, apart = (TOGETHER, found.similarity), (found.similarity, TOGETHER)
+        tally.observe_below(*(met if imbalance > threshold else apart))
         details[f"SCL, $R = {imbalance}$"] = (
             f"similarity {found.similarity:.4f}, predicted {optimum.gram[-1, -2]:.4f}"
         )

@@ -8,10 +8,12 @@ With J binomial, (N, 1/C), a simplex ETF of gap delta has the weights estimator 
 No lower bound over all representations is known; the slope at NC tells whether shrinking helps.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 from flint import arb, arb_series
 
+from theory.checking.boxes import has_sign_throughout
 from theory.model.rationals import ball
 from theory.model.simplex import nc_gap
 
@@ -66,15 +68,5 @@ def shrinking_window(num_classes: int, negatives: int, inside: arb, *, narrow: a
 
 def keeps_sign(num_classes: int, negatives: int, low: arb, high: arb, *, positive: bool) -> bool:
     """Whether the slope certainly has that sign for all beta from `low` to `high`."""
-    sign, boxes = 1 if positive else -1, [(low, high)]
-    for _ in range(BOXES):
-        if not boxes:
-            return True
-        low, high = boxes.pop()
-        if sign * slope_at_nc(num_classes, negatives, low.union(high)) > 0:
-            continue
-        middle = ((low + high) / 2).mid()
-        if sign * slope_at_nc(num_classes, negatives, middle) < 0:
-            return False
-        boxes += [(low, middle), (middle, high)]
-    raise ArithmeticError(f"undecided after {BOXES} boxes")
+    slope = partial(slope_at_nc, num_classes, negatives)
+    return has_sign_throughout(slope, low, high, positive=positive, boxes=BOXES)

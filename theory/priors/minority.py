@@ -9,11 +9,13 @@ be a ball that contains 0: an imbalance without bound.
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from math import comb
 from typing import NamedTuple
 
 from flint import arb, ctx
 
+from theory.checking.boxes import has_sign_throughout
 from theory.model.psi_kinds import InfoNCE
 from theory.model.rationals import ball
 
@@ -85,18 +87,8 @@ def excess(problem: MinorityProblem, s: arb) -> arb:
 
 def keeps_sign(problem: MinorityProblem, low: arb, high: arb, *, splits: bool) -> bool:
     """Whether minority classes certainly split, or do not, for all s from `low` to `high`."""
-    sign, boxes = -1 if splits else 1, [(low, high)]
-    for _ in range(BOXES):
-        if not boxes:
-            return True
-        low, high = boxes.pop()
-        middle = ((low + high) / 2).mid()
-        if sign * excess(problem, low.union(high)) > 0:
-            continue
-        if sign * excess(problem, middle) < 0:
-            return False
-        boxes += [(low, middle), (middle, high)]
-    raise ArithmeticError(f"undecided after {BOXES} boxes")
+    found = partial(excess, problem)
+    return has_sign_throughout(found, low, high, positive=not splits, boxes=BOXES)
 
 
 def _bracket(problem: MinorityProblem, s: arb) -> tuple[arb, arb]:

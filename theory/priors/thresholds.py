@@ -41,7 +41,8 @@ def record_only_threshold(tally: Tally, problem: MinorityProblem) -> tuple[arb, 
     low, high = bracket(problem)
     tally.above(-excess(problem, 1 / low), arb(0))
     tally.above(excess(problem, 1 / high), arb(0))
-    below, beyond = 1 / (low * (1 - NEAR)), 1 / (high * (1 + NEAR))
+    # R_0 may be at either end of the bracket.
+    below, beyond = 1 / (high * (1 - NEAR)), 1 / (low * (1 + NEAR))
     first = arb("1e-9") if problem.majority == 1 else arb(0)
     for start, end, splits in ((below, arb(1), True), (first, beyond, False)):
         kept = keeps_sign(problem, start, end, splits=splits)

@@ -49,6 +49,9 @@ jax.config.update("jax_compilation_cache_dir", f"{_programs}/own")
 LONGEST = (
     "scripts/test_resuming.py",
     "scripts/test_benchmark_training.py",
+    "theory/test_hucl_tables.py",
+    "theory/test_theory_report.py",
+    "theory/test_theory_claims.py",
     "test_odd_calls.py",
     "scripts/test_runs.py",
     "training/test_training_program.py",

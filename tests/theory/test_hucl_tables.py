@@ -1,4 +1,8 @@
-"""The sections of the report: tables fit their headers, figures show something."""
+"""The sections of the report: tables fit their headers, figures show something.
+
+Those that are quick, and those that a quick report leaves out; the others are drawn by
+`test_the_sections_of_the_report_are_drawn_in_several_processes`.
+"""
 
 import pytest
 from references.unset_formulas import unset_formulas
@@ -16,11 +20,15 @@ SLOW_FIGURES = {"A network that leaves dimensional collapse, or does not", "Mino
 QUICK_TABLES = {"Losses at neural collapse", *(s.title for s in optimum_tables.SECTIONS[:2])}
 
 
-def _marked(section, fast):
-    return pytest.param(section, marks=[] if fast else [pytest.mark.slow], id=section.title)
+def _marked(sections, fast):
+    return [
+        pytest.param(one, marks=[pytest.mark.slow] if one.slow else [], id=one.title)
+        for one in sections
+        if one.slow or fast(one)
+    ]
 
 
-@pytest.mark.parametrize("section", [_marked(s, s.title in QUICK_TABLES) for s in TABLES])
+@pytest.mark.parametrize("section", _marked(TABLES, lambda one: one.title in QUICK_TABLES))
 def test_rows_fit_their_header(section):
     header, rows = section.table(Effort.QUICK)
     assert {len(row) for row in rows} == {len(header)}
@@ -29,7 +37,8 @@ def test_rows_fit_their_header(section):
 
 
 @pytest.mark.parametrize(
-    "section", [_marked(s, s not in OPTIMUM and s.title not in SLOW_FIGURES) for s in FIGURES]
+    "section",
+    _marked(FIGURES, lambda one: one not in OPTIMUM and one.title not in SLOW_FIGURES),
 )
 def test_figures_show_something(section):
     figure = section.figure(Effort.QUICK)

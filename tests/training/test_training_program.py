@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -78,7 +79,7 @@ def train_on_two_hosts(out):
     command += ["--no-probes", "--coordinator", f"localhost:{free_port()}", "--host-count", "2"]
     command += ["--checkpoint-seconds", "0", "--out", str(out)]
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": re.sub(r"(device_count=)\d+", r"\g<1>2", os.environ["XLA_FLAGS"]),
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
         "JAX_PLATFORMS": "cpu",
     }
@@ -230,9 +231,11 @@ def small_cifar(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cifar10-hscl5", "cifar10-hucl5-simclr"])
-def test_image_experiments_run(small_cifar, tmp_path, name, capsys):
-    command = [name, "--network", "resnet18", "--epochs", "2", "--batch-size", "10", "--parts", "2"]
+@pytest.mark.parametrize(
+    ("name", "network"), [("cifar10-hscl5", "resnet18"), ("cifar10-hucl5-simclr", "convnet")]
+)
+def test_image_experiments_run(small_cifar, tmp_path, name, network, capsys):
+    command = [name, "--network", network, "--epochs", "2", "--batch-size", "10", "--parts", "2"]
     command += [
         "--evaluations",
         "1",
@@ -244,7 +247,7 @@ def test_image_experiments_run(small_cifar, tmp_path, name, capsys):
         "1",
     ]
     assert train.main([*command, "--out", str(tmp_path)]) == 0
-    (path,) = tmp_path.glob(f"{name}-network=resnet18-*-schedule=cosine-warmup_epochs=1")
+    (path,) = tmp_path.glob(f"{name}-network={network}-*-schedule=cosine-warmup_epochs=1")
     record = read_metrics(path)[-1]
     assert (record["epoch"], record["step"], record["dim"]) == (2, 4, 9)
     assert np.isfinite(record["loss"])

@@ -29,14 +29,15 @@ def test_batch_statistics_move_in_training_only():
     model = networks.convnet((8, 8, 1), 3, channels=(4, 8), head=Head((16,)))
     images = jax.random.normal(jax.random.key(0), (10, 8, 8, 1)) + 2.0
     variables = model.init(jax.random.key(1))
-    outputs, after = model.apply(variables, images, training=True)
+    apply = jax.jit(model.apply, static_argnames="training")
+    outputs, after = apply(variables, images, training=True)
     assert outputs.features.shape == (10, 8)
     assert outputs.projections.shape == (10, 3)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables.batch_stats, after)
     assert all(jax.tree.leaves(moved))
-    evaluated, kept = model.apply(variables, images, training=False)
+    evaluated, kept = apply(variables, images, training=False)
     jax.tree.map(np.testing.assert_array_equal, kept, variables.batch_stats)
-    halves = [model.apply(variables, half, training=False)[0] for half in (images[:5], images[5:])]
+    halves = [apply(variables, half, training=False)[0] for half in (images[:5], images[5:])]
     joined = np.concatenate([half.projections for half in halves])
     np.testing.assert_allclose(evaluated.projections, joined, rtol=1e-4, atol=1e-5)
     assert jnp.abs(outputs.projections - evaluated.projections).max() > 1e-3

@@ -69,9 +69,8 @@ def test_heads_are_their_formulas(name):
     drawn = [jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
     params = jax.tree.unflatten(structure, drawn)
     images = jax.random.normal(jax.random.key(2), (7, 4))
-    outputs, stats = model.apply(
-        networks.Variables(params, variables.batch_stats), images, training=True
-    )
+    apply = jax.jit(model.apply, static_argnames="training")
+    outputs, stats = apply(networks.Variables(params, variables.batch_stats), images, training=True)
     x, layers = np.asarray(outputs.features, np.float64), params["head"]["layers"]
     position = 0
     for width in head.hidden:

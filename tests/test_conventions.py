@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from references.places import EMBEDDINGS, LABELS, PLACES, on_one_device
@@ -12,10 +13,12 @@ from hcl_jax.conventions import REFERENCE_CONVENTIONS, Conventions, Objective
 from hcl_jax.dispatch import batch_losses
 from hcl_jax.losses import average_loss
 
+OPTIONS = ("reference_conventions", "average", "self_positives", "self_negatives")
+
 
 @pytest.mark.parametrize("place", PLACES)
 def test_an_explicit_option_beats_the_preset(place):
-    loss = PLACES[place]
+    loss = jax.jit(PLACES[place], static_argnames=OPTIONS)
     preset = {"self_positives": True, "self_negatives": True}
     for average in ("pairs", "anchors"):
         found = loss(EMBEDDINGS, LABELS, reference_conventions=True, average=average)

@@ -166,7 +166,8 @@ def test_a_positive_is_never_more_similar_than_itself(form):
         mean = (np.exp(s / 0.07) * kept).sum(axis=1) / kept.sum(axis=1)
         wanted.append(np.log(300 * mean) - np.diagonal(s) / 0.07)
     eta = without_false_negatives(hardening.no_hardening(), margin=0.0)
-    found = hcl_jax.clip(images, texts, temperature=0.07, hardening=eta, implementation=form)
+    options = {"temperature": 0.07, "hardening": eta, "implementation": form}
+    found = jax.jit(functools.partial(hcl_jax.clip, **options))(images, texts)
     np.testing.assert_allclose(found, np.mean(wanted), rtol=1e-5)
 
 

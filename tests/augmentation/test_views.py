@@ -81,7 +81,7 @@ def test_gates_of_one_pipeline_are_independent():
     image = batch_of(1, 4)[0]
     pipeline = augmentation.compose(crops.horizontal_flip(0.5), colors.grayscale(0.5))
     keys = jax.random.split(jax.random.key(0), 4000)
-    found = np.asarray(jax.vmap(pipeline, in_axes=(0, None))(keys, image))
+    found = np.asarray(jax.jit(jax.vmap(pipeline, in_axes=(0, None)))(keys, image))
     outcomes = []
     for flipped in (image, image[:, ::-1]):
         for result in (flipped, colors.to_grayscale(flipped)):
@@ -118,7 +118,7 @@ def test_bfloat16_stays_bfloat16(name):
 def test_one_pixel_is_an_image(name, channels):
     image = jnp.full((1, 1, channels), 0.25)
     one = {**EVERYTHING, "padded crop": crops.random_crop(1, padding=0)}[name]
-    found = np.asarray(one(jax.random.key(0), image))
+    found = np.asarray(jax.jit(one)(jax.random.key(0), image))
     assert found.shape == ((8, 8, channels) if name == "crop" else (1, 1, channels))
     assert np.isfinite(found).all()
     if name in ("crop", "padded crop", "flip"):
@@ -126,7 +126,7 @@ def test_one_pixel_is_an_image(name, channels):
 
 
 def test_gray_images_keep_one_channel():
-    found = simclr(16)(jax.random.key(0), batch_of(1, 8, 1)[0])
+    found = jax.jit(simclr(16))(jax.random.key(0), batch_of(1, 8, 1)[0])
     assert found.shape == (16, 16, 1)
 
 

@@ -20,27 +20,38 @@ EMBEDDINGS = np.random.default_rng(0).normal(size=(len(LABELS), DIM))
 MEANS = np.array([EMBEDDINGS[LABELS == c].mean(axis=0) for c in range(NUM_CLASSES)])
 
 
+def compiled(metric):
+    """A metric of embeddings, labels and a number of classes, as one program."""
+    return jax.jit(metric, static_argnums=2)
+
+
+measure = compiled(geometry.measure)
+
+
 def test_against_loops(x64):
-    means = geometry.class_means(jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS), NUM_CLASSES)
+    @jax.jit
+    def measured(embeddings, labels):
+        means = geometry.class_means(embeddings, labels, NUM_CLASSES)
+        metrics = (geometry.zero_sum, geometry.unit_norm, geometry.equal_inner_product)
+        within = geometry.within_class(embeddings, labels, NUM_CLASSES)
+        return means, *[metric(means) for metric in metrics], within
+
+    means, zero_sum, unit_norm, equal_inner_product, within_class = measured(EMBEDDINGS, LABELS)
     np.testing.assert_allclose(means, MEANS, rtol=1e-12)
-    np.testing.assert_allclose(
-        geometry.zero_sum(means), math.dist(MEANS.mean(axis=0), [0] * DIM), rtol=1e-12
-    )
+    np.testing.assert_allclose(zero_sum, math.dist(MEANS.mean(axis=0), [0] * DIM), rtol=1e-12)
     norms = [math.hypot(*mean) for mean in MEANS]
-    unit_norm = np.mean([abs(norm - 1) for norm in norms])
-    np.testing.assert_allclose(geometry.unit_norm(means), unit_norm, rtol=1e-12)
+    expected = np.mean([abs(norm - 1) for norm in norms])
+    np.testing.assert_allclose(unit_norm, expected, rtol=1e-12)
     errors = [
         abs(MEANS[j] @ MEANS[k] / norms[j] / norms[k] + 1 / 3)
         for j, k in itertools.permutations(range(NUM_CLASSES), 2)
     ]
-    found = geometry.equal_inner_product(means)
-    np.testing.assert_allclose(found, np.mean(errors), rtol=1e-12)
+    np.testing.assert_allclose(equal_inner_product, np.mean(errors), rtol=1e-12)
     distances = [
         np.mean([math.dist(z, MEANS[c]) for z in EMBEDDINGS[LABELS == c]])
         for c in range(NUM_CLASSES)
     ]
-    found = geometry.within_class(jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS), NUM_CLASSES)
-    np.testing.assert_allclose(found, np.mean(distances), rtol=1e-12)
+    np.testing.assert_allclose(within_class, np.mean(distances), rtol=1e-12)
 
 
 def test_spectrum_is_that_of_the_covariance(x64):
@@ -59,12 +70,12 @@ def test_nc1_and_nc2_against_their_definitions(x64):
     centred = MEANS - MEANS.mean(axis=0)
     between = sum(np.outer(m, m) for m in centred) / NUM_CLASSES
     expected = np.trace(within @ np.linalg.pinv(between, rcond=1e-10)) / NUM_CLASSES
-    found = geometry.nc1(jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS), NUM_CLASSES)
+    found = compiled(geometry.nc1)(EMBEDDINGS, LABELS, NUM_CLASSES)
     np.testing.assert_allclose(found, expected, rtol=1e-8)
     norms = np.linalg.norm(centred, axis=1)
     unit = centred / norms[:, None]
     cosines = [unit[j] @ unit[k] for j, k in itertools.permutations(range(NUM_CLASSES), 2)]
-    parts = geometry.nc2(jnp.asarray(MEANS))
+    parts = jax.jit(geometry.nc2)(MEANS)
     np.testing.assert_allclose(parts.equinorm, norms.std() / norms.mean(), rtol=1e-10)
     np.testing.assert_allclose(parts.equiangular, np.std(cosines), rtol=1e-10)
     expected = np.mean(np.abs(np.array(cosines) + 1 / 3))
@@ -80,7 +91,7 @@ def test_alignment_against_loops(x64, size):
         for i, z in enumerate(embeddings)
     ]
     expected = np.mean([np.mean(squares) for squares in to_positives if squares])
-    found = geometry.alignment(jnp.asarray(embeddings), jnp.asarray(labels), NUM_CLASSES)
+    found = compiled(geometry.alignment)(embeddings, labels, NUM_CLASSES)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -119,10 +130,16 @@ def test_simplex_etf(x64, num_classes, extra):
 
 @pytest.mark.parametrize("num_classes", [2, 5, 20])
 def test_neural_collapse_is_zero_in_every_metric(x64, num_classes):
-    labels = jnp.tile(jnp.arange(num_classes), 3)
+    labels = np.tile(np.arange(num_classes), 3)
     rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(num_classes - 1,) * 2))
-    frame = geometry.simplex_etf(num_classes, num_classes - 1) @ rotation
-    measured = geometry.measure(frame[labels], labels, num_classes)
+
+    @jax.jit
+    def of_a_turned_frame(rotation, labels):
+        frame = geometry.simplex_etf(num_classes, num_classes - 1) @ rotation
+        measured = geometry.measure(frame[labels], labels, num_classes)
+        return measured, geometry.uniformity(frame[labels]), geometry.nc2(frame)
+
+    measured, uniformity, nc2 = of_a_turned_frame(rotation, labels)
     for name in ("zero_sum", "unit_norm", "equal_inner_product", "within_class", "nc1"):
         np.testing.assert_allclose(getattr(measured, name), 0, atol=1e-12, err_msg=name)
     for name in ("nc2_equinorm", "nc2_equiangular", "nc2_maximal_angle", "etf_distance"):
@@ -131,17 +148,22 @@ def test_neural_collapse_is_zero_in_every_metric(x64, num_classes):
     # Two others of an embedding are of its class, the rest at squared distance 2 C / (C - 1).
     size, distance = 3 * num_classes, 2 * num_classes / (num_classes - 1)
     mean = (2 + (size - 3) * math.exp(-2 * distance)) / (size - 1)
-    np.testing.assert_allclose(geometry.uniformity(frame[labels]), math.log(mean), rtol=1e-10)
+    np.testing.assert_allclose(uniformity, math.log(mean), rtol=1e-10)
     assert measured.directions == num_classes - 1
     np.testing.assert_allclose(measured.effective_rank, num_classes - 1, rtol=1e-10)
-    np.testing.assert_allclose(max(geometry.nc2(frame)), 0, atol=1e-12)
+    np.testing.assert_allclose(max(nc2), 0, atol=1e-12)
 
 
 def test_a_shifted_and_shrunk_frame_is_not_neural_collapse(x64):
-    shrunk = 0.5 * geometry.simplex_etf(4, 4) + jnp.array([0, 0, 0, 0.3])
-    assert max(geometry.nc2(shrunk)) < 1e-12
-    np.testing.assert_allclose(geometry.zero_sum(shrunk), 0.3, rtol=1e-12)
-    np.testing.assert_allclose(geometry.unit_norm(shrunk), 1 - math.hypot(0.5, 0.3), rtol=1e-12)
+    @jax.jit
+    def measured():
+        shrunk = 0.5 * geometry.simplex_etf(4, 4) + jnp.array([0, 0, 0, 0.3])
+        return geometry.nc2(shrunk), geometry.zero_sum(shrunk), geometry.unit_norm(shrunk)
+
+    nc2, zero_sum, unit_norm = measured()
+    assert max(nc2) < 1e-12
+    np.testing.assert_allclose(zero_sum, 0.3, rtol=1e-12)
+    np.testing.assert_allclose(unit_norm, 1 - math.hypot(0.5, 0.3), rtol=1e-12)
 
 
 def test_etf_distance_is_the_procrustes_distance_of_scipy(x64):
@@ -154,17 +176,15 @@ def test_etf_distance_is_the_procrustes_distance_of_scipy(x64):
 def test_invariances(x64):
     rotation, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(DIM, DIM)))
     order = np.random.default_rng(3).permutation(len(LABELS))
-    plain = geometry.measure(jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS), NUM_CLASSES)
-    other = geometry.measure(
-        jnp.asarray(EMBEDDINGS[order] @ rotation), jnp.asarray((LABELS[order] + 1) % 4), NUM_CLASSES
-    )
+    plain = measure(EMBEDDINGS, LABELS, NUM_CLASSES)
+    other = measure(EMBEDDINGS[order] @ rotation, (LABELS[order] + 1) % 4, NUM_CLASSES)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), plain, other)
 
 
 def test_collapse_to_a_point_is_finite():
     labels = jnp.array([0, 1, 2])
     for point in (jnp.zeros((3, 2)), jnp.ones((3, 2))):
-        measured = jax.jit(geometry.measure, static_argnums=2)(point, labels, 3)
+        measured = measure(point, labels, 3)
         assert all(jnp.isfinite(value).all() for value in measured)
         assert measured.directions == 0
         assert measured.effective_rank == 0
@@ -269,9 +289,8 @@ DEGREES = {
 @pytest.mark.parametrize("exponent", [-80, -50, 50, 100])
 def test_no_metric_depends_on_the_unit_of_length(exponent):
     """Powers of two change no digit, so that what is homogeneous is so to the last bit."""
-    plain = geometry.measure(jnp.asarray(SCALED), jnp.asarray(IN_TURN), 4)
-    scale = np.float32(2.0**exponent)
-    scaled = geometry.measure(jnp.asarray(SCALED * scale), jnp.asarray(IN_TURN), 4)
+    plain = measure(SCALED, IN_TURN, 4)
+    scaled = measure(SCALED * np.float32(2.0**exponent), IN_TURN, 4)
     for name, degree in DEGREES.items():
         expected = np.asarray(getattr(plain, name), np.float64) * 2.0 ** (exponent * degree)
         with np.errstate(over="ignore", under="ignore"):
@@ -364,7 +383,7 @@ def test_nc1_does_not_depend_on_coordinates_that_are_zero(dim):
     inverse = np.linalg.inv(centred.T @ centred / 4)
     expected = np.trace(around.T @ around / 12 @ inverse) / 4
     np.testing.assert_allclose(np.linalg.svd(centred)[1][2], 0.03, rtol=0.1)
-    found = geometry.nc1(jnp.asarray(nearly_flat(dim), jnp.float32), jnp.asarray(IN_TURN), 4)
+    found = compiled(geometry.nc1)(np.float32(nearly_flat(dim)), IN_TURN, 4)
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
@@ -384,7 +403,7 @@ def test_nc1_leaves_out_what_is_rounding(num_classes, dim, offset):
         inverse = np.linalg.pinv(centred.T @ centred / num_classes, rcond=1e-9)
         return np.trace(around.T @ around / len(z) @ inverse) / num_classes
 
-    found = geometry.nc1(jnp.asarray(z, jnp.float32), jnp.asarray(labels), num_classes)
+    found = compiled(geometry.nc1)(np.float32(z), labels, num_classes)
     np.testing.assert_allclose(found, nc1_of(plane), rtol=2e-3)
 
 

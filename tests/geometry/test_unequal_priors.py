@@ -133,19 +133,26 @@ def test_numbers_of_images_may_be_large():
 def test_collapsed_scl_is_the_definition(x64, average):
     gram = jnp.array(np.random.default_rng(1).uniform(-1, 1, (5, 5)))
     numbers = {"temperature": 0.4, "beta": 1.5, "alpha": 0.5, "q": 2.0, "average": average}
-    found = collapsed_scl(gram, jnp.array(SIZES), **numbers)
+    compiled = jax.jit(collapsed_scl, static_argnames="average")
+    found = compiled(gram, jnp.array(SIZES), **numbers)
     np.testing.assert_allclose(found, loss_by_loops(gram, SIZES, **numbers), rtol=1e-13)
-    linear = collapsed_scl(gram, jnp.array(SIZES), **{**numbers, "alpha": 0.0})
+    linear = compiled(gram, jnp.array(SIZES), **{**numbers, "alpha": 0.0})
     expected = loss_by_loops(gram, SIZES, **{**numbers, "alpha": 0.0})
     np.testing.assert_allclose(linear, expected, rtol=1e-13)
 
 
 def test_collapsed_scl_is_the_shipped_loss_of_a_batch(x64):
     sizes = jnp.array([4, 3, 2])
-    labels = jnp.repeat(jnp.arange(3), sizes)
+    labels = jnp.array([0, 0, 0, 0, 1, 1, 1, 2, 2])
+
+    @jax.jit
+    def shipped_and_collapsed(points):
+        options = {"temperature": 0.5, "average": "anchors"}
+        collapsed = collapsed_scl(points @ points.T, sizes, **options)
+        return scl(points[labels], labels, **options), collapsed
+
     points = jnp.array([[1.0, 0.0], [-0.6, 0.8], [0.0, -1.0]])
-    shipped = scl(points[labels], labels, temperature=0.5, average="anchors")
-    found = collapsed_scl(points @ points.T, sizes, temperature=0.5, average="anchors")
+    shipped, found = shipped_and_collapsed(points)
     np.testing.assert_allclose(found, shipped, rtol=1e-13)
 
 

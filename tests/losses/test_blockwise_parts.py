@@ -1,6 +1,7 @@
 """The parts of the blockwise loss, one at a time, against matrices written out."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -136,6 +137,7 @@ def test_negatives_are_counted(supervised, reference):
     np.testing.assert_array_equal(found, masks_of(rows)[1].sum(axis=1))
 
 
+@jax.jit
 def log_sums(rows):
     """``a`` and ``b``, with matrices."""
     similarities = rows.features @ rows.features.T
@@ -168,7 +170,7 @@ def in_kernel(rows):
 @pytest.mark.parametrize("form", [symmetric, in_portions, in_kernel])
 def test_sums_over_negatives(form):
     rows = corner_rows(supervised=False)
-    sums = negatives.drop_padding(form(rows), 53)
+    sums = jax.jit(lambda rows: negatives.drop_padding(form(rows), 53))(rows)
     assert sums.squares is sums.moments is None  # for statistics, which are not asked for
     for found, wanted in zip(sums[:2], log_sums(rows), strict=True):
         np.testing.assert_allclose(found.log(), wanted, rtol=1e-5)
@@ -245,6 +247,7 @@ def terms(count):
     )
 
 
+@jax.jit
 def positive_matrices(rows):
     """Losses and slopes of all pairs, 0 where they are not positive."""
     own = terms(len(rows.features))
@@ -254,6 +257,15 @@ def positive_matrices(rows):
     return jnp.where(where, EXPONENTIAL.link(x, jnp.ones(())), 0), jnp.where(where, slopes, 0)
 
 
+@partial(jax.jit, static_argnums=2)
+def in_bands(rows, own, block):
+    """Sums over positives, and gradients in the features as anchors, as candidates, as both."""
+    as_anchors, as_candidates = (rows, own), (rows, None)
+    roles = (as_anchors, as_candidates), (as_candidates, as_anchors), (as_anchors, as_anchors)
+    gradients = [vjp_positives(EXPONENTIAL, x, y, None, block) for x, y in roles]
+    return positive_sums(EXPONENTIAL, as_anchors, rows, None, block), gradients
+
+
 @pytest.mark.parametrize("is_sorted", [True, False])
 @pytest.mark.parametrize("block", [4, 7, 64])
 def test_positives_are_found_in_bands(block, is_sorted):
@@ -261,20 +273,16 @@ def test_positives_are_found_in_bands(block, is_sorted):
     if is_sorted:
         rows = sort_rows(rows.features, pairs.Pairs(rows.as_anchor, rows.as_candidate))[2]
     own = terms(53)
-    sums = positive_sums(EXPONENTIAL, (rows, own), rows, None, block)
+    sums, gradients = in_bands(rows, own, block)
     losses, slopes = positive_matrices(rows)
     np.testing.assert_allclose(sums.total, losses.sum(axis=1), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(sums.slope, slopes.sum(axis=1), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(sums.number, masks_of(rows)[0].sum(axis=1))
 
     gradient = -own.weight[:, None] * slopes / EXPONENTIAL.temperature
-    as_anchors, as_candidates = (rows, own), (rows, None)
-    for x, y, wanted in (
-        (as_anchors, as_candidates, gradient @ rows.features),
-        (as_candidates, as_anchors, gradient.T @ rows.features),
-        (as_anchors, as_anchors, (gradient + gradient.T) @ rows.features),
-    ):
-        found = vjp_positives(EXPONENTIAL, x, y, None, block)
+    matrices = gradient, gradient.T, gradient + gradient.T
+    for found, matrix in zip(gradients, matrices, strict=True):
+        wanted = matrix @ rows.features
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 

@@ -1,6 +1,7 @@
 """Functions of a user's own in a `Psi` or a `Hardening`, and what can be differentiated how."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -137,7 +138,7 @@ def test_plain_terms_of_separable_losses(implementation):
         )
 
     found = jax.jit(lambda margin: jax.grad(lambda z: loss(z, own(margin)))(Z))(margin)
-    wanted = jax.grad(lambda z: loss(z, psi.triplet_sum(margin=margin)))(Z)
+    wanted = jax.jit(jax.grad(lambda z: loss(z, psi.triplet_sum(margin=margin))))(Z)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
 
 
@@ -146,17 +147,14 @@ def test_numbers_closed_over_have_gradients():
         eta = hardening.Hardening(lambda t: beta * t)
         return objective(Z, LABELS, supervised=True, hardening=eta, implementation=implementation)
 
-    wanted = jax.grad(
-        lambda beta: objective(
-            Z,
-            LABELS,
-            supervised=True,
-            hardening=hardening.exponential(beta),
-            implementation="dense",
-        )
-    )(3.0)
-    np.testing.assert_allclose(jax.grad(loss)(3.0, "dense"), wanted, rtol=1e-5)
-    np.testing.assert_allclose(jax.grad(loss)(3.0, "blockwise"), wanted, rtol=1e-5)
+    def shipped(beta):
+        eta = hardening.exponential(beta)
+        return objective(Z, LABELS, supervised=True, hardening=eta, implementation="dense")
+
+    slope = jax.jit(jax.grad(loss), static_argnums=1)
+    wanted = jax.jit(jax.grad(shipped))(3.0)
+    np.testing.assert_allclose(slope(3.0, "dense"), wanted, rtol=1e-5)
+    np.testing.assert_allclose(slope(3.0, "blockwise"), wanted, rtol=1e-5)
 
 
 def test_a_joint_function_that_is_not_used_is_not_called():
@@ -166,12 +164,17 @@ def test_a_joint_function_that_is_not_used_is_not_called():
 
     own = psi.Psi(of_three, log_one_plus)
     keys = pairs.supervised(pairs.rows(LABELS))
-    losses = contrastive_loss(Z, keys, psi=own, implementation="blockwise")
-    np.testing.assert_allclose(
-        losses.total, contrastive_loss(Z, keys, implementation="dense").total, rtol=1e-6
-    )
-    drawn = sampled_contrastive_loss(KEY, Z, keys, num_negatives=3, psi=own)
-    assert np.isfinite(drawn.total).all()
+
+    @jax.jit
+    def totals(z):
+        found = contrastive_loss(z, keys, psi=own, implementation="blockwise")
+        wanted = contrastive_loss(z, keys, implementation="dense")
+        drawn = sampled_contrastive_loss(KEY, z, keys, num_negatives=3, psi=own)
+        return found.total, wanted.total, drawn.total
+
+    found, wanted, drawn = totals(Z)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert np.isfinite(drawn).all()
 
 
 @pytest.mark.parametrize("make", [psi.infonce, psi.triplet_max, psi.squared_hinge, psi.linear])
@@ -224,9 +227,10 @@ def test_stopped_hardening_stops_embeddings_and_not_beta():
         return average_loss(losses)
 
     step = 1e-2
-    slope = (loss(2 + step, True) - loss(2 - step, True)) / (2 * step)
+    compiled = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    slope = (compiled(2 + step, True)[0] - compiled(2 - step, True)[0]) / (2 * step)
     for stopped in (True, False):
-        np.testing.assert_allclose(jax.grad(loss)(2.0, stopped), slope, rtol=1e-3)
+        np.testing.assert_allclose(compiled(2.0, stopped)[1], slope, rtol=1e-3)
 
 
 NOT_MONOTONE = {
@@ -246,22 +250,25 @@ def test_functions_that_are_not_monotone_are_the_same_blockwise(x64, name, detac
         eta = hardening.Hardening(NOT_MONOTONE[name], None)
         return FORMS[form](z, hardening=eta, stop_gradient_hardening=detached)
 
-    wanted = jax.value_and_grad(loss)(z, "dense")
-    found = jax.value_and_grad(loss)(z, "blockwise")
+    value_and_gradient = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    wanted = value_and_gradient(z, "dense")
+    found = value_and_gradient(z, "blockwise")
     np.testing.assert_allclose(found[0], wanted[0], rtol=1e-12)
     scale = float(jnp.abs(wanted[1]).max())
     np.testing.assert_allclose(found[1], wanted[1], atol=1e-10 * scale)
 
 
+@partial(jax.jit, static_argnums=2)
+@jax.grad
+def gradient_under_sigmoid(z, beta, form):
+    return FORMS[form](z, hardening=hardening.sigmoid(beta, 0.1), temperature=0.1)
+
+
 @pytest.mark.parametrize("beta", [-8.0, -60.0])
 def test_falling_sigmoids_have_the_same_gradient_blockwise(beta):
     """log eta + s / temperature then rises and falls, and is above its values at both ends."""
-
-    def loss(z, form):
-        return FORMS[form](z, hardening=hardening.sigmoid(beta, 0.1), temperature=0.1)
-
-    wanted = jax.grad(loss)(Z, "dense")
-    found = jax.grad(loss)(Z, "blockwise")
+    wanted = gradient_under_sigmoid(Z, beta, "dense")
+    found = gradient_under_sigmoid(Z, beta, "blockwise")
     np.testing.assert_allclose(found, wanted, atol=1e-5 * float(jnp.abs(wanted).max()))
 
 

@@ -165,27 +165,34 @@ def test_nan_on_one_device_makes_the_loss_nan_on_all(exchange):
     assert jnp.isnan(spread(SPOILED["one row"].reshape(2, 3, 3), labels)).all()
 
 
+@functools.partial(jax.jit, static_argnames=("loss", "form"))
+@jax.value_and_grad
+def decoupled(z, labels, *, loss, form):
+    return loss(z, labels, psi=psi.infonce(alpha=0.0, q="k"), implementation=form)
+
+
 @pytest.mark.parametrize("form", ["dense", "blockwise"])
 @pytest.mark.parametrize("labels", [(0, 0, 1, 2), (0, 0, 0), (0, 0, 1), (0, 1)])
 @pytest.mark.parametrize("loss", [hcl_jax.scl, hcl_jax.ucl])
 def test_the_decoupled_loss_has_finite_gradients(form, labels, loss):
     """alpha = 0 and q = k: an anchor without a negative had the derivative of log 0."""
-    decoupled = psi.infonce(alpha=0.0, q="k")
     z = jax.random.normal(jax.random.key(len(labels)), (len(labels), 3))
-    value, gradient = jax.jit(
-        jax.value_and_grad(lambda z: loss(z, jnp.array(labels), psi=decoupled, implementation=form))
-    )(z)
+    value, gradient = decoupled(z, jnp.array(labels), loss=loss, form=form)
     assert jnp.isfinite(value)
     assert jnp.isfinite(gradient).all()
+
+
+@jax.jit
+@jax.value_and_grad
+def of_one_class(z):
+    labels = jnp.zeros(len(z), jnp.int32)
+    return hcl_jax.hscl(z, labels, beta=1.0, implementation="blockwise")
 
 
 @pytest.mark.parametrize("norm", [1e4, 1e6, 1e7, 1e15])
 def test_one_class_of_any_norm_has_no_gradient(norm):
     z = norm * jax.random.normal(jax.random.key(1), (600, 8))
-    loss = functools.partial(
-        hcl_jax.hscl, labels=jnp.zeros(600, jnp.int32), beta=1.0, implementation="blockwise"
-    )
-    value, gradient = jax.jit(jax.value_and_grad(loss))(z)
+    value, gradient = of_one_class(z)
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
 
@@ -195,13 +202,14 @@ def test_a_beta_that_rounds_logits_away_is_refused(form):
     """At 1e9 the sum ``beta s + s / temperature`` is beta s in float32, and the loss another."""
     z = jax.random.normal(jax.random.key(2), (64, 4))
     z /= jnp.linalg.norm(z, axis=1, keepdims=True)
-    labels = jnp.arange(64) % 4
-    loss = functools.partial(hcl_jax.hscl, labels=labels, implementation=form)
+    labels = np.arange(64, dtype=np.int32) % 4
+    loss = functools.partial(hcl_jax.hscl, labels=jnp.asarray(labels), implementation=form)
     similarities, same = np.float64(z) @ np.float64(z).T, labels[:, None] == labels
     nearest = np.max(similarities, axis=1, where=~same, initial=-1)[:, None]
     pairs_of = same & ~np.eye(64, dtype=bool)
     wanted = np.mean(np.log1p(np.exp(nearest - similarities))[pairs_of])
-    np.testing.assert_allclose(loss(z, beta=1e5), wanted, rtol=1e-3)
+    found = jax.jit(functools.partial(loss, beta=1e5))(z)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
     with pytest.raises(ValueError, match=r"beta must be at most 1e\+06 in float32.*got 1e\+09"):
         loss(z, beta=1e9)
 

@@ -38,10 +38,11 @@ BOTH = {"weights": sharded_contrastive_loss, "samples": sampled}
 @pytest.mark.parametrize("exchange", ["gather", "ring"])
 def test_the_shards_have_the_losses_of_the_batch(exchange):
     z = embeddings()
-    found = over_devices(functools.partial(sharded_contrastive_loss, exchange=exchange), z)
-    wanted = contrastive_loss(
-        z.reshape(6, 4), pairs.supervised(pairs.rows(LABELS.reshape(6))), implementation="dense"
-    )
+    loss = functools.partial(sharded_contrastive_loss, exchange=exchange)
+    found = jax.jit(functools.partial(over_devices, loss))(z)
+    keys = pairs.supervised(pairs.rows(LABELS.reshape(6)))
+    dense = jax.jit(functools.partial(contrastive_loss, implementation="dense"))
+    wanted = dense(z.reshape(6, 4), keys)
     np.testing.assert_allclose(found.total.reshape(6), wanted.total, rtol=1e-5)
     np.testing.assert_array_equal(found.positives.reshape(6), wanted.positives)
     np.testing.assert_array_equal(found.defined.reshape(6), wanted.defined)

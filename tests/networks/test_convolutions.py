@@ -25,9 +25,9 @@ CASES = [
 
 
 def drawn(image, size, copies=()):
-    keys = jax.random.split(jax.random.key(0))
-    maps = jax.random.normal(keys[0], (*copies, 3, *image, 2))
-    return maps, jax.random.normal(keys[1], (*copies, size, size, 2, 4))
+    rng = np.random.default_rng(0)
+    shapes = (*copies, 3, *image, 2), (*copies, size, size, 2, 4)
+    return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
 
 
 def by_pixels(maps, kernel, stride, padding):
@@ -70,12 +70,18 @@ def test_values_and_gradients_are_the_sums_over_pixels(
         monkeypatch.setattr(convolutions, "FEW_OUTPUTS", 0)
         monkeypatch.setattr(convolutions, "FEW_CHANNELS", 0)
     maps, kernel = drawn(image, size)
-    found, pull_back = jax.vjp(lambda a, b: convolve(a, b, stride, padding), maps, kernel)
     expected = by_pixels(maps, kernel, stride, padding)
+    out = np.cos(np.arange(expected.size, dtype=np.float32)).reshape(expected.shape)
+
+    @jax.jit
+    def value_and_gradients(maps, kernel):
+        found, pull_back = jax.vjp(lambda a, b: convolve(a, b, stride, padding), maps, kernel)
+        return found, pull_back(out)
+
+    found, gradients = value_and_gradients(maps, kernel)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    out = np.cos(np.arange(found.size, dtype=np.float32)).reshape(found.shape)
     expected = gradient_by_pixels(maps, kernel, out, stride, padding)
-    for part, by_hand in zip(pull_back(out), expected, strict=True):
+    for part, by_hand in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(part, by_hand, atol=1e-5)
 
 
@@ -172,7 +178,7 @@ def test_copies_are_computed_as_one_by_one(size, shared):
     def loss(maps, kernel):
         return jnp.sum(jnp.sin(convolve(maps, kernel, 2, ((1, 0), (0, 1)))))
 
-    both = jax.value_and_grad(loss, argnums=(0, 1))
+    both = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
     found = jax.jit(jax.vmap(both, axes))(maps, kernel)
     for copy in range(3):
         one = [maps if shared == "maps" else maps[copy]]

@@ -29,14 +29,15 @@ def test_batch_statistics_move_in_training_only():
     model = networks.convnet((8, 8, 1), 3, channels=(4, 8), head=Head((16,)))
     images = jax.random.normal(jax.random.key(0), (10, 8, 8, 1)) + 2.0
     variables = model.init(jax.random.key(1))
-    outputs, after = model.apply(variables, images, training=True)
+    apply = jax.jit(model.apply, static_argnames="training")
+    outputs, after = apply(variables, images, training=True)
     assert outputs.features.shape == (10, 8)
     assert outputs.projections.shape == (10, 3)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables.batch_stats, after)
     assert all(jax.tree.leaves(moved))
-    evaluated, kept = model.apply(variables, images, training=False)
+    evaluated, kept = apply(variables, images, training=False)
     jax.tree.map(np.testing.assert_array_equal, kept, variables.batch_stats)
-    halves = [model.apply(variables, half, training=False)[0] for half in (images[:5], images[5:])]
+    halves = [apply(variables, half, training=False)[0] for half in (images[:5], images[5:])]
     joined = np.concatenate([half.projections for half in halves])
     np.testing.assert_allclose(evaluated.projections, joined, rtol=1e-4, atol=1e-5)
     assert jnp.abs(outputs.projections - evaluated.projections).max() > 1e-3
@@ -68,9 +69,8 @@ def test_heads_are_their_formulas(name):
     drawn = [jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
     params = jax.tree.unflatten(structure, drawn)
     images = jax.random.normal(jax.random.key(2), (7, 4))
-    outputs, stats = model.apply(
-        networks.Variables(params, variables.batch_stats), images, training=True
-    )
+    apply = jax.jit(model.apply, static_argnames="training")
+    outputs, stats = apply(networks.Variables(params, variables.batch_stats), images, training=True)
     x, layers = np.asarray(outputs.features, np.float64), params["head"]["layers"]
     position = 0
     for width in head.hidden:

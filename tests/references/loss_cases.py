@@ -52,4 +52,4 @@ def assert_same(one, other, rtol):
 def float64_truth(loss, *arguments):
     with jax.enable_x64(True):
         wide = [jnp.asarray(np.asarray(a, np.float64)) for a in arguments]
-        return jax.tree.map(np.asarray, jax.value_and_grad(loss)(*wide))
+        return jax.tree.map(np.asarray, jax.value_and_grad(jax.jit(loss))(*wide))

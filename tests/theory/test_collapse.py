@@ -42,6 +42,9 @@ from theory.model.random_models import ball_features, random_model, uniform
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+compiled = jax.jit(population_loss, static_argnames="k")
+
+
 def _features(classes=3, points=2, dim=2):
     return 0.7 * jax.random.normal(jax.random.key(5), (classes, points, dim))
 
@@ -64,7 +67,7 @@ def test_population_loss_is_the_exact_one(k, beta):
     exact = exact_losses(model)
     assert uniform(3) == model.prior
     for supervised, expected in ((True, exact.hscl), (False, exact.hucl)):
-        found = population_loss(features, supervised, float(beta), k=k)
+        found = compiled(features, supervised, float(beta), k=k)
         assert float(found) == pytest.approx(float(expected), rel=1e-13)
 
 
@@ -72,29 +75,28 @@ def test_population_loss_is_the_exact_one(k, beta):
 def test_limit_is_the_shipped_loss_with_self_pairs(supervised):
     features = _features()
     run = Run(3, 2, supervised, beta=2.0)
-    expected = whole_batch_loss(features.reshape(-1, 2), run)
-    found = population_loss(features, supervised, 2.0, k=None)
+    expected = jax.jit(whole_batch_loss, static_argnums=1)(features.reshape(-1, 2), run)
+    found = compiled(features, supervised, 2.0, k=None)
     assert float(found) == pytest.approx(float(expected), rel=1e-14)
 
 
 def test_without_self_pairs_the_shipped_loss_is_another():
-    labels = jnp.repeat(jnp.arange(3), 2)
-    shipped = hcl_jax.hucl(_features().reshape(-1, 2), labels, beta=2.0)
-    assert abs(float(shipped - population_loss(_features(), False, 2.0, k=None))) > 1e-3
+    features, labels = _features(), jnp.array([0, 0, 1, 1, 2, 2])
+    shipped = jax.jit(lambda z: hcl_jax.hucl(z, labels, beta=2.0))(features.reshape(-1, 2))
+    assert abs(float(shipped - compiled(features, False, 2.0, k=None))) > 1e-3
 
 
 def test_population_loss_takes_other_psi():
     features, psi = _features(), logistic_sum()
-    one = population_loss(features, False, 1.5, k=1, psi=psi)
-    three = population_loss(features, False, 1.5, k=3, psi=psi)
+    one, three = (compiled(features, False, 1.5, k=k, psi=psi) for k in (1, 3))
     assert float(three) == pytest.approx(3 * float(one), rel=1e-13)
     assert LogisticSum().separable
 
 
 def test_population_loss_grows_with_hardness_and_with_k():
     features = _features()
-    by_beta = [float(population_loss(features, False, b, k=2)) for b in (0.0, 1.0, 5.0)]
-    by_k = [float(population_loss(features, False, 1.0, k=k)) for k in (1, 2, 3, None)]
+    by_beta = [float(compiled(features, False, b, k=2)) for b in (0.0, 1.0, 5.0)]
+    by_k = [float(compiled(features, False, 1.0, k=k)) for k in (1, 2, 3, None)]
     assert by_beta == sorted(by_beta)
     assert by_k == sorted(by_k)
 

@@ -29,6 +29,9 @@ def program(**changes):
     return Program(**{"model": MODEL, "optimizer": ADAM, "batch_size": 16, **changes})
 
 
+train_step = jax.jit(training.train_step, static_argnums=3)
+
+
 @pytest.mark.parametrize("supervised", [True, False])
 @pytest.mark.parametrize("positives", ["class", "views"])
 @pytest.mark.parametrize("beta", [0.0, 5.0])
@@ -65,9 +68,9 @@ def test_a_step_is_the_objective_and_the_optimizer(temperature):
             embeddings, batch.labels, beta=3.0, psi=infonce(temperature=temperature)
         )
 
-    value, gradient = jax.value_and_grad(loss)(state.variables.params)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(state.variables.params)
     objective = training.traced_objective(supervised=False, beta=3.0, temperature=temperature)
-    after, info = training.train_step(state, batch, objective, chosen)
+    after, info = train_step(state, batch, objective, chosen)
     np.testing.assert_allclose(info.loss, value, rtol=1e-6)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.variables.params, gradient)
     chex.assert_trees_all_close(after.variables.params, expected, rtol=1e-5, atol=1e-7)
@@ -146,7 +149,8 @@ def test_hard_training_reaches_neural_collapse():
     for _ in range(400):
         state, infos = training.train_epoch(state, flat.train, objective, chosen)
     _, embeddings = embedding.embed(state.variables, flat.train.images, chosen)
-    measured = hcl_jax.geometry.measure(embeddings, flat.train.labels, 4)
+    measure = jax.jit(hcl_jax.geometry.measure, static_argnums=2)
+    measured = measure(embeddings, flat.train.labels, 4)
     assert measured.etf_distance < 0.02
     bound = np.log1p(np.exp(-4 / 3))
     assert bound * (1 - 1e-6) <= float(infos.loss[-1]) < bound + 1e-3
@@ -167,7 +171,7 @@ def test_undefined_anchors_are_counted():
     chosen = program()
     state = training.init_state(jax.random.key(0), chosen)
     batch = data.Split(DATA.train.images[:3], jnp.array([0, 0, 1]))
-    _, info = training.train_step(state, batch, training.traced_objective(supervised=True), chosen)
+    _, info = train_step(state, batch, training.traced_objective(supervised=True), chosen)
     assert info.undefined == 1
 
 

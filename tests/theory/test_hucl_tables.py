@@ -7,7 +7,7 @@ Those that are quick, and those that a quick report leaves out; the others are d
 import pytest
 from references.unset_formulas import unset_formulas
 
-from scripts.theory_report import optimum_figures, optimum_tables
+from scripts.theory_report import network_escape, optimum_figures, optimum_tables
 from scripts.theory_report.optimum_tables import batch_table, temperature_table
 from scripts.theory_report.sections import SECTIONS
 from scripts.theory_report.wording import typeset
@@ -18,6 +18,15 @@ TABLES = [section for section in SECTIONS if section.table is not None]
 FIGURES = [section for section in SECTIONS if section.figure is not None]
 SLOW_FIGURES = {"A network that leaves dimensional collapse, or does not", "Minority collapse"}
 QUICK_TABLES = {"Losses at neural collapse", *(s.title for s in optimum_tables.SECTIONS[:2])}
+
+
+@pytest.fixture(autouse=True)
+def short_courses(monkeypatch):
+    """Networks train for a twentieth of the time: of their courses no number is looked at here."""
+    network_escape.course.cache_clear()
+    monkeypatch.setattr(network_escape, "EPOCHS", 5)
+    yield
+    network_escape.course.cache_clear()
 
 
 def _marked(sections, fast):

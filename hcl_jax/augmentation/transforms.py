@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from hcl_jax.precision import wide_dtype
 from hcl_jax.validation.arrays import check_array, check_floating, check_key
+from hcl_jax.validation.concrete import is_concrete
 from hcl_jax.validation.images import check_image
 from hcl_jax.validation.numbers import (
     check_count,
@@ -145,6 +146,8 @@ def sometimes(augmentation: Augmentation, probability: float) -> Augmentation:
                 f"got {changed.shape} from {image.shape}"
             )
         chosen = jnp.where(jax.random.bernoulli(gate, probability), changed, image)
+        if is_concrete(probability):
+            return chosen
         return jnp.where(jnp.isnan(probability), jnp.nan, chosen)
 
     return apply_or_leave

@@ -143,6 +143,15 @@ def test_a_traced_probability_out_of_range_makes_images_of_nan():
     assert not np.any(np.asarray(apply(1.0)) == 1)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_sometimes_keeps_the_dtype_of_bytes():
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    flip = augmentation.sometimes(lambda key, image: image[:, ::-1], 1.0)
+    found = flip(jax.random.key(0), pixels)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, pixels[:, ::-1])
+
+
 def test_sometimes_needs_one_shape():
     changing = augmentation.sometimes(crops.random_resized_crop(4), 0.5)
     with pytest.raises(ValueError, match=r"keep the shape of the image, got \(4, 4, 3\) from \(8"):

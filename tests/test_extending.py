@@ -133,7 +133,8 @@ def test_an_experiment_on_a_data_set_with_an_eta_and_a_metric_arrive_in_a_run(ex
     own = {"hardening": "floored_exponential", "normalization": "soft_ball"}
     options = (word for name, value in own.items() for word in (f"--{name}", value))
     run(extended, "-m", "scripts.train", "corners-hscl5-cosine", *options, *epoch)
-    (path,) = (extended / "runs").glob("corners-hscl5-cosine-*")
+    changes = "-".join(f"{name}={value}" for name, value in own.items())
+    path = extended / "runs" / f"corners-hscl5-cosine-{changes}-epochs=1-evaluations=1"
     config = json.loads((path / "config.json").read_text())
     for name, value in {"data": "corners", "schedule": "cosine", **own}.items():
         assert f'"{name}": "{value}"' in json.dumps(config)

@@ -48,6 +48,31 @@ def test_works_under_strict_promotion(name):
     follow(*CALLS[name])
 
 
+def numbers_of(result):
+    """All numbers in a result, or in a hardening or loss function that is one."""
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(result) if hasattr(leaf, "dtype")]
+
+
+QUICK = ("normalization.unit_ball", "geometry.nc1", "evaluation.knn_accuracy", "hucl")
+"""Of the functions, those computed in the default run; compiling for all of them takes minutes."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CALLS],
+)
+def test_strict_promotion_gives_the_same(name):
+    function, arguments = CALLS[name]
+    expected = numbers_of(function(**arguments))
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        found = numbers_of(function(**arguments))
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        if one.dtype.kind in "biuf":
+            np.testing.assert_array_equal(one, other)
+            assert np.isfinite(one).all()
+
+
 NARROW = [
     name
     for name, call in CALLS.items()
@@ -56,11 +81,12 @@ NARROW = [
 ]
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", NARROW)
-def test_narrow_dtypes_work_under_strict_promotion(name):
+def test_narrow_dtypes_work_under_strict_promotion(name, dtype):
     function, arguments = CALLS[name]
     narrow = {
-        key: value.astype("bfloat16") if getattr(value, "dtype", None) == np.float32 else value
+        key: value.astype(dtype) if getattr(value, "dtype", None) == np.float32 else value
         for key, value in arguments.items()
     }
     follow(function, narrow)
@@ -85,4 +111,6 @@ def test_gradients_of_losses_work_under_strict_promotion(form, loss, dtype):
         options = {"psi": loss, "hardening": hardening.exponential(2.0)}
         return losses.average_loss(FORMS[form](z, PAIRS, **options), "anchors")
 
-    follow(lambda z: jax.grad(mean)(z), {"z": Z.astype(dtype)})
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        gradient = jax.jit(jax.grad(mean))(Z.astype(dtype))
+    assert np.isfinite(np.asarray(gradient, np.float32)).all()

@@ -74,7 +74,7 @@ def test_views_pairs_and_narrow_types_too():
 @pytest.mark.usefixtures("unchecked")
 def test_errors():
     with pytest.raises(
-        ValueError, match="normalize must be one of 'unit_sphere', 'unit_ball', None"
+        ValueError, match="normalize must be one of 'unit_ball', 'unit_sphere', None"
     ):
         hcl_jax.scl(Z, LABELS, normalize="sphere")
     with pytest.raises(TypeError, match="embeddings must be floating point, got dtype int32"):

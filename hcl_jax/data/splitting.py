@@ -1,5 +1,6 @@
 """Which images are held out for the test, and which ones a long-tailed training set keeps."""
 
+from fractions import Fraction
 from typing import Literal, get_args
 
 import numpy as np
@@ -105,12 +106,15 @@ def long_tailed(
     if not last:
         raise ValueError("a long tail needs at least two classes, got labels of one")
     powers = [
-        c / last if profile == "exponential" else float(c > last / 2) for c in range(last + 1)
+        Fraction(c, last) if profile == "exponential" else Fraction(c > last / 2)
+        for c in range(last + 1)
     ]
-    shares = [float(imbalance) ** -power for power in powers]
-    largest = int(min(len(m) / share for (_, m), share in zip(classes, shares, strict=True)))
-    # What rounding lost of a whole number, 100 * 100^(-1/2), is no reason to keep one less.
-    sizes = [int(largest * share * (1 + 1e-12)) for share in shares]
+    ratio = Fraction(float(imbalance)).limit_denominator(10**6)  # what was asked for: 1.1, 100 / 3
+    largest = min(
+        _whole_part(len(members), ratio, power, limit=len(labels))
+        for (_, members), power in zip(classes, powers, strict=True)
+    )
+    sizes = [_whole_part(largest, ratio, -power, limit=largest) for power in powers]
     if not sizes[-1]:
         raise ValueError(
             f"the largest class would keep {counted(largest, 'image')}, so that the imbalance must "
@@ -120,6 +124,14 @@ def long_tailed(
         rng.permutation(members)[:size] for (_, members), size in zip(classes, sizes, strict=True)
     ]
     return np.sort(np.concatenate(kept))
+
+
+def _whole_part(count: int, ratio: Fraction, power: Fraction, *, limit: int) -> int:
+    """The whole part of ``count ratio^power``, exactly, or the limit where that is less."""
+    near = round(min(count * float(ratio) ** float(power), limit))
+    whole, divided = (ratio**power.numerator).as_integer_ratio()
+    root = power.denominator
+    return near - (near**root * divided > count**root * whole)
 
 
 def _check_labels(labels: Labels) -> None:

@@ -1,5 +1,7 @@
 """Held-out images and long tails."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,42 @@ def test_classes_of_other_sizes_reach_the_ratio_too(sizes, imbalance, kept):
     assert found.tolist() == kept
 
 
+@pytest.mark.parametrize("tail", [1, 2, 3, 7])
+@pytest.mark.parametrize("spare", [0, 1])
+def test_whole_ratios_of_unequal_classes_are_whole(tail, spare):
+    for imbalance in range(1, 300):
+        labels = np.repeat([0, 1], [imbalance * tail + spare, tail])
+        kept = np.bincount(labels[long_tailed(labels, imbalance=imbalance)])
+        assert kept.tolist() == [imbalance * tail, tail]
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "sizes", "kept"),
+    [
+        (100 / 3, [100, 100], [100, 3]),
+        (100 / 3, [101, 3], [100, 3]),
+        (1.1, [99, 99], [99, 90]),
+        (1.1, [100, 90], [99, 90]),
+    ],
+)
+def test_what_floats_round_of_the_imbalance_does_not_matter(imbalance, sizes, kept):
+    labels = np.repeat([0, 1], sizes)
+    assert np.bincount(labels[long_tailed(labels, imbalance=imbalance)]).tolist() == kept
+
+
+@pytest.mark.parametrize("profile", ["exponential", "step"])
+def test_sizes_are_those_of_exact_fractions(profile):
+    # Imbalances whose square root, the ratio of neighbouring classes, is a fraction.
+    for tenths, head, middle, tail in np.random.default_rng(0).integers(10, 60, (200, 4)).tolist():
+        root = Fraction(tenths, 10)
+        shares = (1, 1 / root, 1 / root**2) if profile == "exponential" else (1, 1, 1 / root**2)
+        sizes = [50 * head, 50 * middle, 50 * tail]
+        largest = min(size // share for size, share in zip(sizes, shares, strict=True))
+        labels = np.repeat([0, 1, 2], sizes)
+        kept = np.bincount(labels[long_tailed(labels, imbalance=tenths**2 / 100, profile=profile)])
+        assert kept.tolist() == [int(largest * share) for share in shares]
+
+
 WRONG = {
     "test_fraction must lie between 0 and 1, got 1": lambda: stratified_split(
         LABELS, test_fraction=1
@@ -95,6 +133,9 @@ WRONG = {
     "imbalance must be finite, got inf": lambda: long_tailed(LABELS, imbalance=float("inf")),
     "would keep 2 images, so that the imbalance must be at most 2, got 3": lambda: long_tailed(
         LABELS, imbalance=3
+    ),
+    "would keep 20 images, so that the imbalance must be at most 20, got 1e": lambda: long_tailed(
+        np.arange(40) % 2, imbalance=1e38
     ),
     "profile must be": lambda: long_tailed(LABELS, imbalance=2, profile="linear"),
     "at least two classes": lambda: long_tailed(np.ones(3, int), imbalance=2),

@@ -80,8 +80,8 @@ def _stop(
     raise NonFiniteError(
         f"{what} at step {step} of {experiment.method} "
         f"(beta = {experiment.beta:g}, seed {experiment.seeds[seed]}, {experiment.data}, "
-        f"{experiment.normalization}); the last checkpoint is kept, and diagnostic.json has "
-        f"the losses and norms of the last steps"
+        f"{experiment.normalization}); no checkpoint has it, and diagnostic.json has the "
+        f"losses and norms of the last steps"
     )
 
 

@@ -42,6 +42,7 @@ def test_a_run_that_diverges_stops(tmp_path, capsys, name, options):
     assert train.main([*command, "--out", str(tmp_path)]) == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "at step " in line
+    assert "no checkpoint has it" in line
     (path,) = tmp_path.iterdir()
     assert not (path / "results.json").exists()
     assert not list((path / "checkpoints").glob("step_*")), "nothing that was not finite is saved"

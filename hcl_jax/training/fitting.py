@@ -15,7 +15,7 @@ from hcl_jax.data.splits import NO_CLASS
 from hcl_jax.data.streaming import BUDGET_BYTES
 from hcl_jax.training.epochs import run_epoch
 from hcl_jax.training.non_finite import first_non_finite
-from hcl_jax.training.program import Program, check_batch
+from hcl_jax.training.program import Program, check_batch, check_pairs
 from hcl_jax.training.runner import DataParallel, Runner, SingleDevice
 from hcl_jax.training.states import TrainState
 from hcl_jax.training.targets import ClassTargets, Target
@@ -105,6 +105,8 @@ def fit(
         check_function("after_epoch", after_epoch)
     split = _checked_split(images, labels, target, program)
     runner = _runner(split, program, devices)
+    if isinstance(target, Objective):
+        check_pairs(np.asarray(split.labels), program, supervised=bool(target.supervised))
     placed = place_split(split, budget_bytes=resident_bytes, put=runner.replicate)
     states, seen = runner.init(key[None]), []
     for epoch in range(1, epochs + 1):

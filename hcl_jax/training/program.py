@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hcl_jax.augmentation import Augmentation, identity, to_unit_floats
 from hcl_jax.collectives import SINGLE, Collectives
@@ -90,4 +91,28 @@ def check_batch(
         raise ValueError(
             f"the {images} images of a batch on one device cannot be cut into {parts} equal parts; "
             f"choose a number of parts that divides them"
+        )
+
+
+def check_pairs(
+    labels: Int[np.ndarray, " n"], program: Program, *, supervised: bool, of: str = ""
+) -> None:
+    """Raises ValueError if no batch of the images could have an anchor to learn from.
+
+    That is one with a positive and a negative that is not this positive: of two images of a class
+    alone, the loss of UCL is a constant. `of` is as in `check_batch`.
+    """
+    sizes = np.unique(labels, return_counts=True)[1]
+    if supervised and len(sizes) == 1:
+        raise ValueError(f"all training images{of} are of one class, so that none has a negative")
+    if program.positives == "views" or program.conventions.self_positives:
+        return
+    if max(sizes) == 1:
+        raise ValueError(
+            f"no two training images{of} are of one class, so that none has a positive"
+        )
+    if program.batch_size < 3:
+        raise ValueError(
+            f"a batch of {program.batch_size} images has no anchor with a positive of its class "
+            f"and another image as a negative: batch_size must be at least 3"
         )

@@ -122,7 +122,7 @@ class SingleDevice:
         return _init_jit(jax.default_backend())(self.program, keys)
 
     def abstract_states(self, keys: Seeds) -> TrainState:
-        return jax.eval_shape(functools.partial(_init, self.program), keys)
+        return _init_jit(jax.default_backend()).eval_shape(self.program, keys)
 
     def train_epoch(
         self, states: TrainState, split: Split, target: Target
@@ -187,7 +187,7 @@ class DataParallel:
         return self._pmap(_init)(self.replicate(keys))
 
     def abstract_states(self, keys: Seeds) -> TrainState:
-        shapes = jax.eval_shape(functools.partial(_init, self.program), keys)
+        shapes = _init_jit(jax.default_backend()).eval_shape(self.program, keys)
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._replicated),
             shapes,
@@ -273,7 +273,7 @@ def _unchanged(program: Program, tree: Any) -> Any:
 
 
 @functools.cache
-def _init_jit(platform: str) -> Callable[[Program, Seeds], TrainState]:
+def _init_jit(platform: str) -> Any:
     """`_init`, compiled on CPUs with few optimisations unless `XLA_FLAGS` says how many.
 
     It runs once for milliseconds and draws the same bits; LLVM would take seconds to optimise what

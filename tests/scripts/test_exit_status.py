@@ -108,6 +108,9 @@ ONE = ["--devices", "1", "--keep", "0", "--epochs", "1"]
         (["grouped-hucl5", "--positives", "views", "--parts", "3"], "the 512 images"),
         (["grouped-hucl5", "--parts", "7"], "the 256 images .* cut into 7 equal parts"),
         (["grouped-hscl5", "--batch-size", "100000"], "is more than all training images"),
+        (["grouped-scl", "--batch-size", "2"], "a batch of 2 images has no anchor"),
+        # 256 * 10^9 and 10^9 numbers of a layer, and two moments of each, in float32
+        (["grouped-hscl5", "--dim", "1000000000"], "take 2872.2 GiB, and there are"),
         (["grouped-hscl5", "--network", "resnet18"], "resnet18 takes images"),
         (["grouped-hucl5", "--views", "simclr"], "simclr views are of images"),
         (

@@ -1,5 +1,8 @@
 """Training in one call: the epochs of the commands, and errors that name what does not fit."""
 
+import contextlib
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,9 @@ import optax
 import pytest
 
 from hcl_jax import augmentation, data, networks, training
-from hcl_jax.training import ClassBalance, Program, epochs
+from hcl_jax.conventions import Conventions
+from hcl_jax.training import ClassBalance, Program, batch_loss, epochs
+from hcl_jax.training.program import check_pairs
 
 IMAGES, LABELS = (
     np.asarray(array)
@@ -93,10 +98,13 @@ REFUSED = {
     "labels must not be negative": {"labels": LABELS - 1, "program": VIEWS},
     r"labels must lie in 0\.\.2, got 3": {"target": training.simplex_targets(3, 3)},
     "must have one dimension, got 3 and 4": {"target": training.simplex_targets(4, 4)},
-    "no image of the first epoch had a positive and a negative: 48 images of 48 classes": {
-        "labels": np.arange(48)
+    "no image of the first epoch had a positive and a negative: 48 images of 47 classes": {
+        "labels": np.arange(48) % 47,
+        "program": PROGRAM._replace(batch_size=3),
     },
-    "48 images of 1 classes": {"labels": np.zeros(48, int)},
+    "no two training images are of one class": {"labels": np.arange(48)},
+    "all training images are of one class": {"labels": np.zeros(48, int)},
+    "a batch of 2 images has no anchor": {"program": PROGRAM._replace(batch_size=2)},
     "target must be an Objective, .* got a str": {"target": "HSCL"},
     "program must be a Program, such as .*, got a Model": {"program": PROGRAM.model},
     "a batch of 49 is more than all training images": {"program": PROGRAM._replace(batch_size=49)},
@@ -123,6 +131,36 @@ REFUSED = {
 def test_what_does_not_fit_is_refused(unchecked, message):
     with pytest.raises((ValueError, TypeError), match=message):
         fit(**REFUSED[message])
+
+
+@pytest.mark.parametrize(
+    ("size", "positives", "itself"),
+    [(2, "class", False), (3, "class", False), (2, "class", True), (2, "views", False)],
+)
+def test_batches_that_are_refused_are_those_without_a_gradient(size, positives, itself):
+    """Over all ways to label a batch, at embeddings without symmetry."""
+    conventions = Conventions(self_positives=itself, self_negatives=itself)
+    program = PROGRAM._replace(batch_size=size, positives=positives, conventions=conventions)
+    points = jax.random.normal(KEY, (size * (2 if positives == "views" else 1), 3)) / 4
+
+    @jax.jit
+    def gradients(target, labels):
+        def loss(embeddings, labels):
+            batch = data.Split(jnp.zeros((size, 8)), labels)
+            rows = batch_loss.rows_of_views(KEY, batch, program)[1]
+            return jnp.sum(batch_loss.target_losses(KEY, embeddings, rows, target, program).total)
+
+        return jax.vmap(jax.grad(loss), (None, 0))(points, labels)
+
+    labels = np.array(list(itertools.product(range(size), repeat=size)))
+    for target, supervised in ((HSCL, True), (HUCL, False)):
+        learns = np.abs(gradients(target, labels)).max() > 1e-6
+        assert learns == (size > 2 or itself or positives == "views")
+        expected = contextlib.nullcontext()
+        if not learns:
+            expected = pytest.raises(ValueError, match="a batch of 2 images has no anchor")
+        with expected:
+            check_pairs(np.arange(9) // 3, program, supervised=supervised)
 
 
 def test_a_number_that_is_not_finite_ends_it():

@@ -42,7 +42,6 @@ from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import MACHINE, Results, origin, run_benchmark
 from scripts.benchmarking.training_cases import Recipe, epoch_of, recipe_of
 from scripts.benchmarking.training_report import report
-from scripts.paths import UserPath
 
 BOUNDS = {"float32": (1e-4, 1e-3), "bfloat16": (3e-2, 1e-1)}
 """How far losses and gradient norms of the exact estimator may lie from PyTorch's, relatively."""
@@ -105,7 +104,7 @@ class TrainingBenchmark:
     cpu_devices: int = 2
     host_batch: int = 512
     machine: str = MACHINE
-    out: UserPath = Path("benchmarks")
+    out: Path = Path("benchmarks")
 
     def __post_init__(self) -> None:
         check_count("cpu_devices", self.cpu_devices)

@@ -211,7 +211,7 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
 import numpy as np
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = [sys.argv[3], sys.argv[3] + "/tests"]
 from tests.parallel import test_parallel as test
 z, labels = test.batch(2)
 mine = slice(int(sys.argv[2]) * test.LOCAL, (int(sys.argv[2]) + 1) * test.LOCAL)

@@ -189,6 +189,17 @@ def test_names_that_tell_files_apart():
     assert short_names(["r/s1/out/z.npz", "r/s2/out/z.npz"]) == ["s1", "s2"]
     assert short_names(["z.npz", "r/z.npz"]) == ["1-z.npz", "2-z.npz"]
     assert short_names(["z.npz", "z.npz"]) == ["1-z.npz", "2-z.npz"]
+    assert short_names(["a.npz", "A.npz"]) == ["1-a.npz", "2-A.npz"]
+
+
+def test_names_that_every_file_system_has():
+    """One is absolute; some have bytes that are no text, marks of mathematics, or many letters."""
+    assert short_names(["sub/z.npz", "/tmp/one/z.npz"]) == ["sub", "tmp-one"]
+    assert short_names(["\udcff.npz", "$x$\n.npz", "ü.npz"]) == ["_.npz", "_x__.npz", "ü.npz"]
+    long = short_names([f"{'ü' * 230}{end}.npz" for end in "ab"])
+    assert long == [f"{'ü' * 22}..{'ü' * 19}{end}.npz" for end in "ab"]
+    same = short_names([f"{'x' * 99}{middle}{'x' * 99}" for middle in "ab"])
+    assert same == [f"{n}-{'x' * 20}..{'x' * 24}" for n in (1, 2)]
 
 
 def test_epochs_are_in_the_order_of_their_numbers():

@@ -87,7 +87,7 @@ def csv_arrays(path: Path, delimiter: str, labels: str | None) -> dict[str, Stor
 
     def typed(names: list[str]) -> Iterator["pa.RecordBatch"]:
         if whole.issuperset(names):
-            return _as_written(batches(names, pa.string()))
+            return _as_written(batches(names, pa.string()), path)
         return batches(names, pa.float64() if inside.issuperset(names) else None)
 
     found = _arrays(columns, count, typed, path)
@@ -136,15 +136,17 @@ def _check_names(names: Sequence[str], path: Path) -> None:
         raise InputError(f"{path} has two columns of the name {twice!r}, and one would be lost")
 
 
-def _as_written(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+def _as_written(batches: Iterator["pa.RecordBatch"], path: Path) -> Iterator["pa.RecordBatch"]:
     """A column of whole numbers that was read as texts, which it stays if one of them is 01."""
     import pyarrow as pa
-    from pyarrow import compute
+    from pyarrow.compute import call_function
 
     table = pa.Table.from_batches(list(batches))
-    texts = compute.utf8_trim_whitespace(table.column(0))
-    numbers = texts.cast(pa.int64())
-    if compute.all(compute.equal(numbers.cast(pa.string()), texts)).as_py() is not False:
+    texts = call_function("utf8_trim_whitespace", [table.column(0)])
+    with refusing(f"{path}"):
+        numbers = texts.cast(pa.int64())
+    same = call_function("equal", [numbers.cast(pa.string()), texts])
+    if call_function("all", [same]).as_py() is not False:
         texts = numbers
     yield from pa.table({table.column_names[0]: texts}).to_batches()
 

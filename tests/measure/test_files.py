@@ -421,3 +421,6 @@ def test_whole_numbers_at_the_beginning_of_a_csv_file_do_not_decide(tmp_path):
     *_, last = chunks(source.rows, count)
     np.testing.assert_array_equal(last, [[0.25, 0.5]])
     np.testing.assert_array_equal(source.classes.sizes, [1, count])
+    (tmp_path / "a.csv").write_text("\n".join([*lines, "0.25,0.5,a"]))
+    with pytest.raises(InputError, match=r"a\.csv cannot be read: .*'a'"):
+        open_source(tmp_path / "a.csv", None, Keys())

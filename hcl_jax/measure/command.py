@@ -145,9 +145,9 @@ def _failed(reason: str) -> int:
 
 def _run(settings: Measure) -> None:
     """Measures the files one after the other, prints, and writes."""
-    paths = [path.expanduser() for path in settings.files]
+    paths = [*settings.files]
     if settings.input.embeddings is not None:
-        paths.append(settings.input.embeddings.expanduser())
+        paths.append(settings.input.embeddings)
     if not paths:
         raise InputError("give a file of embeddings, such as embeddings.npz; --help shows more")
     loss = settings.loss
@@ -156,14 +156,12 @@ def _run(settings: Measure) -> None:
         raise InputError(f"--seed must be at least 0, got {settings.seed}")
     epochs = settings.compare == "epochs"
     if epochs:
+        if len(paths) == 1:
+            raise InputError("--compare epochs is for a file of each epoch, and there is one file")
         paths.sort(key=_natural)
-    out = None if settings.out is None else settings.out.expanduser()
+    out = settings.out
     with contextlib.nullcontext() if out is None else _folder(out):
-        found = [
-            one
-            for path in paths
-            for one in _measured(path, settings, asked, alone=epochs and len(paths) == 1)
-        ]
+        found = [one for path in paths for one in _measured(path, settings, asked)]
         if len(found) > 1:
             print(f"\n{comparison(found)}")
         if out is not None:
@@ -173,17 +171,11 @@ def _run(settings: Measure) -> None:
             print(f"\nwrote {out / 'measure.html'}, measure.json and figures", file=sys.stderr)
 
 
-def _measured(
-    path: Path, settings: Measure, asked: Asked | None, *, alone: bool
-) -> Iterator[Findings]:
-    """What is in one file, measured and printed; no single representation if it is `alone`."""
+def _measured(path: Path, settings: Measure, asked: Asked | None) -> Iterator[Findings]:
+    """What is in one file, measured and printed."""
     given = settings.input
-    labels = None if given.labels is None else given.labels.expanduser()
     keys = Keys(given.embeddings_key, given.labels_key, given.ignore_label)
-    sources = representations(open_source(path, labels, keys))
-    if alone and len(sources) == 1:
-        raise InputError(f"--compare epochs needs two files or more, got {path} alone")
-    for source in sources:
+    for source in representations(open_source(path, given.labels, keys)):
         found = measure(source, NORMALIZATIONS[given.normalize], asked, settings.seed)
         print(f"{report(found)}\n", flush=True)
         yield found

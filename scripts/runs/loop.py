@@ -85,6 +85,7 @@ def run(
     results = finished_results(path, experiment, longer=runtime.continues)
     if results is not None:
         progress.update(num_steps(experiment, runtime))
+        _say_without_profile(runtime, progress)
         return results
     runner = runner_of(experiment, runtime)
     loaded = load_dataset(experiment.source, runtime.data_dir)
@@ -103,6 +104,12 @@ def run(
         return _Run(
             experiment, runtime, runner, data, directory, checkpoints, stop, progress
         ).finish()
+
+
+def _say_without_profile(runtime: Runtime, progress: tqdm) -> None:
+    """Says of a run that is past its second epoch that it leaves no profile, if one is wanted."""
+    if runtime.profile is not None:
+        progress.write("no profile is written: the second epoch is over", file=sys.stderr)
 
 
 @dataclasses.dataclass
@@ -157,6 +164,8 @@ class _Run:
         self.directory.resume(position)
         self.progress.update((epoch - first) * steps_per_epoch(self.experiment, self.runtime))
         self.progress.write(f"resumes after epoch {epoch}", file=sys.stderr)
+        if epoch >= first + 2:
+            _say_without_profile(self.runtime, self.progress)
         return epoch, self.runner.replicate(restored.state)
 
     def _restored(self) -> Restored | None:

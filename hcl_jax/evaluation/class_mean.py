@@ -1,5 +1,7 @@
 """Classifiers that know the class means alone, and the accuracy of scores."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -22,8 +24,9 @@ def class_mean_scores(
         means: class means over the training set, one per row.
 
     Returns:
-        A score for each image and class, in at least float32, infinite where beyond its range; the
-        class with the largest score is predicted.
+        A score for each image and class, in at least float32; the class with the largest score is
+        predicted. Where numbers are so large or small that products would leave the range, all
+        scores are divided by one power of two.
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, and on NaN where the numbers are concrete.
@@ -35,7 +38,7 @@ def class_mean_scores(
     """
     check_dims(embeddings, means)
     points, centres, scale = _scaled(embeddings, means)
-    return scale * (scale * exact_product(points, centres.T))
+    return _unscaled(exact_product(points, centres.T), scale)
 
 
 def nearest_mean_scores(
@@ -43,16 +46,18 @@ def nearest_mean_scores(
 ) -> Float[Array, "n classes"]:
     """Minus half the squared distances to the class means, up to a constant for each image.
 
-    ``z_i . mu_c - |mu_c|^2 / 2 = (|z_i|^2 - |z_i - mu_c|^2) / 2``: the nearest class-centre
-    classifier of the neural-collapse literature (Papyan, Han and Donoho, 2020, NC4). It differs
-    from `class_mean_scores` where the class means have different norms.
+    ``z_i . mu_c - |mu_c|^2 / 2 = (|z_i|^2 - |z_i - mu_c|^2) / 2``, of vectors from the mean of the
+    class means, so that no digits are lost far from the origin: the nearest class-centre classifier
+    of the neural-collapse literature (Papyan, Han and Donoho, 2020, NC4). It differs from
+    `class_mean_scores` where the class means have different norms.
 
     Args:
         embeddings: embeddings of test images, one per row.
         means: class means over the training set, one per row.
 
     Returns:
-        A score for each image and class; the largest belongs to the nearest class mean.
+        A score for each image and class, in units as those of `class_mean_scores`; the largest
+        belongs to the nearest class mean.
 
     Raises:
         ValueError, TypeError: as `class_mean_scores`.
@@ -65,8 +70,10 @@ def nearest_mean_scores(
     """
     check_dims(embeddings, means)
     points, centres, scale = _scaled(embeddings, means)
+    middle = jnp.mean(centres, axis=0, keepdims=True)
+    points, centres = points - middle, centres - middle
     halves = jnp.sum(jnp.square(centres), axis=1) / 2
-    return scale * (scale * (exact_product(points, centres.T) - halves[None]))
+    return _unscaled(exact_product(points, centres.T) - halves[None], scale)
 
 
 def _scaled(
@@ -77,6 +84,16 @@ def _scaled(
     points, centres = (jnp.asarray(rows).astype(dtype) for rows in (embeddings, means))
     scale = jnp.maximum(scale_of(points), scale_of(centres))
     return points / scale, centres / scale, scale
+
+
+def _unscaled(
+    scores: Float[Array, "n classes"], scale: Float[Array, ""]
+) -> Float[Array, "n classes"]:
+    """Scores times the square of the scale, if all its digits are in the range of the dtype."""
+    limits = jnp.finfo(scores.dtype)
+    most = math.sqrt(limits.eps / limits.tiny)
+    unit = jnp.where((scale <= most) & (scale >= 1 / most), scale, 1)
+    return unit * (unit * scores)
 
 
 def top_k_accuracy(

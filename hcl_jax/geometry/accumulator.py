@@ -194,9 +194,9 @@ class Accumulator(NamedTuple):
             See `StreamedGeometry`.
 
         Raises:
-            ValueError: where the numbers are concrete, on a class without a member, and if a
-                jitted `add` met a label out of range or a row that was not finite. Under `jax.jit`
-                the metrics are NaN then.
+            ValueError: where the numbers are concrete, on a class without a member or with more
+                than 2^31 - 1, and if a jitted `add` met a label out of range or a row that was not
+                finite. Under `jax.jit` the metrics are NaN then.
         """
         self._check()
         return metrics_of_sums(*self)
@@ -210,7 +210,7 @@ class Accumulator(NamedTuple):
         )
 
     def _check(self) -> None:
-        """Raises ValueError if something was refused, or a class is empty, if that is known."""
+        """Raises ValueError if a row was refused, or a class is empty or too large, if known."""
         if not is_concrete(self.refused):
             return
         outside, not_finite = np.asarray(self.refused)
@@ -219,6 +219,8 @@ class Accumulator(NamedTuple):
                 f"of the rows that were added {outside} had a label out of "
                 f"0..{len(self.sizes) - 1} and {not_finite} others were not finite"
             )
+        if (np.asarray(self.sizes) < 0).any():
+            raise ValueError("a class has more than 2^31 - 1 members, the most that are counted")
         if (empty := np.flatnonzero(np.asarray(self.sizes) == 0)).size:
             raise ValueError(
                 f"every class needs a member, but {len(empty)} of {len(self.sizes)} classes have "

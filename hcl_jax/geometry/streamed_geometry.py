@@ -67,10 +67,10 @@ def metrics_of_sums(
 ) -> StreamedGeometry:
     """The metrics of the fields of an `Accumulator`.
 
-    They are NaN where it refused a row, or a class is empty.
+    They are NaN where it refused a row, or a class is empty or too large to be counted.
     """
     counts = sizes.astype(scale.dtype)
-    wrong = jnp.any(refused > 0) | jnp.any(sizes == 0)
+    wrong = jnp.any(refused > 0) | jnp.any(sizes <= 0)
     centres = jnp.where(wrong, jnp.nan, means.total + means.rest)
     variances = (squares.total + squares.rest) / counts
     unit = jnp.maximum(scale_of(centres), scale)

@@ -9,6 +9,7 @@ are imported where they are used.
     extras.py       the errors of the command, and what to install where a package is missing
     arrays.py       arrays in files, read a block at a time: npy, npz, safetensors
     tables.py       CSV and Parquet as arrays
+    hints.py        what errors show of a file
     choosing.py     which array is the embeddings, which the labels
     passes.py       the two passes over the rows
     objective.py    the loss of the embeddings, and the least there is

@@ -5,9 +5,11 @@ compressed or not, and safetensors by slices. Pickled objects are never read.
 """
 
 import contextlib
+import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -19,6 +21,10 @@ from hcl_jax.measure.extras import InputError, need
 BLOCK = 2**24
 """Bytes that are read at a time."""
 
+DAMAGED = (ValueError, LookupError, EOFError, OSError, RuntimeError)
+DAMAGED += (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""What readers raise for a file that is not as it should be; those of pyarrow are among them."""
+
 
 class Stored(NamedTuple):
     """An array in a file.
@@ -27,11 +33,13 @@ class Stored(NamedTuple):
         shape: its shape; the first axis is that of the rows.
         dtype: its dtype.
         blocks: gives its rows from the first to the last, some at a time.
+        note: what else is to be said of it.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     blocks: Callable[[], Iterator[Shaped[np.ndarray, "rows ..."]]]
+    note: str = ""
 
 
 def read_all(stored: Stored) -> Shaped[np.ndarray, "rows ..."]:
@@ -95,7 +103,14 @@ def npz_arrays(path: Path) -> dict[str, Stored]:
             members = [name for name in archive.namelist() if name.endswith(".npy")]
     except zipfile.BadZipFile as error:
         raise InputError(f"{path} is no npz archive: {error}") from error
+    if twice := repeated(members):
+        raise InputError(f"{path} has {twice} twice, and one of them would be lost")
     return {member.removesuffix(".npy"): stored(member) for member in members}
+
+
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that is there more than once, if one is."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def safetensors_arrays(path: Path) -> dict[str, Stored]:
@@ -106,15 +121,15 @@ def safetensors_arrays(path: Path) -> dict[str, Stored]:
     def stored(name: str) -> Stored:
         with safetensors.safe_open(path, framework="numpy") as file:
             shape = tuple(file.get_slice(name).get_shape())
-            dtype = file.get_slice(name)[:1].dtype if shape else file.get_tensor(name).dtype
+            part = file.get_slice(name)[:1] if shape and shape[0] else file.get_tensor(name)
 
         def blocks() -> Iterator[np.ndarray]:
             with safetensors.safe_open(path, framework="numpy") as file:
-                part = file.get_slice(name)
-                for start, stop in _ranges(shape, dtype):
-                    yield part[start:stop]
+                slices = file.get_slice(name)
+                for start, stop in _ranges(shape, part.dtype):
+                    yield slices[start:stop]
 
-        return Stored(shape, np.dtype(dtype), blocks)
+        return Stored(shape, part.dtype, blocks)
 
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -126,11 +141,11 @@ def safetensors_arrays(path: Path) -> dict[str, Stored]:
 
 def _stored(name: str, opened: Callable[[], contextlib.AbstractContextManager[BinaryIO]]) -> Stored:
     """The array of one npy stream; by rows, or whole where columns are what lies together."""
-    with _refusing(name), opened() as file:
+    with refusing(name), opened() as file:
         shape, by_columns, dtype = _header(file, name)
 
     def blocks() -> Iterator[np.ndarray]:
-        with _refusing(name), opened() as file:
+        with refusing(name), opened() as file:
             _header(file, name)
             if by_columns:
                 yield _read(file, shape[::-1], dtype, name).T
@@ -180,11 +195,17 @@ def _ranges(shape: tuple[int, ...], dtype: np.dtype) -> Iterator[tuple[int, int]
 
 
 @contextlib.contextmanager
-def _refusing(name: str) -> Iterator[None]:
-    """Makes one kind of error of whatever is wrong with a file."""
+def refusing(name: str) -> Iterator[None]:
+    """Makes one kind of error of whatever is wrong with a file; the system's own name the file.
+
+    zipfile raises RuntimeError where a member is encrypted or compressed in a way it does not know.
+    """
     try:
         yield
     except InputError:
         raise
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{name} is damaged: {error}") from error
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{name} cannot be read: {reason}") from error

@@ -3,6 +3,7 @@
 A guess is made where there is one candidate, or one with a usual name; otherwise it is asked for.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,15 @@ from hcl_jax.measure.arrays import (
 )
 from hcl_jax.measure.class_names import KEY, names_of, numbered, texts, without_class_names
 from hcl_jax.measure.extras import InputError
-from hcl_jax.measure.tables import csv_arrays, parquet_arrays
+from hcl_jax.measure.hints import (
+    NAMELESS,
+    all_of,
+    if_bfloat16,
+    if_one_column,
+    if_one_hot,
+    if_without_names,
+)
+from hcl_jax.measure.tables import DELIMITERS, csv_arrays, parquet_arrays
 from hcl_jax.system.counting import counted
 
 READERS: dict[str, Callable[[Path], dict[str, Stored]]] = {
@@ -30,10 +39,12 @@ READERS: dict[str, Callable[[Path], dict[str, Stored]]] = {
     ".parquet": parquet_arrays,
     ".safetensors": safetensors_arrays,
 }
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MATRICES = ("embeddings", "embedding", "projections", "features", "representations", "z", "x")
 LABELS = ("labels", "label", "y", "targets", "target", "classes", "class")
 """Usual names, the better ones first."""
+
+INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
+"""Names of columns that have none, as pandas writes its index to CSV and Parquet, and reads it."""
 
 MOST_CLASSES = 4096
 
@@ -93,8 +104,10 @@ def open_source(path: Path, labels: Path | None, keys: Keys) -> Source:
     label_name, stored = _labels(beside, keys.labels, name, rows, labels or path)
     where = f" of {labels.name}" if labels else ""
     notes = [f"embeddings: {name} {rows.shape} {rows.dtype}, labels: {label_name}{where}"]
+    if rows.note:
+        notes.append(f"embeddings are {rows.note}")
     if left := sorted(set(beside) - {label_name}):
-        shown = [name or "a column without a name" for name in left[:8]]
+        shown = [name or NAMELESS for name in left[:8]]
         notes.append(f"not used: {', '.join(shown)}{' ..' if len(left) > 8 else ''}")
     ignore = numbered(keys.ignore, class_names)
     classes = classes_of(read_all(stored), label_name, ignore)
@@ -146,12 +159,14 @@ def arrays_of(path: Path, labels: str | None) -> dict[str, Stored]:
 
 def classes_of(labels: np.ndarray, name: str, ignore: str | None) -> Classes:
     """Labels of any kind as numbers from 0."""
-    labels = texts(labels.reshape(len(labels)))
+    labels = texts(labels.reshape(len(labels)), name)
     if labels.dtype.kind not in "fiubU":
         raise InputError(f"{name} must be numbers or texts, got dtype {labels.dtype}")
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all() or (labels != np.round(labels)).any():
             raise InputError(f"{name} must be whole numbers or texts, got fractions or NaN")
+        if (large := labels[np.abs(labels) >= 2.0**63]).size:
+            raise InputError(f"{name} must be whole numbers below 2^63 in size, got {large[0]:g}")
         labels = labels.astype(np.int64)
     values, numbers = np.unique(labels, return_inverse=True)
     names = [str(value) for value in values]
@@ -163,6 +178,11 @@ def classes_of(labels: np.ndarray, name: str, ignore: str | None) -> Classes:
         raise InputError(
             f"{name} has negative labels such as {negative[0]}, which are no class: leave such "
             f"rows out by --ignore-label={negative[0]}"
+        )
+    if empty := [name for name, k in zip(names, kept, strict=True) if k and not name.strip()]:
+        raise InputError(
+            f"{name} has rows with an empty text, which is no class: leave such rows out by "
+            f"--ignore-label={empty[0]!r}"
         )
     if not 2 <= kept.sum() <= MOST_CLASSES:
         raise InputError(
@@ -189,8 +209,8 @@ def _embeddings(arrays: Mapping[str, Stored], key: str | None, path: Path) -> tu
         raise InputError(f"{path} is empty: it holds no array")
     elif not candidates:
         raise InputError(
-            f"{path} has no matrix of floating point, but {_shown(arrays)}"
-            f"{_if_one_column(arrays, path)}"
+            f"{path} has no matrix of floating point, but {all_of(arrays)}"
+            f"{if_one_column(arrays, path)}{if_bfloat16(arrays)}"
         )
     else:
         name = _one_of(candidates, MATRICES, path, "--embeddings-key")
@@ -206,7 +226,7 @@ def _embeddings(arrays: Mapping[str, Stored], key: str | None, path: Path) -> tu
 
 def _matrices(arrays: Mapping[str, Stored]) -> dict[str, Stored]:
     """The matrices of floating point; else the stacks of them, best those with as many labels."""
-    floating = {k: a for k, a in arrays.items() if _is_floating(a)}
+    floating = {k: a for k, a in arrays.items() if _is_floating(a) and not INDEX.fullmatch(k)}
     if found := {k: a for k, a in floating.items() if len(a.shape) == 2}:
         return found
     stacks = {k: a for k, a in floating.items() if len(a.shape) == 3}
@@ -226,11 +246,12 @@ def _labels(
         _check_key(key, arrays, path, "--labels-key")
         name = key
     else:
-        candidates = {k: a for k, a in vectors.items() if a.shape[0] == count} or vectors
+        named = {k: a for k, a in vectors.items() if not INDEX.fullmatch(k)}
+        candidates = {k: a for k, a in named.items() if a.shape[0] == count} or named
         if not candidates:
             raise InputError(
-                f"{path} has no vector of labels ({_shown(arrays)}): give --labels FILE"
-                f"{_if_one_hot(arrays, count)}{_if_without_names(path)}"
+                f"{path} has no vector of labels ({all_of(arrays)}): give --labels FILE"
+                f"{if_one_hot(arrays, count)}{if_without_names(path)}"
             )
         likely = {k: a for k, a in candidates.items() if k.lower() in _partners(of)}
         usual = {k: a for k, a in candidates.items() if k.lower() in LABELS}
@@ -240,7 +261,7 @@ def _labels(
         stack = f" in each part of {of} {rows.shape}" if len(rows.shape) == 3 else ""
         raise InputError(
             f"there must be one label for each of the {count} embeddings{stack}, got {name} of "
-            f"shape {arrays[name].shape}{_if_one_hot({name: arrays[name]}, count)}"
+            f"shape {arrays[name].shape}{if_one_hot({name: arrays[name]}, count)}"
         )
     return name, vectors[name]
 
@@ -260,39 +281,13 @@ def _partners(name: str) -> set[str]:
     }
 
 
-def _if_one_column(arrays: Mapping[str, Stored], path: Path) -> str:
-    """What separates the columns of a table that has but one."""
-    marks = {",": "commas", "\t": "tabs"}
-    one = len(arrays) == 1 and path.suffix in DELIMITERS
-    return (
-        f"; columns of {path.suffix} are separated by {marks[DELIMITERS[path.suffix]]}"
-        if one
-        else ""
-    )
-
-
-def _if_without_names(path: Path) -> str:
-    """How a column is meant in a table without names."""
-    return (
-        ", or, where columns have no names, --labels-key=-1 for the last, 0 for the first"
-        if path.suffix in DELIMITERS
-        else ""
-    )
-
-
-def _if_one_hot(arrays: Mapping[str, Stored], count: int) -> str:
-    """What to save if a matrix with a row for each embedding has the labels."""
-    found = [k for k, a in arrays.items() if len(a.shape) == 2 and a.shape[0] == count]
-    return f"; is {found[0]} one-hot? then save {found[0]}.argmax(1)" if found else ""
-
-
 def _is_floating(stored: Stored) -> bool:
     return bool(jnp.issubdtype(stored.dtype, jnp.floating)) and stored.dtype.itemsize in (2, 4, 8)
 
 
 def _check_key(key: str, arrays: Mapping[str, Stored], path: Path, option: str) -> None:
     if key not in arrays:
-        raise InputError(f"{option} {key}: {path} has {_shown(arrays)}")
+        raise InputError(f"{option} {key}: {path} has {all_of(arrays)}")
 
 
 def _one_of(
@@ -305,10 +300,4 @@ def _one_of(
     for name in names:
         if name in by_lower:
             return by_lower[name]
-    raise InputError(f"{path} has {_shown(candidates)}: choose one by {option}")
-
-
-def _shown(arrays: Mapping[str, Stored]) -> str:
-    """Names with shapes and dtypes."""
-    parts = [f"{name} {a.shape} {a.dtype}" for name, a in list(arrays.items())[:6]]
-    return "; ".join(parts) + ("; .." if len(arrays) > 6 else "") if parts else "no other array"
+    raise InputError(f"{path} has {all_of(candidates)}: choose one by {option}")

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from hcl_jax.measure.arrays import Stored, read_all
+from hcl_jax.measure.extras import InputError
 
 KEY = "class_names"
 
@@ -32,12 +33,20 @@ def without_class_names(
         or (has_labels and not lengths)
     ):
         return dict(arrays), ()
-    return others, tuple(texts(read_all(stored)).tolist())
+    return others, tuple(texts(read_all(stored), f"{KEY} of {path}").tolist())
 
 
-def texts(values: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"]:
-    """Texts from bytes; other values as they are."""
-    return np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values
+def texts(values: Shaped[np.ndarray, " n"], name: str) -> Shaped[np.ndarray, " n"]:
+    """Texts from bytes; other values as they are. InputError for bytes that are no UTF-8."""
+    if values.dtype.kind != "S":
+        return values
+    try:
+        return np.char.decode(values, "utf-8")
+    except UnicodeDecodeError as error:
+        row = next(row for row, value in enumerate(values) if value == error.object)
+        raise InputError(
+            f"{name} must be text in UTF-8, but row {row} has the bytes {error.object!r}"
+        ) from error
 
 
 def numbered(label: str | None, class_names: Sequence[str]) -> str | None:

@@ -1,5 +1,6 @@
 """The command line of `hcl-measure`."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -153,19 +154,21 @@ def _run(settings: Measure) -> None:
     asked = checked(loss.objective, loss.beta, loss.temperature, loss.batch)
     if settings.seed < 0:
         raise InputError(f"--seed must be at least 0, got {settings.seed}")
-    if settings.compare == "epochs":
+    epochs = settings.compare == "epochs"
+    if epochs:
         if len(paths) == 1:
             raise InputError("--compare epochs is for a file of each epoch, and there is one file")
         paths.sort(key=_natural)
-    out = None if settings.out is None else _folder(settings.out)
-    found = [one for path in paths for one in _measured(path, settings, asked)]
-    if len(found) > 1:
-        print(f"\n{comparison(found)}")
-    if out is not None:
-        from hcl_jax.measure.page import write_results
+    out = settings.out
+    with contextlib.nullcontext() if out is None else _folder(out):
+        found = [one for path in paths for one in _measured(path, settings, asked)]
+        if len(found) > 1:
+            print(f"\n{comparison(found)}")
+        if out is not None:
+            from hcl_jax.measure.page import write_results
 
-        write_results(out, found, epochs=settings.compare == "epochs")
-        print(f"\nwrote {out / 'measure.html'}, measure.json and figures", file=sys.stderr)
+            write_results(out, found, epochs=epochs)
+            print(f"\nwrote {out / 'measure.html'}, measure.json and figures", file=sys.stderr)
 
 
 def _measured(path: Path, settings: Measure, asked: Asked | None) -> Iterator[Findings]:
@@ -184,10 +187,18 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
-def _folder(path: Path) -> Path:
-    """The folder of results, made before the measuring."""
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """The folder of results, made before the measuring; where that fails no new one is left."""
     need(("jinja2", "matplotlib"), "--out")
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    if not os.access(path, os.W_OK):
-        raise InputError(f"--out: {path} cannot be written to")
-    return path
+    try:
+        if not os.access(path, os.W_OK):
+            raise InputError(f"--out: {path} cannot be written to")
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for folder in new:
+                folder.rmdir()
+        raise

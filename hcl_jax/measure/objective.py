@@ -20,6 +20,7 @@ from hcl_jax import geometry, hardening
 from hcl_jax.batch_warnings import NORM_TOLERANCE
 from hcl_jax.measure.extras import InputError
 from hcl_jax.objectives import objective
+from hcl_jax.precision import norms
 
 ROWS = 8192
 """The most rows that losses are computed of."""
@@ -96,7 +97,7 @@ def checked(
             raise InputError("--beta, --temperature and --batch belong to an --objective")
         return None
     temperature = 1.0 if temperature is None else temperature
-    if name in ("scl", "ucl") and beta:
+    if name in ("scl", "ucl") and beta is not None:
         raise InputError(f"--beta is for hscl and hucl; {name} has no hardness")
     if name in ("hscl", "hucl") and beta is None:
         raise InputError(f"--objective {name} needs a hardness: --beta 5")
@@ -110,6 +111,8 @@ def checked(
         )
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError(f"--temperature must be a positive number, got {temperature}")
+    if temperature < (least := np.finfo(np.float64).tiny):
+        raise InputError(f"--temperature must be at least {least:.2g}, got {temperature:g}")
     if batch is not None and batch < 2:
         raise InputError(f"--batch must be at least 2, got {batch}")
     return Asked(name, hardness, temperature, batch)
@@ -212,7 +215,7 @@ def _escape(asked: Asked, means: Float[np.ndarray, "classes dim"]) -> float | No
 
 def _check_ball(rows: Float[np.ndarray, "n dim"]) -> None:
     """Raises InputError for rows outside the unit ball, but for rounding of narrow numbers."""
-    largest = float(np.linalg.norm(rows, axis=1).max())
+    largest = float(norms(jnp.asarray(rows)).max())
     if largest > 1 + NORM_TOLERANCE:
         raise InputError(
             f"the objectives are of embeddings in the unit ball, and there are norms up to "

@@ -25,7 +25,8 @@ from hcl_jax.system.counting import counted
 from hcl_jax.system.progress import progress_bar
 
 CHUNK = 2**21
-"""Numbers in a chunk: 16 MiB in float64, of which a handful exist at once."""
+"""Numbers of the rows of a chunk, and of their scores for all classes, at most: 16 MiB each in
+float64, of which a handful exist at once."""
 
 
 class Chunk(NamedTuple):
@@ -124,7 +125,7 @@ def _second(
 def _chunks(source: Source, what: str) -> Iterator[Chunk]:
     """The rows of a source, under a progress bar; InputError for the first that is not finite."""
     count, dim = source.rows.shape
-    size = min(count, max(1, CHUNK // dim))
+    size = min(count, max(1, CHUNK // max(dim, len(source.classes.names))))
     with _progress(count, what) as advance:
         start = 0
         for part in chunks(source.rows, size):

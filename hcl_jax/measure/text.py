@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
@@ -11,6 +12,9 @@ from hcl_jax.system.counting import counted
 
 CLASSES = 30
 """The most classes that are printed; the files have all."""
+
+LONGEST = 48
+"""The most characters of a short name: 192 bytes at most, which leaves room for what follows."""
 
 CLASS_HEADER = ("class", "rows", "norm of mean", "norm of rows", "spread", "nearest class", "at")
 CLASS_HEADER += ("right", "else taken for")
@@ -25,9 +29,18 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def printable(text: str) -> str:
+    """Text of one line, with escapes for what a terminal does not show as a character.
+
+    >>> print(printable("two\\nlines"))
+    two\\nlines
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Columns side by side, the first to the left and the rest to the right."""
-    lines = [tuple(header), *(tuple(row) for row in rows)]
+    lines = [tuple(map(printable, line)) for line in (header, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     shown = []
     for line in lines:
@@ -56,7 +69,7 @@ def class_cells(row: ClassRow) -> tuple[str, ...]:
 def report(found: Findings) -> str:
     """One representation: verdict, evidence, metrics, classes."""
     rows, dim = found.shape
-    parts = [
+    lines = [
         f"{found.name}: {counted(rows, 'row')}, {counted(dim, 'dimension')}, "
         f"{len(found.names)} classes",
         *(f"  {note}" for note in found.notes),
@@ -67,6 +80,9 @@ def report(found: Findings) -> str:
             for e in found.verdict.evidence
         ),
         *(f"  caution: {caution}" for caution in found.verdict.cautions),
+    ]
+    parts = [
+        *map(printable, lines),
         "",
         table(("metric", "value"), [(METRICS[k], number(v)) for k, v in found.metrics.items()]),
         "",
@@ -129,18 +145,38 @@ def comparison(found: Sequence[Findings]) -> str:
 def short_names(names: Sequence[str]) -> list[str]:
     """Names of files without folders, or the parts in which paths differ; numbered if they do not.
 
+    Any file system and any font has them: what is no letter and no digit is an underscore, but for
+    a few marks, and the middle of a long name is left out.
+
     >>> short_names(["a/one/z.npz", "a/two/z.npz"])
     ['one', 'two']
+    >>> short_names(["$x$.npz"])
+    ['_x_.npz']
     """
-    shown = [PurePath(name).name for name in names]
-    if len(set(shown)) < len(shown):
-        parts = [PurePath(name).parts for name in names]
+    shown = [_plain(PurePath(name).name) for name in names]
+    if not _differ(shown):
+        parts = [_without_root(PurePath(name)) for name in names]
         first = _shared(parts)
         last = _shared([of_one[first:][::-1] for of_one in parts])
-        shown = ["-".join(of_one[first : len(of_one) - last]) for of_one in parts]
-    if len(set(shown)) < len(shown) or "" in shown:
-        shown = [f"{n}-{PurePath(name).name}" for n, name in enumerate(names, start=1)]
+        shown = [_plain("-".join(of_one[first : len(of_one) - last])) for of_one in parts]
+    if not _differ(shown):
+        shown = [_plain(f"{n}-{PurePath(name).name}") for n, name in enumerate(names, start=1)]
     return shown
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"[^\w.,+=@~ ()-]", "_", name)
+    cut = len(plain) > LONGEST
+    return f"{plain[: LONGEST // 2 - 2]}..{plain[-LONGEST // 2 :]}" if cut else plain
+
+
+def _differ(names: Sequence[str]) -> bool:
+    """Whether there are as many names, none of them empty, also where case does not count."""
+    return len({name.casefold() for name in names}) == len(names) and "" not in names
+
+
+def _without_root(path: PurePath) -> tuple[str, ...]:
+    return path.parts[1:] if path.anchor else path.parts
 
 
 def _shared(parts: Sequence[Sequence[str]]) -> int:

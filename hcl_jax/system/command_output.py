@@ -4,6 +4,7 @@ A file that can be run ends with ``sys.exit(run_command(main))``.
 """
 
 import contextlib
+import io
 import os
 import sys
 import warnings
@@ -18,8 +19,11 @@ def run_command(main: Callable[[], int]) -> int:
 
     A reader of the output that has gone, as of ``| head -1``, ends it without a word, as it ends
     other tools; an output that cannot be written to, as on a full disk, with one line. A warning
-    that is meant for users is a line, without the place in the code that it comes from.
+    that is meant for users is a line, without the place in the code that it comes from. A character
+    that the output has no code for, as in ASCII, is written as an escape.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             with _warnings_in_one_line():

@@ -37,7 +37,8 @@ def render(package: str, template: str, **values: Any) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters["counted"] = counted
-    return environment.get_template(template).render(**values).encode()
+    page = environment.get_template(template).render(**values)
+    return page.encode(errors="backslashreplace")  # of names of files that are not UTF-8
 
 
 @contextlib.contextmanager

@@ -222,8 +222,6 @@ def test_accuracy_depends_on_neither_dtype_nor_scale(kind, dtype, length):
         found = evaluation.knn_accuracy(points, labels, points, labels, k=5)
     elif kind in ("ridge", "logistic"):
         found = evaluation.linear_probe_accuracy(points, labels, points, labels, kind=kind)
-    elif abs(np.log10(length)) > 15:
-        return  # inner products are beyond the range
     else:
         means = jnp.stack([points[labels == c].astype(jnp.float32).mean(0) for c in range(10)])
         of_means = evaluation.class_mean_scores, evaluation.nearest_mean_scores
@@ -244,11 +242,26 @@ def test_ridge_probe_of_many_narrow_rows(dtype):
     assert 0.9 < found < 1
 
 
-def test_scores_beyond_the_range_are_infinite_not_nan():
-    z = 2.0**100 * jnp.asarray([[1.0, 1.0], [1.0, -1.0]])
+@pytest.mark.parametrize("power", [-540, -480, 0, 480, 540])
+def test_scores_beyond_the_range_keep_their_order(x64, power):
+    """They are exact where squares are in the range, and else divided by a power of two."""
+    z, means = (jnp.asarray(rows, jnp.float64) for rows in (POINTS, MEANS))
+    inside = abs(power) < 500
     for scores in (evaluation.class_mean_scores, evaluation.nearest_mean_scores):
-        assert not jnp.isnan(scores(z, z)).any()
-    np.testing.assert_allclose(evaluation.class_mean_scores(z, z)[0, 1], 0)
+        found, plain = scores(2.0**power * z, 2.0**power * means), scores(z, means)
+        unit = 2.0 ** (2 * power) if inside else found[0, 0] / plain[0, 0]
+        np.testing.assert_allclose(found, unit * plain, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [("float32", 1e4), ("float64", 1e10)])
+def test_the_nearest_mean_far_from_the_origin(unchecked, dtype, offset):
+    """Products are 10^8 and 10^20 there, and classes are a part in 10^8 and 10^20 of that apart."""
+    points, labels = clusters(200, 10, 12, length=1)
+    with jax.enable_x64(dtype == "float64"):
+        rows = jnp.asarray(points + offset, dtype)
+        means = jnp.stack([rows[labels == c].mean(0) for c in range(10)])
+        nearest = evaluation.nearest_mean_scores(rows, means).argmax(axis=1)
+    np.testing.assert_array_equal(nearest, labels)
 
 
 @pytest.mark.parametrize("kind", ["knn", "ridge", "logistic"])

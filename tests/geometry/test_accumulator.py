@@ -167,6 +167,14 @@ def test_what_cannot_be_looked_at_is_refused_in_the_end(unchecked):
     with pytest.raises(ValueError, match=message):
         state.finish()
     assert jnp.isnan(finish(state).nc1)
+    assert jnp.isnan(finish(overflown(Accumulator.init(CLASSES, DIM))).nc1)
+
+
+def overflown(state):
+    """Merged of two, of which one has as many members of a class as are counted, the other one."""
+    rows, labels = jnp.ones((CLASSES, DIM)), jnp.arange(CLASSES)
+    one = add(state, rows, labels)
+    return one._replace(sizes=one.sizes.at[2].set(2**31 - 1)).merge(one)
 
 
 ERRORS = {
@@ -177,6 +185,7 @@ ERRORS = {
         jnp.ones((1, DIM)), jnp.array([0]), where=jnp.ones(2, bool)
     ),
     "3 of 4 classes have none": lambda s: add(s, jnp.ones((1, DIM)), jnp.array([1])).finish(),
+    "a class has more than 2\\^31 - 1 members": lambda s: overflown(s).finish(),
     "the same classes and dimensions": lambda s: s.merge(Accumulator.init(3, DIM)),
     "num_classes must be at least 2": lambda s: s.init(1, DIM),
 }

@@ -16,6 +16,8 @@ import pytest
 
 from hcl_jax import geometry
 from hcl_jax.measure import main, passes
+from hcl_jax.measure.arrays import Stored
+from hcl_jax.measure.choosing import Classes, Source
 from hcl_jax.measure.command import _natural
 from hcl_jax.measure.findings import METRICS
 from hcl_jax.measure.objective import Asked, batches_of, loss_findings
@@ -140,13 +142,14 @@ def test_the_page_needs_nothing_else_and_names_are_text(tmp_path, capsys, monkey
     monkeypatch.setattr(passes, "CHUNK", 20 * DIM)  # as above, to compile once
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        names = np.array([f"<b>{c}</b>" for c in LABELS])
+        names = np.array([f"<b>{c}</b>\n" for c in LABELS])
         np.savez(tmp_path / folder / "z.npz", embeddings=ROWS, labels=names)
     out = tmp_path / "out"
     files = [tmp_path / "a" / "z.npz", tmp_path / "b" / "z.npz"]
     status, printed, _ = run(capsys, *files, "--normalize=sphere", "--compare=epochs", "--out", out)
     assert status == 0
     assert printed.count("NO COLLAPSE") == 2
+    assert printed.count("\n<b>0</b>\\n  ") == 2
     page = (out / "measure.html").read_text()
     found = Links()
     found.feed(page)
@@ -154,7 +157,7 @@ def test_the_page_needs_nothing_else_and_names_are_text(tmp_path, capsys, monkey
     assert len(found.ids) == len(set(found.ids))
     assert all(link[1:] in found.ids for link in found.links if link.startswith("#"))
     assert not re.search(r"@import|url\((?!#)", page)
-    assert "&lt;b&gt;0&lt;/b&gt;" in page
+    assert "&lt;b&gt;0&lt;/b&gt;\n" in page
     assert "<b>0</b>" not in page
     assert page.count("<svg") == 2 * 3 + 2
     kinds = [f"{name}-{kind}" for name in "ab" for kind in ("spectrum", "gram", "angles")]
@@ -189,6 +192,17 @@ def test_names_that_tell_files_apart():
     assert short_names(["r/s1/out/z.npz", "r/s2/out/z.npz"]) == ["s1", "s2"]
     assert short_names(["z.npz", "r/z.npz"]) == ["1-z.npz", "2-z.npz"]
     assert short_names(["z.npz", "z.npz"]) == ["1-z.npz", "2-z.npz"]
+    assert short_names(["a.npz", "A.npz"]) == ["1-a.npz", "2-A.npz"]
+
+
+def test_names_that_every_file_system_has():
+    """One is absolute; some have bytes that are no text, marks of mathematics, or many letters."""
+    assert short_names(["sub/z.npz", "/tmp/one/z.npz"]) == ["sub", "tmp-one"]
+    assert short_names(["\udcff.npz", "$x$\n.npz", "ü.npz"]) == ["_.npz", "_x__.npz", "ü.npz"]
+    long = short_names([f"{'ü' * 230}{end}.npz" for end in "ab"])
+    assert long == [f"{'ü' * 22}..{'ü' * 19}{end}.npz" for end in "ab"]
+    same = short_names([f"{'x' * 99}{middle}{'x' * 99}" for middle in "ab"])
+    assert same == [f"{n}-{'x' * 20}..{'x' * 24}" for n in (1, 2)]
 
 
 def test_epochs_are_in_the_order_of_their_numbers():
@@ -238,6 +252,12 @@ ERRORS = {
     "error: --beta must be at most 6e+14, as the logits": (
         ["a.npz", "--objective", "hucl", "--beta", "1e15"]
     ),
+    "error: --beta is for hscl and hucl; scl has no hardness": (
+        ["a.npz", "--objective", "scl", "--beta", "0"]
+    ),
+    "error: --temperature must be at least 2.2e-308, got 9.99989e-321": (
+        ["a.npz", "--objective", "scl", "--temperature", "1e-320"]
+    ),
     "error: --compare epochs is for a file of each epoch": ["a.npz", "--compare", "epochs"],
     "error: --seed must be at least 0, got -1": ["a.npz", "--seed=-1"],
     "error: --batch 4 must hold a row of each of the 5 classes": (
@@ -256,6 +276,23 @@ def test_errors_are_one_line_and_status_2(results, capsys, message):
     assert status == 2
     assert printed == ""
     assert error.startswith(message)
+
+
+def test_no_folder_is_left_where_nothing_is_measured(tmp_path, capsys):
+    (tmp_path / "old").mkdir()
+    for out in (tmp_path / "new" / "out", tmp_path / "old"):
+        assert run(capsys, tmp_path / "a.npz", "--out", out)[0] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_chunks_hold_no_more_scores_than_numbers(monkeypatch):
+    """In two dimensions a chunk is of as many rows as there is room for their scores."""
+    monkeypatch.setattr(passes, "CHUNK", 60)
+    numbers = np.arange(40) % 20
+    rows = Stored((40, 2), np.dtype(float), lambda: iter([np.zeros((40, 2))]))
+    source = Source("a", rows, Classes(numbers, tuple(map(str, range(20))), np.full(20, 2)), ())
+    sizes = [len(chunk.rows) for chunk in passes._chunks(source, "rows")]
+    assert sizes == [3] * 14
 
 
 def test_what_is_not_finite_or_outside_the_ball_is_said(tmp_path, capsys):

@@ -1,6 +1,9 @@
 """Every format gives the same rows and classes; what is no embeddings is refused in one line."""
 
+import io
 import os
+import warnings
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -217,10 +220,19 @@ def saved(**content):
     return lambda path: np.savez(path, **content)
 
 
+def write_members(path, *names, method=zipfile.ZIP_STORED):
+    """An archive of members of these names, of which `z` are embeddings."""
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path, "w", method) as archive:
+        for name in names:
+            content = io.BytesIO()
+            np.save(content, ROWS if name == "z" else LABELS)
+            archive.writestr(f"{name}.npy", content.getvalue())
+
+
 REFUSED = {
     "no npz archive": ("npz", lambda p: p.write_bytes(b"junk")),
-    "damaged: EOF": ("npy", lambda p: p.write_bytes(b"junk")),
-    "no Parquet file": ("parquet", lambda p: p.write_bytes(b"junk")),
+    "cannot be read: EOF": ("npy", lambda p: p.write_bytes(b"junk")),
+    "a.parquet cannot be read: ": ("parquet", lambda p: p.write_bytes(b"junk")),
     "no safetensors file": ("safetensors", lambda p: p.write_bytes(b"junk" * 9)),
     "has no first line": ("csv", lambda p: p.write_text("")),
     "columns of .csv are separated by commas": ("csv", lambda p: p.write_text("z0;z1\n0.5;1.5\n")),
@@ -254,6 +266,58 @@ REFUSED = {
     "that is not empty, or several": ("npz", saved(z=np.zeros((0, 5)), y=LABELS[:0])),
     "whole numbers or texts, got fractions": ("npz", saved(z=ROWS, y=LABELS + 0.5)),
     "must be numbers or texts, got dtype complex": ("npz", saved(z=ROWS, y=LABELS + 1j)),
+    "y must be whole numbers below 2^63 in size, got 1e+19": (
+        "npz",
+        saved(z=ROWS, y=(LABELS + 1) * 1e19),
+    ),
+    "rows with an empty text, which is no class: leave such rows out by --ignore-label=''": (
+        "npz",
+        saved(z=ROWS, y=np.where(LABELS == 1, "", TEXTS)),
+    ),
+    "y must be text in UTF-8, but row 1 has the bytes b'\\xe9'": (
+        "npz",
+        saved(z=ROWS, y=np.array([b"ant", b"\xe9", b"\xe8"])[LABELS]),
+    ),
+    "label must be text in UTF-8, but row 1 has the bytes b'p\\xeache'": (
+        "csv",
+        lambda p: p.write_bytes("z0,z1,label\n0.5,1.5,a\n1.5,0.5,pêche\n".encode("latin-1")),
+    ),
+    "y must be text in UTF-8, but row 0 has the bytes b'\\xff'": (
+        "parquet",
+        lambda p: parquet.write_table(pa.table({"z0": [0.5, 1], "y": [b"\xff", b"a"]}), p),
+    ),
+    "was z bfloat16, which npy and npz files cannot say? then save z.astype('float32')": (
+        "npz",
+        saved(z=ROWS.astype("bfloat16"), y=LABELS),
+    ),
+    "a.csv has two columns of the name 'z1'": (
+        "csv",
+        lambda p: p.write_text("z0,z1,z1,y\n0.5,1.5,0.5,a\n0.5,0.5,1.5,b\n"),
+    ),
+    "a.parquet has two columns of the name 'y'": (
+        "parquet",
+        lambda p: parquet.write_table(
+            pa.table([[0.5, 1.5], [0, 1], [1, 0]], names=["z0", "y", "y"]), p
+        ),
+    ),
+    "columns z1 and z01 of": ("csv", lambda p: p.write_text("z0,z1,z01,y\n0.5,1.5,2,a\n")),
+    "has a column 'z' beside the columns 'z0', ..,": (
+        "csv",
+        lambda p: p.write_text("z0,z1,z,y\n0.5,1.5,0.5,a\n"),
+    ),
+    "a.npz has y.npy twice": ("npz", lambda p: write_members(p, "z", "y", "y")),
+    "(0, 5) and dtype float32": (
+        "safetensors",
+        lambda p: safetensors.numpy.save_file({"z": ROWS[:0], "y": LABELS[:0]}, p),
+    ),
+    "no vector of labels (a column without a name": (
+        "csv",
+        lambda p: p.write_text(",z0,z1\n0,0.5,1.5\n1,2.5,0.5\n"),
+    ),
+    "no vector of labels (__index_level_0__": (
+        "parquet",
+        lambda p: parquet.write_table(pa.table({"z0": [0.5], "__index_level_0__": [3]}), p),
+    ),
 }
 
 
@@ -266,6 +330,39 @@ def test_refusals(tmp_path, message):
         list(open_source(path, None, Keys()).rows.blocks())
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["lzma", "bzip2", "deflate", "encrypted", "unknown method"])
+def test_a_damaged_member_is_refused_by_its_name(tmp_path, damage):
+    path = tmp_path / "a.npz"
+    methods = {
+        "lzma": zipfile.ZIP_LZMA,
+        "bzip2": zipfile.ZIP_BZIP2,
+        "deflate": zipfile.ZIP_DEFLATED,
+    }
+    write_members(path, "z", "y", method=methods.get(damage, zipfile.ZIP_STORED))
+    content = bytearray(path.read_bytes())
+    local, central = content.find(b"PK\x03\x04"), content.find(b"PK\x01\x02")
+    if damage == "encrypted":
+        content[local + 6] |= 1
+        content[central + 8] |= 1
+    elif damage == "unknown method":
+        content[local + 8] = content[central + 10] = 99
+    else:
+        content[100:140] = bytes(40)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"^z\.npy of .*a\.npz cannot be read: ."):
+        list(open_source(path, None, Keys()).rows.blocks())
+
+
+def test_damaged_pages_of_parquet_are_refused_by_the_name_of_the_file(tmp_path):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table(columns() | {"y": LABELS}), path)
+    content = bytearray(path.read_bytes())
+    content[4:80] = bytes(76)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.parquet cannot be read: ."):
+        list(open_source(path, None, Keys()).rows.blocks())
 
 
 def test_a_file_that_is_cut_short_is_refused_where_it_ends(tmp_path):
@@ -287,7 +384,32 @@ def test_lists_of_different_lengths_are_refused(tmp_path):
 def test_a_column_without_a_name_is_said_to_be_left_out(tmp_path):
     (tmp_path / "a.csv").write_text(",0,1,y\n0,0.5,1.5,a\n1,2.5,0.5,b\n")
     source = open_source(tmp_path / "a.csv", None, Keys())
-    assert source.notes[1] == "not used: a column without a name"
+    assert source.notes[2] == "not used: a column without a name"
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        (["01", "1", "001"], ("001", "01", "1")),
+        (["10", " 9", "8 "], ("8", "9", "10")),
+        (["01", "02", "10"], ("01", "02", "10")),
+    ],
+)
+def test_labels_with_leading_zeros_are_texts(tmp_path, written, names):
+    lines = (f"{row[0]},{row[1]},{written[y]}" for row, y in zip(ROWS, LABELS, strict=True))
+    (tmp_path / "a.csv").write_text("\n".join(["z0,z1,label", *lines]))
+    classes = open_source(tmp_path / "a.csv", None, Keys()).classes
+    assert classes.names == names
+    assert [names[n] for n in classes.numbers] == [written[y].strip() for y in LABELS]
+
+
+def test_columns_that_are_embeddings_are_counted(tmp_path):
+    """A column of whole numbers among them may be labels that nobody asked for."""
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(f"{a},{b},{y}" for (a, b, *_), y in zip(ROWS, LABELS, strict=True)))
+    np.save(tmp_path / "y.npy", LABELS)
+    source = open_source(path, tmp_path / "y.npy", Keys())
+    assert source.notes[1] == "embeddings are 3 columns, f0 to f2, with whole numbers in f2"
 
 
 def test_whole_numbers_at_the_beginning_of_a_csv_file_do_not_decide(tmp_path):
@@ -299,3 +421,6 @@ def test_whole_numbers_at_the_beginning_of_a_csv_file_do_not_decide(tmp_path):
     *_, last = chunks(source.rows, count)
     np.testing.assert_array_equal(last, [[0.25, 0.5]])
     np.testing.assert_array_equal(source.classes.sizes, [1, count])
+    (tmp_path / "a.csv").write_text("\n".join([*lines, "0.25,0.5,a"]))
+    with pytest.raises(InputError, match=r"a\.csv cannot be read: .*'a'"):
+        open_source(tmp_path / "a.csv", None, Keys())

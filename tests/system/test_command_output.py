@@ -1,6 +1,7 @@
 """What becomes of a command whose output nobody reads, or that cannot be written."""
 
 import contextlib
+import io
 import os
 import re
 import subprocess
@@ -55,6 +56,13 @@ def test_what_is_read_keeps_its_status(capfd):
     with pytest.raises(SystemExit, match="2"):
         run_command(lambda: sys.exit(2))
     assert capfd.readouterr() == ("read\n", "")
+
+
+def test_what_the_output_has_no_code_for_is_an_escape(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert run_command(lambda: print("± 1") or 0) == 0
+    assert written.getvalue() == b"\\xb1 1\n"
 
 
 def test_an_output_that_cannot_be_written_is_one_line(capfd):

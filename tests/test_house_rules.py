@@ -165,7 +165,8 @@ LAYERS = {
         "networks",
         "datasets",
         "experiment",
-        "program paper",
+        "used paper",
+        "program",
         "catalogue",
     ),
     "scripts.runs": (
@@ -176,7 +177,7 @@ LAYERS = {
         "loop",
         "side_by_side",
     ),
-    "scripts.run_report": ("reading predictions", "charts", "grams", "page"),
+    "scripts.run_report": ("reading predictions", "charts trained", "grams", "page"),
     "scripts.benchmarking": (
         "hlo_text",
         "contenders convolution_shapes results targets host_work machine_load training_cases",

@@ -1,6 +1,5 @@
 """The page of a report: one HTML file that needs no other and no network."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from scripts.run_report import charts
 from scripts.run_report.grams import gram_frames, simplex_gram
 from scripts.run_report.predictions import predict
 from scripts.run_report.reading import FinishedRun, read_runs
-from scripts.runs.run_files import as_json
+from scripts.run_report.trained import configuration
 from scripts.runs.tables import geometry_rows
 
 
@@ -56,8 +55,8 @@ def _page(runs: Sequence[FinishedRun]) -> bytes:
         results=(header, rows),
         names=[run.name for run in runs],
         colours=[charts.colour_of(number) for number in range(len(runs))],
-        shared=_configuration(runs, shared=True),
-        differing=_configuration(runs, shared=False),
+        shared=configuration(runs, shared=True),
+        differing=configuration(runs, shared=False),
         environment=_environment(runs[0]),
         simplex=simplex_gram(runs[0].experiment.defaults.num_classes),
         spatial=runs[0].experiment.defaults.num_classes == 4,
@@ -76,16 +75,6 @@ def _program() -> Markup:
     """Vega, Vega-Lite and vegaEmbed as text of a script element."""
     text = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # which has a default
     return Markup(text.replace("</script", "<\\/script"))
-
-
-def _configuration(runs: Sequence[FinishedRun], *, shared: bool) -> list[tuple[str, ...]]:
-    """The fields of the experiments, those that all runs share or the others."""
-    fields = [as_json(run.experiment) for run in runs]
-    rows = [
-        (field.name, *(json_text(found[field.name]).strip('"') for found in fields))
-        for field in dataclasses.fields(runs[0].experiment)
-    ]
-    return [row[:2] if shared else row for row in rows if (len(set(row[1:])) == 1) == shared]
 
 
 def _environment(run: FinishedRun) -> str:

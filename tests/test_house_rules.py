@@ -172,7 +172,7 @@ LAYERS = {
     "scripts.runs": (
         "exit_status kept_programs markdown provenance",
         "runtime run_files tables",
-        "evaluation progress figures run_directory listing",
+        "evaluation progress figures run_directory listing exported",
         "non_finite resuming runners",
         "loop",
         "side_by_side",

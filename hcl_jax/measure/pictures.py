@@ -206,7 +206,7 @@ def _compared(
     for axis, (words, values) in zip(axes, panels.items(), strict=True):
         if epochs:
             axis.plot(places, values, marker="o", markersize=3, color=COLORS[0])
-            _widen(axis)
+            _widen(axis, 2.0 if words == METRICS["directions"] else 0.0)
         else:
             axis.bar(places, values, color=COLORS[0])
         _finish(axis, textwrap.fill(words, TITLE), "", "")
@@ -220,9 +220,9 @@ def _compared(
     return figure
 
 
-def _widen(axis: "Axes") -> None:
+def _widen(axis: "Axes", least: float) -> None:
     """Gives the axis of values a span that does not blow up a curve that hardly changes."""
     low, high = axis.get_ylim()
-    lacking = SPAN * max(abs(low), abs(high)) - (high - low)
+    lacking = max(least, SPAN * max(abs(low), abs(high))) - (high - low)
     if lacking > 0:
         axis.set_ylim(low - lacking / 2, high + lacking / 2)

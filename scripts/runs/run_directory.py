@@ -53,6 +53,9 @@ from scripts.runs.run_files import (
 CHECKPOINTS = "checkpoints"
 DIAGNOSTIC = "diagnostic.json"
 
+NOT_MEASURED = ("seed", "step", "epoch", "beta", "temperature", "dim")
+"""Numbers of an evaluation that are no curves."""
+
 
 class MetricsPosition(NamedTuple):
     """How far metrics.jsonl had been written.
@@ -197,7 +200,7 @@ class RunDirectory:
 
     def _add_to_tensorboard(self, record: Mapping[str, Any]) -> None:
         for name, value in record.items():
-            if name not in ("seed", "step", "epoch") and isinstance(value, (int, float)):
+            if name not in NOT_MEASURED and isinstance(value, (int, float)):
                 tag = f"seed{record['seed']}/{name}"
                 self._tensorboard.add_scalar(tag, value, record["step"])
 

@@ -7,6 +7,7 @@ from typing import Any
 import vl_convert
 from markupsafe import Markup
 
+from hcl_jax.geometry import DIRECTION_TOLERANCE
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.pages import render
@@ -17,6 +18,9 @@ from scripts.run_report.predictions import predict
 from scripts.run_report.reading import FinishedRun, read_runs
 from scripts.run_report.trained import configuration
 from scripts.runs.tables import geometry_rows
+
+MOST_NAMED = 20
+"""So many classes are named beside a matrix of them."""
 
 
 def write_report(file: Path, paths: Sequence[Path]) -> None:
@@ -53,6 +57,9 @@ def _page(runs: Sequence[FinishedRun]) -> bytes:
         panels=list(charts.PANELS.values()),
         epochs=sorted({epoch for run in runs for epoch in run.epochs}),
         results=(header, rows),
+        strokes=charts.STROKES,
+        tolerance=DIRECTION_TOLERANCE,
+        classes=_class_names(runs[0]),
         names=[run.name for run in runs],
         colours=[charts.colour_of(number) for number in range(len(runs))],
         shared=configuration(runs, shared=True),
@@ -75,6 +82,14 @@ def _program() -> Markup:
     """Vega, Vega-Lite and vegaEmbed as text of a script element."""
     text = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # which has a default
     return Markup(text.replace("</script", "<\\/script"))
+
+
+def _class_names(run: FinishedRun) -> list[str]:
+    """What stands beside a matrix of classes: none beside one of many."""
+    own, count = run.experiment.own, run.experiment.defaults.num_classes
+    if count > MOST_NAMED:
+        return []
+    return [str(c) for c in range(count)] if own is None else list(own.class_names)
 
 
 def _environment(run: FinishedRun) -> str:

@@ -268,7 +268,8 @@ def test_many_evaluations_and_classes_stay_small():
 
 def test_a_page_of_100_evaluations_of_100_classes_stays_below_2_megabytes():
     run = invented(100, 99, evaluations=100)
-    records = [r | {"spectrum": np.linspace(1, 1 / 3, 99).tolist(), "dim": 99} for r in run.records]
+    changes = {"spectrum": np.linspace(1, 1 / 3, 99).tolist(), "dim": 99, "step": 400}
+    records = [r | changes for r in run.records]
     assert len(_page([run._replace(records=records)])) < 2e6
 
 
@@ -305,25 +306,26 @@ def test_predictions_are_the_shipped_losses_at_neural_collapse(objective, temper
     assert found["least"] <= expected + 1e-12
 
 
-def drawn_and_explained(found):
-    """The levels that a chart draws, and those that its legend explains."""
-    [layer] = [part for part in found["layer"] if "strokeDash" in part["encoding"]]
-    drawn = {row["what"] for row in found["datasets"][layer["data"]["name"]]}
-    return drawn, set(layer["encoding"]["strokeDash"]["scale"]["domain"])
-
-
 @pytest.mark.parametrize("objective", ["SCL", "HUCL"])
-def test_the_legend_of_the_loss_explains_what_is_drawn(objective):
+def test_the_page_says_which_levels_of_the_loss_are_drawn_how(objective):
     beta = 1.0 if objective == "HUCL" else 0.0
     experiment = Experiment(data="digits", objective=objective, beta=beta, per_class=3)
-    records = [
-        {"seed": 0, "epoch": epoch, **dict.fromkeys(charts.PANELS, 0.5)} for epoch in (0, 80)
-    ]
+    records = invented(10, 9).records
+    records = [r | {"epoch": e} for r, e in zip(records, (0, 40, 80), strict=True)]
+    records = [r | {"step": 2 * r["epoch"], "dim": 9} for r in records]
     run = FinishedRun("a run", experiment, {}, records, [], [9] * 10, 7)
-    chart = charts.curves([run], [predict(experiment, [9] * 10)])["loss"]
-    drawn, explained = drawn_and_explained(chart)
-    assert drawn == explained
-    assert ("neural collapse" in explained) == (objective == "HUCL")
+    page = _page([run]).decode()
+    chart = json_in(page, "specs")["curve-0"]
+    [layer] = [part for part in chart["layer"] if "strokeDash" in part["encoding"]]
+    drawn = {row["what"] for row in chart["datasets"][layer["data"]["name"]]}
+    assert drawn == ({"least", "neural collapse"} if objective == "HUCL" else {"least"})
+    said = {"least": "Least (dashed): ", "neural collapse": "Neural collapse (dotted): "}
+    assert [what in drawn for what in said] == [words in page for words in said.values()]
+    strokes = layer["encoding"]["strokeDash"]["scale"]
+    assert strokes["domain"] == list(said)
+    assert strokes["range"] == [charts.DASHES["dashed"], charts.DASHES["dotted"]]
+    axes = [part["encoding"]["x"]["scale"] for part in chart["layer"] if "x" in part["encoding"]]
+    assert {tuple(axis["domain"]) for axis in axes} == {(0, 80)}
 
 
 @pytest.mark.parametrize(

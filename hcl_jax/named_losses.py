@@ -25,7 +25,7 @@ from hcl_jax.batch_rows import image_numbers, row_numbers
 from hcl_jax.collectives import SINGLE, Collectives
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.objectives import objective
-from hcl_jax.options import Labels, Options, Scalar, check_known
+from hcl_jax.options import Labels, Options, Scalar, refusing_unknown
 from hcl_jax.psi import infonce
 from hcl_jax.validation.batches import check_embeddings
 from hcl_jax.validation.concrete import is_concrete
@@ -34,6 +34,7 @@ TEMPERATURE = 0.07
 """The temperature of these losses where none is given, as in the papers they are from."""
 
 
+@refusing_unknown("supcon")
 def supcon(
     embeddings: Float[Array, "n *views dim"],
     labels: Labels | None = None,
@@ -78,10 +79,11 @@ def supcon(
         0.239545
     """
     _check_margin(hardening)
-    options = _preset(options, of="supcon", alpha=0.0, average="anchors")
+    options = _preset(options, alpha=0.0, average="anchors")
     return _of_classes(embeddings, labels, False, hardening, collectives, options)
 
 
+@refusing_unknown("nt_xent")
 def nt_xent(
     embeddings: Float[Array, "n *views dim"],
     labels: Labels | None = None,
@@ -117,10 +119,11 @@ def nt_xent(
         >>> round(float(nt_xent(embeddings, jnp.array([0, 0, 1, 1]), temperature=1.0)), 6)
         0.239545
     """
-    options = _preset(options, of="nt_xent", alpha=1.0, average="pairs")
+    options = _preset(options, alpha=1.0, average="pairs")
     return _of_classes(embeddings, labels, True, hardening, collectives, options)
 
 
+@refusing_unknown("nscl")
 def nscl(
     embeddings: Float[Array, "n *views dim"],
     labels: Labels,
@@ -155,12 +158,13 @@ def nscl(
         >>> round(float(nscl(views, jnp.array([0, 1]), temperature=1.0)), 6)  # log(2 e^-2)
         -1.306853
     """
-    options = _preset(options, of="nscl", alpha=0.0, average="pairs")
+    options = _preset(options, alpha=0.0, average="pairs")
     if options.get("groups") is None:
         options["groups"] = image_numbers(embeddings, collectives, "groups")
     return _of_classes(embeddings, labels, True, hardening, collectives, options)
 
 
+@refusing_unknown("clip")
 def clip(
     images: Float[Array, "n dim"],
     texts: Float[Array, "n dim"],
@@ -211,7 +215,7 @@ def clip(
             f"got {images.shape} and {texts.shape}"
         )
     _check_margin(hardening)
-    options = _preset(options, of="clip", alpha=0.0, average="pairs")
+    options = _preset(options, alpha=0.0, average="pairs")
     if options.get("groups") is not None:
         raise ValueError(
             "clip pairs row i with row i; where more rows belong together give hcl_jax.scl both "
@@ -267,9 +271,8 @@ def _of_classes(
     )
 
 
-def _preset(options: Options, *, of: str, alpha: Scalar, average: str) -> Options:
+def _preset(options: Options, *, alpha: Scalar, average: str) -> Options:
     """The options of a loss of this file, with its psi in the place of the temperature."""
-    check_known(options, of=of)
     if options.get("psi") is not None:
         raise ValueError("this loss has a psi of its own; hcl_jax.scl and hcl_jax.ucl take any")
     given: Any = {"average": average, **options}

@@ -41,7 +41,7 @@ from hcl_jax.conventions import Objective
 from hcl_jax.dispatch import batch_losses, pairs_of
 from hcl_jax.hardening import Hardening, exponential, no_hardening
 from hcl_jax.losses import average_loss, loss_statistics
-from hcl_jax.options import Labels, Options, Scalar, check_known, conventions_of, psi_of
+from hcl_jax.options import Labels, Options, Scalar, conventions_of, psi_of, refusing_unknown
 from hcl_jax.validation.arrays import check_array
 from hcl_jax.validation.batches import check_weights
 from hcl_jax.validation.numbers import check_non_negative
@@ -49,6 +49,7 @@ from hcl_jax.validation.options import check_function
 from hcl_jax.views_axis import without_views_axis
 
 
+@refusing_unknown("scl")
 def scl(
     embeddings: Float[Array, "n *views dim"],
     labels: Labels | None = None,
@@ -79,7 +80,6 @@ def scl(
         >>> round(float(scl(embeddings, jnp.array([0, 0, 1, 1]))), 6)  # log(1 + exp(-2))
         0.126928
     """
-    check_known(options, of="scl")
     return objective(
         embeddings,
         labels,
@@ -90,6 +90,7 @@ def scl(
     )
 
 
+@refusing_unknown("hscl")
 def hscl(
     embeddings: Float[Array, "n *views dim"],
     labels: Labels | None = None,
@@ -124,7 +125,6 @@ def hscl(
         >>> bool(hscl(embeddings, labels, beta=5.0) > scl(embeddings, labels))
         True
     """
-    check_known(options, of="hscl")
     beta = check_non_negative("beta", beta)
     return objective(
         embeddings,
@@ -136,6 +136,7 @@ def hscl(
     )
 
 
+@refusing_unknown("ucl")
 def ucl(
     embeddings: Float[Array, "n *views dim"],
     labels: Labels | None = None,
@@ -164,7 +165,6 @@ def ucl(
         >>> round(float(ucl(embeddings, jnp.array([0, 0, 1, 1]))), 6)
         0.353159
     """
-    check_known(options, of="ucl")
     return objective(
         embeddings,
         labels,
@@ -175,6 +175,7 @@ def ucl(
     )
 
 
+@refusing_unknown("hucl")
 def hucl(
     embeddings: Float[Array, "n *views dim"],
     labels: Labels | None = None,
@@ -207,7 +208,6 @@ def hucl(
         >>> bool(hucl(embeddings, labels, beta=1.0) > ucl(embeddings, labels))
         True
     """
-    check_known(options, of="hucl")
     beta = check_non_negative("beta", beta)
     return objective(
         embeddings,
@@ -219,6 +219,7 @@ def hucl(
     )
 
 
+@refusing_unknown("objective")
 def objective(
     embeddings: Float[Array, "n *views dim"],
     labels: Labels | None = None,
@@ -259,7 +260,6 @@ def objective(
         0.5414
     """
     check_collectives(collectives)
-    check_known(options, of="objective")
     conventions = conventions_of(options, supervised=supervised)
     by_rule = options.get("pair_rule") is not None
     if labels is None and options.get("ignore_label") is not None:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import difflib
+import functools
+import inspect
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar
 
 from jax.lax import PrecisionLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -16,6 +18,8 @@ from hcl_jax.psi import Psi, infonce
 from hcl_jax.validation.options import check_choice
 
 Scalar = Float[Array, ""] | float
+Arguments = ParamSpec("Arguments")
+Loss = TypeVar("Loss")
 
 Labels = Int[Array, " n"] | Bool[Array, "n classes"] | PairKeys
 """The class of each row or image, whether each has each class, or the keys of a pair rule."""
@@ -127,8 +131,27 @@ class Options(TypedDict, total=False):
     reference_conventions: bool
 
 
-def check_known(options: Options, *, of: str) -> None:
-    """Raises TypeError for options that no loss has, with what may have been meant."""
+def refusing_unknown(of: str) -> Callable[[Callable[Arguments, Loss]], Callable[Arguments, Loss]]:
+    """Decorates a loss, of this name, so that it refuses options that no loss has.
+
+    TypeError says what may have been meant: before Python says what is missing, which most often
+    stands under another name among them.
+    """
+
+    def decorated(loss: Callable[Arguments, Loss]) -> Callable[Arguments, Loss]:
+        own = set(inspect.signature(loss).parameters)
+
+        @functools.wraps(loss)
+        def checked(*args: Arguments.args, **options: Arguments.kwargs) -> Loss:
+            _check_known({k: v for k, v in options.items() if k not in own}, of)
+            return loss(*args, **options)
+
+        return checked
+
+    return decorated
+
+
+def _check_known(options: dict[str, Any], of: str) -> None:
     unknown = sorted(set(options) - set(Options.__annotations__))
     if unknown:
         hints = "".join(_hint(name, of, options) for name in unknown)

@@ -39,7 +39,6 @@ from scripts.benchmarking.results import (
     others_sentence,
     run_benchmark,
 )
-from scripts.paths import UserPath
 from scripts.runs import markdown
 
 NetworkName = Literal["resnet18", "resnet50", "convnet"]
@@ -84,7 +83,7 @@ class ConvolutionBenchmark:
     rounds: int = 5
     threads: int | None = None
     machine: str = MACHINE
-    out: UserPath = Path("benchmarks")
+    out: Path = Path("benchmarks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

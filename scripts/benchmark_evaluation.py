@@ -33,7 +33,6 @@ from scripts.benchmarking.results import (
     quartiles,
     run_benchmark,
 )
-from scripts.paths import UserPath
 from scripts.runs import markdown
 
 ALLOWED = 0.002
@@ -77,7 +76,7 @@ class EvaluationBenchmark:
     rounds: int = 7
     seconds: float = 120.0
     machine: str = MACHINE
-    out: UserPath = Path("benchmarks")
+    out: Path = Path("benchmarks")
 
 
 class Features(NamedTuple):

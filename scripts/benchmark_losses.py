@@ -39,7 +39,6 @@ from scripts.benchmarking.contenders import (
 from scripts.benchmarking.losses_report import figure, report
 from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import MACHINE, Results, origin, run_benchmark
-from scripts.paths import UserPath
 from scripts.runs.exit_status import CommandError
 
 NOISY = 1.3
@@ -113,7 +112,7 @@ class LossBenchmark:
     torch: bool = True
     only: tuple[str, ...] = ()
     machine: str = MACHINE
-    out: UserPath = Path("benchmarks")
+    out: Path = Path("benchmarks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -40,7 +40,6 @@ from scripts.benchmarking.machine_load import cpu_times, share_of_others
 from scripts.benchmarking.results import MACHINE, Results, origin, run_benchmark
 from scripts.benchmarking.training_cases import Recipe, epoch_of, recipe_of
 from scripts.benchmarking.training_report import report
-from scripts.paths import UserPath
 
 BOUNDS = {"float32": (1e-4, 1e-3), "bfloat16": (3e-2, 1e-1)}
 """How far losses and gradient norms of the exact estimator may lie from PyTorch's, relatively."""
@@ -100,7 +99,7 @@ class TrainingBenchmark:
     seconds: float = 40.0
     host_batch: int = 512
     machine: str = MACHINE
-    out: UserPath = Path("benchmarks")
+    out: Path = Path("benchmarks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

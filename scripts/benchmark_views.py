@@ -49,7 +49,6 @@ from scripts.benchmarking.results import (
     quartiles,
     run_benchmark,
 )
-from scripts.paths import UserPath
 from scripts.runs import markdown
 
 BATCHES = ((512, 32), (64, 224))
@@ -86,7 +85,7 @@ class ViewsBenchmark:
     seconds: float = 60.0
     step_images: int = 16
     machine: str = MACHINE
-    out: UserPath = Path("benchmarks")
+    out: Path = Path("benchmarks")
 
 
 class CompiledProgram(NamedTuple):

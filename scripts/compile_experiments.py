@@ -29,7 +29,6 @@ from scripts.benchmarking.tpu_compilation import (
 from scripts.experiments.catalogue import find_experiment
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.program import keys_of, objective_of, program_of
-from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, run_job
 
 NOTE = (
@@ -63,7 +62,7 @@ class CompileExperiments:
     topology: str = "v5e:2x4"
     chips: tuple[int, ...] = (1, 8)
     dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
-    out: UserPath | None = None
+    out: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,7 +26,6 @@ from scripts.benchmarking.tpu_compilation import (
     report,
     tpu_devices,
 )
-from scripts.paths import UserPath
 from scripts.runs.exit_status import run_job
 
 DIM = 128
@@ -56,7 +55,7 @@ class CompileForTpu:
     topology: str = "v5e:2x4"
     rows: int = 131072
     largest: bool = True
-    out: UserPath | None = None
+    out: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

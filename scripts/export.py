@@ -34,7 +34,6 @@ from hcl_jax.training import SingleDevice
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import NORMALIZATIONS
 from scripts.experiments.program import keys_of, program_of
-from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, run_job
 from scripts.runs.exported import ENCODER, EXPORT
 from scripts.runs.provenance import commit
@@ -70,10 +69,10 @@ class Export:
         out: where it is written; RUN/export if none.
     """
 
-    run: tyro.conf.Positional[UserPath]
+    run: tyro.conf.Positional[Path]
     seed: int | None = None
     platforms: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
-    out: UserPath | None = None
+    out: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,7 +27,6 @@ from scripts.data_preparation.idx_copies import copy_idx_files
 from scripts.data_preparation.unpacking import unpack
 from scripts.experiments.datasets import DATASETS, Archive
 from scripts.experiments.options import one_of
-from scripts.paths import UserPath
 from scripts.runs.exit_status import run_job
 
 PREPARED = {
@@ -71,8 +70,8 @@ class Prepare:
     """
 
     name: tyro.conf.Positional[Annotated[str, one_of(PREPARED)]]
-    data_dir: UserPath
-    archive_dir: UserPath | None = None
+    data_dir: Path
+    archive_dir: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

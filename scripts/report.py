@@ -19,7 +19,6 @@ import tyro
 from hcl_jax.system.command_line import parsed
 from hcl_jax.system.command_output import run_command
 from hcl_jax.system.help_screen import Page
-from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, run_job
 from scripts.runs.run_files import REPORT
 
@@ -42,8 +41,8 @@ class Report:
         out: the page; by default `report.html`, in the directory of a single run.
     """
 
-    runs: Annotated[tuple[UserPath, ...], tyro.conf.Positional]
-    out: UserPath | None = None
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    out: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,6 @@ from scripts.experiments.catalogue import small_experiment
 from scripts.experiments.datasets import DataName
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import METHODS
-from scripts.paths import UserPath
 from scripts.runs.exit_status import run_job
 from scripts.runs.kept_programs import keep_compiled_programs
 from scripts.runs.progress import steps_bar
@@ -62,7 +61,7 @@ class Reproduce:
     """
 
     quick: bool = False
-    out: UserPath = Path("runs/reproduce")
+    out: Path = Path("runs/reproduce")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,6 @@ from hcl_jax.system.processes import is_first
 from scripts.experiments.catalogue import catalogue, changed_name, usual_learning_rate
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
-from scripts.paths import UserPath
 from scripts.runs.exit_status import NonFiniteError, RefusedError, run_job
 from scripts.runs.kept_programs import keep_compiled_programs
 from scripts.runs.loop import run
@@ -67,7 +66,7 @@ class Sweep:
     runtime: tyro.conf.OmitArgPrefixes[Runtime] = dataclasses.field(default_factory=Runtime)
     seeds: tuple[int, ...] | None = None
     epochs: int | None = None
-    out: UserPath = Path("runs/sweep")
+    out: Path = Path("runs/sweep")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

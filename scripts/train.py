@@ -35,7 +35,6 @@ from scripts.experiments.catalogue import (
 )
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
-from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError, naming, run_job
 from scripts.runs.exported import outdated_export
 from scripts.runs.kept_programs import keep_compiled_programs
@@ -56,13 +55,14 @@ PAGE = Page(
     f"METHOD is one of {', '.join(METHODS_ALONE)}.\n"
     "The same command resumes, and with --continue and more epochs trains on. --list shows names.",
     {
-        "Data": ("data", "data_dir", "image_size", "evaluate_on", "imbalance"),
+        "Data": ("data", "data_dir", "image_size", "evaluate_on"),
         "Objective": ("beta", "temperature", "normalization", "initialization", "positives"),
         "Network": ("network", "dim"),
         "Training": ("epochs", "batch_size", "per_class", "learning_rate", "seeds", "devices"),
         "Results": ("evaluations", "probes", "out", "continues"),
     },
-    "python -m scripts.train digits-hucl2 --epochs 20 --seeds 0 1 2",
+    "python -m scripts.train digits-hucl2 --epochs 20 --seeds 0 1 2\n"
+    "python -m scripts.train hscl5 --data folder:flowers --image-size 64 --epochs 20",
 )
 
 
@@ -78,13 +78,15 @@ class Train:
 
     experiment: tyro.conf.OmitArgPrefixes[Experiment]
     runtime: tyro.conf.OmitArgPrefixes[Runtime] = dataclasses.field(default_factory=Runtime)
-    out: UserPath = Path("runs/train")
+    out: Path = Path("runs/train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["--list"]:
+        if words[2:]:
+            return usage_error(f"--list takes one part of a name, got {' '.join(words[1:])}")
         print(listing(words[1]) if words[1:] else overview())
         return 0
     with_data = any(word.partition("=")[0] == "--data" for word in words)

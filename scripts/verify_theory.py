@@ -27,7 +27,6 @@ from hcl_jax.system.counting import counted
 from hcl_jax.system.help_screen import Page
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.progress import UNEVEN, progress_bar
-from scripts.paths import UserPath
 from scripts.theory_report.findings import text_table
 from scripts.theory_report.heartbeat import heartbeat
 from scripts.theory_report.measuring import processes, run
@@ -71,10 +70,10 @@ class VerifyTheory:
         full: thousands of models.
     """
 
-    case: UserPath | None = None
+    case: Path | None = None
     digits: int = 25
     normalize: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    report: UserPath | None = None
+    report: Path | None = None
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     full: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 

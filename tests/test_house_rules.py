@@ -46,7 +46,7 @@ LAYERS = {
     "hcl_jax.validation": ("concrete wording", "arrays options", "numbers images", "batches"),
     "hcl_jax.system": (
         "counting",
-        "atomic_files command_output help_screen json_files locking pages processes progress",
+        "atomic_files command_output help_screen json_files locking pages paths processes progress",
         "command_line preemption",
     ),
     "hcl_jax.geometry": (

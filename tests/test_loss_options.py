@@ -18,6 +18,23 @@ UNKNOWN = {
         hcl_jax.hucl,
         {"beta": 1.0, "hardening": hardening.threshold(0.0)},
     ),
+    r"hscl takes beta, .* call hcl_jax.objective\(.., supervised=True, hardening=..\); ": (
+        hcl_jax.hscl,
+        {"hardening": hardening.threshold(0.0)},
+    ),
+    r"hucl takes beta, .* call hcl_jax.objective\(.., supervised=False, hardening=..\); ": (
+        hcl_jax.hucl,
+        {"hardening": hardening.threshold(0.0)},
+    ),
+    r"objective; beta: of hscl and hucl; other losses take hardening=hcl_jax.hardening.exp": (
+        hcl_jax.objective,
+        {"supervised": True, "beta": 5.0},
+    ),
+    r"of parallel.objective; gather_distributed: here collectives": (
+        parallel.objective,
+        {"gather_distributed": True},
+    ),
+    r"of nscl; temp: here temperature": (hcl_jax.nscl, {"temp": 0.1}),
     r"scl has none, .* call hcl_jax.objective\(.., supervised=True": (
         hcl_jax.scl,
         {"hardening": hardening.threshold(0.0)},

@@ -94,7 +94,8 @@ class Checkpoints:
         it, and `wait` for this one.
 
         Args:
-            step: at least the step of the latest checkpoint; one of the same step is replaced.
+            step: a number that the caller counts by, of steps or, as in `scripts.train`, of epochs;
+                at least that of the latest checkpoint. One of the same number is replaced.
             state: a pytree of `jax.Array`, which may be typed PRNG keys.
             notes: a dictionary that JSON can hold; numbers that are not finite become None.
 

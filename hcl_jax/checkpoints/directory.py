@@ -9,6 +9,8 @@
     step_000000300.faulty    damaged; set aside when training resumed from an earlier one
     lock                     held by the process that saves here
 
+A step is whatever the caller counts by: a loop its steps, or, as the runs of `scripts`, its epochs.
+
 A checkpoint gets its name by one `rename`, after its files and their hashes have reached the disk.
 Every other change keeps to that too: a directory that is not complete has a name that no reader
 looks at.

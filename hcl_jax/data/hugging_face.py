@@ -61,9 +61,9 @@ def hugging_face_set(
 
     Raises:
         DatasetError: if there is no such data set, its columns or splits are none of the above, a
-            label is missing, a class has no training image, there is a `test_fraction` beside a
-            split that is held out, images are damaged, or the package `datasets` or Pillow is
-            missing.
+            label is missing, a class has no training image, there is a `test_fraction` or
+            `split_seed` beside a split that is held out, images are damaged, or the package
+            `datasets` or Pillow is missing.
         ValueError, TypeError: as `class_folders`.
 
     Example:

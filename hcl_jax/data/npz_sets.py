@@ -82,7 +82,8 @@ def npz_set(
         DatasetError: if the file is missing or damaged, if an array is missing, ambiguous, or of a
             shape, a dtype or values that are none of the above, if there are fewer than two
             classes, or one that is tested but not trained on, or that is too small to be split, if
-            there are no images to evaluate on as asked, or a `test_fraction` beside test images.
+            there are no images to evaluate on as asked, or a `test_fraction` or
+            `split_seed` beside test images.
         ValueError: for another `evaluate_on`.
 
     Example:
@@ -98,7 +99,7 @@ def npz_set(
     check_evaluate_on(evaluate_on)
     arrays = _read(path, evaluate_on)
     if "images" not in arrays:
-        check_is_not_said(path, test_fraction)
+        check_is_not_said(path, test_fraction, split_seed)
     try:
         return _dataset(arrays, test_fraction, split_seed)
     except (ValueError, TypeError) as error:

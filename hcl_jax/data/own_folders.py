@@ -79,9 +79,9 @@ def list_class_folders(
 
     Raises:
         DatasetError: if there is no such folder, fewer than two classes, a class without images, a
-            class of test images that is not trained on, a `test_fraction` beside test images,
-            images that lie beside the folders of classes, a class that is too small to be split, or
-            Pillow is missing.
+            class of test images that is not trained on, a `test_fraction` or `split_seed` beside
+            test images, images that lie beside the folders of classes, a class that is too small
+            to be split, or Pillow is missing.
 
     Example:
         >>> import tempfile
@@ -106,7 +106,7 @@ def list_class_folders(
             root, labels, names, test_fraction=test_fraction, split_seed=split_seed
         )
         return ClassFolders(root, tuple(paths[i] for i in order), labels[order], num_train, names)
-    check_is_not_said(root, test_fraction)
+    check_is_not_said(root, test_fraction, split_seed)
     names, paths, labels = _list_split(root / parts[0], suffixes)
     held_out = root / parts[1]
     test_names, test_paths, test_labels = _list_split(held_out, suffixes, least=1)

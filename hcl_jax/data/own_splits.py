@@ -27,13 +27,21 @@ def check_evaluate_on(value: object) -> None:
     check_choice("evaluate_on", value, (*get_args(EvaluateOn), None))
 
 
-def check_is_not_said(place: object, test_fraction: float) -> None:
-    """Raises DatasetError for a share to hold out of data that say themselves what is held out."""
-    if test_fraction != TEST_FRACTION:
-        raise DatasetError(
-            f"{place} has images to test with, so that none are held out and test_fraction would "
-            f"change nothing, got {test_fraction}; leave it out"
-        )
+class IdleSeedError(DatasetError):
+    """A seed that would choose nothing."""
+
+
+def check_is_not_said(place: object, test_fraction: float, split_seed: int) -> None:
+    """Raises DatasetError for a choice of what is held out of data that say so themselves."""
+    for name, value, usual, refused in (
+        ("test_fraction", test_fraction, TEST_FRACTION, DatasetError),
+        ("split_seed", split_seed, 0, IdleSeedError),
+    ):
+        if value != usual:
+            raise refused(
+                f"{place} has images to test with, so that none are held out and {name} would "
+                f"change nothing, got {value}; leave it out"
+            )
 
 
 def parts_of(
@@ -90,7 +98,7 @@ def with_held_out(
 ) -> ImageSource:
     """A source of one part, of which a share is held out, or of two, taken as they are."""
     if len(lengths) > 1:
-        check_is_not_said(source.place, test_fraction)
+        check_is_not_said(source.place, test_fraction, split_seed)
         return source._replace(num_train=lengths[0])
     order, num_train = train_then_test(
         source.place,

@@ -63,8 +63,8 @@ def tfds_set(
 
     Raises:
         DatasetError: if the data set is not prepared or is damaged, its features or splits are
-            none of the above, a label is missing, there is a `test_fraction` beside a split that
-            is held out, or a package is missing.
+            none of the above, a label is missing, there is a `test_fraction` or `split_seed`
+            beside a split that is held out, or a package is missing.
         ValueError, TypeError: as `class_folders`.
 
     Example:

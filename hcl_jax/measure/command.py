@@ -144,18 +144,20 @@ def _failed(reason: str) -> int:
 
 def _run(settings: Measure) -> None:
     """Measures the files one after the other, prints, and writes."""
-    paths = [path.expanduser() for path in settings.files]
+    paths = [*settings.files]
     if settings.input.embeddings is not None:
-        paths.append(settings.input.embeddings.expanduser())
+        paths.append(settings.input.embeddings)
     if not paths:
         raise InputError("give a file of embeddings, such as embeddings.npz; --help shows more")
     loss = settings.loss
     asked = checked(loss.objective, loss.beta, loss.temperature, loss.batch)
     if settings.seed < 0:
         raise InputError(f"--seed must be at least 0, got {settings.seed}")
-    out = None if settings.out is None else _folder(settings.out.expanduser())
     if settings.compare == "epochs":
+        if len(paths) == 1:
+            raise InputError("--compare epochs is for a file of each epoch, and there is one file")
         paths.sort(key=_natural)
+    out = None if settings.out is None else _folder(settings.out)
     found = [one for path in paths for one in _measured(path, settings, asked)]
     if len(found) > 1:
         print(f"\n{comparison(found)}")
@@ -169,9 +171,8 @@ def _run(settings: Measure) -> None:
 def _measured(path: Path, settings: Measure, asked: Asked | None) -> Iterator[Findings]:
     """What is in one file, measured and printed."""
     given = settings.input
-    labels = None if given.labels is None else given.labels.expanduser()
     keys = Keys(given.embeddings_key, given.labels_key, given.ignore_label)
-    for source in representations(open_source(path, labels, keys)):
+    for source in representations(open_source(path, given.labels, keys)):
         found = measure(source, NORMALIZATIONS[given.normalize], asked, settings.seed)
         print(f"{report(found)}\n", flush=True)
         yield found

@@ -23,9 +23,10 @@ from hcl_jax import objectives
 from hcl_jax.collectives import over_axis
 from hcl_jax.hardening import Hardening
 from hcl_jax.losses import Exchange
-from hcl_jax.options import Labels, Options, check_known
+from hcl_jax.options import Labels, Options, refusing_unknown
 
 
+@refusing_unknown("parallel.objective")
 def objective(
     embeddings: Float[Array, "n *views dim"],
     labels: Labels | None = None,
@@ -71,7 +72,6 @@ def objective(
         >>> bool(losses[0] == losses[1])
         True
     """
-    check_known(options, of="parallel.objective")
     return objectives.objective(
         embeddings,
         labels,

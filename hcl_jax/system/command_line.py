@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from hcl_jax.system.command_output import say_error
 from hcl_jax.system.help_screen import Page, first_screen
+from hcl_jax.system.paths import path_rule
 
 USAGE_ERROR = 2
 """The exit status where words of a command line do not fit."""
@@ -48,6 +49,7 @@ def parsed(
     `config` is tyro's.
     """
     import tyro
+    from tyro.constructors import ConstructorRegistry
 
     words = list(sys.argv[1:] if words is None else words)
     if "--help" in words or "-h" in words:
@@ -56,12 +58,14 @@ def parsed(
     shows_all = "--help-all" in words
     told: dict[str, Any] = {} if default is None else {"default": default}
     errors = _Text()
+    rules = ConstructorRegistry()
+    rules.primitive_rule(path_rule)
     try:
-        with contextlib.nullcontext() if shows_all else _caught(errors):
+        with rules, contextlib.nullcontext() if shows_all else _caught(errors):
             return tyro.cli(
                 kind,
                 prog=page.command,
-                description=f"{page.summary}\n\n    {page.example}",
+                description="\n    ".join([f"{page.summary}\n", *page.example.splitlines()]),
                 args=["--help"] if shows_all else words,
                 config=tuple(config),
                 **told,
@@ -96,6 +100,7 @@ UNKNOWN = "Unrecognized options: "
 
 PLAIN = (
     (r"^Error parsing (--\S+): ", r"\1: "),
+    (r"^Error parsing \[+(\w+).*?\]: ", r"\1: "),
     (r"^Error parsing \S+: ", ""),
     (r"invalid literal for int\(\) with base 10: (.*)", r"must be an integer, got \1"),
     (r"could not convert string to float: (.*)", r"must be a number, got \1"),
@@ -103,7 +108,7 @@ PLAIN = (
         r"^invalid choice (.*) for argument '(.*)'\. Expected one of \((.*)\)\.?$",
         r"\2: \1 is none of \3",
     ),
-    (r"no type matching .* Got errors: .* - <class '\w+'>: (.*)", r"\1"),
+    (r"no type matching .* Got errors: .* - <class '[\w.]+'>: (.*)", r"\1"),
     (r"Could not find valid parse for arguments: \[(.*)\]", r"cannot be read from \1"),
     (r"^Missing value for argument '(.*)'.*", r"\1 needs a value"),
 )

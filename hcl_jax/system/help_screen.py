@@ -31,7 +31,7 @@ class Page(NamedTuple):
         words: what follows it, as "NAME [NAME ...] [options]".
         summary: what it does, in one to four lines.
         groups: the most used options, as the names of fields, by the title of their group.
-        example: a command that works.
+        example: a command that works, or several, a line each.
     """
 
     command: str
@@ -54,7 +54,7 @@ def _screen(fields: dict[str, tuple[str, Any, Any, str]], page: Page, *, longest
         lines += ["", f"{title}:"]
         for name in names:
             lines += _lines(*fields[name], longest)
-    lines += ["", f"example: {page.example}"]
+    lines += ["", *(f"example: {example}" for example in page.example.splitlines())]
     lines += [f"--help-all shows all {len(fields)} options."]
     return "\n".join(lines)
 

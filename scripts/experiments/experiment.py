@@ -19,7 +19,14 @@ from hcl_jax.validation.numbers import (
 )
 from hcl_jax.validation.options import check_choice
 from scripts.experiments.datasets import DATASETS, DataName, DatasetDefaults, own_defaults
-from scripts.experiments.networks import HEADS, IN_ANY_DTYPE, NETWORKS, HeadName, NetworkName
+from scripts.experiments.networks import (
+    HEADS,
+    IN_ANY_DTYPE,
+    NETWORKS,
+    HeadName,
+    NetworkName,
+    has_batch_norm,
+)
 from scripts.experiments.options import (
     HARDENINGS,
     NORMALIZATIONS,
@@ -64,7 +71,9 @@ FROM_THE_DATA = ("views", "network", "head", "evaluate_on")
 
 OF_OWN_DATA = ("test_fraction", "evaluate_on")
 OF_SQUARES = ("image_size", "damaged")
-"""The fields that say something of data of one's own, and of images of any size only."""
+OF_HARDNESS = ("hardening", "stop_gradient_hardening")
+"""The fields that say something of data of one's own, of images of any size, and of hard negatives
+only."""
 
 FLAGS = ("synchronized", "probes", "stop_gradient_hardening", "reference_conventions")
 LARGEST_SEED = 2**31 - 1
@@ -243,7 +252,7 @@ class Experiment:
             ),
             (("split_seed",), self.is_own or long_tail, f"a long tail (imbalance) and {own}"),
             (("imbalance_profile",), long_tail, "imbalance above 1"),
-            (("hardening",), self.is_hard, f"HSCL and HUCL, not for {self.objective}"),
+            (OF_HARDNESS, self.is_hard, f"HSCL and HUCL, not for {self.objective}"),
             (("fit_epochs",), near_nc, "initialization 'near_nc'"),
         ):
             for name in names:
@@ -258,6 +267,12 @@ class Experiment:
             raise ValueError(
                 f"dtype {self.dtype} is for {' and '.join(IN_ANY_DTYPE)}, not for the {network} of "
                 f"{self.data}"
+            )
+        head = self.head or self.defaults.head
+        if self.synchronized and not has_batch_norm(network, head):
+            raise ValueError(
+                f"synchronized is for networks with batch norm, and a {network} with head {head} "
+                "has none"
             )
         if self.per_class is not None:
             self._check_balance(self.per_class)

@@ -82,6 +82,12 @@ IN_ANY_DTYPE = ("resnet18", "resnet50")
 """Those that compute in another dtype than float32 where they are asked to."""
 
 
+def has_batch_norm(network: str, head: str) -> bool:
+    """Whether an encoder with a head has batch norm: all encoders but the mlp have."""
+    chosen = HEADS[head]
+    return network != "mlp" or (chosen is not None and bool(chosen.hidden) and chosen.batch_norm)
+
+
 def _shape_of_images(name: str, inputs: NetworkInputs) -> tuple[int, int, int]:
     shape = inputs.image_shape
     if len(shape) != 3:

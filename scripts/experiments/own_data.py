@@ -12,10 +12,10 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from hcl_jax import data
 from hcl_jax.data import Dataset, ImageSet
-from hcl_jax.data.own_splits import EvaluateOn
+from hcl_jax.data.own_splits import EvaluateOn, IdleSeedError
 from hcl_jax.data.splitting import Profile
 from hcl_jax.data.squares import Damaged
-from scripts.paths import parsed_path
+from hcl_jax.system.paths import parsed_path
 
 KINDS = {"npz": "FILE", "folder": "DIR", "hf": "DIR", "tfds": "NAME[:CONFIG]"}
 """What stands before the colon, and what comes after it."""
@@ -82,7 +82,19 @@ def kind_of(name: str) -> str | None:
 
 
 def load_own(source: Source, data_dir: Path) -> Dataset | ImageSet:
-    """Loads data of one's own; images of a folder are decoded to `data_dir` the first time."""
+    """Loads data of one's own; images of a folder are decoded to `data_dir` the first time.
+
+    Where the data say themselves what is held out, the seed is that of a long tail alone.
+    """
+    try:
+        return _load(source, data_dir)
+    except IdleSeedError:
+        if source.imbalance == 1:
+            raise
+        return _load(source._replace(split_seed=0), data_dir)
+
+
+def _load(source: Source, data_dir: Path) -> Dataset | ImageSet:
     kind, _, place = source.data.partition(":")
     split: dict[str, Any] = {
         "test_fraction": source.test_fraction,

@@ -52,7 +52,7 @@ def program_of(
         experiment = dataclasses.replace(experiment, epochs=1)
     same_program = dataclasses.replace(
         experiment,
-        objective="UCL",
+        objective="HUCL",
         beta=0.0,
         temperature=1.0,
         hardening="exponential",

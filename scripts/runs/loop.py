@@ -86,6 +86,7 @@ def run(
     results = finished_results(path, experiment, longer=runtime.continues)
     if results is not None:
         count_untimed(progress, num_steps(experiment, runtime))
+        _say_without_profile(runtime, progress)
         return results
     runner = runner_of(experiment, runtime)
     loaded = load_dataset(experiment.source, runtime.data_dir)
@@ -104,6 +105,12 @@ def run(
         return _Run(
             experiment, runtime, runner, data, directory, checkpoints, stop, progress
         ).finish()
+
+
+def _say_without_profile(runtime: Runtime, progress: tqdm) -> None:
+    """Says of a run that is past its second epoch that it leaves no profile, if one is wanted."""
+    if runtime.profile is not None:
+        progress.write("no profile is written: the second epoch is over", file=sys.stderr)
 
 
 @dataclasses.dataclass
@@ -160,6 +167,8 @@ class _Run:
         before = (epoch - first) * steps_per_epoch(self.experiment, self.runtime)
         count_untimed(self.progress, before)
         self.progress.write(f"resumes after epoch {epoch}", file=sys.stderr)
+        if epoch >= first + 2:
+            _say_without_profile(self.runtime, self.progress)
         return epoch, self.runner.replicate(restored.state)
 
     def _restored(self) -> Restored | None:

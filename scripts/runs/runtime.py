@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import jax
@@ -11,7 +12,6 @@ from hcl_jax.data.streaming import BUDGET_BYTES
 from hcl_jax.validation.numbers import check_count, check_non_negative
 from hcl_jax.validation.options import check_choice
 from scripts.experiments.datasets import DATA_DIR
-from scripts.paths import UserPath
 from scripts.runs.exit_status import RefusedError
 
 SignalName = Literal["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP"]
@@ -44,14 +44,14 @@ class Runtime:
     """
 
     devices: int | None = None
-    data_dir: UserPath = DATA_DIR
+    data_dir: Path = DATA_DIR
     resident_gib: float = BUDGET_BYTES / 2**30
     checkpoint_seconds: float = 60.0
     keep: int = 2
     continues: Annotated[bool, tyro.conf.arg(name="continue"), tyro.conf.FlagCreatePairsOff] = False
     resume_anyway: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     stop_signals: tuple[SignalName, ...] = ("SIGTERM",)
-    profile: UserPath | None = None
+    profile: Path | None = None
     hosts: bool = False
     coordinator: str | None = None
     host_count: int | None = None
@@ -69,8 +69,13 @@ class Runtime:
             raise ValueError(
                 "coordinator, host_count and host are for training over several hosts: give hosts"
             )
+        if self.data_dir.exists() and not self.data_dir.is_dir():
+            raise ValueError(f"data_dir must be a directory, {self.data_dir} is a file")
         if self.continues and not self.keep:
             raise ValueError("a run is continued from its last checkpoint: keep must be at least 1")
+        for name in ("checkpoint_seconds", "resume_anyway"):
+            if getattr(self, name) != getattr(Runtime, name) and not self.keep:
+                raise ValueError(f"{name} is for checkpoints: keep must be at least 1")
         for name in self.stop_signals:
             check_choice("stop_signals", name, get_args(SignalName))
             if not hasattr(signal, name):

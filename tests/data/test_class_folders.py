@@ -198,6 +198,8 @@ def test_the_split_to_evaluate_on_can_be_chosen(tmp_path):
         DatasetError, match=r"pets has images to test with.*, got 0.5; leave it out"
     ):
         load(pets, test_fraction=0.5)
+    with pytest.raises(DatasetError, match=r"pets has images to test with.* split_seed .*, got 3"):
+        load(pets, split_seed=3)
     with pytest.raises(DatasetError, match="has no split test to evaluate on; found train, val"):
         load(pets, evaluate_on="test")
     with pytest.raises(DatasetError, match="has no split val to evaluate on; found a, b, c"):

@@ -68,6 +68,8 @@ def test_the_split_to_evaluate_on_can_be_chosen(tmp_path, expected):
     assert np.array_equal(load(place).test.images, expected[:2])
     with pytest.raises(DatasetError, match=r"insects has images to test with.*, got 0.5; leave it"):
         load(place, test_fraction=0.5)
+    with pytest.raises(DatasetError, match=r"insects has images to test with.* split_seed .*got 3"):
+        load(place, split_seed=3)
     table([0, 1, 2] * 3).save_to_disk(str(tmp_path / "alone"))
     with pytest.raises(DatasetError, match="has no split val to evaluate on; found none"):
         load(tmp_path / "alone", evaluate_on="val")

@@ -55,6 +55,8 @@ def test_both_parts_are_taken_as_they_are(tmp_path):
         DatasetError, match=r"npz has images to test with.* nothing, got 0.5; leave"
     ):
         npz_set(written(tmp_path, **arrays), test_fraction=0.5)
+    with pytest.raises(DatasetError, match=r"npz has images to test with.* split_seed .*, got 3"):
+        npz_set(written(tmp_path, **arrays), split_seed=3)
 
 
 def test_the_images_to_evaluate_on_can_be_chosen(tmp_path):

@@ -240,6 +240,7 @@ ERRORS = {
     "error: --beta must be at most 6e+14, as the logits": (
         ["a.npz", "--objective", "hucl", "--beta", "1e15"]
     ),
+    "error: --compare epochs is for a file of each epoch": ["a.npz", "--compare", "epochs"],
     "error: --seed must be at least 0, got -1": ["a.npz", "--seed=-1"],
     "error: --batch 4 must hold a row of each of the 5 classes": (
         ["FILE", "--objective", "ucl", "--batch", "4"]

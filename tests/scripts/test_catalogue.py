@@ -95,6 +95,11 @@ def test_names_are_understood(name, capsys):
     assert f"| `{name}` |" in capsys.readouterr().out
 
 
+def test_a_list_is_of_one_part_of_a_name(capsys):
+    assert train.main(["--list", "digits", "--epochs", "3"]) == 2
+    assert "--list takes one part of a name, got digits --epochs 3" in capsys.readouterr().err
+
+
 def test_an_unknown_name_says_what_it_is_like(capsys):
     with pytest.raises(UnknownExperimentError, match="did you mean digits-hscl5"):
         find_experiment("digit-hscl5")

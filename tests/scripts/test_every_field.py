@@ -27,6 +27,7 @@ from scripts.experiments import program
 from scripts.experiments.catalogue import METHODS_ALONE, changed_name, described
 from scripts.experiments.datasets import load_dataset
 from scripts.experiments.experiment import CHOICES, Experiment
+from scripts.experiments.networks import HEADS, NETWORKS, NetworkInputs, has_batch_norm
 from scripts.experiments.own_data import OwnData
 from scripts.experiments.program import keys_of, objective_of, program_of
 from scripts.runs import loop, resuming
@@ -301,7 +302,7 @@ SEEN = {
         "data_dir": (decoded, ONE),
         "resident_gib": (resident, ONE),
         "checkpoint_seconds": (checkpoints, ONE),
-        "keep": (checkpoints, OFTEN),
+        "keep": (checkpoints, ONE),
         "continues": (continued, ONE),
         "resume_anyway": (resumed, ONE),
         "stop_signals": (signals, ONE),
@@ -421,11 +422,52 @@ def test_what_is_equal_looks_the_same(look):
             {"dtype": "bfloat16"},
             "bfloat16 is for resnet18 and resnet50, not for the mlp of grouped",
         ),
+        (
+            {"objective": "UCL", "beta": 0.0, "stop_gradient_hardening": False},
+            "stop_gradient_hardening is for HSCL and HUCL, not for UCL",
+        ),
+        (
+            {"synchronized": True},
+            "synchronized is for networks with batch norm, and a mlp with head linear has none",
+        ),
     ],
 )
 def test_what_would_change_nothing_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Experiment(**fields)
+
+
+def batch_norm_of(name, head):
+    """Whether a network has statistics of batches."""
+    shape, dim = ((8,), 128) if name == "mlp" else ((8, 8, 1), 4)
+    if head == "none" and name != "mlp":
+        dim = {"convnet": 32, "resnet18": 512, "resnet50": 2048}[name]
+    model = NETWORKS[name](NetworkInputs(shape, 3, dim, HEADS[head]))
+    return bool(jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)).batch_stats))
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_with_batch_norm_are_known(name, head):
+    assert has_batch_norm(name, head) == batch_norm_of(name, head)
+
+
+@pytest.mark.parametrize("options", [{"checkpoint_seconds": 5.0}, {"resume_anyway": True}])
+def test_what_is_of_checkpoints_needs_them(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name} is for checkpoints: keep must be at least 1"):
+        Runtime(keep=0, **options)
+
+
+def test_a_profile_that_comes_too_late_is_said(tmp_path, capsys):
+    words = ["triangle-scl", "--epochs", "2", "--devices", "1", "--out", str(tmp_path)]
+    assert train.main(words) == 0
+    assert train.main([*words, "--profile", str(tmp_path / "p")]) == 0
+    assert "no profile is written: the second epoch is over" in capsys.readouterr().err
+    longer = [*words, "--epochs", "3", "--continue", "--profile", str(tmp_path / "p")]
+    assert train.main(longer) == 0
+    assert "no profile is written: the second epoch is over" in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
 
 
 @pytest.mark.parametrize("options", [{"coordinator": "a:1"}, {"host_count": 2}, {"host": 0}])

@@ -165,6 +165,9 @@ def refused(command, arguments, out, capsys):
         (["--seeds", "4294967296"], "seeds must be at most 2147483647"),
         (["--stop-signals", "SIGKILL"], "SIGKILL"),
         (["--continue", "--keep", "0"], "keep must be at least 1"),
+        (["--keep", "0", "--checkpoint-seconds", "5"], "is for checkpoints: keep must be at least"),
+        (["--data-dir", __file__], "data_dir must be a directory"),
+        (["--data-dir", ""], "--data-dir: a path must not be empty"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(arguments, message, tmp_path, capsys):

@@ -48,7 +48,7 @@ def test_help_fits_a_screen_and_names_options_that_there_are(name, capsys, monke
     assert max(map(len, lines)) <= COLUMNS
     page = module_of(name).PAGE
     assert lines[0] == f"usage: {page.command} {page.words}"
-    assert f"example: {page.example}" in lines
+    assert {f"example: {example}" for example in page.example.splitlines()} <= {*lines}
     whole, status = printed(name, ["--help-all"], capsys)
     assert status == 0
     options = re.findall(r"^  (--[\w-]+)", shown.out, re.MULTILINE)
@@ -66,20 +66,25 @@ class ReadError(Exception):
 
 
 @every_command
-def test_the_example_is_read(name, monkeypatch):
+def test_the_examples_are_read(name, monkeypatch):
     module, page = module_of(name), module_of(name).PAGE
-    read = module.parsed
+    read, typed = module.parsed, page.command.split()
 
     def stop(*arguments, **options):
         read(*arguments, **options)
         raise ReadError
 
     monkeypatch.setattr(module, "parsed", stop)
-    words = shlex.split(page.example)
-    typed = page.command.split()
-    assert words[: len(typed)] == typed
-    with pytest.raises(ReadError):
-        module.main(words[len(typed) :])
+    assert page.example
+    for words in map(shlex.split, page.example.splitlines()):
+        assert words[: len(typed)] == typed
+        with pytest.raises(ReadError):
+            module.main(words[len(typed) :])
+
+
+def test_training_on_data_of_ones_own_is_among_the_examples():
+    examples = train.PAGE.example.splitlines()
+    assert any("--data folder:" in example for example in examples)
 
 
 @every_command

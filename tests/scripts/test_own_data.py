@@ -40,6 +40,9 @@ def own(tmp_path, monkeypatch):
     """A directory with vectors in a file, and a folder of images of two sizes."""
     monkeypatch.chdir(tmp_path)
     np.savez("own.npz", **vectors())
+    arrays, parts = vectors(), ("train", "test")
+    both = {f"{name}_{part}": array for part in parts for name, array in arrays.items()}
+    np.savez("both.npz", **both)
     for number in range(12):
         path = tmp_path / "pictures" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +129,15 @@ def test_a_long_tail_of_a_folder_is_an_index_and_what_is_hashed_is_hashed_once(o
     assert datasets.load_dataset(other, own / "data").digest != found.digest
 
 
+def test_beside_test_images_the_seed_is_that_of_a_long_tail(own):
+    tailed = Experiment(data="npz:both.npz", imbalance=2).source
+    first, second = (
+        datasets.load_dataset(tailed._replace(split_seed=seed)).train.images for seed in (0, 1)
+    )
+    assert len(first) == len(second)
+    assert not np.array_equal(first, second)
+
+
 @pytest.mark.parametrize("data", ["digits", "own"])
 def test_any_training_set_gets_a_long_tail(own, data):
     name = data if data == "digits" else f"npz:{own / 'own.npz'}"
@@ -192,6 +204,12 @@ REFUSED = {
         *("--data", "npz:own.npz", "--test-fraction", "0.95")
     ],
     "test_fraction must lie between 0 and 1": ["--data", "npz:own.npz", "--test-fraction", "1"],
+    "has images to test with, so that none are held out and split_seed would": [
+        *("--data", "npz:both.npz", "--split-seed", "1")
+    ],
+    "data_dir must be a directory, own.npz is a file": [
+        *("--data", "folder:pictures", "--data-dir", "own.npz")
+    ],
     "has no split val to evaluate on; found a, b": [
         *("--data", "folder:pictures", "--evaluate-on", "val")
     ],

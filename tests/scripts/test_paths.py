@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hcl_jax import measure
+from hcl_jax.system.paths import parsed_path
 from scripts import prepare_data, train, verify_theory
-from scripts.paths import UserPath, parsed_path
 from scripts.runs.runtime import Runtime
 
 COMMANDS = (
@@ -21,13 +22,16 @@ COMMANDS = (
 )
 
 
-(OF_USERS,) = UserPath.__metadata__
+REQUIRED = {
+    "export": ["run"],
+    "prepare_data": ["tiny-imagenet", "--data-dir", "data"],
+    "report": ["run"],
+    "sweep": ["triangle-scl"],
+}
+"""What has to be said to a command besides."""
 
 
-def parts(hint):
-    """A type, and all that it is made of and annotated with."""
-    inner = (*typing.get_args(hint), *getattr(hint, "__metadata__", ()))
-    return [hint, *(found for part in inner for found in parts(part))]
+hints_of = typing.get_type_hints
 
 
 def settings_of(command):
@@ -36,15 +40,43 @@ def settings_of(command):
     return [value for value in own if getattr(value, "__module__", None) == module.__name__]
 
 
+def path_options(command):
+    """The options of a command that are paths."""
+    kinds = settings_of(command)
+    kinds += [Runtime] if any(Runtime in hints_of(kind).values() for kind in kinds) else []
+    hints = {name: hint for kind in kinds for name, hint in hints_of(kind).items()}
+    return [name for name, hint in hints.items() if Path in (hint, *typing.get_args(hint))]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_path_of_a_command_is_of_the_one_type(command):
-    paths = 0
-    for settings in (*settings_of(command), Runtime):
-        for name, hint in typing.get_type_hints(settings, include_extras=True).items():
-            if Path in parts(hint):
-                assert OF_USERS in parts(hint), f"{settings.__name__}.{name}"
-                paths += settings is not Runtime
-    assert paths
+def test_an_empty_path_is_refused_by_every_option(command, capsys):
+    main = importlib.import_module(f"scripts.{command}").main
+    options = [f"--{name.replace('_', '-')}" for name in path_options(command) if name != "run"]
+    assert options
+    for option in options:
+        with pytest.raises(SystemExit) as stopped:
+            main([*REQUIRED.get(command, ()), option, ""])
+        assert stopped.value.code == 2
+        assert f"{option}: a path must not be empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["a.npz", "--out", ""],
+            "--out: a path must not be empty; '.' is the folder",
+        ),
+        (["a.npz", "--labels="], "--labels: a path must not be empty"),
+        (["--embeddings", ""], "--embeddings: a path must not be empty"),
+        ([""], "cannot be read from ''"),
+    ],
+)
+def test_an_empty_path_is_refused_by_measure(words, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        measure.main(words)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_tilde_is_the_home_directory(monkeypatch, tmp_path):

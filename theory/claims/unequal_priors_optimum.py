@@ -64,7 +64,7 @@ def optimal_gram(
         [float(p) for p in problem.priors],
         float(problem.psi.tau),
         alpha=float(problem.psi.alpha),
-        q=float(problem.psi.weight(1)),
+        q=float(problem.psi.limit_weight),
         average=average,
     )
     return found.gram

@@ -53,7 +53,7 @@ class EscapeProblem(NamedTuple):
         """``q M_c``, of similarities whose own entry is 1."""
         rate, tilted = 1 / ball(self.psi.tau), self.weights(similarities, anchor, ball(self.beta))
         terms = [w * (rate * (t - 1)).exp() for w, t in zip(tilted, similarities, strict=True)]
-        return ball(self.psi.weight(1)) * sum(terms, arb(0))
+        return ball(self.psi.limit_weight) * sum(terms, arb(0))
 
     def share(self, similarities: Sequence[arb], anchor: int) -> arb:
         """``tau P_c = q M_c / (alpha + q M_c)``."""
@@ -95,7 +95,7 @@ def slope_by_definition(row: Sequence[arb], anchor: int, other: int, problem: Es
         tilt = tilt * own if c == anchor else tilt
         numerator, denominator = numerator + tilt * (rate * moving).exp(), denominator + tilt
     mean = numerator / denominator * (-rate * row[anchor]).exp()
-    return (mean * ball(psi.weight(1)) + ball(psi.alpha)).log()[1]
+    return (mean * ball(psi.limit_weight) + ball(psi.alpha)).log()[1]
 
 
 def symmetric_part(matrix: Balls) -> list[list[arb]]:

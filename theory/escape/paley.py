@@ -51,7 +51,7 @@ def paley_share(prime: int, problem: EscapeProblem) -> arb:
     psi, beta, kappa = problem.psi, ball(problem.beta), problem.kappa
     spread, gap = arb(prime).sqrt() / (prime - 1), arb(prime) / (prime - 1)
     apart = (-gap / ball(psi.tau)).exp() * (kappa * spread).cosh() / (beta * spread).cosh()
-    weighted = ball(psi.weight(1)) * (1 - _others(prime, problem, beta) * (1 - apart))
+    weighted = ball(psi.limit_weight) * (1 - _others(prime, problem, beta) * (1 - apart))
     return weighted / (ball(psi.alpha) + weighted) / ball(psi.tau)
 
 

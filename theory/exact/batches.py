@@ -25,12 +25,12 @@ def hucl_of_batch(
     for i, row in enumerate(gram):
         negatives = [arb(t) for j, t in enumerate(row) if j != i]
         weight = sum(((tilt * t).exp() for t in negatives), arb(0))
+        share = ball(psi.weight(len(negatives)))
         tilted = sum((((tilt + inverse) * t).exp() for t in negatives), arb(0)) / weight
         own = range(i - i % members, i - i % members + members)
         positives = [row[p] for p in own if p != i or self_positives]
         values = [
-            (ball(psi.alpha) + ball(psi.weight(1)) * tilted * (-inverse * s).exp()).log()
-            for s in positives
+            (ball(psi.alpha) + share * tilted * (-inverse * s).exp()).log() for s in positives
         ]
         losses.append(sum(values, arb(0)) / len(values))
     return sum(losses, arb(0)) / count

@@ -60,6 +60,13 @@ class InfoNCE(PsiKind):
         """q, or k where q stands for it."""
         return Fraction(k) if self.q is None else self.q
 
+    @property
+    def limit_weight(self) -> Fraction:
+        """q for infinitely many negatives; ValueError where it stands for their number."""
+        if self.q is None:
+            raise ValueError("InfoNCE with q = k has no limit for k to infinity")
+        return self.q
+
     def each(self, v: fmpq) -> arb:
         return arb(v / rational(self.tau)).exp()
 

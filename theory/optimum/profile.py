@@ -121,9 +121,7 @@ def lambert_threshold(profile: ProfileParameters) -> arb:
 def _limit_parameters(profile: ProfileParameters) -> tuple[arb, arb, arb]:
     """alpha, q and the inverse of tau."""
     psi = profile.psi
-    if psi.q is None:
-        raise ValueError("InfoNCE with q = k has no limit for k to infinity")
-    return ball(psi.alpha), ball(psi.q), 1 / ball(psi.tau)
+    return ball(psi.alpha), ball(psi.limit_weight), 1 / ball(psi.tau)
 
 
 def _excess(others: arb, scaled_beta: arb, gap: arb) -> arb:

@@ -143,7 +143,7 @@ def _row(
     if problem.detached:
         tilt = arb(0)
     if k is None:
-        q = ball(problem.psi.weight(1))
+        q = ball(problem.psi.limit_weight)
         whole = alpha + q * (p * grown + other * each * held)
         change = tilt * (grown - held)
         return (

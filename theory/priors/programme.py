@@ -75,7 +75,7 @@ def loss_and_slopes(problem: CollapsedSCL, gram: Balls) -> tuple[arb, list[list[
 
 def _limit(problem: CollapsedSCL, law: list[Fraction], grown: list[arb]) -> tuple[arb, list[arb]]:
     """The loss of an anchor for ``k = infinity``, and tau times its slopes."""
-    terms = [ball(problem.psi.weight(1) * p) * e for p, e in zip(law, grown, strict=True)]
+    terms = [ball(problem.psi.limit_weight * p) * e for p, e in zip(law, grown, strict=True)]
     whole = ball(problem.psi.alpha) + sum(terms, arb(0))
     return whole.log(), [term / whole for term in terms]
 
@@ -109,9 +109,10 @@ def certificate_matrix(gram: Balls, slopes: Balls) -> list[list[arb]]:
 def least_loss_above(problem: CollapsedSCL, gram: Float[np.ndarray, "classes classes"]) -> arb:
     """A number that is not above the least loss, close to it if the Gram matrix is optimal.
 
-    y is lowered by a multiple of the weights of the anchors until S is certainly positive.
+    y is lowered by a multiple of the weights of the anchors until S is certainly positive. Raises
+    ValueError unless the matrix is symmetric with ones on the diagonal, exactly.
     """
-    exact = _balls(gram)
+    exact = _balls(problem, gram)
     loss, slopes = loss_and_slopes(problem, exact)
     matrix = certificate_matrix(exact, slopes)
     roots = np.sqrt(np.array([float(w) for w in problem.weights]))
@@ -126,12 +127,13 @@ def least_loss_above(problem: CollapsedSCL, gram: Float[np.ndarray, "classes cla
 def bracket(problem: CollapsedSCL, gram: Float[np.ndarray, "classes classes"]) -> Certified:
     """The least loss, from below by a certificate, from above by the loss of a Gram matrix.
 
-    It is the given one mixed with as much of the unit matrix as makes it certainly positive.
+    It is the given one mixed with as much of the unit matrix as makes it certainly positive. Raises
+    as `least_loss_above`.
     """
-    mixed, share = arb(2) ** -44, _balls(gram)
-    while not is_positive(_mixed(share, mixed)):
-        mixed *= 2
-    high = loss_and_slopes(problem, _mixed(share, mixed))[0]
+    share, exact = arb(2) ** -44, _balls(problem, gram)
+    while not is_positive(_mixed(exact, share)):
+        share *= 2
+    high = loss_and_slopes(problem, _mixed(exact, share))[0]
     return Certified(least_loss_above(problem, gram), high.upper())
 
 
@@ -153,8 +155,16 @@ def shares(sizes: Sequence[int | Fraction]) -> tuple[Fraction, ...]:
     return tuple(ONE * size / sum(sizes) for size in sizes)
 
 
-def _balls(gram: Float[np.ndarray, "classes classes"]) -> list[list[arb]]:
-    """The same numbers, exactly; the matrix is symmetric with ones on the diagonal."""
+def _balls(problem: CollapsedSCL, gram: Float[np.ndarray, "classes classes"]) -> list[list[arb]]:
+    """The same numbers, exactly; ValueError unless they may be similarities of unit vectors."""
+    wanted = (len(problem.priors),) * 2
+    if gram.shape != wanted:
+        raise ValueError(f"the Gram matrix must have shape {wanted}, as priors, got {gram.shape}")
+    if not np.isfinite(gram).all() or (gram != gram.T).any() or (np.diag(gram) != 1).any():
+        raise ValueError(
+            "the Gram matrix must be finite and symmetric, with ones on the diagonal, exactly, "
+            "as of unit vectors"
+        )
     return [[arb(entry) for entry in row] for row in gram.tolist()]
 
 

@@ -24,7 +24,7 @@ from jax import lax
 from hcl_jax.padding import varying_like
 
 State = TypeVar("State")
-Rows = TypeVar("Rows")
+Visitor = TypeVar("Visitor")
 
 Exchange = Literal["gather", "ring"]
 
@@ -56,8 +56,8 @@ def choose_exchange(rows: int, dim: int, devices: int, itemsize: int = 4) -> Exc
 def for_each_shard(
     exchange: Exchange | None,
     axis_name: str | None,
-    own: Rows,
-    visit: Callable[[State, Rows], State],
+    own: Visitor,
+    visit: Callable[[State, Visitor], State],
     state: State,
 ) -> State:
     """Runs ``state = visit(state, rows)`` until the rows of every device have come.
@@ -73,7 +73,7 @@ def for_each_shard(
     size = lax.axis_size(axis_name)
     onwards = [(i, (i + 1) % size) for i in range(size)]
 
-    def hop(carry: tuple[State, Rows], _: None) -> tuple[tuple[State, Rows], None]:
+    def hop(carry: tuple[State, Visitor], _: None) -> tuple[tuple[State, Visitor], None]:
         state, visiting = carry
         arriving = jax.tree.map(lambda x: lax.ppermute(x, axis_name, onwards), visiting)
         return (visit(state, visiting), arriving), None

@@ -262,7 +262,7 @@ def update(
     return LogSums(shift, sums.total * jnp.exp(sums.shift - finite) + added)
 
 
-def statistics(
+def statistics_of_negatives(
     infonce: TiltedInfoNCE,
     sums: NegativeSums,
     count: Int[Array, " n"],

@@ -53,7 +53,7 @@ class PositiveSums(NamedTuple):
 Ranges = tuple[Int[Array, " blocks"], Int[Array, " blocks"]]
 """The least and the greatest group of every block, the other way round where a block has none."""
 
-Rows = tuple[RowBlock, AnchorTerms | None]
+RowsAndTerms = tuple[RowBlock, AnchorTerms | None]
 """Rows, with the terms of their losses where they are anchors."""
 
 
@@ -151,7 +151,7 @@ def largest_positives(
 def over_positives(
     add: Callable[..., State],
     start: State,
-    anchors: Rows,
+    anchors: RowsAndTerms,
     candidates: RowBlock,
     precision: PrecisionLike,
     block: int | None = None,
@@ -160,7 +160,7 @@ def over_positives(
     block = block or band_block()
     x, y = _into_blocks(anchors, block), _into_blocks((candidates, None), block)
 
-    def step(state: State, columns: Rows, active: Bool[Array, "blocks 1 1"]) -> State:
+    def step(state: State, columns: RowsAndTerms, active: Bool[Array, "blocks 1 1"]) -> State:
         match = positive_mask(x[0], columns[0]) & active
         similarities = inner_products(x[0].features, columns[0].features, precision)
         return add(state, similarities, match, x[1])
@@ -170,8 +170,8 @@ def over_positives(
 
 def vjp_positives(
     infonce: TiltedInfoNCE,
-    rows: Rows,
-    columns: Rows,
+    rows: RowsAndTerms,
+    columns: RowsAndTerms,
     precision: PrecisionLike,
     block: int | None = None,
 ) -> Float[Array, "n dim"]:
@@ -183,7 +183,7 @@ def vjp_positives(
     x, y = _into_blocks(rows, block), _into_blocks(columns, block)
 
     def step(
-        total: Float[Array, "blocks b dim"], other: Rows, active: Bool[Array, "blocks 1 1"]
+        total: Float[Array, "blocks b dim"], other: RowsAndTerms, active: Bool[Array, "blocks 1 1"]
     ) -> Float[Array, "blocks b dim"]:
         similarities = inner_products(x[0].features, other[0].features, precision)
         tile = jnp.zeros_like(similarities)
@@ -201,7 +201,10 @@ def vjp_positives(
 
 
 def _over_bands(
-    step: Callable[[State, Rows, Bool[Array, "blocks 1 1"]], State], start: State, x: Rows, y: Rows
+    step: Callable[[State, RowsAndTerms, Bool[Array, "blocks 1 1"]], State],
+    start: State,
+    x: RowsAndTerms,
+    y: RowsAndTerms,
 ) -> State:
     """Runs `step` with the columns of every band; `active` says which tiles still have a band."""
     first, last = _bands(_ranges(x[0]), _ranges(y[0]))

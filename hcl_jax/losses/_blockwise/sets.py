@@ -15,7 +15,7 @@ from hcl_jax.losses._blockwise.negatives import (
     empty_sums,
     eta_is_constant,
     in_range,
-    statistics,
+    statistics_of_negatives,
     symmetric_sums,
 )
 from hcl_jax.losses._blockwise.numbers import (
@@ -81,7 +81,7 @@ def statistics_of_one_set(
     """
 
     def with_running_maximum() -> NegativeStatistics:
-        return statistics(infonce, sums_of_sets(infonce, rows, rows, options), count)
+        return statistics_of_negatives(infonce, sums_of_sets(infonce, rows, rows, options), count)
 
     if options.kernels is not None:
         return with_running_maximum(), jnp.array(False), None
@@ -91,7 +91,7 @@ def statistics_of_one_set(
     sums = symmetric_sums(infonce, padded, block, options.precision, observed=observed)
     sums, moments = drop_padding(sums, rows.features.shape[0]), sums.moments
     common_shift = in_range(sums, count, constant_eta)
-    stats = statistics(infonce, sums, count, constant_eta)
+    stats = statistics_of_negatives(infonce, sums, count, constant_eta)
     return compute_if(~common_shift, with_running_maximum, stats), common_shift, moments
 
 

@@ -30,7 +30,7 @@ from hcl_jax.losses._blockwise.negatives import (
     accumulate,
     drop_padding,
     empty_sums,
-    statistics,
+    statistics_of_negatives,
 )
 from hcl_jax.losses._blockwise.numbers import (
     Differentiated,
@@ -178,7 +178,7 @@ def _sharded_forward(
     empty = empty_sums(padded.features, squares=observed, moments=observed)
     start = varying_like((empty, none), rows)
     sums, count = options.visited(offers, add_negatives, start)
-    stats = statistics(infonce, drop_padding(sums, len(order)), count)
+    stats = statistics_of_negatives(infonce, drop_padding(sums, len(order)), count)
     anchors = (rows, anchor_terms(stats))
 
     def add_positives(state: PositiveSums, visiting: Visitors) -> PositiveSums:

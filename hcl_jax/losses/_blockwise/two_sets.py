@@ -12,7 +12,7 @@ from hcl_jax.losses._blockwise.block import (
 )
 from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.gradients import vjp_two_sets
-from hcl_jax.losses._blockwise.negatives import statistics
+from hcl_jax.losses._blockwise.negatives import statistics_of_negatives
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import vjp_positives
 from hcl_jax.losses._blockwise.sets import (
@@ -46,7 +46,7 @@ def two_sets_forward(
     rows = bounded_by_positives(infonce, rows, columns, options)
     count = count_negatives(*pairs)[orders[0]]
     sums = sums_of_sets(infonce, rows, columns, options, moments=options.statistics)
-    stats, never = statistics(infonce, sums, count), jnp.array(False)
+    stats, never = statistics_of_negatives(infonce, sums, count), jnp.array(False)
     losses, residuals = with_positives(infonce, rows, columns, stats, never, sums.moments, options)
     return in_order(losses, inverse_permutation(orders[0])), residuals
 

@@ -23,14 +23,17 @@ from hcl_jax.losses._blockwise.pallas.lanes import (
 from hcl_jax.losses.tilted_infonce import TiltedInfoNCE
 from hcl_jax.precision import inner_products, weighted_sums, wide_dtype
 
-Rows = tuple[RowBlock, SoftmaxCoefficients | None]
+RowsAndCoefficients = tuple[RowBlock, SoftmaxCoefficients | None]
 """Rows, with the coefficients of their negatives where they are anchors."""
 
 Operand = tuple[Array, pl.BlockSpec]
 
 
 def vjp_negatives(
-    infonce: TiltedInfoNCE, rows: Rows, columns: Rows, options: TileOptions
+    infonce: TiltedInfoNCE,
+    rows: RowsAndCoefficients,
+    columns: RowsAndCoefficients,
+    options: TileOptions,
 ) -> Float[Array, "n dim"]:
     """The negatives' part of ``G Z``, ``G^T Z`` or both: the gradient with respect to the rows.
 
@@ -96,7 +99,11 @@ def vjp_negatives(
 
 
 def _anchors_along(
-    axis: int, blocks: tuple[int, int], anchors: Rows, candidates: Rows, dtype: Any
+    axis: int,
+    blocks: tuple[int, int],
+    anchors: RowsAndCoefficients,
+    candidates: RowsAndCoefficients,
+    dtype: Any,
 ) -> list[Operand]:
     """Anchors along an axis of the tile: their coefficients and the keys of both."""
 

@@ -1,10 +1,8 @@
-"""The type of every path on a command line."""
+"""Every path on a command line: what is typed, and how tyro is told to read it."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-from tyro.constructors import PrimitiveConstructorSpec
+from typing import Any
 
 
 def parsed_path(words: Sequence[str]) -> Path:
@@ -15,7 +13,7 @@ def parsed_path(words: Sequence[str]) -> Path:
     """
     (word,) = words
     if not word:
-        raise ValueError("a path must not be empty; the folder where you are is .")
+        raise ValueError("a path must not be empty; '.' is the folder where you are")
     try:
         word.encode()
         return Path(word).expanduser()
@@ -25,13 +23,16 @@ def parsed_path(words: Sequence[str]) -> Path:
         raise ValueError(f"the home directory in {word!r} is not known") from None
 
 
-UserPath = Annotated[
-    Path,
-    PrimitiveConstructorSpec(
+def path_rule(found: Any) -> Any:
+    """The rule of tyro's by which paths are read; None for other types."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    if found.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
         nargs=1,
         metavar="PATH",
-        instance_from_str=lambda words: parsed_path(words),
+        instance_from_str=parsed_path,
         is_instance=lambda value: isinstance(value, Path),
         str_from_instance=lambda path: [str(path)],
-    ),
-]
+    )

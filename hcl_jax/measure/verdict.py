@@ -106,7 +106,7 @@ def shape_of(
     length = float(np.mean(np.square(means).sum(axis=1))) + within
     directions = int(metrics["directions"])
     spectrum = np.linalg.svd(centred, compute_uv=False) ** 2 / (count - 1)
-    # The largest singular value of Gaussian means: Davidson and Szarek (2001), Theorem 2.13.
+    # The largest singular value of Gaussian means: Davidson and Szarek (2001), Theorem II.13.
     edge = (1 + math.sqrt(dim / (count - 1))) ** 2
     sampling = edge * float(np.mean(np.square(spreads) / sizes)) / dim
     return Shape(

@@ -151,7 +151,7 @@ LAYERS = {
     "theory.trained": ("perceptron",),
     "theory.claims": (CLAIMS,),
     "scripts": (
-        "paths data_preparation",
+        "data_preparation",
         "experiments",
         "runs theory_report",
         "benchmarking run_report",

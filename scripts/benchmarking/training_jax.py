@@ -1,7 +1,7 @@
 """What `scripts.benchmark_training` measures in JAX: our steps, our epoch, and parts of them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,8 @@ from hcl_jax.networks import LINEAR, PAPER, Model, resnet
 from hcl_jax.networks.convolutions import convolve
 from hcl_jax.normalization import unit_ball
 from hcl_jax.training import (
+    AXIS,
+    DataParallel,
     Program,
     TrainState,
     init_state,
@@ -30,11 +32,16 @@ from scripts.benchmarking.training_cases import Images, Recipe
 from scripts.experiments.networks import NETWORKS, NetworkInputs
 
 
-def recipe_program(recipe: Recipe, dtype: str, *, sampled: bool) -> Program:
-    """The program of a recipe: with K drawn negatives, as in the authors' code, or exact."""
+def recipe_program(
+    recipe: Recipe, dtype: str, *, sampled: bool, axis_name: str | None = None
+) -> Program:
+    """The program of a recipe: with K drawn negatives, as in the authors' code, or exact.
+
+    Batch norm takes its statistics over the devices of an axis, if that is named.
+    """
     statistics = recipe.statistics
     return Program(
-        _network(recipe, dtype),
+        _network(recipe, dtype, axis_name),
         optax.adam(1e-3),
         recipe.batch,
         standardization=None
@@ -48,11 +55,18 @@ def recipe_program(recipe: Recipe, dtype: str, *, sampled: bool) -> Program:
     )
 
 
-def _network(recipe: Recipe, dtype: str) -> Model:
+def _network(recipe: Recipe, dtype: str, axis_name: str | None) -> Model:
     """The network that `scripts.train` has for the case, but for the width of residual ones."""
     if recipe.is_residual:
-        return resnet(recipe.dim, depth=recipe.depth, width=recipe.width, head=PAPER, dtype=dtype)
-    inputs = NetworkInputs(recipe.image_shape, recipe.classes, recipe.dim, LINEAR)
+        return resnet(
+            recipe.dim,
+            depth=recipe.depth,
+            width=recipe.width,
+            head=PAPER,
+            dtype=dtype,
+            axis_name=axis_name,
+        )
+    inputs = NetworkInputs(recipe.image_shape, recipe.classes, recipe.dim, LINEAR, dtype, axis_name)
     return NETWORKS[recipe.network](inputs)
 
 
@@ -65,7 +79,7 @@ def contenders(
     *,
     whole: bool,
 ) -> list[Contender]:
-    """Our steps in each dtype, and an epoch of the exact estimator in the first.
+    """Our steps in each dtype, and an epoch of the exact estimator in that of `epoch_dtype`.
 
     The images are those of an epoch, and those of the steps its first batch. The `whole` list has
     steps of the sampled estimator and parts of a step too.
@@ -80,11 +94,44 @@ def contenders(
             kind = "sampled" if sampled else "exact"
             step = jax.jit(functools.partial(train_step, program=program), donate_argnames="state")
             found.append(_training(name, kind, step, first, recipe, program))
-    program = recipe_program(recipe, dtypes[0], sampled=False)
+    dtype = epoch_dtype(dtypes)
+    program = recipe_program(recipe, dtype, sampled=False)
     epoch = functools.partial(train_epoch, program=program)
-    name = f"ours, epoch of {recipe.steps} steps, exact, {dtypes[0]}"
+    name = f"ours, epoch of {recipe.steps} steps, exact, {dtype}"
     found.append(_training(name, "epoch", jax.jit(epoch, donate_argnums=0), split, recipe, program))
     return found + (_parts(first, recipe, program) if whole else [])
+
+
+def epoch_dtype(dtypes: Sequence[str]) -> str:
+    """The dtype of an epoch: float32, in which it is compared with PyTorch, if it is there."""
+    return "float32" if "float32" in dtypes else dtypes[0]
+
+
+def epoch_over_devices(
+    images: Images,
+    labels: Int[np.ndarray, " n"],
+    recipe: Recipe,
+    dtype: str,
+    devices: Sequence[Any],
+) -> Contender:
+    """The same epoch shared by devices, with batch norm's statistics of whole batches."""
+    name = f"ours, epoch of {recipe.steps} steps over {len(devices)} devices, exact, {dtype}"
+    say(f"{recipe.name}: compiles {name}")
+    program = recipe_program(recipe, dtype, sampled=False, axis_name=AXIS)
+    runner = DataParallel(program, devices=devices)
+    data = runner.replicate(Split(jnp.asarray(images), jnp.asarray(labels)))
+    target = traced_objective(supervised=True, beta=recipe.beta)
+    held = {"states": runner.init(recipe.key[None])}
+
+    def run(wanted: bool) -> Any:
+        held["states"], info = runner.train_epoch(held["states"], data, target)
+        jax.block_until_ready((held["states"].step, info))
+        if not wanted:
+            return None
+        found = runner.fetch(info)
+        return float(np.ravel(found.loss)[0]), float(np.ravel(found.gradient_norm)[0])
+
+    return Contender(name, "epoch", run)
 
 
 def sampled_losses(

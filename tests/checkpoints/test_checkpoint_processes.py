@@ -1,17 +1,16 @@
 """Two processes save one checkpoint, read it, and both learn of the error of one."""
 
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from references.processes import environment_with, free_address, side_by_side
 
 from hcl_jax.checkpoints import restore_latest
 
+ROOT = Path(__file__).parents[2]
 PROCESS = """
 import sys
 from pathlib import Path
@@ -78,27 +77,11 @@ print("equal")
 
 @pytest.mark.slow
 def test_two_processes(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, address, str(rank), str(tmp_path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
-            cwd=Path(__file__).parents[2],
-        )
-        for rank in range(2)
-    ]
-    try:
-        for process in running:
-            output, errors = process.communicate(timeout=120)
-            assert "equal" in output, errors[-3000:]
-    finally:
-        for process in running:
-            process.kill()
+    address = free_address()
+    commands = [[sys.executable, "-c", PROCESS, address, str(r), str(tmp_path)] for r in range(2)]
+    ended = side_by_side(commands, cwd=ROOT, env=environment_with(devices=1))
+    for status, printed in ended:
+        assert (status, "equal" in printed.splitlines()) == (0, True), printed[-3000:]
     names = sorted(path.name for path in tmp_path.glob("step_*"))
     assert names == [f"step_00000000{step}" for step in (1, 3, 4)] + ["step_000000004.faulty"]
     like = {name: jnp.zeros((4, 2)) for name in ("copied", "rows")}

@@ -1,9 +1,6 @@
 """The loss over devices is the loss of the global batch, and so is its gradient."""
 
 import functools
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
+from references.processes import environment_with, free_address, side_by_side
 
 from hcl_jax import hardening, objective, pairs, parallel
 from hcl_jax.collectives import over_axis
@@ -213,7 +211,7 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
 import numpy as np
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = [sys.argv[3], sys.argv[3] + "/tests"]
 from tests.parallel import test_parallel as test
 z, labels = test.batch(2)
 mine = slice(int(sys.argv[2]) * test.LOCAL, (int(sys.argv[2]) + 1) * test.LOCAL)
@@ -246,25 +244,10 @@ print("equal")
 
 @pytest.mark.slow
 def test_two_processes_equal_one_device():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, address, str(rank), root],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=root,
-        )
-        for rank in range(2)
-    ]
-    for process in running:
-        output, errors = process.communicate(timeout=240)
-        assert "equal" in output, errors[-3000:]
+    root, address = str(Path(__file__).parents[2]), free_address()
+    commands = [[sys.executable, "-c", PROCESS, address, rank, root] for rank in ("0", "1")]
+    for status, printed in side_by_side(commands, cwd=root, env=environment_with(devices=1)):
+        assert (status, "equal" in printed.splitlines()) == (0, True), printed[-3000:]
 
 
 @pytest.mark.parametrize("checked", [True, False])

@@ -48,17 +48,20 @@ def test_everything_is_timed_in_turns_and_agrees(results):
     text = benchmark.report(results)
     for case in results["cases"]:
         kinds = [c["mathematics"] for c in case["contenders"]]
-        expected = {"exact": 3, "epoch": 1}
+        expected = {"exact": 3, "epoch": 2}
         if case["case"] == "resnet18-8":
-            expected |= {"sampled": 2, "part": 8}
+            expected |= {"sampled": 2, "part": 8, "epoch": 1}
         assert {k: kinds.count(k) for k in set(kinds)} == expected
         assert all(len(c["seconds"]) == 3 and min(c["seconds"]) > 0 for c in case["contenders"])
-        compared = {c["name"] for c in case["contenders"] if c["mathematics"] in kinds[:2]}
-        compared.discard(f"ours, epoch of {case['steps']} steps, exact, float32")
+        checked = ("exact", "sampled")
+        compared = {c["name"] for c in case["contenders"] if c["mathematics"] in checked}
+        if expected["epoch"] == 2:
+            compared.add(f"ours, epoch of {case['steps']} steps over 2 devices, exact, float32")
         assert case["agreement"].keys() == compared
         assert all(f"| {name}" in text for name in compared)
         assert case["threads"].keys() == {name for name in compared if name.startswith("torch")}
         assert f"\n## {case['case']}\n" in text
+    assert text.count("\nOver 2 devices: ") == 2
 
 
 @pytest.mark.slow
@@ -115,8 +118,16 @@ def test_contenders_that_agree_are_kept():
         contender("ours, exact, bfloat16", "exact", 2.03),
         contender("ours, sampled, K = 9, float32", "sampled", 1.3),
         contender("part", "part", float("nan")),
+        contender("ours, epoch", "epoch", 7.0),
+        contender("ours, epoch over 2 devices", "epoch", 7.0001, norm=1.0005),
     ]
-    assert len(benchmark.check_agreement(found, DRAWN)) == 4
+    assert len(benchmark.check_agreement(found, DRAWN)) == 5
+
+
+def test_epochs_of_one_device_and_of_several_must_agree():
+    epochs = [contender("ours, epoch", "epoch", 7.0), contender("over 2", "epoch", 7.01)]
+    with pytest.raises(DisagreementError, match="over 2 disagrees"):
+        benchmark.check_agreement([EAGER, *epochs], DRAWN)
 
 
 def timed(name, kind, seconds):
@@ -148,7 +159,8 @@ def test_targets_of_gpus_are_compared_on_the_case_they_are_for():
 def test_targets_of_cpus_compare_a_step_in_an_epoch_with_the_fastest_of_pytorch(torch, outcome):
     contenders = [
         timed("ours, exact, float32", "exact", 9.0),
-        timed("ours, epoch of 4 steps, exact, float32", "epoch", 4.0),
+        timed("ours, epoch of 4 steps, exact, float32", "epoch", 5.0),
+        timed("ours, epoch of 4 steps over 2 devices, exact, float32", "epoch", 4.0),
         timed("torch, exact, eager, float32", "exact", 9.0),
         timed("torch, exact, compiled, channels last, float32", "exact", torch),
         timed("torch, exact, compiled, channels last, bfloat16", "exact", 0.1),

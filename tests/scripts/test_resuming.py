@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from references.processes import PATIENCE
 from tqdm import tqdm
 
 from hcl_jax.checkpoints import restore_latest
@@ -221,7 +222,7 @@ def start(out):
 
 
 def finish(process):
-    printed, _ = process.communicate(timeout=600)
+    printed, _ = process.communicate(timeout=PATIENCE)
     return process.returncode, printed
 
 

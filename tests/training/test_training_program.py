@@ -3,11 +3,7 @@
 import dataclasses
 import errno
 import json
-import os
-import re
 import shutil
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from references.processes import environment_with, free_address, side_by_side
 from tqdm import tqdm
 
 import hcl_jax
@@ -66,36 +63,16 @@ def test_eight_devices_give_the_curves_of_one(one_device, tmp_path):
     assert_same_curves(tmp_path, one_device, rtol=2e-3)
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
-
-
 def train_on_two_hosts(out):
     """Two processes with two devices each, as two hosts would; returns what each printed."""
     command = [sys.executable, "-m", "scripts.train", "digits-hscl5", "--hosts"]
     command += ["--epochs", "2", "--evaluations", "2", "--synchronized", "--learning-rate", "1e-4"]
-    command += ["--no-probes", "--coordinator", f"localhost:{free_port()}", "--host-count", "2"]
+    command += ["--no-probes", "--coordinator", free_address(), "--host-count", "2"]
     command += ["--checkpoint-seconds", "0", "--out", str(out)]
-    environment = os.environ | {
-        "XLA_FLAGS": re.sub(r"(device_count=)\d+", r"\g<1>2", os.environ["XLA_FLAGS"]),
-        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-        "JAX_PLATFORMS": "cpu",
-    }
-    hosts = [
-        subprocess.Popen(
-            [*command, "--host", str(number)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    printed = [host.communicate(timeout=300)[0] for host in hosts]
-    assert [host.returncode for host in hosts] == [0, 0], "\n".join(printed)
+    hosts = [[*command, "--host", str(number)] for number in range(2)]
+    ended = side_by_side(hosts, cwd=ROOT, env=environment_with(devices=2))
+    printed = [text for _, text in ended]
+    assert [status for status, _ in ended] == [0, 0], "\n".join(printed)
     return printed
 
 

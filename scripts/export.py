@@ -6,6 +6,7 @@ writes into RUN/export
 
     encoder.jaxexport   from images to features and embeddings, for CPUs, CUDA and TPUs, with its
                         weights; read it with `hcl_jax.encoders.load_encoder`, or with JAX alone
+    encoder.jaxexport.json  its shapes, and the run, seed, epoch and commit that it is from
     embeddings.npz      embeddings and labels of both splits, and names of classes where there are
     class_means.npz     the class means of the training set: the paper's classifier
 
@@ -34,6 +35,8 @@ from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import NORMALIZATIONS
 from scripts.experiments.program import keys_of, program_of
 from scripts.runs.exit_status import RefusedError, run_job
+from scripts.runs.exported import ENCODER, EXPORT
+from scripts.runs.provenance import commit
 from scripts.runs.run_directory import CHECKPOINTS
 from scripts.runs.run_files import (
     ARRAYS_OF_SEEDS,
@@ -75,7 +78,7 @@ class Export:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     settings = parsed(Export, PAGE, arguments)
-    out = settings.out or settings.run / "export"
+    out = settings.out or settings.run / EXPORT
     return run_job(lambda: export(settings, out), out)
 
 
@@ -98,7 +101,7 @@ def export(settings: Export, out: Path) -> None:
     defaults, program = experiment.defaults, program_of(experiment)
     out.mkdir(parents=True, exist_ok=True)
     metadata = export_encoder(
-        out / "encoder.jaxexport",
+        out / ENCODER,
         program.model,
         variables,
         normalization=NORMALIZATIONS[experiment.normalization],
@@ -106,13 +109,19 @@ def export(settings: Export, out: Path) -> None:
         image_dtype="float32" if defaults.statistics is None else "uint8",
         preprocess=program.prepare,
         platforms=tuple(dict.fromkeys(settings.platforms)),
+        source={
+            "run": settings.run.absolute().name,
+            "seed": experiment.seeds[number],
+            "epoch": experiment.epochs,
+            "commit": commit(),
+        },
     )
     _write_arrays(chosen, out)
     shape = ", ".join(map(str, metadata["image_shape"]))
     print(
-        f"{experiment.method} on {experiment.data_label}, seed {experiment.seeds[number]}: images "
-        f"(n, {shape}) of {metadata['image_dtype']} to features (n, {metadata['feature_dim']}) and "
-        f"embeddings (n, {metadata['embedding_dim']}), in {out}"
+        f"{experiment.method} on {experiment.data_label}, seed {experiment.seeds[number]}, epoch "
+        f"{experiment.epochs}: images (n, {shape}) of {metadata['image_dtype']} to features "
+        f"(n, {metadata['feature_dim']}) and embeddings (n, {metadata['embedding_dim']}), in {out}"
     )
 
 

@@ -36,10 +36,11 @@ from scripts.experiments.catalogue import (
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import paper_values
 from scripts.runs.exit_status import RefusedError, naming, run_job
+from scripts.runs.exported import outdated_export
 from scripts.runs.kept_programs import keep_compiled_programs
 from scripts.runs.listing import listing, overview
 from scripts.runs.loop import run
-from scripts.runs.progress import steps_bar
+from scripts.runs.progress import few_steps, steps_bar
 from scripts.runs.run_files import REPORT, read_finished_metrics
 from scripts.runs.runners import refuse_what_does_not_fit
 from scripts.runs.runtime import Runtime
@@ -124,6 +125,9 @@ def train(name: str, named: Experiment, settings: Train) -> None:
         raise RefusedError(str(error)) from error
     path = settings.out / changed_name(name, named, experiment)
     refuse_what_does_not_fit([experiment], runtime)
+    few = few_steps(experiment, runtime)
+    if few and is_first():
+        print(few, file=sys.stderr)
     with steps_bar([experiment], runtime) as progress, naming(path):
         results = run(experiment, path, progress, runtime)
     if not is_first():
@@ -141,6 +145,9 @@ def train(name: str, named: Experiment, settings: Train) -> None:
             f"directions, top-1 {paper.top1} %"
         )
     print(f"the run is in {path}")
+    outdated = outdated_export(path, experiment)
+    if outdated:
+        print(outdated)
 
 
 def draw(experiment: Experiment, path: Path) -> None:

@@ -248,7 +248,7 @@ def _refuse_or_warn(damaged: list[tuple[int, str]], *, refuse: bool) -> None:
     more = f"; and {len(damaged) - 3} more" if len(damaged) > 3 else ""
     told = f"{counted(len(damaged), 'image')} cannot be read: {first}{more}"
     if refuse:
-        raise DatasetError(f"{told}; damaged='skip' leaves such images out")
+        raise DatasetError(f"{told}; damaged='skip' (--damaged skip) leaves such images out")
     warnings.warn(f"{told}; left out", stacklevel=3)
 
 

@@ -6,8 +6,9 @@
 import contextlib
 import hashlib
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -43,6 +44,7 @@ def export_encoder(
     image_dtype: DTypeLike = jnp.float32,
     preprocess: Callable[[Any], Any] | None = None,
     platforms: Sequence[str] = PLATFORMS,
+    source: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Writes the function from images to features and embeddings, in evaluation mode.
 
@@ -61,6 +63,7 @@ def export_encoder(
         preprocess: function from a batch of those images to the images that the network was trained
             on; None where they are the same.
         platforms: platforms that will run the encoder, of "cpu", "cuda", "rocm" and "tpu".
+        source: what the metadata say of where the encoder is from, such as the epoch; JSON.
 
     Returns:
         The metadata, as written.
@@ -104,6 +107,7 @@ def export_encoder(
     artifact = bytes(exported.serialize())
     metadata = {
         **_description(exported, normalization),
+        "source": dict(source),
         "bytes": len(artifact),
         "sha256": hashlib.sha256(artifact).hexdigest(),
     }

@@ -139,7 +139,7 @@ def measure(source: Source, normalize: Normalization, asked: Asked | None, seed:
     loss = None
     if asked is not None:
         of_batches = (kept[np.searchsorted(wanted, batch)] for batch in batches)
-        loss = loss_findings(asked, of_batches, means)
+        loss = loss_findings(asked, of_batches, means, unused=shape.room - shape.directions)
     unit = _unit(means)
     return Findings(
         name=source.name,

@@ -66,8 +66,9 @@ class LossFindings(NamedTuple):
         threshold: the hardness up to which neural collapse is optimal; inf but for HUCL.
         norm: the norm of the class means of the optimum, 1 at neural collapse.
         has_room: whether the dimension has room for the optimum.
-        escape: the rate at which class means on the sphere leave their collapse into a direction
-            they do not use; None where a class mean is zero.
+        unused: how many of the min(C - 1, dim) directions class means do not use.
+        escape: the rate at which class means on the sphere leave their collapse into one of them;
+            None where a class mean is zero, or there is none.
     """
 
     asked: Asked
@@ -80,6 +81,7 @@ class LossFindings(NamedTuple):
     threshold: float
     norm: float
     has_room: bool
+    unused: int
     escape: float | None
 
     @property
@@ -144,6 +146,8 @@ def loss_findings(
     asked: Asked,
     batches: Iterator[Float[np.ndarray, "rows dim"]],
     means: Float[np.ndarray, "classes dim"],
+    *,
+    unused: int,
 ) -> LossFindings:
     """The loss of balanced batches, whose rows are sorted by class, beside the optimum."""
     count, dim = means.shape
@@ -176,7 +180,8 @@ def loss_findings(
         threshold=threshold,
         norm=norm,
         has_room=dim >= count - 1,
-        escape=_escape(asked, means),
+        unused=unused,
+        escape=_escape(asked, means) if unused else None,
     )
 
 

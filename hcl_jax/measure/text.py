@@ -116,7 +116,9 @@ def loss_lines(found: LossFindings) -> list[str]:
             f"  neural collapse is not optimal beyond beta {found.threshold:.4g}: its loss is "
             f"{found.at_collapse:.6g}, and the optimum is a simplex ETF of norm {found.norm:.4g}"
         )
-    if found.escape is not None:
+    if not found.unused:
+        lines.append("  class means use every direction there is: there is no collapse to leave")
+    elif found.escape is not None:
         lines.append(
             f"  on the sphere class means grow into a direction that they do not use at the rate "
             f"{found.escape:.3g}"

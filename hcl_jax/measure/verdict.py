@@ -74,8 +74,8 @@ class Shape(NamedTuple):
         room: the most that there may be, ``min(C - 1, dim)``.
         angle: the mean deviation of cosines of centred class means from those of the ETF.
         evenness: the coefficient of variation of the norms of centred class means.
-        sampling: the part of the largest singular value that is the sampling of the means, in a
-            direction on average.
+        weakest: the part of the largest singular value that the weakest direction has which counts.
+        sampling: the part of it up to which sampling alone makes a direction of the means.
         alone: how many classes have a single row.
     """
 
@@ -85,6 +85,7 @@ class Shape(NamedTuple):
     room: int
     angle: float
     evenness: float
+    weakest: float
     sampling: float
     alone: int = 0
 
@@ -103,16 +104,20 @@ def shape_of(
     between = float(np.mean(np.square(centred).sum(axis=1)))
     within = float(np.mean(np.square(spreads)))
     length = float(np.mean(np.square(means).sum(axis=1))) + within
-    sampling = float(np.mean(np.square(spreads) / sizes)) / dim
-    largest = float(np.linalg.norm(centred, ord=2)) ** 2 / (count - 1)
+    directions = int(metrics["directions"])
+    spectrum = np.linalg.svd(centred, compute_uv=False) ** 2 / (count - 1)
+    # The largest singular value of Gaussian means: Davidson and Szarek (2001), Theorem II.13.
+    edge = (1 + math.sqrt(dim / (count - 1))) ** 2
+    sampling = edge * float(np.mean(np.square(spreads) / sizes)) / dim
     return Shape(
         point=math.sqrt((between + within) / length) if length else 0.0,
         width=math.sqrt(within / between) if between else math.inf,
-        directions=int(metrics["directions"]),
+        directions=directions,
         room=min(count - 1, dim),
         angle=metrics["nc2_maximal_angle"],
         evenness=metrics["nc2_equinorm"],
-        sampling=sampling / largest if largest else 0.0,
+        weakest=float(spectrum[directions - 1] / spectrum[0]) if directions else math.inf,
+        sampling=sampling / float(spectrum[0]) if directions else 0.0,
         alone=int((sizes == 1).sum()),
     )
 
@@ -220,9 +225,10 @@ def _cautions(shape: Shape, count: int, dim: int) -> tuple[str, ...]:
         )
     if shape.alone:
         found.append(f"{shape.alone} of {count} classes have one row, which shows no width.")
-    if shape.sampling > DIRECTION_TOLERANCE:
+    if shape.weakest <= shape.sampling:
         found.append(
-            "Class means of so few rows of such wide classes differ by chance in every direction "
-            f"({shape.sampling:.2g} of the largest): directions that have collapsed may count."
+            f"The weakest direction that counts may be chance: it has {shape.weakest:.2g} of the "
+            f"largest, and means of so few rows of such wide classes reach {shape.sampling:.2g} in "
+            "a direction that has collapsed."
         )
     return tuple(found)

@@ -96,7 +96,8 @@ class Experiment:
             STL-10 without labels, "svhn_extra" on SVHN's extra images too. "npz:FILE",
             "folder:DIR", "hf:DIR" (saved by Hugging Face's `datasets`) and "tfds:NAME[:CONFIG]"
             (prepared in the data directory) are data of one's own.
-        image_size: side of the squares that images of any size become, 32 where it is not said.
+        image_size: side of the squares that images of any size are resized to, in pixels; 32 if
+            none.
         test_fraction: share of every class that is held out of data of one's own that do not say
             what is to be held out.
         split_seed: seed of that choice, and of the images that a long tail keeps.

@@ -166,10 +166,11 @@ def name_or_own(names: Sequence[str]) -> PrimitiveConstructorSpec[str]:
         if kind:
             return f"{kind}:{os.path.abspath(parsed_path([place]))}"
         if word not in names:
-            raise ValueError(f"{word!r} is none of {', '.join((*names, *own))}{_own_at(word)}")
+            raise ValueError(f"{word!r} is no data set{_own_at(word)}; there are {known}")
         return word
 
     own = tuple(f"{kind}:{rest}" for kind, rest in KINDS.items())
+    known = ", ".join((*names, *own))
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar="{" + ",".join((*names, *own)) + "}",

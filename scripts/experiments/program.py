@@ -16,6 +16,7 @@ from scripts.experiments.datasets import standardization
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.networks import HEADS, NETWORKS, NetworkInputs
 from scripts.experiments.options import HARDENINGS, NORMALIZATIONS, OPTIMIZERS, SCHEDULES, VIEWS
+from scripts.experiments.used import views_of
 
 
 def keys_of(experiment: Experiment) -> Key[Array, " seed"]:
@@ -67,13 +68,12 @@ def program_of(
 @functools.cache
 def _program(experiment: Experiment, steps_per_epoch: int, axis_name: str | None) -> Program:
     defaults, reference = experiment.defaults, experiment.reference_conventions
-    views = experiment.views or (defaults.views if experiment.positives == "views" else "identity")
     return Program(
         model=_network(experiment, axis_name),
         optimizer=_optimizer(experiment, steps_per_epoch),
         batch_size=experiment.images_per_step,
         normalization=NORMALIZATIONS[experiment.normalization],
-        augmentation=VIEWS[views](defaults.image_shape),
+        augmentation=VIEWS[views_of(experiment)](defaults.image_shape),
         standardization=standardization(defaults, reference=reference),
         positives=experiment.positives,
         conventions=Conventions(

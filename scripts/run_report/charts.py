@@ -26,16 +26,26 @@ PANELS = {
     "equal_inner_product": "equal inner product",
     "within_class": "within class",
     "directions": "directions",
-    "top1": "top-1 accuracy",
-    "nearest_mean": "accuracy by the nearest mean",
+    "top1": "top-1 on test images, %",
+    "nearest_mean": "nearest mean on test images, %",
 }
 """The metrics that are drawn against epochs."""
 
-DASHES = {"least": [6, 3], "neural collapse": [2, 3]}
+STROKES = {"least": "dashed", "neural collapse": "dotted"}
+DASHES = {"dashed": [6, 3], "dotted": [2, 3]}
 """How levels of the loss are drawn."""
 
-AWAY_FROM_0 = ("loss", "top1", "nearest_mean")
+SHARES = ("top1", "nearest_mean")
+"""Those of them that are shares, drawn in per cent."""
+
+AWAY_FROM_0 = ("loss", *SHARES)
 """Those of them that do not tend to 0."""
+
+SPAN = 0.1
+"""The least span of their axes, as a part of the largest value."""
+
+SMALLEST_PART = 1e-6
+"""Smaller parts of the largest singular value stand at the lower edge."""
 
 COLOURS = (
     *("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#9d755d", "#d4a72c"),
@@ -50,12 +60,6 @@ SQUARE = 340
 """Width and height of the view of class means, in pixels, which the page scales."""
 
 WHOLE = alt.Axis(tickMinStep=1, format="d", labelExpr="datum.value % 1 == 0 ? datum.label : ''")
-SHARE = alt.Y(
-    "v:Q",
-    title="part of the largest",
-    scale=alt.Scale(type="log", domain=[1e-6, 1.2], nice=False, clamp=True),
-    axis=alt.Axis(values=[1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1], format=".0e"),
-)
 
 
 def curves(runs: Sequence[FinishedRun], predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -68,24 +72,37 @@ def curves(runs: Sequence[FinishedRun], predictions: Sequence[Prediction]) -> di
 
 def spectra(runs: Sequence[FinishedRun]) -> dict[str, Any]:
     """The spectrum of the class means, relative to the largest, at an epoch; means over seeds."""
-    rows = []
+    rows, smallest = [], DIRECTION_TOLERANCE / 2
     for run in runs:
         for epoch, start, end in _frames(run.epochs):
             found = [r["spectrum"] for r in run.records if r["epoch"] == epoch]
             values = np.mean(np.array(found, float), axis=0)
-            shares = np.maximum(values / (np.nanmax(values) or 1), 1e-7)
+            shares = np.maximum(values / (np.nanmax(values) or 1), SMALLEST_PART)
+            smallest = min(smallest, float(np.nanmin(shares)))
             indices = list(range(1, len(values) + 1))
             rows.append(_row(run, start, end, v=_short(shares), i=indices))
+    share = _share(smallest)
     base = _at_epoch(rows).transform_flatten(["v", "i"])
     lines = base.mark_line(point={"size": 14}).encode(
         alt.X("i:Q", title="direction", axis=WHOLE, scale=alt.Scale(nice=False)),
-        SHARE,
+        share,
         _colour(runs),
         tooltip=["run:N", alt.Tooltip("i:Q", title="direction"), alt.Tooltip("v:Q", format=".4g")],
     )
     rule = alt.Chart(alt.InlineData([{"v": DIRECTION_TOLERANCE}]))
-    level = rule.mark_rule(strokeDash=[2, 3], color=INK).encode(SHARE)
+    level = rule.mark_rule(strokeDash=[2, 3], color=INK).encode(share)
     return _finished(alt.layer(lines, level), at_epoch=True)
+
+
+def _share(smallest: float) -> alt.Y:
+    """The axis of parts of the largest singular value, in powers of ten."""
+    lowest = math.floor(math.log10(smallest))
+    return alt.Y(
+        "v:Q",
+        title="part of the largest",
+        scale=alt.Scale(type="log", domain=[10.0**lowest, 1.2], nice=False, clamp=True),
+        axis=alt.Axis(values=[10.0**power for power in range(lowest, 1)], format=".0e"),
+    )
 
 
 def class_means(run: FinishedRun) -> tuple[dict[str, Any], str]:
@@ -143,7 +160,8 @@ def _view(
     axes = "xyz" if spatial else "xy"
     fields: list[Any] = [*axes, "label"]
     points = _placed(_at_epoch(rows).transform_flatten(fields), ("",), spatial)
-    colour = alt.Color("label:N", legend=None, scale=alt.Scale(scheme="tableau20"))
+    legend = alt.Legend(title=None, orient="bottom", columns=4) if labelled else None
+    colour = alt.Color("label:N", legend=legend, scale=alt.Scale(scheme="tableau20"))
     tooltip = [alt.Tooltip("label:N", title="class")]
     layers = [ring, points.mark_circle(size=70).encode(x, y, colour, tooltip=tooltip)]
     if edges:
@@ -151,7 +169,7 @@ def _view(
         joined = _placed(_at_epoch(edges).transform_flatten(both), ("", "2"), spatial)
         layers.append(joined.mark_rule(color=INK, opacity=0.5).encode(x, y, x2="px2", y2="py2"))
     if labelled:
-        layers.append(points.mark_text(dx=9, dy=-6, color=INK).encode(x, y, text="label:N"))
+        layers.append(points.mark_text(align="left", dx=8, color=INK).encode(x, y, text="label:N"))
     chart = alt.layer(*layers)
     if spatial:
         chart = chart.add_params(alt.param(name="turn", value=0.5))
@@ -181,35 +199,51 @@ def _curve(
         for epoch in run.epochs:
             found = [r[name] for r in run.records if r["epoch"] == epoch]
             values = np.array([v for v in found if v is not None], float)
+            values = 100 * values if name in SHARES else values
             if len(values):
                 low, mean, high = _short([values.min(), values.mean(), values.max()])
                 rows.append({"run": run.name, "e": epoch, "low": low, "mean": mean, "high": high})
-    base = alt.Chart(alt.InlineData(rows)).encode(
-        alt.X("e:Q", title="epoch", axis=WHOLE, scale=alt.Scale(nice=False)), _colour(runs)
-    )
-    several = any(len(run.experiment.seeds) > 1 for run in runs)
-    band = base.mark_area(opacity=0.2).encode(alt.Y("low:Q", title=label), y2="high:Q")
-    tooltip = ["run:N", alt.Tooltip("e:Q", title="epoch")]
-    tooltip += [alt.Tooltip(f"{part}:Q", format=".4g") for part in ("mean", "low", "high")]
-    height = alt.Y("mean:Q", title=label, scale=alt.Scale(zero=name not in AWAY_FROM_0))
-    line = base.mark_line(point={"size": 12}).encode(height, tooltip=tooltip)
-    layers = [band, line] if several else [line]
     levels = [
         {"run": run.name, "level": level, "what": what}
         for run, prediction in zip(runs, predictions, strict=False)
         for what, level in prediction.levels.items()
     ]
+    epochs = [0, max(run.epochs[-1] for run in runs)]
+    base = alt.Chart(alt.InlineData(rows)).encode(
+        alt.X("e:Q", title="epoch", axis=WHOLE, scale=alt.Scale(nice=False, domain=epochs)),
+        _colour(runs),
+    )
+    several = any(len(run.experiment.seeds) > 1 for run in runs)
+    band = base.mark_area(opacity=0.2).encode(alt.Y("low:Q", title=label), y2="high:Q")
+    tooltip = ["run:N", alt.Tooltip("e:Q", title="epoch")]
+    tooltip += [alt.Tooltip(f"{part}:Q", format=".4g") for part in ("mean", "low", "high")]
+    ends = [row[end] for row in rows for end in ("low", "high")]
+    scale = _scale(name, ends + [level["level"] for level in levels])
+    axis = WHOLE if name == "directions" else alt.Undefined
+    height = alt.Y("mean:Q", title=label, scale=scale, axis=axis)
+    line = base.mark_line(point={"size": 12}).encode(height, tooltip=tooltip)
+    layers = [band, line] if several else [line]
     if levels:
         rule = alt.Chart(alt.InlineData(levels)).mark_rule(strokeWidth=1.5)
-        drawn = [what for what in DASHES if any(level["what"] == what for level in levels)]
-        dashes = alt.Scale(domain=drawn, range=[DASHES[what] for what in drawn])
-        legend = alt.Legend(orient="bottom", symbolStrokeColor=INK)
-        shown = alt.StrokeDash("what:N", scale=dashes, title=None, legend=legend)
+        dashes = [DASHES[stroke] for stroke in STROKES.values()]
+        scale = alt.Scale(domain=list(STROKES), range=dashes)
+        shown = alt.StrokeDash("what:N", scale=scale, legend=None)  # the page says it in words
         tooltip = ["run:N", "what:N", alt.Tooltip("level:Q", format=".5g")]
         layers.append(
             rule.encode(alt.Y("level:Q", title=label), _colour(runs), shown, tooltip=tooltip)
         )
     return alt.layer(*layers)
+
+
+def _scale(name: str, values: Sequence[float]) -> alt.Scale:
+    """The axis of a metric: from 0, or of a span that does not blow up what hardly changes."""
+    if name == "directions":
+        return alt.Scale(domain=[0, max(values) + 0.3], nice=False)
+    if name not in AWAY_FROM_0 or not values:
+        return alt.Scale(zero=True)
+    low, high = min(values), max(values)
+    lacking = max(0.0, SPAN * max(abs(low), abs(high)) - (high - low)) / 2
+    return alt.Scale(domain=[low - lacking, high + lacking], nice=True)
 
 
 def _colour(runs: Sequence[FinishedRun]) -> alt.Color:
@@ -264,6 +298,7 @@ def _finished(
         .configure_axis(
             labelColor=INK, titleColor=INK, tickColor=FAINT, domainColor=FAINT, gridColor=FAINT
         )
+        .configure_axisY(minExtent=34)
         .configure_legend(labelColor=INK, titleColor=INK)
         .configure_view(stroke=None)
         .to_dict()

@@ -1,6 +1,5 @@
 """The page of a report: one HTML file that needs no other and no network."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import vl_convert
 from markupsafe import Markup
 
+from hcl_jax.geometry import DIRECTION_TOLERANCE
 from hcl_jax.system.atomic_files import atomic_write
 from hcl_jax.system.json_files import json_text
 from hcl_jax.system.pages import render
@@ -16,8 +16,11 @@ from scripts.run_report import charts
 from scripts.run_report.grams import gram_frames, simplex_gram
 from scripts.run_report.predictions import predict
 from scripts.run_report.reading import FinishedRun, read_runs
-from scripts.runs.run_files import as_json
+from scripts.run_report.trained import configuration
 from scripts.runs.tables import geometry_rows
+
+MOST_NAMED = 20
+"""So many classes are named beside a matrix of them."""
 
 
 def write_report(file: Path, paths: Sequence[Path]) -> None:
@@ -54,10 +57,13 @@ def _page(runs: Sequence[FinishedRun]) -> bytes:
         panels=list(charts.PANELS.values()),
         epochs=sorted({epoch for run in runs for epoch in run.epochs}),
         results=(header, rows),
+        strokes=charts.STROKES,
+        tolerance=DIRECTION_TOLERANCE,
+        classes=_class_names(runs[0]),
         names=[run.name for run in runs],
         colours=[charts.colour_of(number) for number in range(len(runs))],
-        shared=_configuration(runs, shared=True),
-        differing=_configuration(runs, shared=False),
+        shared=configuration(runs, shared=True),
+        differing=configuration(runs, shared=False),
         environment=_environment(runs[0]),
         simplex=simplex_gram(runs[0].experiment.defaults.num_classes),
         spatial=runs[0].experiment.defaults.num_classes == 4,
@@ -78,14 +84,12 @@ def _program() -> Markup:
     return Markup(text.replace("</script", "<\\/script"))
 
 
-def _configuration(runs: Sequence[FinishedRun], *, shared: bool) -> list[tuple[str, ...]]:
-    """The fields of the experiments, those that all runs share or the others."""
-    fields = [as_json(run.experiment) for run in runs]
-    rows = [
-        (field.name, *(json_text(found[field.name]).strip('"') for found in fields))
-        for field in dataclasses.fields(runs[0].experiment)
-    ]
-    return [row[:2] if shared else row for row in rows if (len(set(row[1:])) == 1) == shared]
+def _class_names(run: FinishedRun) -> list[str]:
+    """What stands beside a matrix of classes: none beside one of many."""
+    own, count = run.experiment.own, run.experiment.defaults.num_classes
+    if count > MOST_NAMED:
+        return []
+    return [str(c) for c in range(count)] if own is None else list(own.class_names)
 
 
 def _environment(run: FinishedRun) -> str:

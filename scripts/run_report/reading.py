@@ -31,6 +31,7 @@ class FinishedRun(NamedTuple):
         records: the evaluations of every seed.
         means: class means of every seed at the last of the evaluations, each with its epoch.
         sizes: how many images of each class it was measured on.
+        num_test: how many images its accuracies are of.
     """
 
     name: str
@@ -39,6 +40,7 @@ class FinishedRun(NamedTuple):
     records: list[dict[str, Any]]
     means: list[tuple[int, Float[np.ndarray, "seed classes dim"]]]
     sizes: list[int]
+    num_test: int
 
     @property
     def epochs(self) -> list[int]:
@@ -110,7 +112,8 @@ def _read(path: Path) -> FinishedRun:
         )
     records = read_finished_metrics(path, experiment)
     epochs = list(dict.fromkeys(record["epoch"] for record in records))
-    labels = read_embeddings(path, experiment)["train_labels"]
+    arrays = read_embeddings(path, experiment)
+    labels = arrays["train_labels"]
     means = read_class_means(path, experiment, len(epochs))
     return FinishedRun(
         path.absolute().name,
@@ -119,4 +122,5 @@ def _read(path: Path) -> FinishedRun:
         records,
         list(zip(epochs[len(epochs) - len(means) :], means, strict=True)),
         np.bincount(labels[labels >= 0], minlength=experiment.defaults.num_classes).tolist(),
+        len(arrays["test_labels"]),
     )

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from matplotlib import patches
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hcl_jax.geometry import DIRECTION_TOLERANCE, simplex_etf
 from hcl_jax.system.atomic_files import atomic_open
@@ -152,23 +153,28 @@ def _lines(
         axis.plot(epochs, values.mean(axis=0), color=color, label=method)
         axis.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15)
     axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_title(label)
     axis.grid(alpha=0.3)
     if name != "top1":
-        axis.set_ylim(bottom=0)
+        top = axis.dataLim.ymax
+        axis.set_ylim(0, 1.05 * top if np.isfinite(top) and top else 1.0)  # no curve on the edge
 
 
 def _spectra(axis: Axes, metrics: Mapping[str, Sequence[Record]]) -> None:
-    smallest = np.log(DIRECTION_TOLERANCE)
+    smallest = DIRECTION_TOLERANCE
     for method, records in metrics.items():
         last = max(record["epoch"] for record in records)
         spectra = np.array([r["spectrum"] for r in records if r["epoch"] == last], float)
-        ratios = np.log(np.maximum(spectra / spectra[:, :1], 1e-12))
-        axis.plot(np.arange(1, ratios.shape[1] + 1), ratios.mean(axis=0), color=_color(method))
-    axis.axhline(smallest, color="grey", linestyle=":", linewidth=1)
-    axis.set_title(r"spectrum of the class means, $\ln(\sigma_i / \sigma_1)$")
+        parts = np.exp(np.log(np.maximum(spectra / spectra[:, :1], 1e-12)).mean(axis=0))
+        smallest = min(smallest, parts.min())
+        axis.plot(np.arange(1, len(parts) + 1), parts, color=_color(method))
+    axis.axhline(DIRECTION_TOLERANCE, color="grey", linestyle=":", linewidth=1)
+    axis.set_title(r"spectrum, $\sigma_i / \sigma_1$ (dotted: least that counts)")
     axis.set_xlabel("direction")
-    axis.set_ylim(-14, 0.5)
+    axis.set_yscale("log")
+    axis.set_ylim(max(smallest / 3, 1e-7), 2)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
 
 

@@ -34,6 +34,7 @@ from scripts.runs.evaluation import (
 from scripts.runs.exit_status import PreemptedError
 from scripts.runs.non_finite import check_finite_embeddings, check_finite_steps
 from scripts.runs.progress import (
+    count_untimed,
     epoch_before_training,
     evaluation_epochs,
     num_steps,
@@ -84,7 +85,7 @@ def run(
     """
     results = finished_results(path, experiment, longer=runtime.continues)
     if results is not None:
-        progress.update(num_steps(experiment, runtime))
+        count_untimed(progress, num_steps(experiment, runtime))
         _say_without_profile(runtime, progress)
         return results
     runner = runner_of(experiment, runtime)
@@ -124,6 +125,7 @@ class _Run:
     checkpoints: Checkpoints | None
     stop: Preemption
     progress: tqdm
+    compiled: bool = False
 
     def finish(self) -> list[dict[str, Any]]:
         """Trains for all epochs that are left; returns the last evaluation."""
@@ -162,7 +164,8 @@ class _Run:
             self.progress.write(f"not used: {rejected}", file=sys.stderr)
         epoch, position = place_in_run(restored, self.experiment, self.directory.path)
         self.directory.resume(position)
-        self.progress.update((epoch - first) * steps_per_epoch(self.experiment, self.runtime))
+        before = (epoch - first) * steps_per_epoch(self.experiment, self.runtime)
+        count_untimed(self.progress, before)
         self.progress.write(f"resumes after epoch {epoch}", file=sys.stderr)
         if epoch >= first + 2:
             _say_without_profile(self.runtime, self.progress)
@@ -190,7 +193,12 @@ class _Run:
         check_finite_steps(infos, finite, epoch, self.experiment, self.directory)
         shown = f"{self.experiment.data_label} {self.experiment.method}"
         with self.progress.get_lock():  # other runs may share the bar
-            self.progress.update(infos.loss.shape[1])
+            if self.compiled:
+                self.progress.update(infos.loss.shape[1])
+            else:
+                self.progress.set_description_str(refresh=False)
+                count_untimed(self.progress, infos.loss.shape[1])
+                self.compiled = True
             self.progress.set_postfix_str(f"{shown} loss {infos.loss.mean():.4f}", refresh=False)
         if epoch == 0:
             states = self.runner.restart(states)

@@ -1,20 +1,51 @@
 """How many epochs and steps an experiment takes, and the bar that counts them."""
 
+import time
 from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from hcl_jax.system.counting import counted
 from hcl_jax.system.processes import is_first
 from hcl_jax.system.progress import progress_bar
 from scripts.experiments.datasets import load_dataset, training_split
 from scripts.experiments.experiment import Experiment
 from scripts.runs.runtime import ONE_DEVICE, Runtime
 
+FEW_STEPS = 10
+"""An epoch of fewer steps is worth a sentence."""
+
 
 def steps_bar(experiments: Sequence[Experiment], runtime: Runtime = ONE_DEVICE) -> tqdm:
-    """A bar that counts the steps of these experiments."""
+    """A bar that counts the steps of these experiments; the first of them is compiled."""
     total = sum(num_steps(experiment, runtime) for experiment in experiments)
-    return progress_bar(total=total, unit="step", disable=not is_first())
+    return progress_bar(
+        total=total, unit="step", desc="compiling the first step", disable=not is_first()
+    )
+
+
+def count_untimed(progress: tqdm, steps: int) -> None:
+    """Counts steps whose time says nothing of the steps to come.
+
+    They were taken before this process began, or the first of them was compiled.
+    """
+    with progress.get_lock():
+        progress.n += steps
+        progress.initial = progress.last_print_n = progress.n
+        progress.last_print_t = time.time()
+        progress.refresh()
+
+
+def few_steps(experiment: Experiment, runtime: Runtime) -> str | None:
+    """A sentence, where an epoch of one's own data has so few steps that more may be meant."""
+    steps, batch = steps_per_epoch(experiment, runtime), experiment.images_per_step
+    if not experiment.is_own or steps >= FEW_STEPS:
+        return None
+    return (
+        f"{counted(steps, 'step')} an epoch of {counted(batch, 'image')} each, "
+        f"{num_steps(experiment, runtime)} in all: a smaller --batch-size or more --epochs gives "
+        f"more"
+    )
 
 
 def num_steps(experiment: Experiment, runtime: Runtime) -> int:

@@ -1,7 +1,8 @@
 """The directory of a run: what was asked, what was measured, what came out.
 
     lock                held by the process that trains here
-    config.json         the experiment, and the versions, settings and commit it began with
+    config.json         the experiment, what was used where it says none, and the versions,
+                        settings and commit it began with
     metrics.jsonl       one line for each evaluation and seed, appended and flushed
     class_means.npy     class means at each evaluation, as arrays one after the other
     events.out.*        the same numbers for TensorBoard
@@ -31,6 +32,7 @@ from hcl_jax.system.json_files import json_bytes, json_text, parse_json
 from hcl_jax.system.locking import DirectoryLock, locked
 from hcl_jax.system.processes import is_first, processes_where
 from scripts.experiments.experiment import Experiment
+from scripts.experiments.used import filled_in
 from scripts.runs.exit_status import RefusedError
 from scripts.runs.provenance import environment
 from scripts.runs.run_files import (
@@ -39,6 +41,7 @@ from scripts.runs.run_files import (
     EMBEDDINGS,
     METRICS,
     RESULTS,
+    Config,
     RunDirectoryError,
     as_json,
     check_same_experiment,
@@ -49,6 +52,9 @@ from scripts.runs.run_files import (
 
 CHECKPOINTS = "checkpoints"
 DIAGNOSTIC = "diagnostic.json"
+
+NOT_MEASURED = ("seed", "step", "epoch", "beta", "temperature", "dim")
+"""Numbers of an evaluation that are no curves."""
 
 
 class MetricsPosition(NamedTuple):
@@ -85,7 +91,9 @@ class RunDirectory:
             RefusedError: if a shorter run was to be continued.
         """
         _refuse_to_begin(self.path, self._shorter)
-        self._write(CONFIG, {"experiment": as_json(self._experiment), "environment": environment()})
+        experiment = self._experiment
+        config = Config(as_json(experiment), filled_in(experiment), environment())
+        self._write(CONFIG, config._asdict())
         self.resume(NO_METRICS)
 
     def metrics_position(self) -> MetricsPosition:
@@ -192,7 +200,7 @@ class RunDirectory:
 
     def _add_to_tensorboard(self, record: Mapping[str, Any]) -> None:
         for name, value in record.items():
-            if name not in ("seed", "step", "epoch") and isinstance(value, (int, float)):
+            if name not in NOT_MEASURED and isinstance(value, (int, float)):
                 tag = f"seed{record['seed']}/{name}"
                 self._tensorboard.add_scalar(tag, value, record["step"])
 

@@ -22,7 +22,7 @@ from hcl_jax.measure.command import _natural
 from hcl_jax.measure.findings import METRICS
 from hcl_jax.measure.objective import Asked, batches_of, loss_findings
 from hcl_jax.measure.pictures import epochs_of
-from hcl_jax.measure.text import short_names
+from hcl_jax.measure.text import loss_lines, short_names
 
 CLASSES, DIM = 5, 6
 RNG = np.random.default_rng(0)
@@ -173,16 +173,18 @@ def test_no_balanced_batch_is_below_the_least_loss(x64, name):
     frame = np.asarray(geometry.simplex_etf(CLASSES, DIM))
     norm = geometry.hucl_optimum(CLASSES, beta, 0.5).norm if name == "hucl" else 1.0
     batches = [np.repeat(norm * frame, each, axis=0) for each in (2, 2)]
-    best = loss_findings(asked, iter(batches), frame)
+    best = loss_findings(asked, iter(batches), frame, unused=0)
     assert best.gap == pytest.approx(0, abs=1e-12)
     assert best.norm == pytest.approx(norm)
-    collapsed = loss_findings(asked, iter([frame]), frame)
+    assert loss_lines(best)[-1].endswith("there is no collapse to leave")
+    collapsed = loss_findings(asked, iter([frame]), frame, unused=1)
     assert collapsed.loss == pytest.approx(collapsed.at_collapse, abs=1e-12)
+    assert "that they do not use at the rate" in loss_lines(collapsed)[-1]
     assert (collapsed.gap > 1e-3) == (name == "hucl") == (beta > collapsed.threshold)
     rows = np.sort(LABELS)[:, None] * np.zeros(DIM)
     batch = batches_of(asked, LABELS, np.bincount(LABELS), 0)
     np.testing.assert_array_equal(np.bincount(LABELS[batch[0]]), batch.shape[1] // CLASSES)
-    random = loss_findings(asked, iter([on_sphere()[batch[0]]]), frame)
+    random = loss_findings(asked, iter([on_sphere()[batch[0]]]), frame, unused=0)
     assert random.gap > 0
     assert len(rows) == 73
 

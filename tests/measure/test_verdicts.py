@@ -1,5 +1,6 @@
 """Verdicts of representations whose collapse is known, at any scale and from any origin."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -67,13 +68,27 @@ def test_the_words_name_directions_and_classes(unchecked):
 
 
 def test_what_sampling_alone_makes_of_directions_is_said(unchecked):
-    """Width 3 and 100 rows: variances of 9/100 over 12 dimensions, beside 8/7 of each direction."""
-    found = verdict(FRAME, 3.0)
-    assert "differ by chance in every direction" in found.cautions[0]
+    """Means of 100 rows of width 1 have variances of 1/1200: enough to count.
+
+    Four of the seven directions have. The largest of them is below (sqrt(12) + sqrt(7))^2 / 8400.
+    """
+    means = GROUPED + np.random.default_rng(1).normal(size=GROUPED.shape) / math.sqrt(1200)
+    centred = means - means.mean(axis=0)
+    spectrum = np.linalg.svd(centred)[1][:7] ** 2 / 7
+    parts = spectrum / spectrum[0]
+    counting = parts[parts > geometry.DIRECTION_TOLERANCE]
+    assert len(counting) > 3
+    [said] = verdict(means, 1.0).cautions
+    assert f"it has {counting[-1]:.2g} of the largest" in said
+    square = np.square(centred).sum() / 8  # of the width
+    bound = square * (math.sqrt(12) + math.sqrt(7)) ** 2 / 8400 / spectrum[0]
+    assert f"reach {bound:.2g} in" in said
+    assert parts[3] < bound
+    assert verdict(FRAME, 1.0).cautions == ()
 
 
 def test_no_room_for_a_frame_is_no_neural_collapse():
-    shape = Shape(1.0, 0.01, 2, 2, 0.0, 0.0, 0.0)
+    shape = Shape(1.0, 0.01, 2, 2, 0.0, 0.0, 1.0, 0.0)
     found = verdict_of(shape, np.asarray(RNG.normal(size=(8, 2))), NAMES)
     assert found.kind == "class collapse"
     assert "no room for a simplex ETF of 8 classes" in found.cautions[0]

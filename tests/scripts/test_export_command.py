@@ -11,7 +11,9 @@ import pytest
 
 from hcl_jax.data import digits
 from scripts import export, train
-from scripts.runs.run_files import read_json
+from scripts.runs.exported import outdated_export
+from scripts.runs.provenance import commit
+from scripts.runs.run_files import experiment_of, read_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +41,12 @@ def trained(tmp_path_factory):
 def test_the_encoder_gives_the_embeddings_of_the_run(trained, tmp_path, capsys):
     out = tmp_path / "export"
     assert export.main([str(trained), "--seed", "7", "--out", str(out)]) == 0
-    assert "HSCL 5 on digits, seed 7: images (n, 8, 8, 1) of float32" in capsys.readouterr().out
+    assert (
+        "HSCL 5 on digits, seed 7, epoch 2: images (n, 8, 8, 1) of float32"
+        in capsys.readouterr().out
+    )
+    source = read_json(out / "encoder.jaxexport.json")["source"]
+    assert source == {"run": trained.name, "seed": 7, "epoch": 2, "commit": commit()}
     np.save(out / "images.npy", np.asarray(digits().test.images))
     subprocess.run([sys.executable, "-c", USER, str(out)], cwd=ROOT, check=True)
     expected = np.load(trained / "embeddings.npz")["test_embeddings"][1]
@@ -53,6 +60,20 @@ def test_the_encoder_gives_the_embeddings_of_the_run(trained, tmp_path, capsys):
     accuracy = np.mean((expected @ means.T).argmax(axis=1) == kept["test_labels"])
     reported = {r["seed"]: r["top1"] for r in read_json(trained / "results.json")}
     np.testing.assert_allclose(accuracy, reported[7], atol=1e-6)
+
+
+def test_an_export_that_the_run_has_left_behind_is_said_to_be(trained):
+    experiment = experiment_of(trained)
+    assert outdated_export(trained, experiment) is None
+    (trained / "export").mkdir()
+    metadata = trained / "export" / "encoder.jaxexport.json"
+    metadata.write_text('{"source": {"epoch": 1}}')
+    assert "is of epoch 1, and the run is now at epoch 2" in str(
+        outdated_export(trained, experiment)
+    )
+    metadata.write_text('{"source": {"epoch": 2}}')
+    assert outdated_export(trained, experiment) is None
+    shutil.rmtree(trained / "export")
 
 
 def test_what_cannot_be_exported_says_why(trained, tmp_path, capsys):

@@ -221,7 +221,7 @@ REFUSED = {
     "; the folder that is there is folder:pictures": ["--data", "pictures"],
     "; the file that is there is npz:own.npz": ["--data", "own.npz"],
     "own.npz is no folder": ["--data", "folder:own.npz"],
-    "is none of grouped": ["--data", "zip:own.npz"],
+    "is no data set; there are grouped": ["--data", "zip:own.npz"],
     "there is no file": ["--data", "npz:none.npz"],
     "there is no folder": ["--data", "folder:none"],
     "beans/small is not prepared in data": ["--data", "tfds:beans:small"],

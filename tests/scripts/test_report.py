@@ -19,12 +19,14 @@ import hcl_jax
 from hcl_jax.geometry import simplex_etf
 from hcl_jax.psi import infonce
 from scripts import report
+from scripts.experiments.datasets import load_dataset
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.own_data import OwnData
 from scripts.run_report import charts, grams
 from scripts.run_report.page import _page
 from scripts.run_report.predictions import predict
 from scripts.run_report.reading import FinishedRun, _same_data, read_runs
+from scripts.run_report.trained import configuration
 from scripts.runs.loop import run
 
 SHORT = Experiment(data="triangle", objective="HSCL", epochs=2, evaluations=2, seeds=(0, 1))
@@ -91,6 +93,20 @@ def test_by_default_it_is_written_into_the_directory_of_the_run(trained, capsys)
     assert report.main([str(trained)]) == 0
     assert "HSCL 5 on triangle" in (trained / "report.html").read_text()
     assert str(trained / "report.html") in capsys.readouterr().out
+
+
+def test_what_was_trained_is_what_was_used(trained, tmp_path):
+    used = {"views": "identity", "network": "mlp", "head": "linear", "dim": 2, "batch_size": 150}
+    assert json.loads((trained / "config.json").read_text())["used"] == used
+    other = changed(trained, tmp_path / "run", initialization="near_nc", fit_epochs=3)
+    runs = read_runs([trained, other])
+    shared = dict(configuration(runs, shared=True))
+    train, test = (len(split.labels) for split in load_dataset(SHORT.source)[:2])
+    expected = used | {"training images": train, "test images": test, "seeds": "0, 1"}
+    expected |= {"steps an epoch": train // 150, "probes": "no"}
+    assert shared.items() >= {name: str(value) for name, value in expected.items()}.items()
+    assert not shared.keys() & {"own", "image_size", "imbalance_profile", "split_seed"}
+    assert ("fit_epochs", "", "3") in configuration(runs, shared=False)
 
 
 def spoil_results(path):
@@ -226,7 +242,7 @@ def invented(classes, dim, evaluations=3):
     ]
     rng = np.random.default_rng(0)
     means = [(e, rng.normal(size=(1, classes, dim)).astype(np.float32)) for e in epochs]
-    return FinishedRun("invented", experiment, {}, records, means, [5] * classes)
+    return FinishedRun("invented", experiment, {}, records, means, [5] * classes, 7)
 
 
 @pytest.mark.parametrize(("classes", "dim"), [(3, 2), (4, 3), (4, 9), (30, 29), (5, 1)])
@@ -252,7 +268,8 @@ def test_many_evaluations_and_classes_stay_small():
 
 def test_a_page_of_100_evaluations_of_100_classes_stays_below_2_megabytes():
     run = invented(100, 99, evaluations=100)
-    records = [r | {"spectrum": np.linspace(1, 1 / 3, 99).tolist(), "dim": 99} for r in run.records]
+    changes = {"spectrum": np.linspace(1, 1 / 3, 99).tolist(), "dim": 99, "step": 400}
+    records = [r | changes for r in run.records]
     assert len(_page([run._replace(records=records)])) < 2e6
 
 
@@ -289,25 +306,26 @@ def test_predictions_are_the_shipped_losses_at_neural_collapse(objective, temper
     assert found["least"] <= expected + 1e-12
 
 
-def drawn_and_explained(found):
-    """The levels that a chart draws, and those that its legend explains."""
-    [layer] = [part for part in found["layer"] if "strokeDash" in part["encoding"]]
-    drawn = {row["what"] for row in found["datasets"][layer["data"]["name"]]}
-    return drawn, set(layer["encoding"]["strokeDash"]["scale"]["domain"])
-
-
 @pytest.mark.parametrize("objective", ["SCL", "HUCL"])
-def test_the_legend_of_the_loss_explains_what_is_drawn(objective):
+def test_the_page_says_which_levels_of_the_loss_are_drawn_how(objective):
     beta = 1.0 if objective == "HUCL" else 0.0
     experiment = Experiment(data="digits", objective=objective, beta=beta, per_class=3)
-    records = [
-        {"seed": 0, "epoch": epoch, **dict.fromkeys(charts.PANELS, 0.5)} for epoch in (0, 80)
-    ]
-    run = FinishedRun("a run", experiment, {}, records, [], [9] * 10)
-    chart = charts.curves([run], [predict(experiment, [9] * 10)])["loss"]
-    drawn, explained = drawn_and_explained(chart)
-    assert drawn == explained
-    assert ("neural collapse" in explained) == (objective == "HUCL")
+    records = invented(10, 9).records
+    records = [r | {"epoch": e} for r, e in zip(records, (0, 40, 80), strict=True)]
+    records = [r | {"step": 2 * r["epoch"], "dim": 9} for r in records]
+    run = FinishedRun("a run", experiment, {}, records, [], [9] * 10, 7)
+    page = _page([run]).decode()
+    chart = json_in(page, "specs")["curve-0"]
+    [layer] = [part for part in chart["layer"] if "strokeDash" in part["encoding"]]
+    drawn = {row["what"] for row in chart["datasets"][layer["data"]["name"]]}
+    assert drawn == ({"least", "neural collapse"} if objective == "HUCL" else {"least"})
+    said = {"least": "Least (dashed): ", "neural collapse": "Neural collapse (dotted): "}
+    assert [what in drawn for what in said] == [words in page for words in said.values()]
+    strokes = layer["encoding"]["strokeDash"]["scale"]
+    assert strokes["domain"] == list(said)
+    assert strokes["range"] == [charts.DASHES["dashed"], charts.DASHES["dotted"]]
+    axes = [part["encoding"]["x"]["scale"] for part in chart["layer"] if "x" in part["encoding"]]
+    assert {tuple(axis["domain"]) for axis in axes} == {(0, 80)}
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def test_tensorboard_can_be_read(finished):
         event = proto.event_pb2.Event.FromString(data[12 : 12 + length])
         scalars |= {(v.tag, event.step): v.simple_value for v in event.summary.value}
         data = data[16 + length :]
+    assert not {tag for tag, _ in scalars} & {"seed1/beta", "seed1/temperature", "seed1/dim"}
     found = scalars["seed1/equal_inner_product", 8]
     np.testing.assert_allclose(found, results[1]["equal_inner_product"], rtol=1e-6)
 
@@ -94,7 +95,7 @@ def test_tensorboards_own_reader_reads_it(finished):
     found.Reload()
     records = read_metrics(path)
     numbers = {k for r in records for k, v in r.items() if isinstance(v, (int, float))}
-    numbers -= {"seed", "step", "epoch"}
+    numbers -= {"seed", "step", "epoch", "beta", "temperature", "dim"}
     assert set(found.Tags()["scalars"]) == {f"seed{s}/{name}" for s in (0, 1) for name in numbers}
     for name in ("equal_inner_product", "top1"):
         of_seed = [(r["step"], r[name]) for r in records if r["seed"] == 1]

@@ -1,0 +1,69 @@
+"""What an experiment uses where its fields say none, and which of its fields say something."""
+
+import dataclasses
+from typing import Any
+
+from scripts.experiments.experiment import OF_OWN_DATA, OF_SQUARES, Experiment
+from scripts.experiments.options import ViewsName
+from scripts.experiments.own_data import SQUARES, kind_of
+
+
+def as_used(experiment: Experiment) -> Experiment:
+    """The experiment with what goes with its data in the place of none.
+
+    Example:
+        >>> used = as_used(Experiment(data="digits"))
+        >>> used.network, used.head, used.views, used.dim, used.batch_size
+        ('convnet', 'linear', 'identity', 9, 128)
+    """
+    defaults = experiment.defaults
+    squares = kind_of(experiment.data) in SQUARES
+    return dataclasses.replace(
+        experiment,
+        image_size=experiment.source.image_size if squares else None,
+        views=views_of(experiment),
+        network=experiment.network or defaults.network,
+        head=experiment.head or defaults.head,
+        dim=experiment.embedding_dim,
+        batch_size=experiment.images_per_step,
+    )
+
+
+def views_of(experiment: Experiment) -> ViewsName:
+    """How its images are changed."""
+    by_the_data = experiment.defaults.views if experiment.positives == "views" else "identity"
+    return experiment.views or by_the_data
+
+
+def filled_in(experiment: Experiment) -> dict[str, Any]:
+    """The fields that say none, with what is used instead.
+
+    Example:
+        >>> filled_in(Experiment(data="digits", network="convnet", head="none", dim=5))
+        {'views': 'identity', 'batch_size': 128}
+    """
+    used = as_used(experiment)
+    return {
+        field.name: getattr(used, field.name)
+        for field in dataclasses.fields(experiment)
+        if getattr(experiment, field.name) is None and getattr(used, field.name) is not None
+    }
+
+
+def idle_fields(experiment: Experiment) -> set[str]:
+    """The fields that change nothing in this experiment.
+
+    Example:
+        >>> sorted(idle_fields(Experiment(data="folder:/pets", objective="SCL", beta=0.0)))
+        ['beta', 'fit_epochs', 'hardening', 'imbalance_profile', 'stop_gradient_hardening']
+    """
+    long_tail = experiment.imbalance > 1
+    idle = {
+        OF_OWN_DATA: not experiment.is_own,
+        OF_SQUARES: kind_of(experiment.data) not in SQUARES,
+        ("split_seed",): not (experiment.is_own or long_tail),
+        ("imbalance_profile",): not long_tail,
+        ("beta", "hardening", "stop_gradient_hardening"): not experiment.is_hard,
+        ("fit_epochs",): experiment.initialization != "near_nc",
+    }
+    return {name for names, unused in idle.items() if unused for name in names}

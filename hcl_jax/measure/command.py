@@ -11,7 +11,7 @@ from typing import Literal
 
 import jax
 
-from hcl_jax.measure.choosing import Keys, open_source, representations
+from hcl_jax.measure.choosing import Keys, Source, open_source, representations
 from hcl_jax.measure.extras import InputError, need
 from hcl_jax.measure.findings import Findings, measure
 from hcl_jax.measure.objective import Asked, Name, checked
@@ -156,12 +156,13 @@ def _run(settings: Measure) -> None:
         raise InputError(f"--seed must be at least 0, got {settings.seed}")
     epochs = settings.compare == "epochs"
     if epochs:
-        if len(paths) == 1:
-            raise InputError("--compare epochs is for a file of each epoch, and there is one file")
         paths.sort(key=_natural)
     out = settings.out
     with contextlib.nullcontext() if out is None else _folder(out):
-        found = [one for path in paths for one in _measured(path, settings, asked)]
+        sources = [source for path in paths for source in _sources(path, settings.input)]
+        if epochs and len(sources) == 1:
+            raise InputError("--compare epochs is for several epochs, and there is one")
+        found = [_measured(source, settings, asked) for source in sources]
         if len(found) > 1:
             print(f"\n{comparison(found)}")
         if out is not None:
@@ -171,14 +172,17 @@ def _run(settings: Measure) -> None:
             print(f"\nwrote {out / 'measure.html'}, measure.json and figures", file=sys.stderr)
 
 
-def _measured(path: Path, settings: Measure, asked: Asked | None) -> Iterator[Findings]:
-    """What is in one file, measured and printed."""
-    given = settings.input
+def _sources(path: Path, given: Input) -> list[Source]:
+    """The representations in one file."""
     keys = Keys(given.embeddings_key, given.labels_key, given.ignore_label)
-    for source in representations(open_source(path, given.labels, keys)):
-        found = measure(source, NORMALIZATIONS[given.normalize], asked, settings.seed)
-        print(f"{report(found)}\n", flush=True)
-        yield found
+    return representations(open_source(path, given.labels, keys))
+
+
+def _measured(source: Source, settings: Measure, asked: Asked | None) -> Findings:
+    """One representation, measured and printed."""
+    found = measure(source, NORMALIZATIONS[settings.input.normalize], asked, settings.seed)
+    print(f"{report(found)}\n", flush=True)
+    return found
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

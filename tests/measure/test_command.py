@@ -260,7 +260,9 @@ ERRORS = {
     "error: --temperature must be at least 2.2e-308, got 9.99989e-321": (
         ["a.npz", "--objective", "scl", "--temperature", "1e-320"]
     ),
-    "error: --compare epochs is for a file of each epoch": ["a.npz", "--compare", "epochs"],
+    "error: --compare epochs is for several epochs, and there is one": (
+        ["FILE", "--compare", "epochs"]
+    ),
     "error: --seed must be at least 0, got -1": ["a.npz", "--seed=-1"],
     "error: --batch 4 must hold a row of each of the 5 classes": (
         ["FILE", "--objective", "ucl", "--batch", "4"]

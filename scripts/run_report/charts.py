@@ -243,6 +243,8 @@ def _scale(name: str, values: Sequence[float]) -> alt.Scale:
         return alt.Scale(zero=True)
     low, high = min(values), max(values)
     lacking = max(0.0, SPAN * max(abs(low), abs(high)) - (high - low)) / 2
+    if name in SHARES and high + lacking > 100:
+        return alt.Scale(domain=[min(low, 100 - SPAN * 100), 100], nice=False)
     return alt.Scale(domain=[low - lacking, high + lacking], nice=True)
 
 

@@ -48,7 +48,7 @@ def geometry_figure(
         _lines(axis, metrics, name, label)
     _spectra(axes[4], metrics)
     _lines(axes[5], metrics, "top1", "top-1 test accuracy, %", scale=100)
-    axes[5].set_ylim(None, 101)
+    axes[5].set_ylim(min(axes[5].get_ylim()[0], 90), 101)
     for method, values in (paper or {}).items():
         _mark_paper(axes, _color(method), values)
     axes[0].legend(fontsize="small")

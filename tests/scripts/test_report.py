@@ -344,3 +344,10 @@ def test_no_bound_without_its_hypotheses(changes, sizes, reason):
     found = predict(Experiment(data="digits", **changes), sizes)
     assert found.levels == {}
     assert reason in found.words
+
+
+def test_no_axis_of_an_accuracy_goes_beyond_100_per_cent():
+    assert charts._scale("top1", [99.1, 100.0]).domain == [90, 100]
+    assert charts._scale("nearest_mean", [12.5, 99.9]).domain == [12.5, 99.9]
+    low, high = charts._scale("top1", [50.0, 51.0]).domain
+    assert (low, high) == pytest.approx((47.95, 53.05))

@@ -106,6 +106,7 @@ LAYERS = {
         "extras",
         "arrays",
         "class_names tables",
+        "hints",
         "choosing",
         "passes objective verdict",
         "findings",

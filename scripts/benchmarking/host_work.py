@@ -19,7 +19,7 @@ from scripts.runs.loop import run
 from scripts.runs.runtime import ONE_DEVICE
 
 EPOCHS = 6
-"""The first compiles and is not counted."""
+"""The first compiles, and the time begins at the end of the second."""
 
 
 class HostWork(NamedTuple):
@@ -37,7 +37,7 @@ class HostWork(NamedTuple):
 
 
 class _EpochClock(tqdm):
-    """A progress bar that notes both times whenever it moves, which is at the end of an epoch."""
+    """A progress bar that notes both times whenever it moves: after each epoch but the first."""
 
     def __init__(self) -> None:
         super().__init__(disable=True)

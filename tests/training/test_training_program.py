@@ -282,9 +282,7 @@ def test_schedules_change_the_learning_rate(tmp_path):
 
 @pytest.mark.slow
 def test_balanced_batches_are_the_same_streamed_and_on_several_devices(tmp_path):
-    balanced = Experiment(
-        data="triangle", per_class=20, epochs=2, evaluations=2, synchronized=True, imbalance=5
-    )
+    balanced = Experiment(data="triangle", per_class=20, epochs=2, evaluations=2, imbalance=5)
     assert balanced.images_per_step == 60
     run_quietly(balanced, tmp_path / "one", ALONE)
     run_quietly(balanced, tmp_path / "streamed", Runtime(devices=1, keep=0, resident_gib=0))

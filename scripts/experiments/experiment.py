@@ -69,12 +69,6 @@ CHOICES: Mapping[str, Iterable[str]] = {
 FROM_THE_DATA = ("views", "network", "head", "evaluate_on")
 """Those of them that may be none: what goes with the data set."""
 
-OF_OWN_DATA = ("test_fraction", "evaluate_on")
-OF_SQUARES = ("image_size", "damaged")
-OF_HARDNESS = ("hardening", "stop_gradient_hardening")
-"""The fields that say something of data of one's own, of images of any size, and of hard negatives
-only."""
-
 FLAGS = ("synchronized", "probes", "stop_gradient_hardening", "reference_conventions")
 LARGEST_SEED = 2**31 - 1
 
@@ -241,20 +235,7 @@ class Experiment:
     def _check_use(self) -> None:
         """Whether what is said, of the fields that others make idle, would change anything."""
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        squares, long_tail = [f"{kind}:" for kind in SQUARES], self.imbalance > 1
-        own, near_nc = f"data of one's own, not for {self.data}", self.initialization == "near_nc"
-        for names, fits, what in (
-            (OF_OWN_DATA, self.is_own, own),
-            (
-                OF_SQUARES,
-                kind_of(self.data) in SQUARES,
-                f"data of {', '.join(squares)}, not for {self.data}",
-            ),
-            (("split_seed",), self.is_own or long_tail, f"a long tail (imbalance) and {own}"),
-            (("imbalance_profile",), long_tail, "imbalance above 1"),
-            (OF_HARDNESS, self.is_hard, f"HSCL and HUCL, not for {self.objective}"),
-            (("fit_epochs",), near_nc, "initialization 'near_nc'"),
-        ):
+        for names, fits, what in self.uses:
             for name in names:
                 if not fits and getattr(self, name) != defaults[name]:
                     raise ValueError(f"{name} is for {what}")
@@ -323,6 +304,28 @@ class Experiment:
         if self.own is None:
             raise ValueError(f"it is not known what is in {self.data}")
         return own_defaults(self.source, self.own)
+
+    @property
+    def uses(self) -> tuple[tuple[tuple[str, ...], bool, str], ...]:
+        """Fields that others make idle: whether they say something here, and what they are for."""
+        squares, long_tail = [f"{kind}:" for kind in SQUARES], self.imbalance > 1
+        own, near_nc = f"data of one's own, not for {self.data}", self.initialization == "near_nc"
+        return (
+            (("test_fraction", "evaluate_on"), self.is_own, own),
+            (
+                ("image_size", "damaged"),
+                kind_of(self.data) in SQUARES,
+                f"data of {', '.join(squares)}, not for {self.data}",
+            ),
+            (("split_seed",), self.is_own or long_tail, f"a long tail (imbalance) and {own}"),
+            (("imbalance_profile",), long_tail, "imbalance above 1"),
+            (
+                ("hardening", "stop_gradient_hardening"),
+                self.is_hard,
+                f"HSCL and HUCL, not for {self.objective}",
+            ),
+            (("fit_epochs",), near_nc, "initialization 'near_nc'"),
+        )
 
     @property
     def is_own(self) -> bool:

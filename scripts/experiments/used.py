@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from scripts.experiments.experiment import OF_OWN_DATA, OF_SQUARES, Experiment
+from scripts.experiments.experiment import Experiment
 from scripts.experiments.options import ViewsName
 from scripts.experiments.own_data import SQUARES, kind_of
 
@@ -57,13 +57,5 @@ def idle_fields(experiment: Experiment) -> set[str]:
         >>> sorted(idle_fields(Experiment(data="folder:/pets", objective="SCL", beta=0.0)))
         ['beta', 'fit_epochs', 'hardening', 'imbalance_profile', 'stop_gradient_hardening']
     """
-    long_tail = experiment.imbalance > 1
-    idle = {
-        OF_OWN_DATA: not experiment.is_own,
-        OF_SQUARES: kind_of(experiment.data) not in SQUARES,
-        ("split_seed",): not (experiment.is_own or long_tail),
-        ("imbalance_profile",): not long_tail,
-        ("beta", "hardening", "stop_gradient_hardening"): not experiment.is_hard,
-        ("fit_epochs",): experiment.initialization != "near_nc",
-    }
-    return {name for names, unused in idle.items() if unused for name in names}
+    idle = {name for names, fits, _ in experiment.uses if not fits for name in names}
+    return idle if experiment.is_hard else idle | {"beta"}

@@ -41,7 +41,6 @@ from scripts.runs.run_files import (
     EMBEDDINGS,
     METRICS,
     RESULTS,
-    Config,
     RunDirectoryError,
     as_json,
     check_same_experiment,
@@ -92,8 +91,9 @@ class RunDirectory:
         """
         _refuse_to_begin(self.path, self._shorter)
         experiment = self._experiment
-        config = Config(as_json(experiment), filled_in(experiment), environment())
-        self._write(CONFIG, config._asdict())
+        used = filled_in(experiment)
+        config = {"experiment": as_json(experiment), "used": used, "environment": environment()}
+        self._write(CONFIG, config)
         self.resume(NO_METRICS)
 
     def metrics_position(self) -> MetricsPosition:

@@ -43,16 +43,9 @@ class RunDirectoryError(CommandError):
 
 
 class Config(NamedTuple):
-    """What stands in config.json.
-
-    Attributes:
-        experiment: its fields.
-        used: what was used where they say none.
-        environment: where it began.
-    """
+    """What is read of config.json: an experiment, and the environment in which it began."""
 
     experiment: dict[str, Any]
-    used: dict[str, Any]
     environment: dict[str, Any]
 
 
@@ -74,8 +67,8 @@ def read_config(path: Path) -> Config | None:
     if not config.exists():
         return None
     match read_json(config):
-        case {"experiment": dict(experiment), "environment": dict(environment), **rest}:
-            return Config(experiment, dict(rest.get("used", {})), environment)
+        case {"experiment": dict(experiment), "environment": dict(environment)}:
+            return Config(experiment, environment)
     raise RunDirectoryError(f"{config} does not describe an experiment and its environment")
 
 

@@ -1,14 +1,16 @@
 """The runner of an experiment on the devices that were asked for, and what is refused there."""
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from hcl_jax.data import Dataset, ImageSet, Split
 from hcl_jax.data.balanced_batches import check_enough_of_every_class
-from hcl_jax.training import AXIS, DataParallel, Program, Runner, SingleDevice
+from hcl_jax.training import AXIS, DataParallel, Runner, SingleDevice
 from hcl_jax.training.program import check_batch, check_pairs
 from scripts.experiments.datasets import load_dataset, training_split
 from scripts.experiments.experiment import Experiment
@@ -46,52 +48,44 @@ def runner_of(experiment: Experiment, runtime: Runtime) -> Runner:
     """
     devices = runtime.chosen_devices()
     count = jax.device_count() if devices is None else len(devices)
-    _check_balance(experiment, runtime)
-    _check_batch(experiment, runtime, count)
-    _check_streaming(experiment, runtime)
-    program = _program(experiment, runtime, count)
-    _check_pairs(experiment, runtime, program)
-    runner = SingleDevice(program) if count == 1 else DataParallel(program, devices=devices)
-    _check_memory(experiment, runner, devices or jax.local_devices())
-    return runner
-
-
-def _program(experiment: Experiment, runtime: Runtime, count: int) -> Program:
-    try:
+    loaded = load_dataset(experiment.source, runtime.data_dir)
+    split = training_split(loaded)
+    _check_balance(experiment, loaded, split)
+    _check_batch(experiment, split, count)
+    _check_streaming(experiment, split, runtime)
+    with _refusing():  # a network or views that do not take images of this shape, and no pairs
         program = program_of(
             experiment,
             steps_per_epoch=steps_per_epoch(experiment, runtime),
             axis_name=AXIS if count > 1 else None,
         )
-    except ValueError as error:  # the network or the views do not take images of this shape
-        raise RefusedError(str(error)) from error
-    return program
+        labels, of = np.asarray(split.labels), f" of {experiment.data}"
+        check_pairs(labels, program, supervised=experiment.is_supervised, of=of)
+    runner = SingleDevice(program) if count == 1 else DataParallel(program, devices=devices)
+    _check_memory(experiment, runner, devices or jax.local_devices())
+    return runner
 
 
-def _check_batch(experiment: Experiment, runtime: Runtime, count: int) -> None:
-    """Whether the batch is one of the data, and can be cut for devices and parts."""
-    images = training_split(load_dataset(experiment.source, runtime.data_dir)).labels
+@contextlib.contextmanager
+def _refusing(of: str = "") -> Iterator[None]:
+    """Refuses what the library has a ValueError for; `of` is said before."""
     try:
+        yield
+    except ValueError as error:
+        raise RefusedError(f"{of}{error}") from error
+
+
+def _check_batch(experiment: Experiment, split: Split, count: int) -> None:
+    """Whether the batch is one of the data, and can be cut for devices and parts."""
+    with _refusing():
         check_batch(
             experiment.images_per_step,
-            num_images=len(images),
+            num_images=len(split.labels),
             num_devices=count,
             positives=experiment.positives,
             parts=experiment.parts,
             of=f" of {experiment.data}",
         )
-    except ValueError as error:
-        raise RefusedError(str(error)) from error
-
-
-def _check_pairs(experiment: Experiment, runtime: Runtime, program: Program) -> None:
-    """Whether a batch of the data can have an anchor with a positive and a negative."""
-    labels = training_split(load_dataset(experiment.source, runtime.data_dir)).labels
-    supervised, of = experiment.is_supervised, f" of {experiment.data}"
-    try:
-        check_pairs(np.asarray(labels), program, supervised=supervised, of=of)
-    except ValueError as error:
-        raise RefusedError(str(error)) from error
 
 
 def _check_memory(experiment: Experiment, runner: Runner, devices: Sequence[Any]) -> None:
@@ -118,23 +112,19 @@ def memory_of_each(devices: Sequence[Any]) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _check_balance(experiment: Experiment, runtime: Runtime) -> None:
+def _check_balance(experiment: Experiment, loaded: Dataset | ImageSet, split: Split) -> None:
     """Whether there are enough images of every class."""
     if experiment.per_class is None:
         return
-    loaded = load_dataset(experiment.source, runtime.data_dir)
-    labels = np.asarray(training_split(loaded).labels)
-    try:
+    labels = np.asarray(split.labels)
+    with _refusing(f"the training images of {experiment.data}: "):
         check_enough_of_every_class(
             labels, loaded.num_classes, experiment.per_class, names=loaded.class_names
         )
-    except ValueError as error:
-        raise RefusedError(f"the training images of {experiment.data}: {error}") from error
 
 
-def _check_streaming(experiment: Experiment, runtime: Runtime) -> None:
+def _check_streaming(experiment: Experiment, split: Split, runtime: Runtime) -> None:
     """Whether the seeds can train side by side."""
-    split = training_split(load_dataset(experiment.source, runtime.data_dir))
     size = split.images.nbytes + split.labels.nbytes
     if size > runtime.resident_bytes and len(experiment.seeds) > 1:
         raise RefusedError(

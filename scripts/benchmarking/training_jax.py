@@ -21,6 +21,7 @@ from hcl_jax.training import (
     AXIS,
     DataParallel,
     Program,
+    StepInfo,
     TrainState,
     init_state,
     traced_objective,
@@ -121,17 +122,10 @@ def epoch_over_devices(
     runner = DataParallel(program, devices=devices)
     data = runner.replicate(Split(jnp.asarray(images), jnp.asarray(labels)))
     target = traced_objective(supervised=True, beta=recipe.beta)
-    held = {"states": runner.init(recipe.key[None])}
-
-    def run(wanted: bool) -> Any:
-        held["states"], info = runner.train_epoch(held["states"], data, target)
-        jax.block_until_ready((held["states"].step, info))
-        if not wanted:
-            return None
-        found = runner.fetch(info)
-        return float(np.ravel(found.loss)[0]), float(np.ravel(found.gradient_norm)[0])
-
-    return Contender(name, "epoch", run)
+    states = runner.init(recipe.key[None])
+    return Contender(
+        name, "epoch", _trains_on(states, lambda x: runner.train_epoch(x, data, target))
+    )
 
 
 def sampled_losses(
@@ -164,16 +158,24 @@ def _training(
     state = jax.device_put(init_state(recipe.key, program), data.labels.device)
     target = traced_objective(supervised=True, beta=recipe.beta)
     compiled = function.lower(state, data, target).compile()
+    run = _trains_on(state, lambda state: compiled(state, data, target))
+    return Contender(name, kind, run, temporaries(compiled))
+
+
+def _trains_on(
+    state: TrainState, step: Callable[[TrainState], tuple[TrainState, StepInfo]]
+) -> Callable[[bool], tuple[float, float] | None]:
+    """Trains on with each call, which tells loss and gradient norm of its first step if asked."""
     held = {"state": state}
 
-    def run(wanted: bool) -> Any:
-        held["state"], info = compiled(held["state"], data, target)
+    def run(wanted: bool) -> tuple[float, float] | None:
+        held["state"], info = step(held["state"])
         jax.block_until_ready((held["state"].step, info))
         if not wanted:
             return None
         return float(np.ravel(info.loss)[0]), float(np.ravel(info.gradient_norm)[0])
 
-    return Contender(name, kind, run, temporaries(compiled))
+    return run
 
 
 def _parts(batch: Split, recipe: Recipe, program: Program) -> list[Contender]:

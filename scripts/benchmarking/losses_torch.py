@@ -66,6 +66,7 @@ def versions() -> dict[str, str]:
 def allow_tf32(allowed: bool) -> None:
     """Whether GPUs may round the factors of float32 multiplications to TF32, as JAX may."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def exact_hscl(z: Tensor, y: Tensor, *, beta: float) -> Tensor:

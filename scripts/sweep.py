@@ -165,6 +165,7 @@ def _groups(experiments: dict[str, Experiment]) -> dict[str, dict[str, Experimen
     groups: dict[str, dict[str, Experiment]] = {}
     for name, experiment in experiments.items():
         words = [experiment.data, experiment.normalization]
+        words += [experiment.network] if experiment.network else []
         words += ["supervised" if experiment.is_supervised else "unsupervised"]
         words += ["views"] if experiment.positives == "views" else []
         words += ["near nc"] if experiment.initialization == "near_nc" else []

@@ -13,6 +13,7 @@ random initialisation, batches of 512, all of them without views):
     stl10_unlabelled-ucl-simclr     trained on images without labels, evaluated on those with
     fashion_mnist-hscl5             on small gray photographs, with a small network
     fashion_mnist-scl-lr0.003       with another learning rate, or `-batch2048`
+    fashion_mnist-scl-resnet18      with a residual network, for longer, on a GPU
     emnist_balanced-hscl5           on letters and digits; on house numbers `svhn-hscl5`
     digits-hucl10, grouped-scl      on bundled and synthetic data
     hscl5                           the method alone, for data that are named by an option
@@ -227,6 +228,13 @@ def _learning_rates_and_batch_sizes() -> Named:
             yield f"{name}-batch{size}", small_experiment("fashion_mnist", method, batch_size=size)
 
 
+def _residual_networks() -> Named:
+    changes = {"network": "resnet18", "dtype": "bfloat16", "epochs": 50, "evaluations": 10}
+    for method in METHODS:
+        name = f"fashion_mnist-{method.word}-resnet18"
+        yield name, small_experiment("fashion_mnist", method, **changes)
+
+
 def _further_images() -> Named:
     for data, method in itertools.product(EMNIST_SETS, METHODS):
         yield f"{data}-{method.word}", small_experiment(data, method)
@@ -264,6 +272,7 @@ STUDIES: tuple[Callable[[], Named], ...] = (
     _normalizations_and_initializations,
     _batch_sizes_conventions_and_views,
     _learning_rates_and_batch_sizes,
+    _residual_networks,
     _further_images,
     _hardening_functions,
     _unlabelled_images,

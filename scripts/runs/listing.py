@@ -7,10 +7,25 @@ from scripts.experiments.catalogue import SMALL_SETS, catalogue
 from scripts.experiments.paper import METHODS, paper_values
 from scripts.runs import markdown
 
-REPORTED = {f"{data}-*": "all" for data in SMALL_SETS if data != "grouped100"} | {
-    f"{data}-{method.word}": "`METHOD`"
-    for data in ("fashion_mnist", "grouped100")
-    for method in METHODS
+REPORTED = {
+    **{f"{data}-*": "all" for data in SMALL_SETS if data != "grouped100"},
+    **{
+        f"{data}-{method.word}{change}": f"`METHOD{change}`"
+        for data, changes in {
+            "fashion_mnist": ("", "-near_nc", "-unit_sphere", "-none"),
+            "grouped100": ("",),
+        }.items()
+        for method in METHODS
+        for change in changes
+    },
+    **{
+        f"fashion_mnist-{name}": "others in part"
+        for name in (
+            *("scl-lr*", "hscl5-lr*", "ucl-lr*", "hucl5-lr*"),
+            *("scl-batch*", "hscl5-batch*", "ucl-batch*"),
+            *("scl-resnet18", "hscl5-resnet18"),
+        )
+    },
 }
 """Patterns of names whose runs are in docs/results.md and docs/training.md, and a word for them."""
 

@@ -124,6 +124,17 @@ def test_contenders_that_agree_are_kept():
     assert len(benchmark.check_agreement(found, DRAWN)) == 5
 
 
+def test_factors_that_a_gpu_rounds_may_differ_by_an_eighth_of_bfloat16():
+    ours = contender("ours, exact, float32", "exact", 2.007, norm=1.012)
+    with pytest.raises(DisagreementError, match="0.0001, 0.001"):
+        benchmark.check_agreement([EAGER, ours], DRAWN)
+    found = benchmark.check_agreement([EAGER, ours], DRAWN, rounds_factors=True)
+    assert found["ours, exact, float32"][1::2] == [0.00375, 0.0125]
+    other = contender("ours, exact, float32", "exact", 2.008)
+    with pytest.raises(DisagreementError, match=r"0\.00375, 0\.0125"):
+        benchmark.check_agreement([EAGER, other], DRAWN, rounds_factors=True)
+
+
 def test_epochs_of_one_device_and_of_several_must_agree():
     epochs = [contender("ours, epoch", "epoch", 7.0), contender("over 2", "epoch", 7.01)]
     with pytest.raises(DisagreementError, match="over 2 disagrees"):

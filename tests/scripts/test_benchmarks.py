@@ -29,6 +29,8 @@ RESULTS = {
     "losses-h100-bfloat16": benchmark_losses,
     "training": benchmark_training,
     "training-epyc": benchmark_training,
+    "training-h100-resnet50": benchmark_training,
+    "training-h100-small": benchmark_training,
     "views": benchmark_views,
 }
 

@@ -30,7 +30,7 @@ LAYERS = {
         "validation padding precision system",
         "pair_rules views_axis hardening psi normalization geometry evaluation data augmentation "
         "networks checkpoints",
-        "own_pair_rules false_negatives",
+        "own_pair_rules false_negatives hardness",
         "pair_rows",
         "pairs",
         "losses encoders",

@@ -16,7 +16,8 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from hcl_jax.hardening import Hardening, no_hardening, with_bounded_hardness
+from hcl_jax.hardening import Hardening, no_hardening
+from hcl_jax.hardness import with_bounded_hardness
 from hcl_jax.losses._checks import check_hardening, check_psi
 from hcl_jax.padding import as_traced, varying_like
 from hcl_jax.precision import wide_dtype

@@ -8,7 +8,7 @@ from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Shaped
 
-from hcl_jax.hardening import MONOTONE, Hardening, no_hardening
+from hcl_jax.hardening import LOG_FACTORS, Hardening, no_hardening
 from hcl_jax.psi import Psi, Scalar, infonce
 
 LogFactor = Callable[[Float[Array, "*n"]], Float[Array, "*n"]]
@@ -60,7 +60,7 @@ class TiltedInfoNCE(NamedTuple):
         law: object = self.log_factor
         if isinstance(law, Partial) and law.func is _of_constants:
             (law,) = law.args
-        return isinstance(law, Partial) and law.func in MONOTONE and self.margin is None
+        return isinstance(law, Partial) and law.func in LOG_FACTORS and self.margin is None
 
 
 def _of_constants(log_factor: LogFactor, similarities: Float[Array, "*n"]) -> Float[Array, "*n"]:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax import geometry, hardening
 from hcl_jax.batch_warnings import NORM_TOLERANCE
+from hcl_jax.hardness import largest_hardness
 from hcl_jax.measure.extras import InputError
 from hcl_jax.objectives import objective
 from hcl_jax.precision import norms
@@ -106,9 +107,9 @@ def checked(
     hardness = beta or 0.0
     if not (math.isfinite(hardness) and hardness >= 0):
         raise InputError(f"--beta must be a number of at least 0, got {beta}")
-    if hardness > hardening.largest_hardness(np.float64):
+    if hardness > largest_hardness(np.float64):
         raise InputError(
-            f"--beta must be at most {hardening.largest_hardness(np.float64):.1g}, as the logits "
+            f"--beta must be at most {largest_hardness(np.float64):.1g}, as the logits "
             f"of negatives are lost beside larger ones, got {beta:g}"
         )
     if not (math.isfinite(temperature) and temperature > 0):

@@ -10,7 +10,7 @@ import tyro
 from hcl_jax.data.own_splits import TEST_FRACTION, EvaluateOn
 from hcl_jax.data.splitting import Profile
 from hcl_jax.data.squares import Damaged
-from hcl_jax.hardening import with_bounded_hardness
+from hcl_jax.hardness import with_bounded_hardness
 from hcl_jax.validation.numbers import (
     check_count,
     check_non_negative,

@@ -165,6 +165,7 @@ LAYERS = {
         "options own_data",
         "networks",
         "datasets",
+        "fields",
         "experiment",
         "used paper",
         "program",

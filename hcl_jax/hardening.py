@@ -7,9 +7,9 @@ and argument-wise non-decreasing: harder, that is more similar, negatives get mo
 uses `exponential` and arXiv 2209.00078 `threshold`; Theorem 1 (``HSCL >= SCL``, ``HUCL >= UCL``)
 holds for all functions here.
 
-A `Hardening` is a pytree, so its numbers may be traced and annealed without recompilation. A new
-one needs a function here that returns it, with its logarithm as a function beside; a product has a
-line in `LOG_FACTORS`, and with a line in `HARDENINGS` the training command knows it too.
+A `Hardening` is a pytree, so its hyperparameters may be traced and annealed without recompilation.
+A new one needs a function here that returns it, with its logarithm as a function beside; a product
+has a line in `LOG_FACTORS`, and with a line in `HARDENINGS` the training command knows it too.
 """
 
 from collections.abc import Callable, Mapping
@@ -187,14 +187,12 @@ def relu_power(shift: Scalar = 1.0, power: Scalar = 1.0) -> Hardening:
     return Hardening(Partial(_relu_power_log, shift, power))
 
 
-def _relu_power_log(
-    shift: Scalar, power: Scalar, numbers: Float[Array, "*n"]
-) -> Float[Array, "*n"]:
+def _relu_power_log(shift: Scalar, power: Scalar, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """``power log max(0, x + shift)``, with a finite gradient where the base is zero."""
-    shifted = numbers + jnp.asarray(shift, numbers.dtype)
+    shifted = x + jnp.asarray(shift, x.dtype)
     none = shifted <= 0  # and not of NaN, which stays NaN
     log = jnp.log(jnp.where(none, 1, shifted))
-    return jnp.where(none, -jnp.inf, jnp.asarray(power, numbers.dtype) * log)
+    return jnp.where(none, -jnp.inf, jnp.asarray(power, x.dtype) * log)
 
 
 def sigmoid(beta: Scalar, center: Scalar = 0.0) -> Hardening:

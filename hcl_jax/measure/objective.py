@@ -33,7 +33,7 @@ Name = Literal["scl", "hscl", "ucl", "hucl"]
 
 
 class Asked(NamedTuple):
-    """An objective and its numbers.
+    """An objective and its hyperparameters.
 
     Attributes:
         name: which of the four.
@@ -122,7 +122,7 @@ def checked(
 
 
 def batches_of(
-    asked: Asked, numbers: Int[np.ndarray, " n"], sizes: Int[np.ndarray, " classes"], seed: int
+    asked: Asked, labels: Int[np.ndarray, " n"], sizes: Int[np.ndarray, " classes"], seed: int
 ) -> Int[np.ndarray, "batches rows"]:
     """The rows of balanced batches, drawn without replacement."""
     count, smallest = len(sizes), int(sizes.min())
@@ -137,7 +137,7 @@ def batches_of(
         )
     number = min(BATCHES, max(1, most // each))
     rng = np.random.default_rng(seed)
-    order = np.argsort(numbers, kind="stable")[(numbers < 0).sum() :]
+    order = np.argsort(labels, kind="stable")[(labels < 0).sum() :]
     members = np.split(order, np.cumsum(sizes)[:-1])
     chosen = [rng.choice(of_class, number * each, replace=False) for of_class in members]
     return np.stack(chosen).reshape(count, number, each).swapaxes(0, 1).reshape(number, -1)

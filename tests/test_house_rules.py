@@ -172,7 +172,7 @@ LAYERS = {
         "catalogue",
     ),
     "scripts.runs": (
-        "exit_status kept_programs markdown provenance",
+        "exit_status kept_programs markdown metrics provenance",
         "runtime run_files tables",
         "evaluation progress figures run_directory listing exported",
         "non_finite resuming runners",

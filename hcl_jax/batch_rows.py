@@ -18,19 +18,19 @@ from hcl_jax.validation.concrete import is_concrete
 from hcl_jax.validation.options import check_choice, check_kind
 
 
-def image_numbers(embeddings: Any, collectives: Collectives, name: str) -> Int[Array, " n"]:
-    """The numbers of the images of a batch with an axis of views, in the place of what is named."""
+def image_indices(embeddings: Any, collectives: Collectives, name: str) -> Int[Array, " n"]:
+    """The indices of the images of a batch with an axis of views, in the place of what is named."""
     check_array("embeddings", embeddings)
     if jnp.ndim(embeddings) != 3:
         raise ValueError(
             f"give {name}, or embeddings (batch, views, dim), whose images are numbered; got no "
             f"{name} and embeddings of shape {jnp.shape(embeddings)}"
         )
-    return row_numbers(len(embeddings), collectives)
+    return row_indices(len(embeddings), collectives)
 
 
-def row_numbers(count: int, collectives: Collectives) -> Int[Array, " n"]:
-    """The numbers that `count` rows or images of each device have in the whole batch."""
+def row_indices(count: int, collectives: Collectives) -> Int[Array, " n"]:
+    """The indices that `count` rows or images of each device have in the whole batch."""
     check_collectives(collectives)
     return jnp.arange(count, dtype=jnp.int32) + collectives.index() * count
 

@@ -52,7 +52,7 @@ def batch_losses(
         embeddings: normalised embeddings, one a row; on several devices, the rows of this device.
         rows: what pairs the rows, see `hcl_jax.pairs.rows`; on several devices, numbered over the
             whole batch.
-        objective: what is minimised; its numbers may be traced.
+        objective: what is minimised; its hyperparameters may be traced.
         conventions: how it is computed.
         key: randomness for the samples estimator, the same on every device; None for the weights
             estimator.
@@ -80,11 +80,11 @@ def batch_losses(
         [1, 1, 1, 1]
     """
     check_embeddings("embeddings", embeddings)
-    _check_numbers(rows, length=embeddings.shape[0])
+    _check_rows(rows, length=embeddings.shape[0])
     stored = None
     if bank is not None:
         check_embeddings("embeddings of the bank", bank[0])
-        _check_numbers(bank[1], length=bank[0].shape[0], of=" of the bank")
+        _check_rows(bank[1], length=bank[0].shape[0], of=" of the bank")
         if bank[0].shape[1] != embeddings.shape[1]:
             raise ValueError(
                 f"embeddings and those of the bank must have one dimension, got "
@@ -107,10 +107,10 @@ def batch_losses(
     return with_auto_axes(compute, jnp.asarray(embeddings), stored, pairs, psi, hardening, key)
 
 
-def _check_numbers(rows: Rows, *, length: int, of: str = "") -> None:
+def _check_rows(rows: Rows, *, length: int, of: str = "") -> None:
     """Raises unless there are integers of every kind for each of so many rows."""
-    for name, numbers in zip(("labels", "groups", "instances"), rows[:3], strict=True):
-        check_labels(f"{name}{of}", numbers, length=length)
+    for name, integers in zip(("labels", "groups", "instances"), rows[:3], strict=True):
+        check_labels(f"{name}{of}", integers, length=length)
 
 
 def _losses(

@@ -7,9 +7,9 @@ and argument-wise non-decreasing: harder, that is more similar, negatives get mo
 uses `exponential` and arXiv 2209.00078 `threshold`; Theorem 1 (``HSCL >= SCL``, ``HUCL >= UCL``)
 holds for all functions here.
 
-A `Hardening` is a pytree, so its numbers may be traced and annealed without recompilation. A new
-one needs a function here that returns it, with its logarithm as a function beside; with a line in
-`HARDENINGS` the training command knows it too.
+A `Hardening` is a pytree, so its hyperparameters may be traced and annealed without recompilation.
+A new one needs a function here that returns it, with its logarithm as a function beside; a product
+has a line in `LOG_FACTORS`, and with a line in `HARDENINGS` the training command knows it too.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,6 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from hcl_jax.validation.arrays import check_floating
-from hcl_jax.validation.concrete import is_concrete, nan_unless
 from hcl_jax.validation.numbers import (
     check_finite,
     check_positive,
@@ -188,14 +187,12 @@ def relu_power(shift: Scalar = 1.0, power: Scalar = 1.0) -> Hardening:
     return Hardening(Partial(_relu_power_log, shift, power))
 
 
-def _relu_power_log(
-    shift: Scalar, power: Scalar, numbers: Float[Array, "*n"]
-) -> Float[Array, "*n"]:
+def _relu_power_log(shift: Scalar, power: Scalar, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """``power log max(0, x + shift)``, with a finite gradient where the base is zero."""
-    shifted = numbers + jnp.asarray(shift, numbers.dtype)
+    shifted = x + jnp.asarray(shift, x.dtype)
     none = shifted <= 0  # and not of NaN, which stays NaN
     log = jnp.log(jnp.where(none, 1, shifted))
-    return jnp.where(none, -jnp.inf, jnp.asarray(power, numbers.dtype) * log)
+    return jnp.where(none, -jnp.inf, jnp.asarray(power, x.dtype) * log)
 
 
 def sigmoid(beta: Scalar, center: Scalar = 0.0) -> Hardening:
@@ -231,60 +228,6 @@ def _sigmoid_log_factor(
     return jax.nn.log_sigmoid(
         jnp.asarray(beta, dtype) * (similarities - jnp.asarray(center, dtype))
     )
-
-
-MONOTONE = (
-    jnp.zeros_like,
-    _exponential_log_factor,
-    _threshold_log_factor,
-    _relu_power_log,
-    _sigmoid_log_factor,
-)
-"""Functions that are monotone in the similarity: constant if equal at both ends of an interval."""
-
-
-HARDNESSES: Mapping[Callable[..., Any], tuple[str, int]] = {
-    _exponential_log_factor: ("beta", 0),
-    _relu_power_log: ("power", 1),
-    _sigmoid_log_factor: ("beta", 0),
-}
-"""The number by which a function multiplies, which has no bound: its name, and its place."""
-
-
-def largest_hardness(dtype: Any) -> float:
-    """The hardness above which the logits of negatives are lost to rounding.
-
-    InfoNCE adds ``beta s`` and ``s / temperature``: the error of the sum is beta units of rounding.
-    """
-    return 1 / (8 * float(jnp.finfo(dtype).eps))
-
-
-def with_bounded_hardness(hardening: Hardening, dtype: Any) -> Hardening:
-    """A hardening for InfoNCE in a dtype: ValueError for a concrete hardness above the largest.
-
-    A traced one is NaN above it. Functions inside others, as below a mask, are looked at too.
-    """
-    return hardening._replace(log_factor=_with_bounded_hardness(hardening.log_factor, dtype))
-
-
-def _with_bounded_hardness(law: Any, dtype: Any) -> Any:
-    if not isinstance(law, Partial):
-        return law
-    args = [_with_bounded_hardness(part, dtype) for part in law.args]
-    if law.func in HARDNESSES:
-        name, place = HARDNESSES[law.func]
-        args[place] = _bounded(name, args[place], jnp.dtype(dtype))
-    return Partial(law.func, *args, **law.keywords)
-
-
-def _bounded(name: str, hardness: Scalar, dtype: Any) -> Scalar:
-    most = largest_hardness(dtype)
-    if is_concrete(hardness) and abs(hardness) > most:
-        raise ValueError(
-            f"{name} must be at most {most:.1g} in {dtype.name}, which cannot add larger ones to "
-            f"logits, got {float(hardness):g}; from 1e4 on the nearest negatives alone count"
-        )
-    return nan_unless(lambda x: jnp.abs(x) <= most, hardness)
 
 
 def sum_relu_power(shift: Scalar, power: Scalar) -> Hardening:
@@ -382,6 +325,20 @@ def _weighted_exponential_log_joint(
             f"{similarities.shape[-1]} negatives; give one beta for each negative"
         )
     return jnp.sum(jnp.asarray(betas, similarities.dtype) * similarities, axis=-1)
+
+
+LOG_FACTORS: Mapping[Callable[..., Any], tuple[str, int] | None] = {
+    jnp.zeros_like: None,
+    _exponential_log_factor: ("beta", 0),
+    _threshold_log_factor: None,
+    _relu_power_log: ("power", 1),
+    _sigmoid_log_factor: ("beta", 0),
+}
+"""Every `log_factor` of this file, with its hardness: the name and the place of the argument by
+which it multiplies; None where it is 0 or ``-inf`` whatever the arguments.
+
+All of them are monotone in the similarity: constant if equal at both ends of an interval.
+"""
 
 
 class HardeningFamily(NamedTuple):

@@ -21,7 +21,7 @@ from typing import Any, Unpack
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hcl_jax.batch_rows import image_numbers, row_numbers
+from hcl_jax.batch_rows import image_indices, row_indices
 from hcl_jax.collectives import SINGLE, Collectives
 from hcl_jax.hardening import Hardening, no_hardening
 from hcl_jax.objectives import objective
@@ -160,7 +160,7 @@ def nscl(
     """
     options = _preset(options, alpha=0.0, average="pairs")
     if options.get("groups") is None:
-        options["groups"] = image_numbers(embeddings, collectives, "groups")
+        options["groups"] = image_indices(embeddings, collectives, "groups")
     return _of_classes(embeddings, labels, True, hardening, collectives, options)
 
 
@@ -236,7 +236,7 @@ def clip(
             "the sets of clip have the labels 0 and 1, so ignore_label, for rows of a bank, is "
             f"another number, got {options.get('ignore_label')}"
         )
-    options["groups"] = jnp.tile(row_numbers(len(images), collectives), 2)
+    options["groups"] = jnp.tile(row_indices(len(images), collectives), 2)
     rows = jnp.concatenate([images, texts])
     sets = jnp.repeat(jnp.arange(2, dtype=jnp.int32), len(images))
     return _of_classes(rows, sets, True, hardening, collectives, options)

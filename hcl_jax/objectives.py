@@ -29,7 +29,7 @@ from hcl_jax.batch_rows import (
     batch_rows,
     check_groups_of,
     classes_of_groups,
-    image_numbers,
+    image_indices,
     normalized,
     ranks,
     stored_rows,
@@ -267,7 +267,7 @@ def objective(
     if labels is not None and options.get("groups") is None:
         check_groups_of(bank_of(options))
     if labels is None and options.get("groups") is None and not by_rule:
-        labels = image_numbers(embeddings, collectives, "labels or groups")
+        labels = image_indices(embeddings, collectives, "labels or groups")
     embeddings, of_rows = without_views_axis(
         embeddings,
         labels=labels,

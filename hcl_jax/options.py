@@ -201,7 +201,7 @@ def conventions_of(options: Options, *, supervised: bool) -> Conventions:
 
 
 def psi_of(options: Options) -> Psi | None:
-    """The loss function that options ask for; None for InfoNCE with all numbers 1."""
+    """The loss function that options ask for; None for InfoNCE with all hyperparameters 1."""
     psi = options.get("psi")
     if psi is not None and "temperature" in options:
         raise ValueError(

@@ -191,14 +191,14 @@ def _looked_at(rules: OwnRules, keys: Any) -> tuple[Bool[Array, " 2"], Int[Array
         down = jax.tree.map(lambda key: key[:, None], block)
         return jnp.broadcast_to(function(down, across), (AT_ONCE, count))
 
-    def numbers_of_both(block: Any) -> Int[Array, " rows"]:
-        numbers, rows = block
+    def count_of_both(block: Any) -> Int[Array, " rows"]:
+        indices, rows = block
         both = compared(functions[0], rows) & compared(functions[1], rows)
-        return jnp.sum(both & (numbers[:, None] != jnp.arange(count)[None, :]), axis=1)
+        return jnp.sum(both & (indices[:, None] != jnp.arange(count)[None, :]), axis=1)
 
     first = jax.tree.map(lambda key: key[0], blocks[1])
     uneven = []
     for function in functions:
         by_pair = jax.vmap(jax.vmap(function, (None, 0)), (0, None))(first, keys)
         uneven.append(jnp.any(by_pair != compared(function, first)))
-    return jnp.stack(uneven), lax.map(numbers_of_both, blocks).reshape(-1)[:count]
+    return jnp.stack(uneven), lax.map(count_of_both, blocks).reshape(-1)[:count]

@@ -13,8 +13,8 @@ k draws (the *weights* estimator, the limit k to infinity):
 The mean of terms is what the weights estimator returns for a separable loss, where k draws of a sum
 have k times that.
 
-A `Psi` is a pytree, so its numbers may be traced and annealed without recompilation. A new one
-needs a function here that returns it, with the functions it consists of beside.
+A `Psi` is a pytree, so its hyperparameters may be traced and annealed without recompilation. A new
+one needs a function here that returns it, with the functions it consists of beside.
 """
 
 import math

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hcl_jax import hardening
+from hcl_jax.hardness import largest_hardness, with_bounded_hardness
 
 TUPLES = np.random.default_rng(0).uniform(-1, 1, size=(40, 3))
 FAMILIES = {
@@ -97,3 +98,18 @@ def test_a_sigmoid_is_one_half_at_zero_unless_told_where():
     for place, eta in ((0.0, hardening.sigmoid(3.0)), (0.5, hardening.sigmoid(3.0, 0.5))):
         found = eta.log_eta(jnp.array([place], jnp.float32))
         np.testing.assert_allclose(found, np.log(0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", hardening.HARDENINGS)
+def test_no_number_of_a_family_makes_logits_that_cannot_be_added(name):
+    """Above the largest hardness a family refuses, or its weights are 0 and 1 whatever it is."""
+    make, largest = hardening.HARDENINGS[name].make, largest_hardness("float32")
+    with_bounded_hardness(make(0.99 * largest), "float32")
+    beyond = make(1.01 * largest)
+    hardness = hardening.LOG_FACTORS[beyond.log_factor.func]
+    if hardness is None:
+        log_factors = beyond.log_factor(jnp.array([-1.0, 0.0, 1e-3, 0.5, 1.0, 2 * largest]))
+        assert set(log_factors.tolist()) == {0.0, -math.inf}
+    else:
+        with pytest.raises(ValueError, match=f"{hardness[0]} must be at most 1e.06 in float32"):
+            with_bounded_hardness(beyond, "float32")

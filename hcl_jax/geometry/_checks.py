@@ -51,7 +51,7 @@ def check_classes(
             )
 
 
-def class_numbers(labels: Int[Array, " n"]) -> Int[Array, " n"]:
+def int32_labels(labels: Int[Array, " n"]) -> Int[Array, " n"]:
     """Labels that were checked, in int32: a narrower dtype may not hold the number of classes."""
     return jnp.asarray(labels).astype(jnp.int32)
 

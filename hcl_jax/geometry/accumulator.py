@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from hcl_jax.geometry._checks import class_numbers
+from hcl_jax.geometry._checks import int32_labels
 from hcl_jax.geometry.streamed_geometry import StreamedGeometry, metrics_of_sums
 from hcl_jax.precision import (
     Compensated,
@@ -126,7 +126,7 @@ class Accumulator(NamedTuple):
         if wide_dtype(embeddings).itemsize > dtype.itemsize:
             raise TypeError(f"the state is {dtype}, narrower than embeddings of {embeddings.dtype}")
         rows = at_least_float32(embeddings).astype(dtype)
-        return self.merge(_state_of(rows, class_numbers(labels), num_classes, where))
+        return self.merge(_state_of(rows, int32_labels(labels), num_classes, where))
 
     def merge(self, other: "Accumulator") -> "Accumulator":
         """The state of the embeddings of both, in any order.

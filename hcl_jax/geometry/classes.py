@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Int
 from hcl_jax.geometry._checks import (
     check_classes,
     check_two_classes,
-    class_numbers,
     class_sizes,
+    int32_labels,
 )
 from hcl_jax.geometry._pseudo_inverse import pseudo_inverse
 from hcl_jax.precision import (
@@ -59,7 +59,7 @@ def class_means(
         [[2.0], [5.0]]
     """
     check_classes(embeddings, labels, num_classes)
-    labels = class_numbers(labels)
+    labels = int32_labels(labels)
     sizes = class_sizes(labels, num_classes)
     return segment_means(at_least_float32(embeddings), labels, sizes)
 
@@ -154,7 +154,7 @@ def within_class(
         >>> within_class(jnp.array([[1.0], [3.0], [5.0]]), jnp.array([0, 0, 1]), 2).item()
         0.5
     """
-    means, labels = class_means(embeddings, labels, num_classes), class_numbers(labels)
+    means, labels = class_means(embeddings, labels, num_classes), int32_labels(labels)
     distances = norms(deviations(embeddings, labels, means))
     sizes = class_sizes(labels, num_classes)
     return row_mean(segment_means(distances[:, None], labels, sizes))[0]
@@ -185,7 +185,7 @@ def nc1(
         0.0
     """
     means = class_means(embeddings, labels, num_classes)
-    around = deviations(embeddings, class_numbers(labels), means)
+    around = deviations(embeddings, int32_labels(labels), means)
     scale = jnp.maximum(scale_of(means), scale_of(around))
     inverse = inverse_of_centred(means / scale)
     ratios = exact_product(around / scale, inverse)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.geometry._checks import class_numbers, class_sizes
+from hcl_jax.geometry._checks import class_sizes, int32_labels
 from hcl_jax.geometry.classes import class_means, deviations
 from hcl_jax.padding import pad_rows, padding
 from hcl_jax.precision import at_least_float32, exact_product, row_mean, scale_of
@@ -48,7 +48,7 @@ def alignment(
         >>> alignment(jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([0, 0]), 1).item()
         2.0
     """
-    means, labels = class_means(embeddings, labels, num_classes), class_numbers(labels)
+    means, labels = class_means(embeddings, labels, num_classes), int32_labels(labels)
     around = deviations(embeddings, labels, means)
     scale = scale_of(around)
     squares = jnp.sum(jnp.square(around / scale), axis=1)

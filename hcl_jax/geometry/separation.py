@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from hcl_jax.geometry._checks import check_two_classes, class_numbers, class_sizes
+from hcl_jax.geometry._checks import check_two_classes, class_sizes, int32_labels
 from hcl_jax.geometry.classes import class_means, deviations
 from hcl_jax.precision import scale_of, segment_means
 
@@ -39,7 +39,7 @@ def cdnv(
         >>> cdnv(embeddings, jnp.array([0, 0, 1, 1]), 2).item()
         0.0625
     """
-    means, labels = class_means(embeddings, labels, num_classes), class_numbers(labels)
+    means, labels = class_means(embeddings, labels, num_classes), int32_labels(labels)
     check_two_classes(means)
     around = deviations(embeddings, labels, means)
     scale = jnp.maximum(scale_of(around), scale_of(means))

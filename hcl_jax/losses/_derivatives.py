@@ -52,15 +52,17 @@ class Passes(NamedTuple):
         forward: returns losses and residuals.
         backward: gets the residuals, and the derivative of the final scalar with respect to the
             total of every anchor, 0 where it is undefined; returns the gradients of the embeddings.
-        numbers: gets, after the options, which leaves of the inputs are wanted, and after what
-            `backward` gets, the gradients of the embeddings; returns the gradients of the leaves
-            in a pytree like the inputs, with None elsewhere.
+        hyperparameters: gets, after the options, which leaves of the inputs are wanted, and after
+            what `backward` gets, the gradients of the embeddings; returns the gradients of the
+            leaves in a pytree like the inputs, with None elsewhere.
     """
 
     options: Any
     forward: Callable[[Any, Any, Embeddings], tuple[AnchorLosses, Any]]
     backward: Callable[[Any, Any, Embeddings, Any, Float[Array, " anchors"]], Embeddings]
-    numbers: Callable[[Any, Mask, Any, Embeddings, Any, Float[Array, " anchors"], Embeddings], Any]
+    hyperparameters: Callable[
+        [Any, Mask, Any, Embeddings, Any, Float[Array, " anchors"], Embeddings], Any
+    ]
 
 
 def differentiable(
@@ -102,12 +104,13 @@ class _Loss(NamedTuple):
         weight = jnp.where(losses.defined, cotangent, 0)
         given = (inputs, embeddings, residuals, weight)
         found = passes.backward(passes.options, *given)
-        of_inputs, numbers = wanted[: self.inputs], []
-        if any(of_inputs):
-            numbers = jax.tree.leaves(passes.numbers(passes.options, of_inputs, *given, found))
+        wanted_inputs, of_inputs = wanted[: self.inputs], []
+        if any(wanted_inputs):
+            gradients = passes.hyperparameters(passes.options, wanted_inputs, *given, found)
+            of_inputs = jax.tree.leaves(gradients)
         of_embeddings = [x for x, is_ in zip(found, wanted[self.inputs :], strict=True) if is_]
         places = [x for x, is_ in zip(point, wanted, strict=True) if is_]
-        pairs = zip([*numbers, *of_embeddings], places, strict=True)
+        pairs = zip([*of_inputs, *of_embeddings], places, strict=True)
         return [gradient.astype(jnp.result_type(leaf)) for gradient, leaf in pairs]
 
 

@@ -17,19 +17,19 @@ from hcl_jax.losses.anchor_losses import AnchorLosses
 def differentiable_once(
     forward: Callable[[Any, Any, Embeddings], tuple[AnchorLosses, Any]],
     backward: Callable[[Any, Any, Embeddings, Any, Float[Array, " anchors"]], Embeddings],
-    numbers: Callable[[Any, Mask, Any, Embeddings, Float[Array, " anchors"]], Any],
+    hyperparameters: Callable[[Any, Mask, Any, Embeddings, Float[Array, " anchors"]], Any],
 ) -> Callable[[Any, Any, Embeddings], AnchorLosses]:
     """The losses of `forward` with the gradient of `backward`.
 
     `forward` is a function of options (static), inputs (a pytree) and embeddings; it returns losses
     and residuals. `backward` gets the residuals and the derivative of the final scalar with respect
     to the total of every anchor, 0 where it is undefined, and returns the gradients with respect to
-    the embeddings. `numbers` is called only if the loss is differentiated with respect to a leaf of
-    the inputs. It gets which leaves these are, after the options, and no residuals; it returns a
-    pytree like the inputs, with None for no gradient.
+    the embeddings. `hyperparameters` is called only if the loss is differentiated with respect to a
+    leaf of the inputs. It gets which leaves these are, after the options, and no residuals; it
+    returns a pytree like the inputs, with None for no gradient.
     """
     forward, backward = _refuse_derivatives(forward), _refuse_derivatives(backward)
-    numbers = _refuse_derivatives(numbers, static=2)
+    hyperparameters = _refuse_derivatives(hyperparameters, static=2)
 
     def values(options: Any, inputs: Any, embeddings: Embeddings) -> AnchorLosses:
         return forward(options, inputs, embeddings)[0]
@@ -54,7 +54,7 @@ def differentiable_once(
         )
         wanted, of_inputs = tuple(mark is not None for mark in marks), None
         if any(wanted):
-            of_inputs = numbers(options, wanted, inputs, embeddings, weight)
+            of_inputs = hyperparameters(options, wanted, inputs, embeddings, weight)
         return of_inputs, tuple(gradient.astype(rows.dtype) for gradient, rows in pairs)
 
     losses = jax.custom_vjp(values, nondiff_argnums=(0,))

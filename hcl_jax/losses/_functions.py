@@ -1,7 +1,8 @@
 """Functions of one's own inside a `Psi` or a `Hardening`, as pytrees that every form can pass on.
 
-The functions of this package are `jax.tree_util.Partial`, pytrees of their numbers. A plain Python
-function is none, and one that closes over traced numbers hides them from JAX's transformations.
+The functions of this package are `jax.tree_util.Partial`, pytrees of their hyperparameters. A plain
+Python function is none, and one that closes over traced arrays hides them from JAX's
+transformations.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from hcl_jax.hardening import Hardening, no_hardening, with_bounded_hardness
+from hcl_jax.hardening import Hardening, no_hardening
+from hcl_jax.hardness import with_bounded_hardness
 from hcl_jax.losses._checks import check_hardening, check_psi
 from hcl_jax.padding import as_traced, varying_like
 from hcl_jax.precision import wide_dtype
@@ -70,7 +72,7 @@ def _as_pytree(
     """A function of somebody's own as a `Partial` that checks what it returns.
 
     It is a function of numbers like similarities of the embeddings, elementwise and with `count`
-    more arguments, or of vectors of `draws` row by row. The traced numbers that a plain function
+    more arguments, or of vectors of `draws` row by row. The traced arrays that a plain function
     closes over become arguments. A function of this package is returned as is, and so is None.
     """
     if function is None or _is_shipped(function):
@@ -134,7 +136,7 @@ class _Check(NamedTuple):
 
 
 class _Opened:
-    """A function of examples of its arguments, of the numbers it closed over, and its arguments."""
+    """A function of examples of its arguments, of the arrays it closed over, and its arguments."""
 
     def __init__(self, jaxpr: Any, signature: str, dtype: Any) -> None:
         self.jaxpr, self.signature, self.dtype = jaxpr, signature, dtype

@@ -18,7 +18,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
 Arrays = list[Any]
-"""Arrays, or numbers of Python in the place of some."""
+"""Arrays, or scalars of Python in the place of some."""
 
 Tangents = list[Any]
 """Tangents of them; None where there is none."""

@@ -65,7 +65,7 @@ class Portion(NamedTuple):
     Attributes:
         features: their embeddings.
         keys: their keys.
-        number: their numbers in the batch, which count the random bits.
+        indices: their indices in the batch, which count the random bits.
         start: where their positives begin among the sorted candidates.
         positives: the number of candidates of their group.
         weight: the derivative of the final scalar with respect to their totals.
@@ -73,7 +73,7 @@ class Portion(NamedTuple):
 
     features: Float[Array, "*portions rows dim"]
     keys: Keys
-    number: UInt32[Array, "*portions rows"]
+    indices: UInt32[Array, "*portions rows"]
     start: Int[Array, "*portions rows"]
     positives: Int[Array, "*portions rows"]
     weight: Float[Array, "*portions rows"]
@@ -140,9 +140,9 @@ def portions_of(
     group = inputs.pairs.anchors.group
     start = jnp.searchsorted(candidates.keys.group, group, side="left").astype(jnp.int32)
     end = jnp.searchsorted(candidates.keys.group, group, side="right").astype(jnp.int32)
-    number = jnp.arange(len(anchors), dtype=jnp.uint32)
+    indices = jnp.arange(len(anchors), dtype=jnp.uint32)
     weight = jnp.zeros(len(anchors)) if weight is None else weight
-    rows = Portion(anchors, inputs.pairs.anchors, number, start, end - start, weight)
+    rows = Portion(anchors, inputs.pairs.anchors, indices, start, end - start, weight)
     rows = pad_rows(rows, padding(len(anchors), options.rows))
     portions = jax.tree.map(lambda v: v.reshape(-1, options.rows, *v.shape[1:]), rows)
     return candidates, varying_like(portions, (portions, candidates))
@@ -193,7 +193,7 @@ def fold_pairs(
         valid = (pair < ends[-1]) & is_positive(anchor_keys, positive_keys)
         halves = jnp.arange(half, dtype=jnp.uint32)[None]
         number = slot.astype(jnp.uint32)[:, None] * half + halves
-        words = random_bits(inputs.key, portion.number[row][:, None], number)
+        words = random_bits(inputs.key, portion.indices[row][:, None], number)
         bits = jnp.concatenate(words, axis=1)[:, : options.num_negatives]
         rows = jnp.broadcast_to(row[:, None], bits.shape)
         drawn = _guide_tables.sample(tables, rows, bits)

@@ -12,7 +12,7 @@ are histograms of the draws, made again by the backward pass from the same count
 ``dX = G Y``, ``dY = G^T X``. If the law of the draws is to be differentiated, the score function
 adds ``g_i sum_p psi_ip sum_k (d/ds_in) log p_i(n_k)
 = g_i (log eta)'(s_in) (sum_p psi_ip #{k : n_k = n} - K p_i(n) sum_p psi_ip)``. Gradients with
-respect to numbers are in `hcl_jax.losses._sampling_numbers`.
+respect to hyperparameters are in `hcl_jax.losses._sampling_hyperparameters`.
 """
 
 import jax
@@ -32,7 +32,7 @@ from hcl_jax.losses._sampled_pairs import (
     negative_weights,
     portions_of,
 )
-from hcl_jax.losses._sampling_numbers import number_gradients, score_surplus
+from hcl_jax.losses._sampling_hyperparameters import hyperparameter_gradients, score_surplus
 from hcl_jax.losses.anchor_losses import AnchorLosses
 from hcl_jax.padding import varying_like
 from hcl_jax.precision import weighted_sums, wide_dtype
@@ -102,7 +102,7 @@ def _backward(
     return of_anchors.astype(anchors.dtype), of_candidates.astype(others.dtype)
 
 
-sampled_losses = differentiable_once(_forward, _backward, number_gradients)
+sampled_losses = differentiable_once(_forward, _backward, hyperparameter_gradients)
 """The losses of (options, inputs, (anchors, candidates))."""
 
 

@@ -88,9 +88,9 @@ def contrastive_loss(
             is the loss of one negative (k = 1).
         hardening: a product hardening function; by default none.
         stop_gradient_hardening: whether eta takes the similarities as constants, so that embeddings
-            get no gradient through the weights, as in the reference code. The numbers of eta, such
-            as beta, keep their gradient. The value does not depend on it, the minimiser of HUCL
-            does.
+            get no gradient through the weights, as in the reference code. The hyperparameters of
+            eta, such as beta, keep their gradient. The value does not depend on it, the minimiser
+            of HUCL does.
         implementation: "dense", "blockwise" or "pallas"; by default the one that
             `choose_implementation` names.
         precision: precision of the matrix multiplications, by default full, see

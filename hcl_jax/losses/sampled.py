@@ -59,9 +59,10 @@ def sampled_contrastive_loss(
     Returns:
         The loss of every anchor, as in `hcl_jax.losses.contrastive_loss`. Memory is bounded: a few
         times 2^19 similarities and 2^16 draws, and the embeddings. It can be differentiated once,
-        in reverse mode. The gradient with respect to numbers of psi, such as the temperature, is
-        that of the loss of these draws; that of numbers of hardening, such as beta, is an unbiased
-        estimate of the gradient of the expected loss, by the score function of the draws.
+        in reverse mode. The gradient with respect to hyperparameters of psi, such as the
+        temperature, is that of the loss of these draws; that of hyperparameters of hardening, such
+        as beta, is an unbiased estimate of the gradient of the expected loss, by the score function
+        of the draws.
 
     Raises:
         ValueError, TypeError: on wrong shapes or dtypes, a joint hardening, K < 1, or so many draws

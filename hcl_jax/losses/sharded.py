@@ -61,8 +61,8 @@ def sharded_contrastive_loss(
 
     Returns:
         The losses of this device's anchors; average them with `average_loss`
-        and its `axis_name`. Of the gradient with respect to numbers of psi and hardening, such as
-        temperature, every device has a part: add them up, as those of shared parameters.
+        and its `axis_name`. Of the gradient with respect to hyperparameters of psi and hardening,
+        such as temperature, every device has a part: add them up, as those of shared parameters.
         Memory: that of the blockwise form, and the rows of all devices (gather) or two shards
         (ring).
 

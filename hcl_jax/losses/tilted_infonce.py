@@ -1,4 +1,4 @@
-"""InfoNCE with tilted negatives: the numbers of a `Psi` and a `Hardening` that tiles work with."""
+"""InfoNCE with tilted negatives: the parts of a `Psi` and a `Hardening` that tiles work with."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Shaped
 
-from hcl_jax.hardening import MONOTONE, Hardening, no_hardening
+from hcl_jax.hardening import LOG_FACTORS, Hardening, no_hardening
 from hcl_jax.psi import Psi, Scalar, infonce
 
 LogFactor = Callable[[Float[Array, "*n"]], Float[Array, "*n"]]
@@ -50,7 +50,7 @@ class TiltedInfoNCE(NamedTuple):
 
     @property
     def has_no_hardening(self) -> bool:
-        """Whether eta is one, which is known before any number is."""
+        """Whether eta is one, which is known before any hyperparameter is."""
         is_one = isinstance(self.log_factor, Partial) and self.log_factor.func is jnp.zeros_like
         return is_one and self.margin is None
 
@@ -60,7 +60,7 @@ class TiltedInfoNCE(NamedTuple):
         law: object = self.log_factor
         if isinstance(law, Partial) and law.func is _of_constants:
             (law,) = law.args
-        return isinstance(law, Partial) and law.func in MONOTONE and self.margin is None
+        return isinstance(law, Partial) and law.func in LOG_FACTORS and self.margin is None
 
 
 def _of_constants(log_factor: LogFactor, similarities: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -69,7 +69,7 @@ def _of_constants(log_factor: LogFactor, similarities: Float[Array, "*n"]) -> Fl
 
 
 def tilted_infonce(psi: Psi | None = None, hardening: Hardening | None = None) -> TiltedInfoNCE:
-    """InfoNCE, by default with all numbers 1, and a product hardening, by default none."""
+    """InfoNCE, by default with all hyperparameters 1, and a product hardening, by default none."""
     psi = infonce() if psi is None else psi
     if psi.link is None:
         raise ValueError("this form of the loss needs InfoNCE")
@@ -86,7 +86,7 @@ def log_factor_of(hardening: Hardening) -> LogFactor:
 
 
 def margin_of(hardening: Hardening) -> Scalar | None:
-    """The margin of the mask, in which every number counts as a constant."""
+    """The margin of the mask, which counts as a constant."""
     return None if hardening.margin is None else lax.stop_gradient(hardening.margin)
 
 

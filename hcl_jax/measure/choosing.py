@@ -67,12 +67,12 @@ class Classes(NamedTuple):
     """The class of every row.
 
     Attributes:
-        numbers: from 0, in the order of the names; -1 for rows to leave out.
+        labels: from 0, in the order of the names; -1 for rows to leave out.
         names: the labels as texts.
         sizes: the number of members of every class.
     """
 
-    numbers: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"]
     names: tuple[str, ...]
     sizes: Int[np.ndarray, " classes"]
 
@@ -116,7 +116,7 @@ def open_source(path: Path, labels: Path | None, keys: Keys) -> Source:
         notes.append(f"names of classes: {KEY}")
     elif class_names:
         notes.append(f"not used: {KEY}, which are {len(class_names)} and do not fit the labels")
-    if ignored := int((classes.numbers < 0).sum()):
+    if ignored := int((classes.labels < 0).sum()):
         notes.append(f"{counted(ignored, 'row')} with label {keys.ignore} left out")
     return Source(str(path), rows, classes, tuple(notes))
 
@@ -158,7 +158,7 @@ def arrays_of(path: Path, labels: str | None) -> dict[str, Stored]:
 
 
 def classes_of(labels: np.ndarray, name: str, ignore: str | None) -> Classes:
-    """Labels of any kind as numbers from 0."""
+    """Labels of any kind as integers from 0."""
     labels = texts(labels.reshape(len(labels)), name)
     if labels.dtype.kind not in "fiubU":
         raise InputError(f"{name} must be numbers or texts, got dtype {labels.dtype}")
@@ -168,7 +168,7 @@ def classes_of(labels: np.ndarray, name: str, ignore: str | None) -> Classes:
         if (large := labels[np.abs(labels) >= 2.0**63]).size:
             raise InputError(f"{name} must be whole numbers below 2^63 in size, got {large[0]:g}")
         labels = labels.astype(np.int64)
-    values, numbers = np.unique(labels, return_inverse=True)
+    values, indices = np.unique(labels, return_inverse=True)
     names = [str(value) for value in values]
     kept = np.array([name != ignore for name in names])
     if ignore is not None and kept.all():
@@ -190,9 +190,9 @@ def classes_of(labels: np.ndarray, name: str, ignore: str | None) -> Classes:
             f"got {kept.sum()}"
         )
     rank = np.where(kept, np.cumsum(kept) - 1, -1)
-    numbers = rank[numbers].astype(np.int32)
-    sizes = np.bincount(numbers[numbers >= 0], minlength=int(kept.sum()))
-    return Classes(numbers, tuple(n for n, k in zip(names, kept, strict=True) if k), sizes)
+    integers = rank[indices].astype(np.int32)
+    sizes = np.bincount(integers[integers >= 0], minlength=int(kept.sum()))
+    return Classes(integers, tuple(n for n, k in zip(names, kept, strict=True) if k), sizes)
 
 
 def _is_negative(name: str) -> bool:

@@ -122,12 +122,12 @@ class Findings(NamedTuple):
 
 def measure(source: Source, normalize: Normalization, asked: Asked | None, seed: int) -> Findings:
     """Everything, in two passes over the file, under JAX's 64 bits."""
-    numbers, names, sizes = source.classes
-    usable = np.flatnonzero(numbers >= 0)
+    labels, names, sizes = source.classes
+    usable = np.flatnonzero(labels >= 0)
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(usable, min(SAMPLE, len(usable)), replace=False))
     batches = (
-        np.zeros((0, 0), np.int64) if asked is None else batches_of(asked, numbers, sizes, seed)
+        np.zeros((0, 0), np.int64) if asked is None else batches_of(asked, labels, sizes, seed)
     )
     wanted = np.unique(np.concatenate([sample, batches.ravel()]))
     streamed, kept = first_pass(source, normalize, wanted)
@@ -152,7 +152,7 @@ def measure(source: Source, normalize: Normalization, asked: Asked | None, seed:
         classes=_class_rows(names, streamed, totals),
         confusion=np.asarray(totals.confusion),
         cosines=unit @ unit.T,
-        angles=_angles(unit, _unit(rows), numbers[sample]),
+        angles=_angles(unit, _unit(rows), labels[sample]),
         sample=len(sample),
         verdict=verdict_of(shape, means, names),
         loss=loss,

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from hcl_jax import geometry, hardening
 from hcl_jax.batch_warnings import NORM_TOLERANCE
+from hcl_jax.hardness import largest_hardness
 from hcl_jax.measure.extras import InputError
 from hcl_jax.objectives import objective
 from hcl_jax.precision import norms
@@ -32,7 +33,7 @@ Name = Literal["scl", "hscl", "ucl", "hucl"]
 
 
 class Asked(NamedTuple):
-    """An objective and its numbers.
+    """An objective and its hyperparameters.
 
     Attributes:
         name: which of the four.
@@ -106,9 +107,9 @@ def checked(
     hardness = beta or 0.0
     if not (math.isfinite(hardness) and hardness >= 0):
         raise InputError(f"--beta must be a number of at least 0, got {beta}")
-    if hardness > hardening.largest_hardness(np.float64):
+    if hardness > largest_hardness(np.float64):
         raise InputError(
-            f"--beta must be at most {hardening.largest_hardness(np.float64):.1g}, as the logits "
+            f"--beta must be at most {largest_hardness(np.float64):.1g}, as the logits "
             f"of negatives are lost beside larger ones, got {beta:g}"
         )
     if not (math.isfinite(temperature) and temperature > 0):
@@ -121,7 +122,7 @@ def checked(
 
 
 def batches_of(
-    asked: Asked, numbers: Int[np.ndarray, " n"], sizes: Int[np.ndarray, " classes"], seed: int
+    asked: Asked, labels: Int[np.ndarray, " n"], sizes: Int[np.ndarray, " classes"], seed: int
 ) -> Int[np.ndarray, "batches rows"]:
     """The rows of balanced batches, drawn without replacement."""
     count, smallest = len(sizes), int(sizes.min())
@@ -136,7 +137,7 @@ def batches_of(
         )
     number = min(BATCHES, max(1, most // each))
     rng = np.random.default_rng(seed)
-    order = np.argsort(numbers, kind="stable")[(numbers < 0).sum() :]
+    order = np.argsort(labels, kind="stable")[(labels < 0).sum() :]
     members = np.split(order, np.cumsum(sizes)[:-1])
     chosen = [rng.choice(of_class, number * each, replace=False) for of_class in members]
     return np.stack(chosen).reshape(count, number, each).swapaxes(0, 1).reshape(number, -1)

@@ -131,7 +131,7 @@ def _chunks(source: Source, what: str) -> Iterator[Chunk]:
         for part in chunks(source.rows, size):
             stop = start + len(part)
             labels = np.zeros(size, np.int32)
-            labels[: len(part)] = source.classes.numbers[start:stop]
+            labels[: len(part)] = source.classes.labels[start:stop]
             where = (np.arange(size) < len(part)) & (labels >= 0)
             rows = part
             if len(part) < size:

@@ -140,7 +140,10 @@ def _fields(kind: type, default: Any) -> dict[str, tuple[str, Any, Any, str]]:
 
 
 def _descriptions(kind: type) -> dict[str, str]:
-    """What the docstring says of each attribute."""
-    _, _, listed = (inspect.getdoc(kind) or "").partition("Attributes:\n")
-    parts = re.split(r"^ {4}(\w+): ", listed, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    """What the docstrings of a class and of those that it extends say of each attribute."""
+    found = {}
+    for part in reversed(kind.__mro__):
+        _, _, listed = inspect.cleandoc(part.__doc__ or "").partition("Attributes:\n")
+        parts = re.split(r"^ {4}(\w+): ", listed, flags=re.MULTILINE)
+        found |= zip(parts[1::2], parts[2::2], strict=True)
+    return found

@@ -53,8 +53,8 @@ def rows_of_views(
     images = views(key, to_unit_floats(batch.images), program.augmentation, num_views, first=first)
     images = program.standardized(images.reshape(-1, *images.shape[2:]))
     labels = jnp.tile(batch.labels, num_views)
-    numbers = jnp.tile(jnp.arange(size, dtype=jnp.int32) + first, num_views)
-    groups = numbers if program.positives == "views" else None
+    indices = jnp.tile(jnp.arange(size, dtype=jnp.int32) + first, num_views)
+    groups = indices if program.positives == "views" else None
     return images, pairing.rows(labels, groups=groups, first=num_views * first)
 
 

@@ -6,7 +6,7 @@ line: the choices of the option are the names of its table.
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import optax
 from tyro.constructors import PrimitiveConstructorSpec
@@ -28,6 +28,23 @@ def one_of(table: Iterable[str]) -> PrimitiveConstructorSpec[str]:
         str_from_instance=lambda name: [name],
         choices=names,
     )
+
+
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """The names that an option of a type can be; none where it is no name of a table.
+
+    Example:
+        >>> choices_of(ObjectiveName | None)
+        ('SCL', 'HSCL', 'UCL', 'HUCL')
+        >>> choices_of(OptimizerName), choices_of(str)
+        (('adam', 'adamw', 'sgd'), ())
+    """
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    tables: Iterable[Any] = map(choices_of, get_args(hint))
+    if get_origin(hint) is Annotated:
+        tables = (getattr(mark, "choices", None) for mark in hint.__metadata__)
+    return tuple(name for table in tables for name in table or ())
 
 
 ObjectiveName = Literal["SCL", "HSCL", "UCL", "HUCL"]

@@ -15,31 +15,17 @@ from hcl_jax.geometry import DIRECTION_TOLERANCE
 from hcl_jax.system.counting import counted
 from scripts.run_report.predictions import Prediction
 from scripts.run_report.reading import FinishedRun
+from scripts.runs.metrics import METRICS
 
 FRAMES = 50
 """A chart over epochs shows at most so many evaluations."""
-
-PANELS = {
-    "loss": "loss",
-    "zero_sum": "zero-sum",
-    "unit_norm": "unit-norm",
-    "equal_inner_product": "equal inner product",
-    "within_class": "within class",
-    "directions": "directions",
-    "top1": "top-1 on test images, %",
-    "nearest_mean": "nearest mean on test images, %",
-}
-"""The metrics that are drawn against epochs."""
 
 STROKES = {"least": "dashed", "neural collapse": "dotted"}
 DASHES = {"dashed": [6, 3], "dotted": [2, 3]}
 """How levels of the loss are drawn."""
 
-SHARES = ("top1", "nearest_mean")
-"""Those of them that are shares, drawn in per cent."""
-
-AWAY_FROM_0 = ("loss", *SHARES)
-"""Those of them that do not tend to 0."""
+AWAY_FROM_0 = ("loss", *(name for name, metric in METRICS.items() if metric.share))
+"""The metrics that do not tend to 0."""
 
 SPAN = 0.1
 """The least span of their axes, as a part of the largest value."""
@@ -65,8 +51,8 @@ WHOLE = alt.Axis(tickMinStep=1, format="d", labelExpr="datum.value % 1 == 0 ? da
 def curves(runs: Sequence[FinishedRun], predictions: Sequence[Prediction]) -> dict[str, Any]:
     """A chart for each metric by its name: means over seeds, their range, levels of the loss."""
     return {
-        label: _finished(_curve(runs, predictions if name == "loss" else (), name, label))
-        for name, label in PANELS.items()
+        name: _finished(_curve(runs, predictions if name == "loss" else (), name, metric.label))
+        for name, metric in METRICS.items()
     }
 
 
@@ -199,7 +185,7 @@ def _curve(
         for epoch in run.epochs:
             found = [r[name] for r in run.records if r["epoch"] == epoch]
             values = np.array([v for v in found if v is not None], float)
-            values = 100 * values if name in SHARES else values
+            values = 100 * values if METRICS[name].share else values
             if len(values):
                 low, mean, high = _short([values.min(), values.mean(), values.max()])
                 rows.append({"run": run.name, "e": epoch, "low": low, "mean": mean, "high": high})
@@ -243,7 +229,7 @@ def _scale(name: str, values: Sequence[float]) -> alt.Scale:
         return alt.Scale(zero=True)
     low, high = min(values), max(values)
     lacking = max(0.0, SPAN * max(abs(low), abs(high)) - (high - low)) / 2
-    if name in SHARES and high + lacking > 100:
+    if METRICS[name].share and high + lacking > 100:
         return alt.Scale(domain=[min(low, 100 - SPAN * 100), 100], nice=False)
     return alt.Scale(domain=[low - lacking, high + lacking], nice=True)
 

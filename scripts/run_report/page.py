@@ -17,6 +17,7 @@ from scripts.run_report.grams import gram_frames, simplex_gram
 from scripts.run_report.predictions import predict
 from scripts.run_report.reading import FinishedRun, read_runs
 from scripts.run_report.trained import configuration
+from scripts.runs.metrics import COLUMNS, METRICS
 from scripts.runs.tables import geometry_rows
 
 MOST_NAMED = 20
@@ -54,7 +55,8 @@ def _page(runs: Sequence[FinishedRun]) -> bytes:
         title=f"{', '.join(run.name for run in runs[:3])}{' …' if len(runs) > 3 else ''} on "
         f"{runs[0].experiment.data_label}",
         runs=shown,
-        panels=list(charts.PANELS.values()),
+        panels=[metric.label for metric in METRICS.values()],
+        vanishing=[COLUMNS[name] for name in COLUMNS if METRICS[name].vanishes],
         epochs=sorted({epoch for run in runs for epoch in run.epochs}),
         results=(header, rows),
         strokes=charts.STROKES,

@@ -16,17 +16,13 @@ from hcl_jax.geometry import DIRECTION_TOLERANCE, simplex_etf
 from hcl_jax.system.atomic_files import atomic_open
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import PaperValues
+from scripts.runs.metrics import METRICS
 from scripts.runs.run_files import read_embeddings
 from scripts.runs.tables import method_of
 
 Record = Mapping[str, Any]
 
-PANELS = {
-    "zero_sum": "zero-sum",
-    "unit_norm": "unit-norm",
-    "equal_inner_product": "equal inner-product",
-    "within_class": "within-class",
-}
+PANELS = ("zero_sum", "unit_norm", "equal_inner_product", "within_class")
 CLASS_COLORS = ("#0072b2", "#d55e00", "#009e73")
 
 
@@ -44,8 +40,8 @@ def geometry_figure(
     figure = Figure(figsize=(12, 6.6), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(2, 3).ravel()
-    for (name, label), axis in zip(PANELS.items(), axes[:4], strict=True):
-        _lines(axis, metrics, name, label)
+    for name, axis in zip(PANELS, axes[:4], strict=True):
+        _lines(axis, metrics, name, METRICS[name].label)
     _spectra(axes[4], metrics)
     _lines(axes[5], metrics, "top1", "top-1 test accuracy, %", scale=100)
     axes[5].set_ylim(min(axes[5].get_ylim()[0], 90), 101)

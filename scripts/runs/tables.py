@@ -8,6 +8,7 @@ import numpy as np
 from scripts.experiments.experiment import Experiment
 from scripts.experiments.paper import PAPER, PaperValues
 from scripts.runs import markdown
+from scripts.runs.metrics import COLUMNS, METRICS
 
 UNKNOWN = PaperValues("", "", "", "", "")
 
@@ -34,16 +35,12 @@ def geometry_rows(
     runs: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], paper: Mapping[str, PaperValues]
 ) -> tuple[list[str], list[list[str]]]:
     """The header and the cells of `geometry_table`, of names with their results."""
-    header = ["method", "zero-sum", "unit-norm", "equal-ip", "within-class", "directions"]
-    header += ["top-1 %"]
+    header = ["method", *COLUMNS.values()]
     if paper:
         header += ["CIFAR-100 in the paper: zero-sum", "equal-ip", "directions of 99", "top-1 %"]
     lines = []
     for method, rows in runs:
-        names = ("zero_sum", "unit_norm", "equal_inner_product", "within_class")
-        cells = [method, *(_spread([row[name] for row in rows], 3) for name in names)]
-        cells.append(_directions(rows))
-        cells.append(_spread([row["top1"] for row in rows], 1, scale=100))
+        cells = [method, *(_cell(name, rows) for name in COLUMNS)]
         if paper:
             theirs = paper.get(method, UNKNOWN)
             cells += [theirs.zero_sum, theirs.equal_inner_product]
@@ -78,6 +75,14 @@ def _by_method(results: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[s
     for result in results:
         groups.setdefault(method_of(result), []).append(result)
     return groups
+
+
+def _cell(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A metric over seeds."""
+    if name == "directions":
+        return _directions(rows)
+    digits, scale = (1, 100) if METRICS[name].share else (3, 1)
+    return _spread([row[name] for row in rows], digits, scale=scale)
 
 
 def _directions(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -175,7 +175,7 @@ def test_sums_over_negatives(form):
     for found, wanted in zip(sums[:2], log_sums(rows), strict=True):
         np.testing.assert_allclose(found.log(), wanted, rtol=1e-5)
     count = count_negatives(rows.as_anchor, rows.as_candidate)
-    stats = negatives.statistics_of_negatives(EXPONENTIAL, sums, count)
+    stats = negatives.softmax_statistics(EXPONENTIAL, sums, count)
     np.testing.assert_allclose(stats.tilted, log_sums(rows)[0], rtol=1e-5)
     assert stats.has_negatives.all()
 
@@ -189,13 +189,13 @@ def test_where_eta_is_constant_its_sum_is_the_number_of_negatives():
     ):
         sums = negatives.symmetric_sums(infonce, rows, 53, None)
         assert not sums.plain.total.any()
-        stats = negatives.statistics_of_negatives(infonce, sums, count, flat)
+        stats = negatives.softmax_statistics(infonce, sums, count, flat)
         np.testing.assert_allclose(stats.plain, np.log(count), rtol=1e-6)
 
 
 def test_an_anchor_without_negatives_has_none_and_no_infinity():
     rows = rows_in_one_role(jnp.ones((3, 2)), pairs.Keys(*jnp.zeros((3, 3), int)))
-    stats = negatives.statistics_of_negatives(
+    stats = negatives.softmax_statistics(
         EXPONENTIAL, negatives.symmetric_sums(EXPONENTIAL, rows, 3, None), jnp.zeros(3, int)
     )
     assert stats.tilted.tolist() == stats.plain.tolist() == [0, 0, 0]

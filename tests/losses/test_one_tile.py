@@ -21,7 +21,7 @@ MANY = pairs.rows(LABELS % 2)
 def whole(monkeypatch):
     """One tile, and nothing of the other forms of one set."""
     monkeypatch.setattr(one_tile, "ONE_TILE", 512)
-    for name in ("_one_set_forward", "_one_set_backward", "_one_set_numbers"):
+    for name in ("_one_set_forward", "_one_set_backward", "_one_set_hyperparameters"):
         monkeypatch.setattr(loss, name, None)
 
 

@@ -72,7 +72,7 @@ def test_every_format_holds_the_same(tmp_path, monkeypatch, kind):
         assert [len(part) for part in parts] == [7, 7, 7, 7, 7, 5]
         assert all(part.dtype == np.float64 for part in parts)
         np.testing.assert_array_equal(np.concatenate(parts), ROWS.astype(np.float64))
-    np.testing.assert_array_equal(source.classes.numbers, LABELS)
+    np.testing.assert_array_equal(source.classes.labels, LABELS)
     assert source.classes.names in (("ant", "bee", "cat"), ("0", "1", "2"))
     np.testing.assert_array_equal(source.classes.sizes, [14, 13, 13])
 
@@ -115,7 +115,7 @@ def test_the_column_of_labels_may_be_a_number_where_there_are_no_names(tmp_path,
     path.write_text("\n".join(",".join(map(str, row)) for row in table))
     source = open_source(path, None, Keys(labels=str(place)))
     np.testing.assert_array_equal(np.concatenate(list(chunks(source.rows, 50))), rows)
-    np.testing.assert_array_equal(source.classes.numbers, LABELS)
+    np.testing.assert_array_equal(source.classes.labels, LABELS)
     with pytest.raises(InputError, match=r"where columns have no names, --labels-key=-1"):
         open_source(path, None, Keys())
     for wrong in ("6", "-7"):
@@ -140,7 +140,7 @@ def test_names_of_classes_take_the_place_of_their_numbers(tmp_path):
     np.savez(path, **TWO, class_names=NAMES)
     source = open_source(path, None, Keys("test_embeddings"))
     assert source.classes.names == ("ant", "bee", "cat")
-    np.testing.assert_array_equal(source.classes.numbers, LABELS[:9])
+    np.testing.assert_array_equal(source.classes.labels, LABELS[:9])
     assert source.notes[-1] == "names of classes: class_names"
     ignored = open_source(path, None, Keys("test_embeddings", ignore="bee"))
     assert ignored.classes.names == ("ant", "cat")
@@ -199,7 +199,7 @@ def test_a_stack_is_several_representations(tmp_path, monkeypatch, kind, block):
     assert found[1].notes[-1] == "number 2 of 3 along the first axis"
     for source, expected in zip(found, content["test_embeddings"], strict=True):
         np.testing.assert_array_equal(np.concatenate(list(chunks(source.rows, 7))), expected)
-        np.testing.assert_array_equal(source.classes.numbers, LABELS[::-1])
+        np.testing.assert_array_equal(source.classes.labels, LABELS[::-1])
     np.savez(tmp_path / "one.npz", z=STACK[:1], y=LABELS)
     [one] = representations(open_source(tmp_path / "one.npz", None, Keys()))
     assert (one.name, one.rows.shape) == (str(tmp_path / "one.npz"), (40, 5))
@@ -210,7 +210,7 @@ def test_rows_without_a_label_are_left_out_on_demand(tmp_path):
     with pytest.raises(InputError, match=r"negative labels such as -1.*--ignore-label=-1"):
         open_source(tmp_path / "a.npz", None, Keys())
     source = open_source(tmp_path / "a.npz", None, Keys(ignore="-1"))
-    np.testing.assert_array_equal(source.classes.numbers, [-1] * 4 + LABELS[4:].tolist())
+    np.testing.assert_array_equal(source.classes.labels, [-1] * 4 + LABELS[4:].tolist())
     assert source.notes[-1] == "4 rows with label -1 left out"
     with pytest.raises(InputError, match="no row has the label 9"):
         open_source(tmp_path / "a.npz", None, Keys(ignore="9"))
@@ -400,7 +400,7 @@ def test_labels_with_leading_zeros_are_texts(tmp_path, written, names):
     (tmp_path / "a.csv").write_text("\n".join(["z0,z1,label", *lines]))
     classes = open_source(tmp_path / "a.csv", None, Keys()).classes
     assert classes.names == names
-    assert [names[n] for n in classes.numbers] == [written[y].strip() for y in LABELS]
+    assert [names[n] for n in classes.labels] == [written[y].strip() for y in LABELS]
 
 
 def test_columns_that_are_embeddings_are_counted(tmp_path):

@@ -28,6 +28,7 @@ from scripts.run_report.predictions import predict
 from scripts.run_report.reading import FinishedRun, _same_data, read_runs
 from scripts.run_report.trained import configuration
 from scripts.runs.loop import run
+from scripts.runs.metrics import METRICS
 
 SHORT = Experiment(data="triangle", objective="HSCL", epochs=2, evaluations=2, seeds=(0, 1))
 
@@ -235,7 +236,7 @@ def invented(classes, dim, evaluations=3):
     """A run that nobody trained."""
     experiment = Experiment(data="digits", objective="HUCL", epochs=200)
     epochs = [*range(evaluations - 1), 200]
-    numbers = dict.fromkeys(charts.PANELS, 0.5)
+    numbers = dict.fromkeys(METRICS, 0.5)
     records = [
         {"seed": 0, "epoch": e, "spectrum": [1.0, 0.5, 0.0], **numbers, "loss": e or None}
         for e in epochs

@@ -205,7 +205,7 @@ def both_roles(
 def all_tiles(
     rows: RowBlock, columns: RowBlock, blocks: tuple[int, int]
 ) -> tuple[UInt32[np.ndarray, " k"], UInt32[np.ndarray, " k"]]:
-    """The row and column numbers of all tiles."""
+    """The row and column indices of all tiles."""
     return rectangle(rows.features.shape[0] // blocks[0], columns.features.shape[0] // blocks[1])
 
 

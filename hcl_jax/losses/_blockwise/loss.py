@@ -33,12 +33,12 @@ visited: 1/2 forward, 1/2 + 1 backward. There the shift of the exponentials is o
 One set of few rows takes the passes of `hcl_jax.losses._blockwise.one_tile`.
 
 **Positives** are looked for only where groups can match (`hcl_jax.losses._blockwise.positives`):
-the rows are sorted by group first. Gradients with respect to temperature, beta and other numbers
-are in `hcl_jax.losses._blockwise.numbers`.
+the rows are sorted by group first. Gradients with respect to temperature, beta and the like
+are in `hcl_jax.losses._blockwise.hyperparameters`.
 
 **Other derivatives** are `jax.jvp` of these passes (`hcl_jax.losses._derivatives`). For one set
 they are those of `hcl_jax.losses._blockwise.sharded` with one device, which visit all tiles and
-take each anchor's own shift: nothing there is left out where numbers such as beta are zero.
+take each anchor's own shift: nothing there is left out where hyperparameters such as beta are zero.
 """
 
 import jax.numpy as jnp
@@ -52,21 +52,21 @@ from hcl_jax.losses._blockwise.one_tile import (
     in_one_tile,
     one_tile_backward,
     one_tile_forward,
-    one_tile_numbers,
+    one_tile_hyperparameters,
 )
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import vjp_positives
 from hcl_jax.losses._blockwise.sets import (
     bounded_by_positives,
-    numbers_of_sets,
-    statistics_of_one_set,
+    hyperparameters_of_sets,
+    softmax_statistics_of_one_set,
     with_positives,
 )
 from hcl_jax.losses._blockwise.sharded import ShardOptions, sharded_passes
 from hcl_jax.losses._blockwise.two_sets import (
     two_sets_backward,
     two_sets_forward,
-    two_sets_numbers,
+    two_sets_hyperparameters,
 )
 from hcl_jax.losses._blockwise.vjp import (
     LossInputs,
@@ -99,11 +99,11 @@ def blockwise_losses(
     inputs = LossInputs(varying_like(infonce, (anchors, candidates)), pairs).held(options)
     loops = options._replace(kernels=None, statistics=False)
     if candidates is None:
-        passes = Passes(options, _one_set_forward, _one_set_backward, _one_set_numbers)
+        passes = Passes(options, _one_set_forward, _one_set_backward, _one_set_hyperparameters)
         if in_one_tile(len(anchors), options):
-            passes = Passes(options, one_tile_forward, one_tile_backward, one_tile_numbers)
+            passes = Passes(options, one_tile_forward, one_tile_backward, one_tile_hyperparameters)
         return differentiable(passes, sharded_passes(ShardOptions(loops)), inputs, (anchors,))
-    passes = Passes(options, two_sets_forward, two_sets_backward, two_sets_numbers)
+    passes = Passes(options, two_sets_forward, two_sets_backward, two_sets_hyperparameters)
     plain = passes._replace(options=loops)
     return differentiable(passes, plain, inputs, (anchors, candidates))
 
@@ -117,7 +117,7 @@ def _one_set_forward(
     order, ranks, rows = sort_rows(features, pairs)
     rows = bounded_by_positives(infonce, rows, rows, options)
     count = count_negatives(*pairs)[order]
-    stats, common_shift, moments = statistics_of_one_set(infonce, rows, count, options)
+    stats, common_shift, moments = softmax_statistics_of_one_set(infonce, rows, count, options)
     losses, residuals = with_positives(infonce, rows, rows, stats, common_shift, moments, options)
     return in_order(losses, ranks), residuals
 
@@ -139,12 +139,12 @@ def _one_set_backward(
         gradient = options.kernels.vjp(infonce, weighted, weighted, options)
     else:
         gradient = _vjp_symmetric(infonce, weighted, residuals.common_shift, options)
-    terms = anchor_terms(residuals.statistics, weight)
+    terms = anchor_terms(residuals.softmax, weight)
     gradient += vjp_positives(infonce, (rows, terms), (rows, terms), options.precision)
     return (gradient[ranks],)
 
 
-def _one_set_numbers(
+def _one_set_hyperparameters(
     options: TileOptions,
     wanted: tuple[bool, ...],
     inputs: LossInputs,
@@ -153,10 +153,12 @@ def _one_set_numbers(
     weight: Float[Array, " n"],
     gradients: Embeddings,
 ) -> LossInputs:
-    """The gradient with respect to temperature, beta and other numbers."""
+    """The gradient with respect to temperature, beta and the like."""
     order, _, rows = sort_rows(embeddings[0], inputs.pairs)
     both, weight = (rows, rows), weight[order]
-    return numbers_of_sets(options, wanted, inputs, both, embeddings, residuals, weight, gradients)
+    return hyperparameters_of_sets(
+        options, wanted, inputs, both, embeddings, residuals, weight, gradients
+    )
 
 
 def _vjp_symmetric(

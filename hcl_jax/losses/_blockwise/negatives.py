@@ -1,6 +1,6 @@
 """The negatives' part of the loss: sums over all candidates, one tile at a time.
 
-With ``k_ij = log eta(s_ij) + s_ij / temperature`` the loss needs of every anchor i the two numbers
+With ``k_ij = log eta(s_ij) + s_ij / temperature`` the loss needs of every anchor i the two scalars
 
     a_i = logsumexp_{j in N_i} k_ij,        b_i = logsumexp_{j in N_i} log eta(s_ij),
 
@@ -79,8 +79,8 @@ class Totals(NamedTuple):
     moments: Moments | None = None
 
 
-class NegativeStatistics(NamedTuple):
-    """What an anchor needs to know of its negatives.
+class SoftmaxStatistics(NamedTuple):
+    """What an anchor needs to know of its negatives, whose softmax weights follow from it.
 
     Attributes:
         tilted: ``a``.
@@ -176,7 +176,7 @@ def eta_is_constant(
 ) -> Bool[Array, ""]:
     """Whether eta is known to be one positive constant over all similarities of x and y.
 
-    So it is at beta = 0, which is known only when the numbers are.
+    So it is at beta = 0, which is known only when the hyperparameters are.
     """
     if not infonce.is_monotone:
         return jnp.array(False)
@@ -262,12 +262,12 @@ def update(
     return LogSums(shift, sums.total * jnp.exp(sums.shift - finite) + added)
 
 
-def statistics_of_negatives(
+def softmax_statistics(
     infonce: TiltedInfoNCE,
     sums: NegativeSums,
     count: Int[Array, " n"],
     constant_eta: Bool[Array, ""] | None = None,
-) -> NegativeStatistics:
+) -> SoftmaxStatistics:
     """The logarithms of sums over all negatives; zeros for an anchor without negatives.
 
     `constant_eta` says whether the sum of eta was left out because eta is constant.
@@ -286,7 +286,7 @@ def statistics_of_negatives(
     elif constant_eta is not None:
         plain = LogSums(plain.shift, jnp.where(constant_eta, number, plain.total))
     weighted = (plain.total != 0) | jnp.isnan(sums.tilted.total)  # NaN is to be seen in the loss
-    return NegativeStatistics(sums.tilted.log(), plain.log(), count, weighted, effective)
+    return SoftmaxStatistics(sums.tilted.log(), plain.log(), count, weighted, effective)
 
 
 def drop_padding(sums: NegativeSums, count: int) -> NegativeSums:

@@ -16,7 +16,7 @@ from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.gradients import both_roles
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.runs import sums_over_runs, with_pull_of_runs
-from hcl_jax.losses._blockwise.sets import numbers_of_sets, statistics_of_one_set
+from hcl_jax.losses._blockwise.sets import hyperparameters_of_sets, softmax_statistics_of_one_set
 from hcl_jax.losses._blockwise.vjp import (
     LossInputs,
     Residuals,
@@ -53,7 +53,7 @@ def one_tile_forward(
     greatest = partial(jnp.max, similarities, axis=1, where=match, initial=-jnp.inf)
     rows = bounded(infonce, rows, greatest)
     count = count_negatives(*pairs)
-    stats, common_shift, moments = statistics_of_one_set(infonce, rows, count, options)
+    stats, common_shift, moments = softmax_statistics_of_one_set(infonce, rows, count, options)
     sums = sums_over_runs(infonce, similarities, pairs, anchor_terms(stats))
     if options.statistics:
         sums = sums._replace(moments=moments_of(similarities, match))
@@ -73,13 +73,13 @@ def one_tile_backward(
     rows = RowBlock(features, *pairs, bound=residuals.bound)
     similarities = inner_products(features, features, options.precision)
     weighted = (rows, softmax_coefficients(residuals, weight))
-    terms = anchor_terms(residuals.statistics, weight)
+    terms = anchor_terms(residuals.softmax, weight)
     tile = both_roles(infonce, similarities, weighted, weighted, options)
     tile = with_pull_of_runs(infonce, similarities, pairs, terms, tile)
     return (weighted_sums(tile, features, options.precision),)
 
 
-def one_tile_numbers(
+def one_tile_hyperparameters(
     options: TileOptions,
     wanted: tuple[bool, ...],
     inputs: LossInputs,
@@ -88,9 +88,11 @@ def one_tile_numbers(
     weight: Float[Array, " n"],
     gradients: Embeddings,
 ) -> LossInputs:
-    """The gradient with respect to temperature, beta and other numbers, by bands."""
+    """The gradient with respect to temperature, beta and the like, by bands."""
     order, _, rows = sort_rows(embeddings[0], inputs.pairs)
     of_rows = take((residuals._replace(common_shift=None), weight), order)
     residuals, weight = of_rows[0]._replace(common_shift=residuals.common_shift), of_rows[1]
     both = (rows, rows)
-    return numbers_of_sets(options, wanted, inputs, both, embeddings, residuals, weight, gradients)
+    return hyperparameters_of_sets(
+        options, wanted, inputs, both, embeddings, residuals, weight, gradients
+    )

@@ -7,23 +7,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from hcl_jax.losses._blockwise.block import RowBlock
+from hcl_jax.losses._blockwise.hyperparameters import (
+    Differentiated,
+    hyperparameter_gradients,
+    hyperparameters_of_negatives,
+    hyperparameters_of_positives,
+    sum_of_products,
+)
 from hcl_jax.losses._blockwise.negatives import (
-    NegativeStatistics,
     NegativeSums,
+    SoftmaxStatistics,
     accumulate,
     drop_padding,
     empty_sums,
     eta_is_constant,
     in_range,
-    statistics_of_negatives,
+    softmax_statistics,
     symmetric_sums,
-)
-from hcl_jax.losses._blockwise.numbers import (
-    Differentiated,
-    number_gradients,
-    numbers_of_negatives,
-    numbers_of_positives,
-    sum_of_products,
 )
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import (
@@ -72,16 +72,16 @@ def sums_of_sets(
     return drop_padding(sums, rows.features.shape[0])
 
 
-def statistics_of_one_set(
+def softmax_statistics_of_one_set(
     infonce: TiltedInfoNCE, rows: RowBlock, count: Int[Array, " n"], options: TileOptions
-) -> tuple[NegativeStatistics, Bool[Array, ""], Moments | None]:
+) -> tuple[SoftmaxStatistics, Bool[Array, ""], Moments | None]:
     """The statistics of the negatives of rows that are the candidates, of which each has `count`.
 
     After them whether sums less a constant were in range, and the moments if asked for.
     """
 
-    def with_running_maximum() -> NegativeStatistics:
-        return statistics_of_negatives(infonce, sums_of_sets(infonce, rows, rows, options), count)
+    def with_running_maximum() -> SoftmaxStatistics:
+        return softmax_statistics(infonce, sums_of_sets(infonce, rows, rows, options), count)
 
     if options.kernels is not None:
         return with_running_maximum(), jnp.array(False), None
@@ -91,7 +91,7 @@ def statistics_of_one_set(
     sums = symmetric_sums(infonce, padded, block, options.precision, observed=observed)
     sums, moments = drop_padding(sums, rows.features.shape[0]), sums.moments
     common_shift = in_range(sums, count, constant_eta)
-    stats = statistics_of_negatives(infonce, sums, count, constant_eta)
+    stats = softmax_statistics(infonce, sums, count, constant_eta)
     return compute_if(~common_shift, with_running_maximum, stats), common_shift, moments
 
 
@@ -99,7 +99,7 @@ def with_positives(
     infonce: TiltedInfoNCE,
     rows: RowBlock,
     columns: RowBlock,
-    stats: NegativeStatistics,
+    stats: SoftmaxStatistics,
     common_shift: Bool[Array, ""],
     moments: Moments | None,
     options: TileOptions,
@@ -111,7 +111,7 @@ def with_positives(
     return mask_undefined(stats, sums, common_shift, rows.bound, moments)
 
 
-def numbers_of_sets(
+def hyperparameters_of_sets(
     options: TileOptions,
     wanted: tuple[bool, ...],
     inputs: LossInputs,
@@ -121,24 +121,24 @@ def numbers_of_sets(
     weight: Float[Array, " anchors"],
     gradients: Embeddings,
 ) -> LossInputs:
-    """The gradient with respect to temperature, beta and other numbers.
+    """The gradient with respect to temperature, beta and the like.
 
     Anchors and candidates, residuals and weights are sorted by group.
     """
     rows, columns = both
     rows = rows._replace(bound=residuals.bound)
 
-    def of_negatives(numbers: Differentiated) -> Values:
+    def of_negatives(chosen: Differentiated) -> Values:
         coefficients = softmax_coefficients(residuals, weight)
         x, block_x = weighted_blocks((rows, coefficients), options)
         y, block_y = whole_blocks(columns, options)
-        return numbers_of_negatives(numbers, x, y, (block_x, block_y), options)
+        return hyperparameters_of_negatives(chosen, x, y, (block_x, block_y), options)
 
-    def of_positives(numbers: Differentiated) -> Values:
-        anchors = (rows, anchor_terms(residuals.statistics, weight))
-        return numbers_of_positives(numbers, anchors, columns, options.precision)
+    def of_positives(chosen: Differentiated) -> Values:
+        anchors = (rows, anchor_terms(residuals.softmax, weight))
+        return hyperparameters_of_positives(chosen, anchors, columns, options.precision)
 
-    infonce = number_gradients(
+    infonce = hyperparameter_gradients(
         inputs.differentiated(wanted),
         options.detached,
         of_negatives=of_negatives,

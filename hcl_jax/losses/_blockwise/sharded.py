@@ -25,20 +25,20 @@ from hcl_jax.losses._blockwise.block import (
 from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.exchange import Exchange, for_each_shard
 from hcl_jax.losses._blockwise.gradients import vjp_rows
+from hcl_jax.losses._blockwise.hyperparameters import (
+    Differentiated,
+    empty,
+    hyperparameter_gradients,
+    hyperparameters_of_negatives,
+    hyperparameters_of_positives,
+    sum_of_products,
+)
 from hcl_jax.losses._blockwise.negatives import (
     NegativeSums,
     accumulate,
     drop_padding,
     empty_sums,
-    statistics_of_negatives,
-)
-from hcl_jax.losses._blockwise.numbers import (
-    Differentiated,
-    empty,
-    number_gradients,
-    numbers_of_negatives,
-    numbers_of_positives,
-    sum_of_products,
+    softmax_statistics,
 )
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import (
@@ -129,7 +129,7 @@ def sharded_losses(
 
 def sharded_passes(options: ShardOptions) -> Passes:
     """The passes over the candidates of all devices, or without an exchange of one."""
-    return Passes(options, _sharded_forward, _sharded_backward, _sharded_numbers)
+    return Passes(options, _sharded_forward, _sharded_backward, _sharded_hyperparameters)
 
 
 def _parts(embeddings: Embeddings, pairs: Pairs) -> list[Part]:
@@ -178,7 +178,7 @@ def _sharded_forward(
     empty = empty_sums(padded.features, squares=observed, moments=observed)
     start = varying_like((empty, none), rows)
     sums, count = options.visited(offers, add_negatives, start)
-    stats = statistics_of_negatives(infonce, drop_padding(sums, len(order)), count)
+    stats = softmax_statistics(infonce, drop_padding(sums, len(order)), count)
     anchors = (rows, anchor_terms(stats))
 
     def add_positives(state: PositiveSums, visiting: Visitors) -> PositiveSums:
@@ -205,7 +205,7 @@ def _sharded_backward(
     weight = weight[parts[0].order]
     coefficients = softmax_coefficients(residuals, weight)
     rows = parts[0].rows._replace(bound=residuals.bound)
-    batch = (rows, coefficients, anchor_terms(residuals.statistics, weight))
+    batch = (rows, coefficients, anchor_terms(residuals.softmax, weight))
     if len(parts) == 1:
         met = [(batch, [batch])]
     else:
@@ -242,7 +242,7 @@ def _gradient(
     return options.visited(offers, add_gradient, start)
 
 
-def _sharded_numbers(
+def _sharded_hyperparameters(
     options: ShardOptions,
     wanted: tuple[bool, ...],
     inputs: LossInputs,
@@ -251,33 +251,33 @@ def _sharded_numbers(
     weight: Float[Array, " n"],
     gradients: Embeddings,
 ) -> LossInputs:
-    """The part of this device, whose sum over devices is the gradient with respect to numbers."""
+    """The part of this device; the sum over devices is the gradient in the hyperparameters."""
     tiles = options.tiles
     parts = _parts(embeddings, inputs.pairs)
     order, _, rows = parts[0]
     rows, weight = rows._replace(bound=residuals.bound), weight[order]
     padded, block = weighted_blocks((rows, softmax_coefficients(residuals, weight)), tiles)
-    anchors = (rows, anchor_terms(residuals.statistics, weight))
+    anchors = (rows, anchor_terms(residuals.softmax, weight))
     offers = [part.offer for part in parts]
 
-    def of_negatives(numbers: Differentiated) -> Values:
+    def of_negatives(chosen: Differentiated) -> Values:
         def add(total: Values, visiting: Visitors) -> Values:
             others, length = whole_blocks(rows_in_one_role(*visiting), tiles)
-            found = numbers_of_negatives(numbers, padded, others, (block, length), tiles)
+            found = hyperparameters_of_negatives(chosen, padded, others, (block, length), tiles)
             return jax.tree.map(jnp.add, total, found)
 
-        return options.visited(offers, add, empty(numbers, (weight, rows.features)))
+        return options.visited(offers, add, empty(chosen, (weight, rows.features)))
 
-    def of_positives(numbers: Differentiated) -> Values:
+    def of_positives(chosen: Differentiated) -> Values:
         def add(total: Values, visiting: Visitors) -> Values:
             by_group = _by_group(options.exchange, visiting, visiting[1])
             candidates = rows_in_one_role(*by_group)
-            found = numbers_of_positives(numbers, anchors, candidates, tiles.precision)
+            found = hyperparameters_of_positives(chosen, anchors, candidates, tiles.precision)
             return jax.tree.map(jnp.add, total, found)
 
-        return options.visited(offers, add, empty(numbers, (weight, rows.features)))
+        return options.visited(offers, add, empty(chosen, (weight, rows.features)))
 
-    infonce = number_gradients(
+    infonce = hyperparameter_gradients(
         inputs.differentiated(wanted),
         tiles.detached,
         of_negatives=of_negatives,

@@ -19,7 +19,7 @@ from hcl_jax.padding import varying_like
 T = TypeVar("T")
 
 Index = Integer[Array, ""] | np.integer | int
-"""The number of a block: a constant in loops that are written out.
+"""The index of a block: a constant in loops that are written out.
 
 Unsigned, as JAX has to look at the sign of others.
 """
@@ -45,14 +45,14 @@ def tile_length(length: int, backend: str | None = None) -> int:
 
 
 def block_of(tree: T, index: Index, block: int) -> T:
-    """Block number `index` of every array of a tree."""
+    """Block `index` of every array of a tree."""
     return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, index * block, block), tree)
 
 
 def add_to_block(
     total: Shaped[Array, "n ..."], index: Index, part: Shaped[Array, "block ..."]
 ) -> Shaped[Array, "n ..."]:
-    """`total` with `part` added to its block number `index`."""
+    """`total` with `part` added to its block `index`."""
     start = index * part.shape[0]
     old = lax.dynamic_slice_in_dim(total, start, part.shape[0])
     return lax.dynamic_update_slice_in_dim(total, old + part, start, 0)
@@ -89,12 +89,12 @@ def compute_if(needed: Bool[Array, ""], compute: Callable[[], T], otherwise: T) 
 
 
 def triangle(blocks: int) -> tuple[UInt32[np.ndarray, " k"], UInt32[np.ndarray, " k"]]:
-    """The row and column numbers of the tiles (I, J) with I <= J."""
+    """The row and column indices of the tiles (I, J) with I <= J."""
     rows, columns = np.triu_indices(blocks)
     return rows.astype(np.uint32), columns.astype(np.uint32)
 
 
 def rectangle(rows: int, columns: int) -> tuple[UInt32[np.ndarray, " k"], UInt32[np.ndarray, " k"]]:
-    """The row and column numbers of all tiles (I, J), row by row."""
+    """The row and column indices of all tiles (I, J), row by row."""
     i, j = np.divmod(np.arange(rows * columns, dtype=np.uint32), np.uint32(columns))
     return i, j

@@ -12,12 +12,12 @@ from hcl_jax.losses._blockwise.block import (
 )
 from hcl_jax.losses._blockwise.counting import count_negatives
 from hcl_jax.losses._blockwise.gradients import vjp_two_sets
-from hcl_jax.losses._blockwise.negatives import statistics_of_negatives
+from hcl_jax.losses._blockwise.negatives import softmax_statistics
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import vjp_positives
 from hcl_jax.losses._blockwise.sets import (
     bounded_by_positives,
-    numbers_of_sets,
+    hyperparameters_of_sets,
     sums_of_sets,
     with_positives,
 )
@@ -46,7 +46,7 @@ def two_sets_forward(
     rows = bounded_by_positives(infonce, rows, columns, options)
     count = count_negatives(*pairs)[orders[0]]
     sums = sums_of_sets(infonce, rows, columns, options, moments=options.statistics)
-    stats, never = statistics_of_negatives(infonce, sums, count), jnp.array(False)
+    stats, never = softmax_statistics(infonce, sums, count), jnp.array(False)
     losses, residuals = with_positives(infonce, rows, columns, stats, never, sums.moments, options)
     return in_order(losses, inverse_permutation(orders[0])), residuals
 
@@ -72,7 +72,7 @@ def two_sets_backward(
         x, block_x = weighted_blocks(anchors, options)
         y, block_y = whole_blocks(columns, options)
         of_negatives = vjp_two_sets(infonce, x, y, (block_x, block_y), options)
-    x, y = (rows, anchor_terms(residuals.statistics, weight)), (columns, None)
+    x, y = (rows, anchor_terms(residuals.softmax, weight)), (columns, None)
     of_positives = (
         vjp_positives(infonce, x, y, options.precision),
         vjp_positives(infonce, y, x, options.precision),
@@ -82,7 +82,7 @@ def two_sets_backward(
     return tuple(gradient[inverse_permutation(order)] for gradient, order in pairs_of_both)
 
 
-def two_sets_numbers(
+def two_sets_hyperparameters(
     options: TileOptions,
     wanted: tuple[bool, ...],
     inputs: LossInputs,
@@ -91,10 +91,12 @@ def two_sets_numbers(
     weight: Float[Array, " anchors"],
     gradients: Embeddings,
 ) -> LossInputs:
-    """The gradient with respect to temperature, beta and other numbers."""
+    """The gradient with respect to temperature, beta and the like."""
     orders, both = _sort_two_sets(embeddings, inputs.pairs)
     weight = weight[orders[0]]
-    return numbers_of_sets(options, wanted, inputs, both, embeddings, residuals, weight, gradients)
+    return hyperparameters_of_sets(
+        options, wanted, inputs, both, embeddings, residuals, weight, gradients
+    )
 
 
 def _sort_two_sets(

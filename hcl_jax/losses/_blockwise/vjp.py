@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from hcl_jax.losses._blockwise.block import AnchorTerms, RowBlock, SoftmaxCoefficients
 from hcl_jax.losses._blockwise.gradients import WeightedRows
-from hcl_jax.losses._blockwise.negatives import NegativeStatistics
-from hcl_jax.losses._blockwise.numbers import Differentiated
+from hcl_jax.losses._blockwise.hyperparameters import Differentiated
+from hcl_jax.losses._blockwise.negatives import SoftmaxStatistics
 from hcl_jax.losses._blockwise.options import TileOptions
 from hcl_jax.losses._blockwise.positives import PositiveSums
 from hcl_jax.losses._blockwise.tiles import tile_length
@@ -38,7 +38,7 @@ class LossInputs(NamedTuple):
         return self._replace(infonce=self.infonce.held()) if options.detached else self
 
     def differentiated(self, wanted: tuple[bool, ...]) -> Differentiated:
-        """The numbers with respect to which the losses are differentiated, by all leaves."""
+        """The hyperparameters that the losses are differentiated in, by all leaves."""
         return Differentiated(self.infonce, wanted[: len(jax.tree.leaves(self.infonce))])
 
 
@@ -46,13 +46,13 @@ class Residuals(NamedTuple):
     """What the forward pass leaves to the backward pass, besides its arguments: O(rows).
 
     Attributes:
-        statistics: statistics of the negatives of every anchor.
+        softmax: the softmax statistics of every anchor.
         slope: ``R``.
         common_shift: whether sums less one constant, the same for all anchors, were in range.
         bound: the similarity above which negatives have no weight; None for no bound.
     """
 
-    statistics: NegativeStatistics
+    softmax: SoftmaxStatistics
     slope: Float[Array, " anchors"]
     common_shift: Bool[Array, ""]
     bound: Float[Array, " anchors"] | None = None
@@ -92,7 +92,7 @@ def take(tree: T, order: Int[Array, " n"]) -> T:
 
 
 def inverse_permutation(order: Int[Array, " n"]) -> Int[Array, " n"]:
-    """Where each number stands in a permutation."""
+    """Where each index stands in a permutation."""
     return jnp.zeros_like(order).at[order].set(jnp.arange(len(order), dtype=order.dtype))
 
 
@@ -115,12 +115,12 @@ def softmax_coefficients(
     residuals: Residuals, weight: Float[Array, " anchors"]
 ) -> SoftmaxCoefficients:
     """How negatives enter the gradient, by the derivatives with respect to the totals."""
-    stats, factor = residuals.statistics, weight * residuals.slope
+    stats, factor = residuals.softmax, weight * residuals.slope
     return SoftmaxCoefficients(factor, factor, stats.tilted, stats.plain)
 
 
 def anchor_terms(
-    stats: NegativeStatistics, weight: Float[Array, " anchors"] | None = None
+    stats: SoftmaxStatistics, weight: Float[Array, " anchors"] | None = None
 ) -> AnchorTerms:
     """What positives need of an anchor; the weight is one before a gradient is asked for."""
     weight = jnp.ones_like(stats.tilted) if weight is None else weight
@@ -128,7 +128,7 @@ def anchor_terms(
 
 
 def mask_undefined(
-    stats: NegativeStatistics,
+    stats: SoftmaxStatistics,
     sums: PositiveSums,
     common_shift: Bool[Array, ""],
     bound: Float[Array, " anchors"] | None,

@@ -45,7 +45,7 @@ def vjp_negatives(
     narrow = jnp.result_type(rows[0].features, columns[0].features)
     dtype = wide_dtype(narrow)
     down, across = tile_rows(count, dim), tile_rows(others, dim)
-    numbers, rebuild = scalars_of(infonce, dtype)
+    scalars, rebuild = scalars_of(infonce, dtype)
     anchors = {
         axis: _anchors_along(axis, (down, across), own, others, dtype)
         for axis, own, others in ((0, rows, columns), (1, columns, rows))
@@ -53,8 +53,8 @@ def vjp_negatives(
     }
     of_similarities = None if narrow == jnp.bfloat16 else options.precision
 
-    def kernel(numbers: Any, x: Any, y: Any, *references: Any) -> None:
-        infonce, out = rebuild(numbers), references[-1]
+    def kernel(scalars: Any, x: Any, y: Any, *references: Any) -> None:
+        infonce, out = rebuild(scalars), references[-1]
 
         @pl.when(pl.program_id(1) == 0)
         def begin() -> None:
@@ -83,7 +83,7 @@ def vjp_negatives(
         kernel,
         tiles,
         [
-            (numbers, pl.BlockSpec(memory_space=pltpu.SMEM)),
+            (scalars, pl.BlockSpec(memory_space=pltpu.SMEM)),
             (x, by_row),
             (y, pl.BlockSpec((across, lanes), lambda i, j: (j, 0))),
             *(operand for operands in anchors.values() for operand in operands),

@@ -38,13 +38,13 @@ def negative_sums(
     narrow = jnp.result_type(anchors.features, candidates.features)
     dtype = wide_dtype(narrow)
     down, across = tile_rows(others, dim), tile_rows(count, dim)
-    numbers, rebuild = scalars_of(infonce, dtype)
+    scalars, rebuild = scalars_of(infonce, dtype)
     kinds = 1 if infonce.has_no_hardening else 2
     # Products of two bfloat16 are exact in float32 at any precision.
     precision = None if narrow == jnp.bfloat16 else precision
 
-    def kernel(numbers: Any, x: Any, y: Any, x_excluded: Any, y_excluded: Any, out: Any) -> None:
-        infonce, j = rebuild(numbers), pl.program_id(1)
+    def kernel(scalars: Any, x: Any, y: Any, x_excluded: Any, y_excluded: Any, out: Any) -> None:
+        infonce, j = rebuild(scalars), pl.program_id(1)
 
         @pl.when(j == 0)
         def begin() -> None:
@@ -71,7 +71,7 @@ def negative_sums(
         kernel,
         tiles,
         [
-            (numbers, pl.BlockSpec(memory_space=pltpu.SMEM)),
+            (scalars, pl.BlockSpec(memory_space=pltpu.SMEM)),
             (x, pl.BlockSpec((across, lanes), lambda i, j: (i, 0))),
             (y, pl.BlockSpec((down, lanes), lambda i, j: (j, 0))),
             (in_lanes(excluded[:1], across), pl.BlockSpec((1, across), lambda i, j: (0, i))),

@@ -1,4 +1,4 @@
-"""What both kernels share: rows padded to tiles, numbers of rows along lanes, numbers in SMEM.
+"""What both kernels share: rows padded to tiles, numbers of rows along lanes, scalars in SMEM.
 
 A TPU holds an array in tiles of 8 sublanes by 128 lanes. Numbers of rows, one each, are therefore
 stacked as ``(kinds, rows)``: as a column ``(rows, 1)`` they would take 128 times the memory.
@@ -68,27 +68,27 @@ def negatives_in_lanes(anchors: Any, candidates: Any, axis: int) -> Bool[Array, 
 def scalars_of(
     infonce: TiltedInfoNCE, dtype: Any
 ) -> tuple[Float[Array, " k"], Callable[[Any], TiltedInfoNCE]]:
-    """The numbers that concern negatives, for SMEM, and what makes a loss of them in the kernel.
+    """The scalars that concern negatives, for SMEM, and what makes a loss of them in the kernel.
 
     A hardening function that holds an array other than scalars raises NotImplementedError.
     """
     leaves, structure = jax.tree.flatten((infonce.log_factor, infonce.temperature))
 
-    def rebuild(numbers: Any) -> TiltedInfoNCE:
-        log_factor, temperature = structure.unflatten([numbers[k] for k in range(len(leaves))])
+    def rebuild(scalars: Any) -> TiltedInfoNCE:
+        log_factor, temperature = structure.unflatten([scalars[k] for k in range(len(leaves))])
         return infonce._replace(log_factor=log_factor, temperature=temperature)
 
-    def log_factor(numbers: Any, similarities: Float[Array, "n m"]) -> Float[Array, "n m"]:
-        return rebuild(numbers).log_factor(similarities)
+    def log_factor(scalars: Any, similarities: Float[Array, "n m"]) -> Float[Array, "n m"]:
+        return rebuild(scalars).log_factor(similarities)
 
     scalar = all(jnp.ndim(leaf) == 0 for leaf in leaves)
     if scalar:
-        numbers = jnp.stack([jnp.asarray(leaf, dtype) for leaf in leaves])
+        scalars = jnp.stack([jnp.asarray(leaf, dtype) for leaf in leaves])
         shape = jax.ShapeDtypeStruct((8, LANES), dtype)
-        constants = jax.make_jaxpr(log_factor)(numbers, shape).consts
+        constants = jax.make_jaxpr(log_factor)(scalars, shape).consts
         scalar = all(jnp.ndim(constant) == 0 for constant in constants)
         if scalar:
-            return numbers, rebuild
+            return scalars, rebuild
     raise NotImplementedError(
         "the pallas implementation takes hardening functions whose only arrays are scalars; "
         'implementation="blockwise" takes any'

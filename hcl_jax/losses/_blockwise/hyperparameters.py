@@ -1,7 +1,8 @@
-r"""The gradient with respect to the numbers of psi and hardening, such as temperature and beta.
+r"""The gradient with respect to the hyperparameters of psi and hardening: temperature, beta, ..
 
-In the words of `hcl_jax.losses._blockwise.loss`, a number theta enters ``L_i = sum_p link(m_i -
-s_ip / t)`` through ``log eta``, the temperature t and the link. Similarities do not depend on it:
+In the words of `hcl_jax.losses._blockwise.loss`, a hyperparameter theta enters ``L_i = sum_p
+link(m_i - s_ip / t)`` through ``log eta``, the temperature t and the link. Similarities do not
+depend on it:
 
     d L_i / d theta = R_i sum_j [ u_ij d k_ij / d theta - w_ij d log eta(s_ij) / d theta ]
                       + sum_p d link(m_i - s_ip / t) / d theta           (m_i held),
@@ -47,7 +48,7 @@ from hcl_jax.precision import inner_products
 
 
 class Differentiated(NamedTuple):
-    """Which numbers of a loss are differentiated with respect to.
+    """Which hyperparameters of a loss are differentiated with respect to.
 
     Attributes:
         infonce: all of them.
@@ -58,15 +59,15 @@ class Differentiated(NamedTuple):
     wanted: tuple[bool, ...]
 
     def values(self) -> Values:
-        """The numbers."""
+        """The hyperparameters."""
         return chosen_leaves(self.infonce, self.wanted)
 
     def rebuilt(self, values: Values) -> TiltedInfoNCE:
-        """The loss with these numbers in their places."""
+        """The loss with these values in their places."""
         return with_leaves(self.infonce, self.wanted, values)
 
     def cotangents(self, gradients: Values) -> TiltedInfoNCE:
-        """Gradients in the places of the numbers, and None in those of others."""
+        """Gradients in the places of the hyperparameters, and None in those of others."""
         return as_cotangents(self.infonce, self.wanted, gradients)
 
     def of(self, field: str) -> "Differentiated":
@@ -85,47 +86,47 @@ class Differentiated(NamedTuple):
         return Differentiated(self.infonce, tuple(is_ and not taken for is_, taken in pairs))
 
 
-def number_gradients(
-    numbers: Differentiated,
+def hyperparameter_gradients(
+    chosen: Differentiated,
     detached: bool,
     *,
     of_negatives: Callable[[Differentiated], Values],
     of_positives: Callable[[Differentiated], Values],
     products: Callable[[], Float[Array, ""]],
 ) -> TiltedInfoNCE:
-    """The gradients with respect to all numbers; passes that nothing needs are not made.
+    """The gradients with respect to all hyperparameters; passes that nothing needs are not made.
 
     `products` is ``sum_ij G_ij s_ij``.
     """
-    infonce, found = numbers.infonce, {}
+    infonce, found = chosen.infonce, {}
 
     def add(part: Differentiated, gradients: Values) -> None:
         places = [k for k, is_ in enumerate(part.wanted) if is_]
         for place, gradient in zip(places, gradients, strict=True):
             found[place] = found.get(place, 0) + gradient
 
-    temperature = numbers.of("temperature")
+    temperature = chosen.of("temperature")
     if any(temperature.wanted) and (detached or infonce.has_no_hardening):
         total = products()
         add(temperature, [-total / jnp.asarray(infonce.temperature, total.dtype)])
-        numbers = numbers.without(temperature)
-    for_negatives = numbers.without(numbers.of("link")).without(numbers.of("lower"))
-    for_positives = numbers.without(numbers.of("log_factor"))
+        chosen = chosen.without(temperature)
+    for_negatives = chosen.without(chosen.of("link")).without(chosen.of("lower"))
+    for_positives = chosen.without(chosen.of("log_factor"))
     if any(for_negatives.wanted):
         add(for_negatives, of_negatives(for_negatives))
     if any(for_positives.wanted):
         add(for_positives, of_positives(for_positives))
-    every = Differentiated(infonce, tuple(k in found for k in range(len(numbers.wanted))))
+    every = Differentiated(infonce, tuple(k in found for k in range(len(chosen.wanted))))
     return every.cotangents([found[place] for place in sorted(found)])
 
 
-def empty(numbers: Differentiated, like: Any) -> Values:
+def empty(chosen: Differentiated, like: Any) -> Values:
     """Sums of gradients before the first tile, in at least the dtype of `like`."""
-    return varying_like(no_gradients(numbers.values(), jax.tree.leaves(like)[0]), like)
+    return varying_like(no_gradients(chosen.values(), jax.tree.leaves(like)[0]), like)
 
 
-def numbers_of_negatives(
-    numbers: Differentiated,
+def hyperparameters_of_negatives(
+    chosen: Differentiated,
     anchors: WeightedRows,
     candidates: RowBlock,
     blocks: tuple[int, int],
@@ -139,21 +140,21 @@ def numbers_of_negatives(
         where = negative_mask(x, y, similarities)
 
         def exponents(values: Values) -> tuple[Float[Array, "n m"], Float[Array, "n m"]]:
-            infonce = numbers.rebuilt(values)
+            infonce = chosen.rebuilt(values)
             return infonce.log_tilted(similarities), infonce.log_factor(similarities)
 
-        (tilted, plain), vjp = jax.vjp(exponents, numbers.values())
+        (tilted, plain), vjp = jax.vjp(exponents, chosen.values())
         of_tilted = _softmax(c.tilted, tilted, c.tilted_shift, where)
         of_plain = _softmax(c.plain, plain, c.plain_shift, where)
         return added(total, vjp((of_tilted, -of_plain))[0])
 
     tiles = all_tiles(anchors[0], candidates, blocks)
-    start = empty(numbers, (anchors[1], candidates.features))
+    start = empty(chosen, (anchors[1], candidates.features))
     return fold(step, start, tiles, like=(anchors, candidates))
 
 
-def numbers_of_positives(
-    numbers: Differentiated,
+def hyperparameters_of_positives(
+    chosen: Differentiated,
     anchors: tuple[RowBlock, AnchorTerms],
     candidates: RowBlock,
     precision: PrecisionLike,
@@ -169,14 +170,14 @@ def numbers_of_positives(
         offset, number = along(terms.offset, 0), along(jnp.maximum(terms.number, 1), 0)
 
         def losses(values: Values) -> Float[Array, "blocks n m"]:
-            infonce = numbers.rebuilt(values)
+            infonce = chosen.rebuilt(values)
             scaled = similarities / jnp.asarray(infonce.temperature, similarities.dtype)
             return infonce.pair_loss(offset, scaled, number)
 
-        _, vjp = jax.vjp(losses, numbers.values())
+        _, vjp = jax.vjp(losses, chosen.values())
         return added(total, vjp(jnp.where(match, along(terms.weight, 0), 0))[0])
 
-    return over_positives(add, empty(numbers, anchors[1].offset), anchors, candidates, precision)
+    return over_positives(add, empty(chosen, anchors[1].offset), anchors, candidates, precision)
 
 
 def sum_of_products(gradients: Embeddings, embeddings: Embeddings) -> Float[Array, ""]:

@@ -1,7 +1,7 @@
-r"""The gradient of the samples estimator with respect to the numbers of psi and hardening.
+r"""The gradient of the samples estimator with respect to the hyperparameters of psi and hardening.
 
-In the words of `hcl_jax.losses._sampling`, a number of psi, such as the temperature, enters the
-loss of a pair by ``psi(v)`` with the draws held. A number of hardening, such as beta, enters by the
+In the words of `hcl_jax.losses._sampling`, a hyperparameter of psi, such as the temperature, enters
+the loss of a pair by ``psi(v)`` with the draws held. One of hardening, such as beta, enters by the
 law of the draws alone: the gradient of the expected loss is, by the score function,
 
     E sum_p psi_ip sum_k [ d log eta(s_{i n_k}) - sum_n p_i(n) d log eta(s_in) ],
@@ -47,7 +47,7 @@ Scores = tuple[Float[Array, " entries"], Float[Array, " rows"]]
 """Losses of draws by (anchor, candidate), and losses by anchor."""
 
 
-def number_gradients(
+def hyperparameter_gradients(
     options: SamplingOptions,
     wanted: tuple[bool, ...],
     inputs: SamplingInputs,
@@ -59,14 +59,14 @@ def number_gradients(
     of_law = len(jax.tree.leaves(inputs.log_factor))
     of_both = of_law + len(jax.tree.leaves(inputs.psi))
     wanted_of_law, wanted_of_psi = wanted[:of_law], wanted[of_law:of_both]
-    law_numbers = chosen_leaves(inputs.log_factor, wanted_of_law)
-    psi_numbers = chosen_leaves(inputs.psi, wanted_of_psi)
+    law_values = chosen_leaves(inputs.log_factor, wanted_of_law)
+    psi_values = chosen_leaves(inputs.psi, wanted_of_psi)
 
-    def law_rebuilt(numbers: Values) -> LogFactor:
-        return with_leaves(inputs.log_factor, wanted_of_law, numbers)
+    def law_rebuilt(values: Values) -> LogFactor:
+        return with_leaves(inputs.log_factor, wanted_of_law, values)
 
-    def psi_rebuilt(numbers: Values) -> Psi:
-        return with_leaves(inputs.psi, wanted_of_psi, numbers)
+    def psi_rebuilt(values: Values) -> Psi:
+        return with_leaves(inputs.psi, wanted_of_psi, values)
 
     def add_portion(total: tuple[Values, Values], portion: Portion) -> tuple[Any, None]:
         law = negative_weights(options, inputs, portion, candidates)
@@ -75,7 +75,7 @@ def number_gradients(
         def add(state: tuple[Scores, Values], block: PairBlock) -> tuple[Scores, Values]:
             (scores, sums), of_psi = state
             values, vjp = jax.vjp(
-                lambda numbers: psi_rebuilt(numbers).of_differences(block.differences), psi_numbers
+                lambda values: psi_rebuilt(values).of_differences(block.differences), psi_values
             )
             values = jnp.where(block.valid, values, 0)
             weights = jnp.where(block.valid, portion.weight[block.row].astype(values.dtype), 0)
@@ -90,15 +90,15 @@ def number_gradients(
         )
         surplus = score_surplus(options, law, *scores) * portion.weight[:, None]
         surplus = jnp.where(law.drawable, surplus, 0)
-        _, vjp = jax.vjp(lambda numbers: law_rebuilt(numbers)(law.similarities), law_numbers)
+        _, vjp = jax.vjp(lambda values: law_rebuilt(values)(law.similarities), law_values)
         return (added(total[0], vjp(surplus.astype(dtype))[0]), of_psi), None
 
-    start = (no_gradients(law_numbers, weight), no_gradients(psi_numbers, weight))
+    start = (no_gradients(law_values, weight), no_gradients(psi_values, weight))
     start = varying_like(start, (candidates, portions))
-    (of_law_numbers, of_psi_numbers), _ = lax.scan(add_portion, start, portions)
+    (of_law, of_psi), _ = lax.scan(add_portion, start, portions)
     return SamplingInputs(
-        as_cotangents(inputs.log_factor, wanted_of_law, of_law_numbers),
-        as_cotangents(inputs.psi, wanted_of_psi, of_psi_numbers),
+        as_cotangents(inputs.log_factor, wanted_of_law, of_law),
+        as_cotangents(inputs.psi, wanted_of_psi, of_psi),
         None,  # pyright: ignore[reportArgumentType]  (no gradient)
         None,  # pyright: ignore[reportArgumentType]
     )

@@ -1,4 +1,4 @@
-"""Gradients with respect to temperature, beta and every other number, in every form."""
+"""Gradients with respect to temperature, beta and every other hyperparameter, in every form."""
 
 import functools
 

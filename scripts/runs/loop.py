@@ -34,6 +34,7 @@ from scripts.runs.evaluation import (
 from scripts.runs.exit_status import PreemptedError
 from scripts.runs.non_finite import check_finite_embeddings, check_finite_steps
 from scripts.runs.progress import (
+    COMPILING,
     count_untimed,
     epoch_before_training,
     evaluation_epochs,
@@ -85,6 +86,7 @@ def run(
     """
     results = finished_results(path, experiment, longer=runtime.continues)
     if results is not None:
+        progress.set_description_str(refresh=False)
         count_untimed(progress, num_steps(experiment, runtime))
         _say_without_profile(runtime, progress)
         return results
@@ -186,6 +188,8 @@ class _Run:
         """Trains for one epoch; returns the losses of its steps, and the states after it."""
         second = epoch == epoch_before_training(self.experiment) + 2
         profile = self.runtime.profile if second else None
+        if not self.compiled:
+            self.progress.set_description_str(COMPILING)
         with jax.profiler.trace(str(profile)) if profile else contextlib.nullcontext():
             states, infos = run_epoch(self.runner, states, self.data.trained, self._target(epoch))
             finite = self.runner.fetch(self.runner.all_finite(states))

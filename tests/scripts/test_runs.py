@@ -22,6 +22,7 @@ from scripts.experiments.program import program_of
 from scripts.runs import figures, run_directory, side_by_side, tables
 from scripts.runs.exit_status import NonFiniteError
 from scripts.runs.loop import run
+from scripts.runs.progress import steps_bar
 from scripts.runs.run_directory import open_run
 from scripts.runs.run_files import RunDirectoryError, read_class_means, read_metrics
 
@@ -118,6 +119,14 @@ def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     path, results = finished
     monkeypatch.setattr(runner, "train_epoch_of_seeds", None)
     assert run_quietly(SHORT, path) == results
+
+
+def test_a_finished_run_is_not_said_to_be_compiled(finished):
+    path, _ = finished
+    with steps_bar([SHORT]) as progress:
+        assert progress.desc == "compiling the first step"
+        run(SHORT, path, progress)
+        assert (progress.desc, progress.n) == ("", progress.total)
 
 
 def test_another_objective_compiles_nothing(finished, tmp_path, caplog):

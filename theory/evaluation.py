@@ -27,6 +27,7 @@ POSITIONS = ("hucl_delta_star", "hucl_delta_ball")
 """Bounds that are not values but places; a minimum says where it is only to half its digits."""
 
 PLACE_DIGITS = 12
+"""At most so many digits of places and of what is known in float64 are given."""
 
 MANY = 24
 """From so many negatives on the floor of InfoNCE is found by Theorem 4(d), not without it."""
@@ -132,15 +133,16 @@ def _balls(nested: dict[str, Any]) -> Iterator[arb]:
 
 
 def _decimals(nested: dict[str, Any], digits: int) -> dict[str, Any]:
-    """Nested values with the balls as decimals."""
-    return {
-        key: _decimals(value, digits)
-        if isinstance(value, dict)
-        else decimal(value, digits)
-        if isinstance(value, arb)
-        else value
-        for key, value in nested.items()
-    }
+    """Nested values with the balls, and numbers of float64, as decimals."""
+
+    def shown(value: object) -> object:
+        if isinstance(value, dict):
+            return _decimals(value, digits)
+        if isinstance(value, float):
+            return f"{value:.{min(digits, PLACE_DIGITS)}g}"
+        return decimal(value, digits) if isinstance(value, arb) else value
+
+    return {key: shown(value) for key, value in nested.items()}
 
 
 def inequalities(
@@ -182,7 +184,7 @@ def _report(
         "id": model.name,
         **{key: decimal(value, digits) for key, value in values.items()},
         "bounds": {
-            key: decimal(value, PLACE_DIGITS if key in POSITIONS else digits)
+            key: decimal(value, min(digits, PLACE_DIGITS) if key in POSITIONS else digits)
             for key, value in bounds.items()
         },
         "inequalities": inequalities(model, values, bounds),

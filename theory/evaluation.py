@@ -7,6 +7,7 @@ from typing import Any
 from flint import arb, ctx
 from mpmath import mp
 
+from hcl_jax.validation.numbers import check_count
 from theory.checking import compare
 from theory.exact.balls import Losses, exact_losses
 from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound
@@ -40,10 +41,10 @@ def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
     `theory.limit_values`.
 
     Numbers are strings of so many significant digits, as the object is for `json.dumps`. Raises
-    ValueError unless `digits` lies between 1 and 1000, ArithmeticError if the precision that they
-    need is out of reach.
+    TypeError unless `digits` is an integer, ValueError unless it lies between 1 and 1000, and
+    ArithmeticError if the precision that the numbers need is out of reach.
     """
-    if not 1 <= digits <= 1000:
+    if not 1 <= check_count("digits", digits, minimum=0) <= 1000:
         raise ValueError(f"digits must be between 1 and 1000, got {digits}")
     bits = int(3.33 * (max(digits, 40) + 10)) + 40
     while bits <= MAX_BITS:

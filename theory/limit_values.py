@@ -6,6 +6,7 @@ as a balanced batch (Theorem C there), and the rates of escape from dimensional 
 """
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -43,12 +44,12 @@ def limit_values(model: LatentClassModel) -> dict[str, Any]:
         return {}
     profile = ProfileParameters(model.num_classes, None, psi)
     found = _optimum(profile, eta.beta)
-    found["hucl_threshold_k"] = _threshold_of_k(profile._replace(k=model.k))
+    found["hucl_threshold_k"] = _threshold_of_k(replace(profile, k=model.k))
     classes = _points_of_classes(model)
     members = _members(model, classes)
     if members is not None:
         rows = tuple(model.features[i] for points in classes for i in points)
-        batch = _optimum(profile._replace(per_class=members), eta.beta)
+        batch = _optimum(replace(profile, per_class=members), eta.beta)
         loss = hucl_of_batch(rows, members, beta=eta.beta, psi=psi)
         found["batch"] = {"per_class": members, "HUCL": loss, **batch}
     rates = _escape_rates(model, classes, psi, eta.beta)

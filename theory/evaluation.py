@@ -25,7 +25,7 @@ from theory.optimum.floor_by_slope import floor_by_slope
 MAX_BITS = 20_000
 
 POSITIONS = ("hucl_delta_star", "hucl_delta_ball")
-"""Bounds that are not values but places; a minimum says where it is only to half its digits."""
+"""Bounds that are not values but places; where a minimum is is known to half as many digits."""
 
 PLACE_DIGITS = 12
 """At most so many digits of places and of what is known in float64 are given."""
@@ -51,9 +51,9 @@ def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
         with ctx.workprec(bits), suppress(PrecisionError):
             losses, bounds = _numbers(model)
             values, limit = _values(losses), limit_values(model)
-            numbers = [v for key, v in bounds.items() if key not in POSITIONS]
-            numbers += [*values.values(), *_balls(limit)]
-            if all(_is_sharp(value, digits) for value in numbers):
+            numbers = [(value, digits) for value in (*values.values(), *_balls(limit))]
+            numbers += [(value, _digits_of(key, digits)) for key, value in bounds.items()]
+            if all(_is_sharp(value, wanted) for value, wanted in numbers):
                 found = _report(model, losses, values, bounds, digits)
                 return found | ({"limit": _decimals(limit, digits)} if limit else {})
         bits *= 2
@@ -124,6 +124,11 @@ def decimal(value: arb, digits: int) -> str:
         return str(mp.nstr(number, digits, strip_zeros=False))
 
 
+def _digits_of(bound: str, digits: int) -> int:
+    """How many digits of a bound are given."""
+    return min(digits, PLACE_DIGITS) if bound in POSITIONS else digits
+
+
 def _balls(nested: dict[str, Any]) -> Iterator[arb]:
     """The balls in nested values."""
     for value in nested.values():
@@ -184,10 +189,7 @@ def _report(
     return {
         "id": model.name,
         **{key: decimal(value, digits) for key, value in values.items()},
-        "bounds": {
-            key: decimal(value, min(digits, PLACE_DIGITS) if key in POSITIONS else digits)
-            for key, value in bounds.items()
-        },
+        "bounds": {key: decimal(value, _digits_of(key, digits)) for key, value in bounds.items()},
         "inequalities": inequalities(model, values, bounds),
         "hypotheses": model.hypotheses._asdict(),
         "n_anchor_label_pairs_with_E_eta_zero": {

@@ -25,7 +25,7 @@ from theory.model.rationals import rational
 
 
 class Minimum(NamedTuple):
-    """Where ``L_k`` is least (the midpoint, up to rounding) and an enclosure of its value there."""
+    """Enclosures of where ``L_k`` is least and of its value there."""
 
     delta: arb
     value: arb

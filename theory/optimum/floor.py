@@ -135,7 +135,11 @@ def _settle(
 
 
 def _newton(loss: CollapsedLoss, low: arb, high: arb, curvature: arb, *, live: bool) -> Minimum:
-    """The minimum of a strongly convex box: ``L(x) - L'(x)^2 / (2 curvature) <= min <= L(x)``."""
+    """The minimum of a strongly convex box, from the slope at a point x near it.
+
+    It lies at most ``|L'(x)| / curvature`` from x, between ``L(x) - L'(x)^2 / (2 curvature)`` and
+    ``L(x)``.
+    """
     x = ((low + high) / 2).mid()
     slope, second = _derivatives(loss, x, live=live)
     for _ in range(60):
@@ -147,7 +151,8 @@ def _newton(loss: CollapsedLoss, low: arb, high: arb, curvature: arb, *, live: b
         slope, second = _derivatives(loss, x, live=live)
     value = loss.value(x, live=live)
     error = slope * slope / (2 * curvature)
-    return Minimum(x, (value - error.abs_upper()).union(value))
+    distance = (slope / curvature).abs_upper()
+    return Minimum(x + arb(0, distance), (value - error.abs_upper()).union(value))
 
 
 def _derivatives(loss: CollapsedLoss, delta: arb, *, live: bool) -> tuple[arb, arb]:

@@ -61,4 +61,4 @@ def _between(at: ValueAndSlope, low: arb, high: arb) -> Minimum:
             high = middle
         else:
             break
-    return Minimum(((low + high) / 2).mid(), (value - abs(drop).upper()).union(value))
+    return Minimum(low.union(high), (value - abs(drop).upper()).union(value))

@@ -7,6 +7,7 @@ from typing import Any
 from flint import arb, ctx
 from mpmath import mp
 
+from hcl_jax.validation.numbers import check_count
 from theory.checking import compare
 from theory.exact.balls import Losses, exact_losses
 from theory.exact.bounds import hucl_at_collapse, supervised_bound, unsupervised_bound
@@ -24,9 +25,10 @@ from theory.optimum.floor_by_slope import floor_by_slope
 MAX_BITS = 20_000
 
 POSITIONS = ("hucl_delta_star", "hucl_delta_ball")
-"""Bounds that are not values but places; a minimum says where it is only to half its digits."""
+"""Bounds that are not values but places; where a minimum is is known to half as many digits."""
 
 PLACE_DIGITS = 12
+"""At most so many digits of places and of what is known in float64 are given."""
 
 MANY = 24
 """From so many negatives on the floor of InfoNCE is found by Theorem 4(d), not without it."""
@@ -39,19 +41,19 @@ def evaluate(model: LatentClassModel, *, digits: int = 25) -> dict[str, Any]:
     `theory.limit_values`.
 
     Numbers are strings of so many significant digits, as the object is for `json.dumps`. Raises
-    ValueError unless `digits` lies between 1 and 1000, ArithmeticError if the precision that they
-    need is out of reach.
+    TypeError unless `digits` is an integer, ValueError unless it lies between 1 and 1000, and
+    ArithmeticError if the precision that the numbers need is out of reach.
     """
-    if not 1 <= digits <= 1000:
+    if not 1 <= check_count("digits", digits, minimum=0) <= 1000:
         raise ValueError(f"digits must be between 1 and 1000, got {digits}")
     bits = int(3.33 * (max(digits, 40) + 10)) + 40
     while bits <= MAX_BITS:
         with ctx.workprec(bits), suppress(PrecisionError):
             losses, bounds = _numbers(model)
             values, limit = _values(losses), limit_values(model)
-            numbers = [v for key, v in bounds.items() if key not in POSITIONS]
-            numbers += [*values.values(), *_balls(limit)]
-            if all(_is_sharp(value, digits) for value in numbers):
+            numbers = [(value, digits) for value in (*values.values(), *_balls(limit))]
+            numbers += [(value, _digits_of(key, digits)) for key, value in bounds.items()]
+            if all(_is_sharp(value, wanted) for value, wanted in numbers):
                 found = _report(model, losses, values, bounds, digits)
                 return found | ({"limit": _decimals(limit, digits)} if limit else {})
         bits *= 2
@@ -122,6 +124,11 @@ def decimal(value: arb, digits: int) -> str:
         return str(mp.nstr(number, digits, strip_zeros=False))
 
 
+def _digits_of(bound: str, digits: int) -> int:
+    """How many digits of a bound are given."""
+    return min(digits, PLACE_DIGITS) if bound in POSITIONS else digits
+
+
 def _balls(nested: dict[str, Any]) -> Iterator[arb]:
     """The balls in nested values."""
     for value in nested.values():
@@ -132,15 +139,16 @@ def _balls(nested: dict[str, Any]) -> Iterator[arb]:
 
 
 def _decimals(nested: dict[str, Any], digits: int) -> dict[str, Any]:
-    """Nested values with the balls as decimals."""
-    return {
-        key: _decimals(value, digits)
-        if isinstance(value, dict)
-        else decimal(value, digits)
-        if isinstance(value, arb)
-        else value
-        for key, value in nested.items()
-    }
+    """Nested values with the balls, and numbers of float64, as decimals."""
+
+    def shown(value: object) -> object:
+        if isinstance(value, dict):
+            return _decimals(value, digits)
+        if isinstance(value, float):
+            return f"{value:.{min(digits, PLACE_DIGITS)}g}"
+        return decimal(value, digits) if isinstance(value, arb) else value
+
+    return {key: shown(value) for key, value in nested.items()}
 
 
 def inequalities(
@@ -181,10 +189,7 @@ def _report(
     return {
         "id": model.name,
         **{key: decimal(value, digits) for key, value in values.items()},
-        "bounds": {
-            key: decimal(value, PLACE_DIGITS if key in POSITIONS else digits)
-            for key, value in bounds.items()
-        },
+        "bounds": {key: decimal(value, _digits_of(key, digits)) for key, value in bounds.items()},
         "inequalities": inequalities(model, values, bounds),
         "hypotheses": model.hypotheses._asdict(),
         "n_anchor_label_pairs_with_E_eta_zero": {

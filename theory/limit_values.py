@@ -5,25 +5,27 @@ as a balanced batch (Theorem C there), and the rates of escape from dimensional 
 (`docs/escape.md`): for balanced classes, InfoNCE with a fixed q and exponential tilting.
 """
 
+import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from flint import arb, ctx, fmpq_mat
+from flint import arb, ctx
 
 from theory.escape.matrix import EscapeProblem, escape_matrix, slopes
 from theory.exact.batches import hucl_of_batch
 from theory.model.eta_kinds import Exponential
 from theory.model.latent_classes import ROUNDING, LatentClassModel
 from theory.model.psi_kinds import InfoNCE
-from theory.model.rationals import ball, rational
+from theory.model.rationals import ball
 from theory.model.simplex import nc_gap
 from theory.optimum.floor import PrecisionError
 from theory.optimum.profile import ProfileParameters, lambert_threshold, limit_minimum, taylor
 from theory.optimum.threshold import threshold
 
-RATE_DIGITS = 12
-"""Rates of escape are eigenvalues in float64."""
+ROUNDED = 8 * np.finfo(np.float64).eps
+"""Of the largest row sum of S: the error of its eigenvalues in float64. Less counts as zero."""
 
 
 def limit_values(model: LatentClassModel) -> dict[str, Any]:
@@ -32,8 +34,8 @@ def limit_values(model: LatentClassModel) -> dict[str, Any]:
     `hucl_threshold` is beta_c for ``k = infinity`` and `hucl_threshold_k` for the k of the model;
     `hucl_optimum` the gap, the norm and the loss of the least HUCL in the unit ball of C - 1 or
     more dimensions; `batch` the same where the points of the classes are a balanced batch, with its
-    HUCL, every anchor left out of its own positives and negatives; `escape_rate` where the classes
-    are unit vectors. Raises PrecisionError if the precision does not suffice.
+    HUCL, every anchor left out of its own positives and negatives; `escape_rate`, in float64, where
+    the classes are unit vectors. Raises PrecisionError if the precision does not suffice.
     """
     psi, eta = model.psi, model.eta
     if not (isinstance(psi, InfoNCE) and isinstance(eta, Exponential)):
@@ -42,12 +44,12 @@ def limit_values(model: LatentClassModel) -> dict[str, Any]:
         return {}
     profile = ProfileParameters(model.num_classes, None, psi)
     found = _optimum(profile, eta.beta)
-    found["hucl_threshold_k"] = _threshold_of_k(profile._replace(k=model.k))
+    found["hucl_threshold_k"] = _threshold_of_k(replace(profile, k=model.k))
     classes = _points_of_classes(model)
     members = _members(model, classes)
     if members is not None:
         rows = tuple(model.features[i] for points in classes for i in points)
-        batch = _optimum(profile._replace(per_class=members), eta.beta)
+        batch = _optimum(replace(profile, per_class=members), eta.beta)
         loss = hucl_of_batch(rows, members, beta=eta.beta, psi=psi)
         found["batch"] = {"per_class": members, "HUCL": loss, **batch}
     rates = _escape_rates(model, classes, psi, eta.beta)
@@ -103,8 +105,7 @@ def _escape_rates(
     if any(abs(model.gram[i][i] - 1) > ROUNDING for i in first):
         return None
     gram = [[ball(model.gram[i][j]) for j in first] for i in first]
-    rows = [[rational(x) for x in model.features[i]] for i in first]
-    unused = len(rows[0]) - fmpq_mat(rows).rank()
+    unused = len(model.features[0]) - _used_dimensions(gram)
     rates: dict[str, Any] = {"unused_dimensions": unused}
     for name, detached in (("detached_weights", True), ("full_gradient", False)):
         rates[name] = {
@@ -116,9 +117,37 @@ def _escape_rates(
     return rates
 
 
-def _rate(gram: list[list[arb]], problem: EscapeProblem, unused: int) -> str:
-    """``2 |lambda_min(S)| / C``, 0 where every dimension is used or nothing grows."""
+def _used_dimensions(gram: list[list[arb]]) -> int:
+    """How many dimensions points span; one that they leave by a square of `ROUNDING` is not used.
+
+    By Gram-Schmidt: the point that is farthest from the span of those before it comes next.
+    """
+    left, edge = [list(row) for row in gram], ball(ROUNDING)
+    for used in range(len(left)):
+        farthest = max(range(len(left)), key=lambda c: left[c][c].mid())
+        square = left[farthest][farthest]
+        if square <= edge:
+            return used
+        if not square > edge:
+            raise PrecisionError("whether a dimension is used is not decided; raise the bits")
+        taken = left[farthest]
+        left = [
+            [t - row[farthest] / square * along for t, along in zip(row, taken, strict=True)]
+            for row in left
+        ]
+    return len(left)
+
+
+def _rate(gram: list[list[arb]], problem: EscapeProblem, unused: int) -> float:
+    """``2 |lambda_min(S)| / C``, 0 where every dimension is used or nothing grows.
+
+    It is an eigenvalue in float64, rounded to the digits that are known.
+    """
     exact = escape_matrix(gram, slopes(gram, problem))
     matrix = np.array([[float(entry) for entry in row] for row in exact])
-    lowest = min(0.0, float(np.linalg.eigvalsh(matrix)[0])) if unused else 0.0
-    return f"{2 * abs(lowest) / len(matrix):.{RATE_DIGITS}g}"
+    lowest = float(np.linalg.eigvalsh(matrix)[0])
+    error = ROUNDED * float(np.abs(matrix).sum(axis=1).max())
+    if not unused or lowest >= -error:
+        return 0.0
+    known = max(1, math.floor(math.log10(-lowest / error)))
+    return float(f"{-2 * lowest / len(matrix):.{known}g}")

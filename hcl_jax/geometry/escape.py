@@ -38,7 +38,10 @@ from hcl_jax.validation.options import check_choice
 Scalar = Float[Array, ""] | float
 
 ROUNDING = 8
-"""Eigenvalues above minus so many roundings of the largest row sum of S count as zero."""
+"""Eigenvalues above minus so many roundings of the largest row sum of S count as zero.
+
+They are ``beta + 1 / temperature`` more, by which the weights multiply that of similarities.
+"""
 
 
 def escape_rate(
@@ -62,7 +65,8 @@ def escape_rate(
         class_means: the mean of every class, one per row. Only their directions count: the rate is
             that of classes which are points on the unit sphere.
         supervised: whether negatives are of other classes (SCL, HSCL) or everyone (UCL, HUCL).
-        beta: the hardness, not negative; 0 is no hardening.
+        beta: the hardness, not negative; 0 is no hardening. Above 1e6 in float32, which the losses
+            refuse, the rate is that of rounded similarities.
         temperature: the positive temperature of InfoNCE.
         alpha: the non-negative weight of the positive in InfoNCE.
         q: the positive weight of the negatives in InfoNCE.
@@ -75,9 +79,10 @@ def escape_rate(
     Returns:
         A number that is not negative, per unit of time of gradient flow of the mean loss over
         classes, with a vector for every class as the parameters. (If n embeddings are parameters of
-        their own, time runs C / n times as fast.) It is 0 if nothing grows, and if there is no
-        unused dimension: none whose squared singular value is at most `DIRECTION_TOLERANCE` times
-        the largest. The gradient takes the number of used dimensions as given.
+        their own, time runs C / n times as fast.) It is 0 if nothing grows, to a rounding of
+        similarities times ``beta + 1 / temperature``, and if there is no unused dimension: none
+        whose squared singular value is at most `DIRECTION_TOLERANCE` times the largest. The
+        gradient takes the number of used dimensions as given.
 
     Raises:
         ValueError, TypeError: for fewer than two classes, a class mean that is zero, and numbers
@@ -103,7 +108,7 @@ def escape_rate(
         stop_gradient_hardening=stop_gradient_hardening,
         per_class=per_class,
     )
-    return _rate(matrix, class_means)
+    return _rate(matrix, class_means, beta + 1 / jnp.asarray(temperature, matrix.dtype))
 
 
 def escape_matrix(
@@ -184,13 +189,20 @@ def _matrix(
 
 @jax.jit
 def _rate(
-    matrix: Float[Array, "classes classes"], class_means: Float[Array, "classes dim"]
+    matrix: Float[Array, "classes classes"],
+    class_means: Float[Array, "classes dim"],
+    kappa: Float[Array, ""],
 ) -> Float[Array, ""]:
-    """The rate of the smallest eigenvalue, if the class means leave a dimension unused."""
+    """The rate of the smallest eigenvalue, if the class means leave a dimension unused.
+
+    `kappa` multiplies similarities in the weights.
+    """
     with jax.default_matmul_precision("highest"):  # of its derivative
         lowest = jnp.linalg.eigvalsh(matrix)[0]
     size = jnp.max(jnp.sum(jnp.abs(matrix), axis=1))
-    stays = lowest >= -ROUNDING * jnp.finfo(matrix.dtype).eps * size
+    rounding = (ROUNDING + jax.lax.stop_gradient(kappa)) * jnp.finfo(matrix.dtype).eps
+    rounding = jnp.minimum(rounding, 1 / 8)  # beyond, nothing is known of the rate
+    stays = lowest >= -rounding * size
     rate = jnp.where(stays, 0, -2 * lowest / len(matrix))
     means = unit_vectors(at_least_float32(jax.lax.stop_gradient(class_means)))
     used = directions(jnp.square(jnp.linalg.svd(means, compute_uv=False)))

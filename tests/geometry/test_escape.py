@@ -136,6 +136,22 @@ def test_neural_collapse_is_left_by_the_full_gradient_of_hucl_beyond_its_thresho
     assert hucl(beta=threshold * (1 + 1e-9), stop_gradient_hardening=False) > 1e-12
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("numbers", [(1e2, 1.0), (1e3, 1.0), (1e5, 1.0), (0.0, 0.01), (10.0, 1e-3)])
+def test_hardness_and_cold_make_no_rate_of_rounding(x64, numbers, dtype):
+    """Nothing leaves neural collapse by HSCL, at any hardness; a frame of half its rank is left."""
+    beta, temperature = numbers
+    problem = {"supervised": True, "beta": beta, "temperature": temperature, "alpha": 0.0}
+    collapsed = geometry.simplex_etf(5, 4).astype(dtype)
+    unused = jnp.concatenate([collapsed, jnp.zeros((5, 1), dtype)], axis=1)
+    assert escape_rate(unused, **problem) == 0
+    if beta:
+        line = jnp.array([[1.0, 0], [1, 0], [-1, 0], [-1, 0]], dtype)
+        # Each class is paired with the one at its point, by a slope of 1 / temperature: S is that
+        # times [[-1, 1], [1, -1]] on each pair.
+        np.testing.assert_allclose(escape_rate(line, **problem), 1 / temperature, rtol=1e-5)
+
+
 def test_gradients_are_right_and_finite(x64):
     def rate(means, numbers):
         wide = jnp.pad(means, ((0, 0), (0, 1)))

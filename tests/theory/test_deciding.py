@@ -186,5 +186,5 @@ def test_floors_need_some_hardness_and_two_classes():
     for find in (floor, floor_by_slope):
         with pytest.raises(ValueError, match="beta > 0"):
             find(num_classes=3, k=1, psi=InfoNCE(), beta=arb(0))
-    with pytest.raises(ValueError, match="at least 2 classes"):
+    with pytest.raises(ValueError, match="num_classes must be at least 2"):
         floor(num_classes=1, k=1, psi=InfoNCE(), beta=arb(1))

@@ -56,7 +56,7 @@ def test_floor_of_hundreds_of_negatives_is_near_that_of_infinitely_many():
 
 
 def test_floor_by_slope_refuses_a_negative_temperature():
-    with pytest.raises(ValueError, match="tau > 0"):
+    with pytest.raises(ValueError, match="psi must be convex and non-decreasing"):
         floor_by_slope(num_classes=2, k=1, psi=psi_kinds.InfoNCE(tau=Fraction(-1)), beta=arb(1))
 
 

@@ -160,6 +160,15 @@ def test_precision_follows_the_digits():
     assert len(evaluate(model, digits=60)["HUCL"]) == 62
 
 
+def test_places_have_the_digits_that_are_given():
+    """The gap of the least HUCL is ``(1 + W((C - 1)/e)) / beta`` for large beta."""
+    model = neural_collapse(num_classes=3, k=2, eta=eta_kinds.Exponential(Fraction(10**25)))
+    found = evaluate(model)["bounds"]
+    with mp.workdps(30):
+        expected = mp.nstr((1 + mp.lambertw(2 / mp.e)) / mp.mpf(10) ** 25, 12)
+    assert found["hucl_delta_star"] == found["hucl_delta_ball"] == expected
+
+
 def test_a_number_of_digits_has_its_ends():
     model = neural_collapse(num_classes=2, psi=psi_kinds.Linear())  # SCL = -2
     for digits in (1, 1000):

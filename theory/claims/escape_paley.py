@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from flint import arb
@@ -27,14 +28,14 @@ def closed_form(effort: Effort) -> Measurement:
 @in_balls()
 def closed_form_of_the_other_gradient(effort: Effort) -> Measurement:
     """Asks the closed form of detached weights of the full gradient."""
-    return _compare_spectra(effort, PRIMES[:2], lambda problem: problem._replace(detached=True))
+    return _compare_spectra(effort, PRIMES[:2], lambda problem: replace(problem, detached=True))
 
 
 @in_balls()
 def closed_form_of_the_population(effort: Effort) -> Measurement:
     """Asks the closed form of the population of batches without self negatives."""
     whole = Fraction(1)
-    return _compare_spectra(effort, PRIMES[:2], lambda one: one._replace(own_weight=whole))
+    return _compare_spectra(effort, PRIMES[:2], lambda one: replace(one, own_weight=whole))
 
 
 @in_balls()

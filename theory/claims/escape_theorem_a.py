@@ -8,6 +8,7 @@ An eigenvalue is bounded by the quotient ``z^T S z / |z|^2`` of a vector that fl
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 from flint import arb
@@ -51,7 +52,7 @@ def formula_of_the_slopes(effort: Effort) -> Measurement:
 @in_balls()
 def formula_of_the_other_gradient(effort: Effort) -> Measurement:
     """Asks the formula of detached weights of the full gradient."""
-    return _compare_slopes(effort, lambda problem: problem._replace(detached=True))
+    return _compare_slopes(effort, lambda problem: replace(problem, detached=True))
 
 
 @in_balls()
@@ -146,7 +147,7 @@ def _compare_instability(
         gram = frame(rng, rng.randint(4, 7), rng.choice((2, 3)))
         problem = EscapeProblem(number % 4 > 0, rng.choice(BETAS), rng.choice(LOSSES))
         if number % 4 == 1:
-            problem = problem._replace(detached=False)
+            problem = replace(problem, detached=False)
         _record_instability(tally, gram, problem)
     return tally.measurement()
 
@@ -166,7 +167,7 @@ def _compare_growth(
     """Records whether B does not fall from one hardness to the next."""
     tally = Tally(seed=SEED)
     for gram, problem in cases:
-        found = [guaranteed(gram, slopes(gram, problem._replace(beta=beta))) for beta in betas]
+        found = [guaranteed(gram, slopes(gram, replace(problem, beta=beta))) for beta in betas]
         for before, after in itertools.pairwise(found):
             tally.at_least(after, before)
         tally.models += 1

@@ -1,6 +1,7 @@
 """The threshold beta_c of `theory.optimum.threshold`: signs at its ends, losses on either side."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 from flint import arb
@@ -35,7 +36,7 @@ def sign_change_for_fewer_classes(effort: Effort) -> Measurement:
     """The same with beta_c of one class fewer, as if the own class were not among negatives."""
     return _compare_signs(
         {
-            profile: threshold(profile._replace(num_classes=profile.num_classes - 1))
+            profile: threshold(replace(profile, num_classes=profile.num_classes - 1))
             for profile in profiles(effort)
             if profile.num_classes > 2
         }
@@ -52,7 +53,7 @@ def limit_in_closed_form(effort: Effort) -> Measurement:
 def one_negative_in_closed_form(effort: Effort) -> Measurement:
     """The same for one negative, of which the closed form knows nothing."""
     return _compare_signs(
-        {profile._replace(k=1): _around_the_limit(profile) for profile in limits(effort)}
+        {replace(profile, k=1): _around_the_limit(profile) for profile in limits(effort)}
     )
 
 

@@ -1,6 +1,7 @@
 """Theorem C: beta_c of balanced batches, in closed form and by the signs of slopes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 from flint import arb
@@ -26,7 +27,7 @@ def threshold_in_closed_form(effort: Effort) -> Measurement:
 @in_balls(bits=220)
 def threshold_of_the_population(effort: Effort) -> Measurement:
     """Asks the signs of the batch at the beta_c of the population."""
-    return _compare_thresholds(effort, lambda profile: profile._replace(per_class=None))
+    return _compare_thresholds(effort, lambda profile: replace(profile, per_class=None))
 
 
 def _compare_thresholds(

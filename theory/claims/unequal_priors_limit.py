@@ -6,6 +6,7 @@ the loss.
 """
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 from flint import arb
@@ -29,8 +30,8 @@ def without_bound(effort: Effort) -> Measurement:
         psi = InfoNCE(rng.choice((Fraction(0), alpha)), q, tau)
         problem = MinorityProblem(rng.randint(2, 10), rng.randint(2, 10), psi)
         _compare(tally, problem)
-        _compare(tally, problem._replace(k=1))
-        tally.above(excess(problem._replace(pairs=True), arb(0)), arb(0))
+        _compare(tally, replace(problem, k=1))
+        tally.above(excess(replace(problem, pairs=True), arb(0)), arb(0))
         tally.models += 1
     return tally.measurement()
 
@@ -69,8 +70,8 @@ CLAIMS = (
         evidence=Evidence.PROVED,
         measure=without_bound,
         controls=(
-            Control(r"HSCL, $\beta = 1/2$", "SCL", _of(HOT._replace(beta=Fraction(1, 2)))),
-            Control(r"$k = 2$ for $\varrho_1$", r"$k = 1$ or $k = \infty$", _of(HOT._replace(k=2))),
+            Control(r"HSCL, $\beta = 1/2$", "SCL", _of(replace(HOT, beta=Fraction(1, 2)))),
+            Control(r"$k = 2$ for $\varrho_1$", r"$k = 1$ or $k = \infty$", _of(replace(HOT, k=2))),
         ),
     ),
 )

@@ -7,6 +7,7 @@ the joint law of its positives.
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from typing import get_args
@@ -101,7 +102,7 @@ def equal_priors(effort: Effort) -> Measurement:
     """Asks the same models for the bound of equal priors."""
 
     def bound(problem: CollapsedSCL, _: Float[np.ndarray, "classes classes"]) -> arb:
-        alike = problem._replace(priors=shares([1] * len(problem.priors)))
+        alike = replace(problem, priors=shares([1] * len(problem.priors)))
         return least_loss_above(alike, optimal_gram(alike))
 
     return _compare(effort, Fraction(1), bound)
@@ -182,7 +183,7 @@ def _compare_certificates(
             for average in get_args(Average):
                 problem = CollapsedSCL(shares(sizes), InfoNCE(tau=tau))
                 if average == "pairs":
-                    problem = problem._replace(anchors=shares([size**2 for size in sizes]))
+                    problem = replace(problem, anchors=shares([size**2 for size in sizes]))
                 gram = gram_of(CollapsedSCL(problem.priors, problem.psi), average=average)
                 low, high = bracket(problem, gram)
                 tally.above(GAP, high - low)

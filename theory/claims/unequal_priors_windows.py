@@ -1,6 +1,7 @@
 """Windows of minority collapse: beyond R* the point of minority classes may split again."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 from flint import arb
@@ -53,12 +54,12 @@ CLAIMS = (
             Control(
                 r"SCL with $\alpha = 1$",
                 r"$\alpha = 0$",
-                _windows((COLD_SCL._replace(psi=InfoNCE(tau=TENTH)), WINDOWS[0][1])),
+                _windows((replace(COLD_SCL, psi=InfoNCE(tau=TENTH)), WINDOWS[0][1])),
             ),
             Control(
                 r"$\beta = 0$",
                 r"$\beta = 6$",
-                _windows((HARD_HSCL._replace(beta=Fraction(0)), WINDOWS[1][1])),
+                _windows((replace(HARD_HSCL, beta=Fraction(0)), WINDOWS[1][1])),
             ),
         ),
     ),

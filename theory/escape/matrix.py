@@ -6,21 +6,23 @@ series, which knows nothing of it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 from flint import arb, arb_series
 
+from theory.model.latent_classes import ROUNDING
 from theory.model.psi_kinds import InfoNCE
-from theory.model.rationals import ball
+from theory.model.rationals import ball, check_exact
 
 Balls = Sequence[Sequence[arb]]
 """A square matrix."""
 
 
-class EscapeProblem(NamedTuple):
-    """A loss of collapsed classes, for ``k = infinity``.
+@dataclass(frozen=True)
+class EscapeProblem:
+    """A loss of collapsed classes, for ``k = infinity``; checked when made.
 
     Attributes:
         supervised: whether negatives are of other classes only.
@@ -33,9 +35,19 @@ class EscapeProblem(NamedTuple):
 
     supervised: bool
     beta: Fraction
-    psi: InfoNCE = InfoNCE()
+    psi: InfoNCE = field(default_factory=InfoNCE)
     detached: bool = True
     own_weight: Fraction = Fraction(1)
+
+    def __post_init__(self) -> None:
+        check_exact("beta", self.beta)
+        check_exact("own_weight", self.own_weight)
+        self.psi.check_legal()
+        if self.beta < 0 or self.own_weight <= 0:
+            raise ValueError(
+                "beta must not be negative and own_weight positive, "
+                f"got beta={self.beta}, own_weight={self.own_weight}"
+            )
 
     @property
     def kappa(self) -> arb:
@@ -62,14 +74,20 @@ class EscapeProblem(NamedTuple):
 
 
 def loss_of_classes(gram: Balls, problem: EscapeProblem) -> arb:
-    """The mean over classes of ``log(alpha + q M_c)``."""
+    """The mean over classes of ``log(alpha + q M_c)``; raises as `slopes`."""
+    _check_gram(gram)
     alpha = ball(problem.psi.alpha)
     losses = [(alpha + problem.weighted_mean(row, c)).log() for c, row in enumerate(gram)]
     return sum(losses, arb(0)) / len(gram)
 
 
 def slopes(gram: Balls, problem: EscapeProblem) -> list[list[arb]]:
-    """D by the formula, 0 on the diagonal."""
+    """D by the formula, 0 on the diagonal.
+
+    Raises ValueError unless the similarities are those of two or more unit vectors, but for whether
+    they are positive semidefinite.
+    """
+    _check_gram(gram)
     rate, found = 1 / ball(problem.psi.tau), []
     for c, row in enumerate(gram):
         hard = problem.weights(row, c, problem.kappa)
@@ -82,6 +100,23 @@ def slopes(gram: Balls, problem: EscapeProblem) -> list[list[arb]]:
             found.append([share * (problem.kappa * h - ball(problem.beta) * t) for h, t in pairs])
         found[-1][c] = arb(0)
     return found
+
+
+def _check_gram(gram: Balls) -> None:
+    """Refuses what is not a finite symmetric matrix with ones on the diagonal, up to `ROUNDING`."""
+    size, edge = range(len(gram)), ball(ROUNDING)
+    if len(gram) < 2 or any(len(row) != len(gram) for row in gram):
+        raise ValueError(
+            "similarities must be a square matrix of two or more classes, "
+            f"got rows of {[len(row) for row in gram]}"
+        )
+    for a in size:
+        if abs(gram[a][a] - 1) > edge or not all(t.is_finite() for t in gram[a]):
+            raise ValueError(
+                f"similarities must be finite and 1 on the diagonal, got {gram[a]} of class {a}"
+            )
+        if any(abs(gram[a][b] - gram[b][a]) > edge for b in size):
+            raise ValueError(f"similarities must be symmetric, those of class {a} are not")
 
 
 def slope_by_definition(row: Sequence[arb], anchor: int, other: int, problem: EscapeProblem) -> arb:

@@ -5,6 +5,7 @@ and the similarities ``-1 / (p - 1) +- sigma``, ``sigma = sqrt(p) / (p - 1)``, b
 difference of two numbers is a square modulo p.
 """
 
+import math
 from typing import NamedTuple
 
 from flint import arb
@@ -30,7 +31,8 @@ class Spectrum(NamedTuple):
 
 
 def paley_spectrum(prime: int, problem: EscapeProblem) -> Spectrum:
-    """The closed form."""
+    """The closed form; raises ValueError where there is no Paley frame."""
+    _check_prime(prime)
     spread = arb(prime).sqrt() / (prime - 1)
     beta, kappa = ball(problem.beta), problem.kappa
     hard, tilted = (_others(prime, problem, b) for b in (kappa, beta))
@@ -47,7 +49,8 @@ def paley_spectrum(prime: int, problem: EscapeProblem) -> Spectrum:
 
 
 def paley_share(prime: int, problem: EscapeProblem) -> arb:
-    """P, the same for all classes."""
+    """P, the same for all classes; raises ValueError where there is no Paley frame."""
+    _check_prime(prime)
     psi, beta, kappa = problem.psi, ball(problem.beta), problem.kappa
     spread, gap = arb(prime).sqrt() / (prime - 1), arb(prime) / (prime - 1)
     apart = (-gap / ball(psi.tau)).exp() * (kappa * spread).cosh() / (beta * spread).cosh()
@@ -57,8 +60,7 @@ def paley_share(prime: int, problem: EscapeProblem) -> arb:
 
 def paley_signs(prime: int) -> list[int]:
     """The quadratic character of 0, 1, .., p - 1."""
-    if prime % 4 != 1 or any(prime % d == 0 for d in range(2, prime)):
-        raise ValueError(f"a Paley frame needs a prime of the form 4 n + 1, got {prime}")
+    _check_prime(prime)
     squares = {x * x % prime for x in range(1, prime)}
     return [0, *(1 if x in squares else -1 for x in range(1, prime))]
 
@@ -69,6 +71,12 @@ def paley_gram(prime: int) -> list[list[arb]]:
     level = {0: arb(1), 1: (spread - 1) / (prime - 1), -1: (-spread - 1) / (prime - 1)}
     signs = paley_signs(prime)
     return [[level[signs[(i - j) % prime]] for j in range(prime)] for i in range(prime)]
+
+
+def _check_prime(prime: int) -> None:
+    """Refuses what is not a prime of the form 4 n + 1."""
+    if prime < 5 or prime % 4 != 1 or any(prime % d == 0 for d in range(2, math.isqrt(prime) + 1)):
+        raise ValueError(f"a Paley frame needs a prime of the form 4 n + 1, got {prime}")
 
 
 def _others(prime: int, problem: EscapeProblem, multiplier: arb) -> arb:

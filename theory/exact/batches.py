@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from flint import arb, fmpq
 
+from hcl_jax.validation.numbers import check_count
 from theory.model.latent_classes import Matrix
 from theory.model.psi_kinds import InfoNCE
 from theory.model.rationals import ball, rational
@@ -18,7 +19,16 @@ def hucl_of_batch(
     psi: InfoNCE,
     self_positives: bool = False,
 ) -> arb:
-    """The weights estimator of HUCL, classes being runs of `members` rows."""
+    """The weights estimator of HUCL, classes being runs of `members` rows.
+
+    Raises ValueError for rows that are not as many in each class, for fewer than two rows, and for
+    classes of one where it is not its own positive.
+    """
+    members = check_count("members", members, minimum=1 if self_positives else 2)
+    if len(features) < 2 or len(features) % members:
+        raise ValueError(
+            f"a batch needs {members} rows of each class and two at least, got {len(features)}"
+        )
     tilt, inverse, count = ball(beta), 1 / ball(psi.tau), len(features)
     gram = [[_product(x, y) for y in features] for x in features]
     losses = []

@@ -85,6 +85,7 @@ class ReluPower(EtaKind):
     form: ClassVar[EtaForm] = EtaForm.PRODUCT
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_power(self.p)
 
     @classmethod
@@ -112,6 +113,7 @@ class SumReluPower(EtaKind):
     of_sum: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_power(self.p)
 
     @classmethod

@@ -18,7 +18,8 @@ from jaxtyping import Array, Float
 
 from hcl_jax.hardening import Hardening
 from hcl_jax.psi import Psi
-from theory.model.rationals import ball, rational
+from hcl_jax.validation.numbers import check_count
+from theory.model.rationals import ball, check_exact, rational
 
 Ball = arb | arb_series
 ZERO, ONE = Fraction(0), Fraction(1)
@@ -51,6 +52,14 @@ class _Kind:
     """What psi and eta share."""
 
     kind: ClassVar[str]
+    role: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name in self.notations():
+            numbers = getattr(self, name)
+            if numbers is not None:
+                for number in numbers if isinstance(numbers, tuple) else (numbers,):
+                    check_exact(f"{name} of {self.kind}", number)
 
     @property
     def legal(self) -> bool:
@@ -74,6 +83,16 @@ class _Kind:
             if notation.places is not None and numbers is not None:
                 yield notation.places, len(numbers)
 
+    def check_negatives(self, k: int) -> None:
+        """Raises unless there is a negative, and a parameter of places for each of the k."""
+        check_count("k", k)
+        for numbers, count in self.places():
+            if count != k:
+                raise ValueError(
+                    f"the {numbers} of {self.role} must number {k}, one for each of the negatives "
+                    f"(k), got {count}"
+                )
+
     def without_shift(self) -> tuple[Fraction, Self]:
         """A number and the kind that takes similarities (or differences) increased by it.
 
@@ -94,8 +113,14 @@ class PsiKind(_Kind):
         of_maximum: whether the largest `each` takes the place of the sum.
     """
 
+    role: ClassVar[str] = "psi"
     separable: ClassVar[bool] = False
     of_maximum: ClassVar[bool] = False
+
+    def check_legal(self) -> None:
+        """Raises ValueError unless it is convex and argument-wise non-decreasing."""
+        if not self.legal:
+            raise ValueError(f"psi must be convex and non-decreasing, got {self}")
 
     @property
     def strict(self) -> bool:
@@ -189,6 +214,7 @@ class EtaKind(_Kind):
         of_sum: whether it is a function of the sum of the t_i.
     """
 
+    role: ClassVar[str] = "eta"
     form: ClassVar[EtaForm]
     of_sum: ClassVar[bool] = False
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from theory.model.kinds import EtaKind, PsiKind
-from theory.model.rationals import shown
+from theory.model.rationals import check_exact, shown
 
 Vector = tuple[Fraction, ...]
 Matrix = tuple[Vector, ...]
@@ -80,9 +80,11 @@ class LatentClassModel:
         dims = {len(feature) for feature in self.features}
         if len(dims) != 1 or 0 in dims:
             raise ValueError(f"features must have one dimension d >= 1, got {sorted(dims)}")
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
-            raise ValueError(f"k must be an integer of at least 1, got {shown(self.k)}")
-        self._check_places()
+        for i, feature in enumerate(self.features):
+            for j, x in enumerate(feature):
+                check_exact(f"features[{i}][{j}]", x)
+        self.psi.check_negatives(self.k)
+        self.eta.check_negatives(self.k)
         self._check_joint()
 
     @property
@@ -154,12 +156,6 @@ class LatentClassModel:
             eta_legal=self.eta.legal,
         )
 
-    def _check_places(self) -> None:
-        """Refuses parameters of psi and eta that are not one for each negative."""
-        for what, kind in (("psi", self.psi), ("eta", self.eta)):
-            for numbers, count in kind.places():
-                _check_count(f"the {numbers} of {what}", count, self.k, "negatives (k)")
-
     def _check_joint(self) -> None:
         """Refuses joint laws of a wrong shape, negative, or with wrong marginals."""
         if self.joint is None:
@@ -169,6 +165,8 @@ class LatentClassModel:
             _check_count(f"joint law {c}", len(table), self.num_points, "feature vectors")
             for i, row in enumerate(table):
                 _check_count(f"joint law {c}, row {i},", len(row), self.num_points, "points")
+                for j, p in enumerate(row):
+                    check_exact(f"joint law {c}[{i}][{j}]", p)
             if min(map(min, table)) < 0:
                 lowest = shown(min(map(min, table)))
                 raise ValueError(f"joint law {c} has a negative probability {lowest}")
@@ -180,6 +178,8 @@ def _check_law(name: str, law: Vector) -> None:
     """Refuses what is not a probability law."""
     if not law:
         raise ValueError(f"{name} must not be empty")
+    for i, p in enumerate(law):
+        check_exact(f"{name}[{i}]", p)
     if min(law) < 0:
         raise ValueError(f"{name} has a negative probability {shown(min(law))}")
     if sum(law) != 1:

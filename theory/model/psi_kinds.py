@@ -32,6 +32,7 @@ class InfoNCE(PsiKind):
     kind: ClassVar[str] = "infonce"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.alpha < 0 or (self.q is not None and self.q <= 0) or self.tau == 0:
             raise ValueError(
                 "infonce needs alpha >= 0, q > 0 (or 'k') and tau not 0, "

@@ -46,6 +46,12 @@ def exact(name: str, value: object) -> Fraction:
         raise ValueError(f"{name} must be a finite number, got {shown(value)}") from None
 
 
+def check_exact(name: str, value: object) -> None:
+    """Raises TypeError unless a value is a fraction or an integer: floats are rounded."""
+    if isinstance(value, bool) or not isinstance(value, (int, Fraction)):
+        raise TypeError(f"{name} must be an exact number, a Fraction, got {shown(value)}")
+
+
 def exact_vector(name: str, values: object) -> tuple[Fraction, ...]:
     """Reads a sequence of numbers exactly; see `exact`."""
     return tuple(exact(f"{name}[{i}]", value) for i, value in enumerate(sequence(name, values)))

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from math import isqrt
 
+from hcl_jax.validation.numbers import check_count
 from theory.model.latent_classes import Matrix
 
 ETF_DIGITS = 80
@@ -10,19 +11,24 @@ ETF_DIGITS = 80
 
 
 def nc_gap(num_classes: int) -> Fraction:
-    """``C / (C - 1)``: similarity within a class minus between classes at neural collapse."""
+    """``C / (C - 1)``: similarity within a class minus between classes at neural collapse.
+
+    Raises unless there are at least two classes.
+    """
+    num_classes = check_count("num_classes", num_classes, minimum=2)
     return Fraction(num_classes, num_classes - 1)
 
 
 def exact_simplex(num_classes: int) -> Matrix:
     """C vectors in C - 1 dimensions with inner products ``-1/(C-1)``, as long decimals.
 
-    Entries are truncated towards zero, so that no norm exceeds one.
+    Entries are truncated towards zero, so that no norm exceeds one. Raises as `nc_gap`.
     """
+    gap = nc_gap(num_classes)
     rows = [[Fraction(0)] * (num_classes - 1) for _ in range(num_classes)]
     for column in range(num_classes - 1):
         left = num_classes - 1 - column
-        height = Fraction(left, left + 1) * nc_gap(num_classes)
+        height = Fraction(left, left + 1) * gap
         rows[column][column] = square_root(height)
         for row in rows[column + 1 :]:
             row[column] = -square_root(height / left**2)

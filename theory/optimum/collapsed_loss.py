@@ -10,6 +10,7 @@ whatever its dimension and its norms. It is evaluated here in balls, in float64,
 series; where psi weights its places, only the mean of the weights matters.
 """
 
+from dataclasses import dataclass
 from math import comb
 from typing import NamedTuple, cast
 
@@ -18,18 +19,20 @@ import jax.numpy as jnp
 from flint import arb, arb_series
 from jaxtyping import Array, Float
 
+from hcl_jax.validation.numbers import check_count
 from theory.model.kinds import Ball, PsiKind, unweighted
 from theory.model.rationals import rational
 
 
 class Minimum(NamedTuple):
-    """Where ``L_k`` is least (the midpoint, up to rounding) and an enclosure of its value there."""
+    """Enclosures of where ``L_k`` is least and of its value there."""
 
     delta: arb
     value: arb
 
 
-class CollapsedLoss(NamedTuple):
+@dataclass(frozen=True)
+class CollapsedLoss:
     """``L_k`` as a function of delta, a ball or a power series, on one side of the kink of psi.
 
     Attributes:
@@ -43,6 +46,10 @@ class CollapsedLoss(NamedTuple):
     k: int
     psi: PsiKind
     beta: arb
+
+    def __post_init__(self) -> None:
+        check_count("num_classes", self.num_classes, minimum=2)
+        self.psi.check_negatives(self.k)
 
     def different(self, delta: Ball) -> Ball:
         """``p(delta)``, the tilted probability that a negative is of another class."""
@@ -68,19 +75,32 @@ class CollapsedLoss(NamedTuple):
         """`at` of a ball."""
         return cast(arb, self.at(delta, live=live))
 
+    def enclosed(self, delta: arb) -> arb:
+        """A ball that contains all values over a ball of gaps, on both sides of the kink."""
+        kink = self.psi.kink
+        if kink is None or -delta > rational(kink):
+            return self.value(delta, live=True)
+        if -delta <= rational(kink):
+            return self.value(delta, live=False)
+        return self.value(delta, live=True).union(self.value(delta, live=False))
+
     def taylor(self, delta: arb, terms: int, *, live: bool) -> arb_series:
         """The Taylor series of `at` at a ball, with so many terms."""
         return cast(arb_series, self.at(arb_series([delta, 1], terms), live=live))
 
 
+def check_floor(psi: PsiKind, beta: arb, within: arb | None) -> None:
+    """Raises ValueError unless psi is legal, beta positive and `within` not negative, finite."""
+    psi.check_legal()
+    if not (beta > 0 and beta.is_finite()):
+        raise ValueError(f"the floor needs a finite beta > 0, got {beta}")
+    if within is not None and not (within >= 0 and within.is_finite()):
+        raise ValueError(f"the floor needs a finite within >= 0, got {within}")
+
+
 def collapsed_loss(delta: arb, *, num_classes: int, k: int, psi: PsiKind, beta: arb) -> arb:
     """``L_k`` of a ball of gaps; a ball that contains all its values."""
-    loss = CollapsedLoss(num_classes, k, psi, beta)
-    if psi.kink is None or -delta > rational(psi.kink):
-        return loss.value(delta, live=True)
-    if -delta <= rational(psi.kink):
-        return loss.value(delta, live=False)
-    return loss.value(delta, live=True).union(loss.value(delta, live=False))
+    return CollapsedLoss(num_classes, k, psi, beta).enclosed(delta)
 
 
 def collapsed_loss_float64(

@@ -12,7 +12,7 @@ from flint import arb, arb_series, ctx
 
 from theory.model.kinds import PsiKind
 from theory.model.rationals import ball
-from theory.optimum.collapsed_loss import CollapsedLoss, Minimum, collapsed_loss
+from theory.optimum.collapsed_loss import CollapsedLoss, Minimum, check_floor
 
 MAX_BOXES = 10_000
 
@@ -26,15 +26,11 @@ def floor(
 ) -> Minimum:
     """The minimum of ``L_k`` over ``delta >= 0``, or over ``0 <= delta <= within``.
 
-    Raise `flint.ctx.prec` for more digits. Raises ValueError unless psi is convex and
-    non-decreasing and beta positive, PrecisionError if the precision does not suffice to decide,
-    and ArithmeticError if there are too many boxes.
+    Raise `flint.ctx.prec` for more digits. Raises ValueError as `check_floor` and for numbers of
+    classes and negatives, PrecisionError if the precision does not suffice to decide, and
+    ArithmeticError if there are too many boxes.
     """
-    if not psi.legal or not beta > 0 or num_classes < 2:
-        raise ValueError(
-            "the floor needs a convex non-decreasing psi, beta > 0 and at least 2 classes, "
-            f"got {psi}, beta={beta}, {num_classes} classes"
-        )
+    check_floor(psi, beta, within)
     loss = CollapsedLoss(num_classes, k, psi, beta)
     live_at_zero = _is_live_at_zero(psi)
     at_equal = cast(arb_series, psi.collapsed(arb_series([0, 1], 3), k, k, live=live_at_zero))
@@ -72,7 +68,7 @@ def _scan(loss: CollapsedLoss, within: arb | None) -> arb:
     """An upper bound of the minimum: the least value on a geometric grid."""
     end = arb(64) / loss.beta if within is None else within
     points = [end * arb(2) ** (arb(-step) / 4) for step in range(80)]
-    values = (collapsed_loss(x, **loss._asdict()) for x in points)
+    values = (loss.enclosed(x) for x in points)
     return min(value.upper() for value in values)
 
 
@@ -139,7 +135,11 @@ def _settle(
 
 
 def _newton(loss: CollapsedLoss, low: arb, high: arb, curvature: arb, *, live: bool) -> Minimum:
-    """The minimum of a strongly convex box: ``L(x) - L'(x)^2 / (2 curvature) <= min <= L(x)``."""
+    """The minimum of a strongly convex box, from the slope at a point x near it.
+
+    It lies at most ``|L'(x)| / curvature`` from x, between ``L(x) - L'(x)^2 / (2 curvature)`` and
+    ``L(x)``.
+    """
     x = ((low + high) / 2).mid()
     slope, second = _derivatives(loss, x, live=live)
     for _ in range(60):
@@ -151,7 +151,8 @@ def _newton(loss: CollapsedLoss, low: arb, high: arb, curvature: arb, *, live: b
         slope, second = _derivatives(loss, x, live=live)
     value = loss.value(x, live=live)
     error = slope * slope / (2 * curvature)
-    return Minimum(x, (value - error.abs_upper()).union(value))
+    distance = (slope / curvature).abs_upper()
+    return Minimum(x + arb(0, distance), (value - error.abs_upper()).union(value))
 
 
 def _derivatives(loss: CollapsedLoss, delta: arb, *, live: bool) -> tuple[arb, arb]:

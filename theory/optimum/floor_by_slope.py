@@ -12,7 +12,7 @@ from collections.abc import Callable
 from flint import arb, ctx
 
 from theory.model.psi_kinds import InfoNCE
-from theory.optimum.collapsed_loss import Minimum, collapsed_taylor
+from theory.optimum.collapsed_loss import Minimum, check_floor, collapsed_taylor
 
 ValueAndSlope = Callable[[arb], tuple[arb, ...]]
 
@@ -22,10 +22,9 @@ def floor_by_slope(
 ) -> Minimum:
     """The minimum of ``L_k`` over ``delta >= 0``, or over ``0 <= delta <= within``.
 
-    Raises ValueError unless the temperature and beta are positive.
+    Raises ValueError as `theory.optimum.floor.floor`.
     """
-    if not psi.legal or not beta > 0:
-        raise ValueError(f"the theorem needs tau > 0 and beta > 0, got {psi}, beta={beta}")
+    check_floor(psi, beta, within)
 
     def at(delta: arb) -> tuple[arb, ...]:
         return collapsed_taylor(delta, num_classes=num_classes, k=k, psi=psi, beta=beta, terms=2)
@@ -62,4 +61,4 @@ def _between(at: ValueAndSlope, low: arb, high: arb) -> Minimum:
             high = middle
         else:
             break
-    return Minimum(((low + high) / 2).mid(), (value - abs(drop).upper()).union(value))
+    return Minimum(low.union(high), (value - abs(drop).upper()).union(value))

@@ -12,19 +12,21 @@ the own: C - 1 for the population, m (C - 1) / (m - 1) in a balanced batch (Theo
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
 
 from flint import arb, arb_series
 
+from hcl_jax.validation.numbers import check_count
 from theory.model.psi_kinds import InfoNCE
 from theory.model.rationals import ball
 from theory.model.simplex import nc_gap
 from theory.optimum.collapsed_loss import Minimum, collapsed_taylor
 
 
-class ProfileParameters(NamedTuple):
-    """What the profile depends on besides the hardness.
+@dataclass(frozen=True)
+class ProfileParameters:
+    """What the profile depends on besides the hardness; checked when made.
 
     Attributes:
         num_classes: C, at least 2.
@@ -36,8 +38,18 @@ class ProfileParameters(NamedTuple):
 
     num_classes: int
     k: int | None
-    psi: InfoNCE = InfoNCE()
+    psi: InfoNCE = field(default_factory=InfoNCE)
     per_class: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count("num_classes", self.num_classes, minimum=2)
+        self.psi.check_legal()
+        if self.k is not None:
+            check_count("k", self.k)
+        if self.per_class is not None:
+            check_count("per_class", self.per_class, minimum=2)
+            if self.k is not None:
+                raise ValueError(f"batches need k = infinity, got {self}")
 
     def __str__(self) -> str:
         weight = "k" if self.psi.q is None else str(self.psi.q)
@@ -50,8 +62,6 @@ class ProfileParameters(NamedTuple):
         """rho, the number of negatives of other classes for one of the own."""
         if self.per_class is None:
             return Fraction(self.num_classes - 1)
-        if self.k is not None or self.per_class < 2:
-            raise ValueError(f"batches need k = infinity and two members of each class, got {self}")
         return Fraction(self.per_class * (self.num_classes - 1), self.per_class - 1)
 
 
@@ -87,11 +97,11 @@ def limit_minimum(profile: ProfileParameters, beta: arb) -> Minimum:
 
     With ``d = delta / tau`` and ``b = beta tau`` the minimiser is the unique root of
     ``(b + 1) e^{-d} + rho e^{-(b + 1) d} = b``, and the minimum is
-    ``log(alpha + q a*)`` with ``a* = (1 + 1/b) e^{-d}``. Raises ValueError if k is finite or beta
-    not positive.
+    ``log(alpha + q a*)`` with ``a* = (1 + 1/b) e^{-d}``. Raises ValueError if k is finite, q stands
+    for it, or beta is not positive.
     """
-    if profile.k is not None or not beta > 0:
-        raise ValueError(f"the closed form needs k = infinity and beta > 0, got {profile}, {beta}")
+    if not beta > 0:
+        raise ValueError(f"the closed form needs beta > 0, got {profile}, {beta}")
     alpha, q, rate = _limit_parameters(profile)
     scaled = beta / rate
     root = _root(lambda gap: _excess(ball(profile.others), scaled, gap))
@@ -101,7 +111,7 @@ def limit_minimum(profile: ProfileParameters, beta: arb) -> Minimum:
 def limit_threshold(profile: ProfileParameters) -> arb:
     """beta_c for ``k = infinity``, enclosed: the root of the equation of `limit_minimum` at NC.
 
-    Neither alpha nor q matters.
+    Neither alpha nor q matters. Raises ValueError as `limit_minimum`.
     """
     _, _, rate = _limit_parameters(profile)
     gap = ball(nc_gap(profile.num_classes)) * rate
@@ -112,14 +122,18 @@ def lambert_threshold(profile: ProfileParameters) -> arb:
     """beta_c for ``k = infinity`` by the function of Lambert.
 
     ``beta_c = (1/A + W(rho e^{-1/A} / A)) / delta0``, ``A = (e^D - 1) / D``, ``D = delta0 / tau``.
+    Raises ValueError as `limit_minimum`.
     """
-    gap, tau = ball(nc_gap(profile.num_classes)), ball(profile.psi.tau)
-    inverse = gap / tau / (gap / tau).expm1()
+    _, _, rate = _limit_parameters(profile)
+    gap = ball(nc_gap(profile.num_classes))
+    inverse = gap * rate / (gap * rate).expm1()
     return (inverse + (ball(profile.others) * inverse * (-inverse).exp()).lambertw()) / gap
 
 
 def _limit_parameters(profile: ProfileParameters) -> tuple[arb, arb, arb]:
-    """alpha, q and the inverse of tau."""
+    """alpha, q and the inverse of tau, for infinitely many negatives."""
+    if profile.k is not None:
+        raise ValueError(f"the closed form needs k = infinity, got {profile}")
     psi = profile.psi
     return ball(psi.alpha), ball(psi.limit_weight), 1 / ball(psi.tau)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from flint import arb, arb_series
 
+from hcl_jax.validation.numbers import check_count
 from theory.checking.boxes import has_sign_throughout
 from theory.model.rationals import ball
 from theory.model.simplex import nc_gap
@@ -28,7 +29,11 @@ class Window(NamedTuple):
 
 
 def slope_at_nc(num_classes: int, negatives: int, beta: arb) -> arb:
-    """``R_N'(C / (C - 1))``, enclosed over the ball beta."""
+    """``R_N'(C / (C - 1))``, enclosed over the ball beta.
+
+    Raises for fewer than two classes or one negative.
+    """
+    negatives = check_count("negatives", negatives)
     moving = arb_series([ball(nc_gap(num_classes)), 1], 2)
     tilted, hard = (moving * (-beta)).exp(), (moving * (-beta - 1)).exp()
     total, chance = arb(0), (1 - 1 / arb(num_classes)) ** negatives

@@ -68,6 +68,7 @@ def _parts(majority: int, psi: InfoNCE, weight: Fraction) -> tuple[arb, arb, arb
     """``e^{-(A-2)/((A-1) tau)}``, ``alpha + q e^{-1/tau}`` and ``alpha + q e^{-A/((A-1) tau)}``."""
     if majority < 2:
         raise ValueError(f"the ratio needs two majority classes, got {majority}")
+    psi.check_legal()
     rate, alpha, q = 1 / ball(psi.tau), ball(psi.alpha), ball(weight)
     scale = (-rate * (majority - 2) / (majority - 1)).exp()
     apart = alpha + q * (-rate * majority / (majority - 1)).exp()

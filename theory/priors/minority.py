@@ -8,6 +8,7 @@ be a ball that contains 0: an imbalance without bound.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from math import comb
@@ -15,20 +16,22 @@ from typing import NamedTuple
 
 from flint import arb, ctx
 
+from hcl_jax.validation.numbers import check_count
 from theory.checking.boxes import has_sign_throughout
 from theory.model.psi_kinds import InfoNCE
-from theory.model.rationals import ball
+from theory.model.rationals import ball, check_exact
 
 BOXES = 20_000
 SMALLEST = arb(2) ** -60
 """Where a bisection ends that finds nothing."""
 
 
-class MinorityProblem(NamedTuple):
-    """Two kinds of classes and a loss.
+@dataclass(frozen=True)
+class MinorityProblem:
+    """Two kinds of classes and a loss; checked when made.
 
     Attributes:
-        majority: A.
+        majority: A, at least 1.
         minority: B, at least 2.
         psi: InfoNCE.
         k: the number of negatives; None stands for infinitely many.
@@ -39,11 +42,21 @@ class MinorityProblem(NamedTuple):
 
     majority: int
     minority: int
-    psi: InfoNCE = InfoNCE()
+    psi: InfoNCE = field(default_factory=InfoNCE)
     k: int | None = None
     beta: Fraction = Fraction(0)
     detached: bool = True
     pairs: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("majority", self.majority)
+        check_count("minority", self.minority, minimum=2)
+        if self.k is not None:
+            check_count("k", self.k)
+        self.psi.check_legal()
+        check_exact("beta", self.beta)
+        if self.beta < 0:
+            raise ValueError(f"beta must not be negative, got {self.beta}")
 
 
 class Slopes(NamedTuple):

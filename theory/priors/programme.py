@@ -7,6 +7,7 @@ also one that floating point found, and any such y, convexity bounds the least l
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -14,29 +15,41 @@ import numpy as np
 from flint import arb
 from jaxtyping import Float
 
+from hcl_jax.validation.numbers import check_count
 from theory.model.kinds import ONE
 from theory.model.multisets import multisets
 from theory.model.psi_kinds import InfoNCE
-from theory.model.rationals import ball
+from theory.model.rationals import ball, check_exact, shown
 
 Balls = Sequence[Sequence[arb]]
 """A square matrix."""
 
 
-class CollapsedSCL(NamedTuple):
-    """SCL of classes that are one unit vector each.
+@dataclass(frozen=True)
+class CollapsedSCL:
+    """SCL of classes that are one unit vector each; checked when made.
 
     Attributes:
-        priors: a probability for every class.
+        priors: a positive probability for each of two or more classes.
         psi: InfoNCE with its alpha, q and temperature.
         k: the number of negatives; None stands for infinitely many.
         anchors: the weights of the classes as anchors; the priors if None.
     """
 
     priors: tuple[Fraction, ...]
-    psi: InfoNCE = InfoNCE()
+    psi: InfoNCE = field(default_factory=InfoNCE)
     k: int | None = None
     anchors: tuple[Fraction, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name, law in (("priors", self.priors), ("anchors", self.weights)):
+            _check_law(name, law)
+        classes, anchors = len(self.priors), len(self.weights)
+        if anchors != classes:
+            raise ValueError(f"anchors must be one for each of {classes} classes, got {anchors}")
+        if self.k is not None:
+            check_count("k", self.k)
+        self.psi.check_legal()
 
     @property
     def weights(self) -> tuple[Fraction, ...]:
@@ -47,6 +60,16 @@ class CollapsedSCL(NamedTuple):
         """The law of the classes of the negatives of an anchor."""
         rest = 1 - self.priors[anchor]
         return [Fraction(0) if c == anchor else p / rest for c, p in enumerate(self.priors)]
+
+
+def _check_law(name: str, law: tuple[Fraction, ...]) -> None:
+    """Refuses what is not a law of positive probabilities of two or more classes."""
+    for i, p in enumerate(law):
+        check_exact(f"{name}[{i}]", p)
+    if len(law) < 2 or min(law) <= 0 or sum(law) != 1:
+        raise ValueError(
+            f"{name} must be positive, two or more, and sum to 1, got {[shown(p) for p in law]}"
+        )
 
 
 class Certified(NamedTuple):
@@ -151,7 +174,9 @@ def is_positive(matrix: Balls) -> bool:
 
 
 def shares(sizes: Sequence[int | Fraction]) -> tuple[Fraction, ...]:
-    """The priors of classes of these sizes."""
+    """The priors of classes of these sizes; ValueError unless all are positive."""
+    if not sizes or min(sizes) <= 0:
+        raise ValueError(f"sizes must be positive, got {list(sizes)}")
     return tuple(ONE * size / sum(sizes) for size in sizes)
 
 

@@ -14,7 +14,13 @@ from jaxtyping import Array, Float
 from hcl_jax.precision import at_least_float32, norms, unit_vectors
 from hcl_jax.validation.arrays import check_floating
 
-__all__ = ["NORMALIZATIONS", "Normalization", "unit_ball", "unit_sphere", "unnormalized"]
+__all__ = [
+    "NORMALIZATIONS",
+    "Normalization",
+    "unit_ball",
+    "unit_sphere",
+    "unnormalized",
+]
 
 
 def __dir__() -> list[str]:

@@ -46,7 +46,7 @@ def add(root, how, path, block):
 def extended(tmp_path_factory):
     """A copy of the repository with everything that the page adds."""
     root = copy_checkout(
-        tmp_path_factory.mktemp("x") / "copy", ("hcl_jax", "theory", "scripts", "docs")
+        tmp_path_factory.mktemp("x") / "copy", ("hcl_jax", "theory", "scripts", "tests", "docs")
     )
     for how, path, block in ADDITION.findall(PAGE):
         add(root, how, path, block)
@@ -61,10 +61,10 @@ def run(root, *command):
     return ran.stdout
 
 
-def test_every_section_touches_at_most_two_files():
-    assert len(SECTIONS) == 7
+def test_every_section_touches_at_most_four_files():
+    assert len(SECTIONS) == 9
     for title, section in SECTIONS.items():
-        assert 1 <= len({path for _, path, _ in ADDITION.findall(section)}) <= 2, title
+        assert 1 <= len({path for _, path, _ in ADDITION.findall(section)}) <= 4, title
     in_sections = sum(len(ADDITION.findall(section)) for section in SECTIONS.values())
     blocks = len(re.findall(r"^```(?:python|diff)", PAGE, re.M))
     assert in_sections == blocks - OWN_CODE.count("```python")
@@ -128,13 +128,15 @@ def records(path):
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_an_experiment_on_a_data_set_with_an_eta_and_a_metric_arrive_in_a_run(extended):
+def test_an_experiment_with_a_data_set_an_eta_an_option_and_a_metric_arrives_in_a_run(extended):
     epoch = ("--epochs", 1, "--evaluations", 1, "--devices", 1, "--out", "runs")
     own = {"hardening": "floored_exponential", "normalization": "soft_ball"}
-    options = (word for name, value in own.items() for word in (f"--{name}", value))
+    options = [word for name, value in own.items() for word in (f"--{name}", value)]
+    options += ["--clip-norm", 0.5]
     run(extended, "-m", "scripts.train", "corners-hscl5-cosine", *options, *epoch)
     changes = "-".join(f"{name}={value}" for name, value in own.items())
-    path = extended / "runs" / f"corners-hscl5-cosine-{changes}-epochs=1-evaluations=1"
+    name = f"corners-hscl5-cosine-{changes}-epochs=1-evaluations=1-clip_norm=0.5"
+    path = extended / "runs" / name
     config = json.loads((path / "config.json").read_text())
     for name, value in {"data": "corners", "schedule": "cosine", **own}.items():
         assert f'"{name}": "{value}"' in json.dumps(config)
@@ -144,6 +146,29 @@ def test_an_experiment_on_a_data_set_with_an_eta_and_a_metric_arrive_in_a_run(ex
     for record in (last, records(path)[-1]):
         ratio = spectrum.sum() ** 2 / (spectrum**2).sum()
         assert record["participation_ratio"] == pytest.approx(ratio, rel=1e-4)
+    report = (path / "report.html").read_text()
+    assert ">participation ratio</th>" in report
+    assert 'aria-label="participation ratio against epochs"' in report
+
+
+CALLED = ("psi.exponential_sum", "hardening.floored_exponential", "normalization.soft_ball")
+CALLED += ("data.corners", "geometry.participation_ratio")
+HOUSE = [
+    "tests/test_house_rules.py",
+    "tests/theory/test_theory_kinds.py",
+    "tests/scripts/test_every_field.py::test_the_fields_are_those_of_the_command_line",
+    "tests/scripts/test_every_field.py::test_every_field_changes_something[Experiment.clip_norm]",
+    "tests/scripts/test_catalogue.py::test_the_tables_in_the_documentation_are_those_of_the_program",
+    "tests/test_hardening.py::test_no_number_of_a_family_makes_logits_that_cannot_be_added",
+    "tests/test_promotion.py::test_every_public_function_has_a_call",
+    *(f"tests/test_promotion.py::test_works_under_strict_promotion[{name}]" for name in CALLED),
+]
+"""What would find that something is missing."""
+
+
+@pytest.mark.slow
+def test_what_is_added_keeps_the_rules(extended):
+    run(extended, "-m", "pytest", "-q", "-p", "no:cacheprovider", *HOUSE)
 
 
 CLAIM = """

@@ -12,6 +12,7 @@ import pytest
 
 import hcl_jax
 from hcl_jax import Options
+from hcl_jax.losses import choose_implementation
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -142,6 +143,47 @@ def test_the_readme_shows_numbers_of_the_results():
     times = re.findall(r"\d+", " ".join(times))
     assert len(times) == 6
     assert all(f" {time} |" in results for time in times)
+
+
+def medians(page):
+    """Milliseconds of every contender of a page of benchmarks, by the rows or name of its case."""
+    report = json.loads((ROOT / "benchmarks" / f"{page}.json").read_text())
+    return {
+        case["rows" if "rows" in case else "case"]: {
+            contender["name"]: 1e3 * np.median(contender["seconds"])
+            for contender in case["contenders"]
+        }
+        for case in report.get("shapes", report.get("cases"))
+    }
+
+
+def test_ratios_of_a_gpu_in_the_readme_are_of_a_call_without_options():
+    times = medians("losses-h100-float32")
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    (said,) = re.findall(r"loss takes ([\d.]+) and ([\d.]+) times .*?\(([\d.]+) in", readme)
+    forms = [
+        choose_implementation(rows, rows, backend="gpu", one_set=True).implementation
+        for rows in (2048, 8192)
+    ]
+    for number, rows, form in zip(said, (2048, 8192, 8192), [*forms, "dense"], strict=True):
+        of_torch = times[rows]["torch.compile, same mathematics"]
+        assert float(number) == pytest.approx(times[rows][f"ours, {form}"] / of_torch, abs=5e-3)
+
+
+def test_steps_of_a_gpu_are_the_committed_ones():
+    section = (ROOT / "docs" / "training.md").read_text().partition("### On a GPU")[2]
+    steps = {"perceptron": ("small", "mlp-256"), "small network": ("small", "convnet-512")}
+    steps["ResNet-50"] = ("resnet50", "resnet50-512")
+    shown = {name.partition(",")[0]: cells for name, cells in rows_of(section).items()}
+    for name, (page, case) in steps.items():
+        times = medians(f"training-h100-{page}")[case]
+        of_epoch, epoch = next((t, n) for n, t in times.items() if n.startswith("ours, epoch of"))
+        ours = of_epoch / int(re.findall(r"\d+", epoch)[0])
+        torch = min(t for n, t in times.items() if n.startswith("torch, exact"))
+        _, of_ours, of_torch, ratio = shown[name]
+        assert float(of_ours) == pytest.approx(ours, rel=5e-3)
+        assert float(of_torch.split()[0]) == pytest.approx(torch, rel=5e-3)
+        assert float(ratio) == pytest.approx(ours / torch, abs=5e-3)
 
 
 def test_examples_can_be_read_at_once():

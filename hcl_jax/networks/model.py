@@ -96,10 +96,16 @@ def pure(build: Callable[[nnx.Rngs], Network], image_shape: tuple[int | None, ..
 
     Args:
         build: makes the module from random streams; called once for its shapes and in every `init`.
+            Its variables are parameters and batch statistics, and it returns `Outputs`.
         image_shape: shape of one image, with None for a side of any length.
 
     Returns:
         The network as pure functions.
+
+    Raises:
+        NotImplementedError: for a module with other variables, such as the random streams that
+            dropout keeps.
+        TypeError: in `Model.apply`, if the module returns something else.
 
     Example:
         >>> import jax
@@ -108,7 +114,12 @@ def pure(build: Callable[[nnx.Rngs], Network], image_shape: tuple[int | None, ..
         >>> model.init(jax.random.key(0)).params["encoder"]["kernel"].shape
         (3, 4)
     """
-    graph, *_ = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
+    module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    graph, _, _, others = nnx.split(module, nnx.Param, nnx.BatchStat, ...)
+    if found := sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(others)}):
+        raise NotImplementedError(
+            f"the variables of a network must be nnx.Param or nnx.BatchStat, got {', '.join(found)}"
+        )
 
     def init(key: PRNGKeyArray) -> Variables:
         _, params, batch_stats = nnx.split(build(nnx.Rngs(key)), nnx.Param, ...)
@@ -121,6 +132,11 @@ def pure(build: Callable[[nnx.Rngs], Network], image_shape: tuple[int | None, ..
         module = nnx.merge(graph, variables.params, variables.batch_stats)
         module.train() if training else module.eval()
         outputs = module(images)
+        if not isinstance(outputs, Outputs):
+            raise TypeError(
+                "a network must return hcl_jax.networks.Outputs, as hcl_jax.networks.Network of an "
+                f"encoder and a head does, got {type(outputs).__name__}"
+            )
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
     return Model(init, apply)

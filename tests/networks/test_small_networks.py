@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from scipy import stats
 
 from hcl_jax import networks
@@ -170,3 +171,18 @@ def test_wrong_images_are_refused(unchecked, message):
     variables = model.init(jax.random.key(0))
     with pytest.raises((ValueError, TypeError), match=message):
         model.apply(variables, WRONG_IMAGES[message], training=False)
+
+
+def test_a_network_with_other_variables_is_refused():
+    def build(rngs):
+        return networks.Network(nnx.Dropout(0.5, rngs=rngs), nnx.Linear(4, 2, rngs=rngs))
+
+    with pytest.raises(NotImplementedError, match=r"nnx\.BatchStat, got RngCount, RngKey$"):
+        networks.pure(build, (4,))
+
+
+def test_a_network_returns_features_and_projections(unchecked):
+    model = networks.pure(lambda rngs: nnx.Linear(4, 2, rngs=rngs), (4,))  # pyright: ignore
+    variables = model.init(jax.random.key(0))
+    with pytest.raises(TypeError, match=r"must return hcl_jax\.networks\.Outputs, .* got "):
+        model.apply(variables, jnp.ones((1, 4)), training=False)

@@ -1,6 +1,6 @@
 """The sections of the report: tables fit their headers, figures show something.
 
-Of tables those that are quick, and those that a quick report leaves out; the others are drawn by
+Of both those that are quick, and those that a quick report leaves out; the others are drawn by
 `test_the_sections_of_the_report_are_drawn_in_several_processes`.
 """
 
@@ -15,8 +15,8 @@ from theory.checking import Effort
 
 OPTIMUM = {*optimum_figures.SECTIONS, *optimum_tables.SECTIONS}
 TABLES = [section for section in SECTIONS if section.table is not None]
-FIGURES = [section for section in SECTIONS if section.figure is not None]
-SLOW_FIGURES = {"A network that leaves dimensional collapse, or does not", "Minority collapse"}
+LONG_FIGURES = {"Minority collapse"}
+FIGURES = [s for s in SECTIONS if s.figure is not None and s.title not in LONG_FIGURES]
 QUICK_TABLES = {"Losses at neural collapse", *(s.title for s in optimum_tables.SECTIONS[:2])}
 
 
@@ -44,9 +44,7 @@ def test_rows_fit_their_header(section):
     assert not unset_formulas("; ".join(map(typeset, cells)))
 
 
-@pytest.mark.parametrize(
-    "section", [_marked(s, s not in OPTIMUM and s.title not in SLOW_FIGURES) for s in FIGURES]
-)
+@pytest.mark.parametrize("section", [_marked(s, s not in OPTIMUM and not s.slow) for s in FIGURES])
 def test_figures_show_something(section):
     figure = section.figure(Effort.QUICK)
     assert section.title

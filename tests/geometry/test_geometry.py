@@ -64,6 +64,12 @@ def test_spectrum_is_that_of_the_covariance(x64):
     np.testing.assert_allclose(geometry.effective_rank(found), math.exp(entropy), rtol=1e-10)
 
 
+@pytest.mark.parametrize("largest", [1.0, 1.5, 0.75, 1.9e-30, 1.1e30])
+def test_directions_are_those_above_a_thousandth_of_the_largest(largest):
+    spectrum = largest * jnp.array([1.0, 1.001e-3, 0.999e-3, 0.0])
+    assert geometry.directions(spectrum) == 2
+
+
 def test_nc1_and_nc2_against_their_definitions(x64):
     deviations = EMBEDDINGS - MEANS[LABELS]
     within = sum(np.outer(d, d) for d in deviations) / len(deviations)

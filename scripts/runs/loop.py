@@ -34,7 +34,6 @@ from scripts.runs.evaluation import (
 from scripts.runs.exit_status import PreemptedError
 from scripts.runs.non_finite import check_finite_embeddings, check_finite_steps
 from scripts.runs.progress import (
-    COMPILING,
     count_untimed,
     epoch_before_training,
     evaluation_epochs,
@@ -188,8 +187,6 @@ class _Run:
         """Trains for one epoch; returns the losses of its steps, and the states after it."""
         second = epoch == epoch_before_training(self.experiment) + 2
         profile = self.runtime.profile if second else None
-        if not self.compiled:
-            self.progress.set_description_str(COMPILING)
         with jax.profiler.trace(str(profile)) if profile else contextlib.nullcontext():
             states, infos = run_epoch(self.runner, states, self.data.trained, self._target(epoch))
             finite = self.runner.fetch(self.runner.all_finite(states))

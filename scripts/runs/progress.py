@@ -15,14 +15,13 @@ from scripts.runs.runtime import ONE_DEVICE, Runtime
 FEW_STEPS = 10
 """An epoch of fewer steps is worth a sentence."""
 
-COMPILING = "compiling the first step"
-"""What a bar says until a run has taken its first steps in this process."""
-
 
 def steps_bar(experiments: Sequence[Experiment], runtime: Runtime = ONE_DEVICE) -> tqdm:
     """A bar that counts the steps of these experiments; the first of them is compiled."""
     total = sum(num_steps(experiment, runtime) for experiment in experiments)
-    return progress_bar(total=total, unit="step", desc=COMPILING, disable=not is_first())
+    return progress_bar(
+        total=total, unit="step", desc="compiling the first step", disable=not is_first()
+    )
 
 
 def count_untimed(progress: tqdm, steps: int) -> None:
